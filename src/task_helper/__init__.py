@@ -1,0 +1,1 @@
+"""Drains Envoy before ECS stops the task."""
