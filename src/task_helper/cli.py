@@ -1,0 +1,99 @@
+"""The command line: `run`, `healthcheck`, `plan`. What only one command needs, only that command imports."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+
+def main(arguments: Sequence[str], early_signals: Sequence[tuple[str, float]] = ()) -> int:
+    """Run one command; the exit code. `early_signals` came before: their names and monotonic times."""
+    parsed = _parser().parse_args(arguments)
+    parsed.early_signals = early_signals
+    code: int = parsed.main(parsed)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="task-helper",
+        description="Drains the Envoy of an ECS task before ECS stops the task, and gates the task's start.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="look after the task until ECS stops it (what the image does)")
+    run.set_defaults(main=_run)
+    run.format_help = lambda: _help_of_run(run)  # type: ignore[method-assign]
+
+    healthcheck = commands.add_parser(
+        "healthcheck",
+        help="exit with 0 once the task has come into service",
+        description="For the container's healthCheck: exit with 0 once the task has come into service and from then on"
+        " while the helper lives; else with 1, and the reason in one line.",
+    )
+    healthcheck.set_defaults(main=_healthcheck)
+
+    plan = commands.add_parser(
+        "plan",
+        help="draw the stop timeline that the settings give",
+        description="Draw what happens from SIGTERM on, with the settings that the environment variables give.",
+    )
+    plan.set_defaults(main=_plan)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Reads the version only when asked: importlib.metadata is heavy."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"task-helper {version('ecs-task-helper')}")
+        parser.exit()
+
+
+def _help_of_run(run: argparse.ArgumentParser) -> str:
+    """The usual help, and the settings, which are read only for it."""
+    from task_helper.settings import described
+
+    return f"{argparse.ArgumentParser.format_help(run)}\n{described()}\n"
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from task_helper.run import run
+
+    return run(os.environ, parsed.early_signals)
+
+
+def _healthcheck(parsed: argparse.Namespace) -> int:
+    from task_helper.gate import status
+
+    match status(os.environ):
+        case "in service":
+            return 0
+        case None:
+            print("no task-helper runs in this container")
+        case waiting:
+            print(f"not in service yet: {waiting}")
+    return 1
+
+
+def _plan(parsed: argparse.Namespace) -> int:
+    from shutil import get_terminal_size
+
+    from task_helper.plan import draw
+    from task_helper.settings import BadSettings, from_env, misspelt
+
+    try:
+        settings = from_env(os.environ)
+    except BadSettings as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return 78
+    print(draw(settings, get_terminal_size().columns))
+    for warning in misspelt(os.environ):
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0

@@ -1,0 +1,71 @@
+"""One HTTP/1.1 request on a connection of its own, over TCP or a Unix socket.
+
+A connection for each request, since the helper asks rarely and mostly on loopback, and a kept one may turn out to be
+dead at the one moment that counts. Proxy variables are never looked at. Nothing here is bounded in time: every caller
+has a bound of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+import h11
+
+from task_helper.settings import Url
+
+# Envoy's listeners, in large meshes, come to a few megabytes; more than this is not for a helper of 64 MiB to hold.
+LARGEST_BODY: Final = 8 * 1024 * 1024
+
+
+class Response(NamedTuple):
+    status: int
+    body: bytes
+
+
+async def request(method: str, url: Url, target: str) -> Response:
+    """Ask `url`'s host for `target`; raises OSError where there is no whole HTTP answer.
+
+    ConnectionRefusedError and FileNotFoundError (a Unix socket's) say that nobody listens.
+    """
+    reader, writer = await _connect(url)
+    try:
+        connection = h11.Connection(h11.CLIENT)
+        head = h11.Request(
+            method=method,
+            target=target,
+            # admin APIs on a Unix socket want a Host too
+            headers=[
+                ("host", f"{url.host or 'localhost'}:{url.port}"),
+                ("connection", "close"),
+                ("content-length", "0"),
+            ],
+        )
+        writer.write((connection.send(head) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+        return await _read(connection, reader)
+    except h11.RemoteProtocolError as error:
+        raise ConnectionError(f"not an HTTP answer: {error}") from error
+    finally:
+        writer.close()
+
+
+async def _connect(url: Url) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if url.scheme == "unix":
+        return await asyncio.open_unix_connection(url.path)
+    return await asyncio.open_connection(url.host, url.port)
+
+
+async def _read(connection: h11.Connection, reader: asyncio.StreamReader) -> Response:
+    status, body = 0, bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(65536))
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > LARGEST_BODY:
+                raise ConnectionError(f"the answer is larger than {LARGEST_BODY} bytes")
+        elif isinstance(event, h11.EndOfMessage):
+            return Response(status, bytes(body))

@@ -1,0 +1,86 @@
+"""`task-helper run`: puts the parts together and lets the task live."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from msgspec import structs
+
+from task_helper.application import Application
+from task_helper.ecs import Metadata
+from task_helper.envoy import Envoy
+from task_helper.gate import Gate
+from task_helper.lifecycle import Exit, Lifecycle, Stop
+from task_helper.logs import Event, log, log_fault, set_up
+from task_helper.settings import BadSettings, Settings, Url, from_env, misspelt
+
+# a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def run(environ: Mapping[str, str], early_signals: Sequence[tuple[str, float]]) -> int:
+    """Live until the task is stopped; the exit code."""
+    try:
+        settings = from_env(environ)
+    except BadSettings as error:
+        set_up("info", "json")
+        log(Event.BAD_SETTINGS, problems=error.problems)
+        return Exit.BAD_SETTINGS
+    set_up(settings.log_level, settings.log_format)
+    for problem in misspelt(environ):
+        log(Event.UNKNOWN_SETTING, problem=problem)
+    asyncio.run(_live(settings, environ, early_signals))
+    raise AssertionError("leave does not return")
+
+
+async def _live(settings: Settings, environ: Mapping[str, str], early_signals: Sequence[tuple[str, float]]) -> None:
+    log(Event.STARTING, settings={name: _plain(value) for name, value in structs.asdict(settings).items()})
+    stop = Stop()
+    listen(stop, early_signals)
+    lifecycle = Lifecycle(
+        settings,
+        Envoy(settings.envoy_admin_url),
+        Application(settings.app_health_url) if settings.app_health_url else None,
+        Metadata(environ.get("ECS_CONTAINER_METADATA_URI_V4")),
+        stop,
+        Gate(environ).show,
+    )
+    try:
+        leave(await lifecycle.live())
+    except Exception as error:
+        log_fault(error)
+        leave(Exit.FAULT)
+
+
+def _plain(value: object) -> object:
+    """A setting as a person would write it."""
+    return str(value) if isinstance(value, Url) else value
+
+
+def listen(stop: Stop, early_signals: Sequence[tuple[str, float]]) -> None:
+    """Turn signals into requests to stop, those that came before the event loop ran first."""
+    loop = asyncio.get_running_loop()
+    interrupts = 0
+
+    def request(name: str, at: float) -> None:
+        nonlocal interrupts
+        interrupts += name == "SIGINT"
+        if interrupts > 1:
+            leave(INTERRUPTED)
+        stop.request(name, at)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        loop.add_signal_handler(number, lambda name: request(name, loop.time()), number.name)
+    for name, at in early_signals:
+        request(name, at)
+
+
+def leave(code: int) -> NoReturn:
+    """Exit now: closing the event loop would disarm the signals, and wait for any thread that hangs."""
+    logging.shutdown()
+    os._exit(code)

@@ -1,0 +1,286 @@
+"""What the container's environment variables say: one frozen value, checked as a whole before anything else happens.
+
+Every setting stands once, in SETTINGS; the README's table and `task-helper run --help` are held to it by a test.
+Seconds are plain numbers, fractions allowed, a trailing `s` accepted. A variable that is set but empty counts as unset,
+as task definitions written from templates leave them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from textwrap import wrap
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+# ECS sends SIGKILL when stopTimeout has run out; the helper is gone this many seconds before.
+MARGIN: Final = 5.0
+
+# what `auto` falls back to where it cannot see: the defaults of both
+FALLBACK: Final = 40.0
+
+Seconds = float
+Auto = Literal["auto"]
+
+
+class Url(msgspec.Struct, frozen=True):
+    """Where to ask: `http` has host, port and, where it matters, the target as `path`; `unix` has the socket's path."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def authority(self) -> str:
+        """HOST:PORT as a URL and the Host header have it; `localhost` for a Unix socket, where Envoy wants one too."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if host else "localhost"
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}" if self.scheme == "unix" else f"http://{self.authority}{self.path}"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings by the names of their variables in lower case; times are in seconds."""
+
+    drain_delay: Seconds | Auto
+    drain_timeout: Seconds | Auto
+    stop_timeout: Seconds
+    envoy_admin_url: Url
+    app_health_url: Url | None
+    health_check_interval: Seconds
+    discovery_lag: Seconds
+    cloud_map_service: str | None
+    drain_listeners: bool
+    metrics: str | None
+    log_level: str
+    log_format: str
+
+    @property
+    def fixed_delay(self) -> Seconds:
+        """The delay before the drain where only the clock is to be trusted."""
+        return FALLBACK if self.drain_delay == "auto" else self.drain_delay
+
+    @property
+    def fixed_timeout(self) -> Seconds:
+        """The length of the drain where only the clock is to be trusted."""
+        return FALLBACK if self.drain_timeout == "auto" else self.drain_timeout
+
+    @property
+    def budget(self) -> Seconds:
+        """How long after SIGTERM the helper is gone at the latest."""
+        return self.stop_timeout - MARGIN
+
+
+class BadSettings(ValueError):
+    """The settings cannot be used; `problems` has one sentence for each thing to mend."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+def seconds(text: str) -> Seconds:
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError("is not a time; give seconds, such as 40, 2.5 or 40s")
+    if value < 0:
+        raise ValueError("is negative; give seconds, such as 40, 2.5 or 40s")
+    return value
+
+
+def some_seconds(text: str) -> Seconds:
+    if not (value := seconds(text)):
+        raise ValueError("is no time at all; give seconds, such as 30")
+    return value
+
+
+def seconds_or_auto(text: str) -> Seconds | Auto:
+    if text.lower() == "auto":
+        raise ValueError("is not available yet; give seconds, such as 40")
+    return seconds(text)
+
+
+def stop_timeout(text: str) -> Seconds:
+    if (value := seconds(text)) <= MARGIN:
+        raise ValueError(f"leaves nothing before the last {MARGIN:g}s; give the container's stopTimeout, such as 120")
+    return value
+
+
+def admin_url(text: str) -> Url:
+    remedy = "give http://HOST:PORT or unix:///PATH"
+    if text.startswith("unix:"):
+        if not text.startswith("unix:///"):
+            raise ValueError(f"names no socket by its whole path; {remedy}")
+        return Url("unix", path=text.removeprefix("unix://"))
+    url = _http_url(text, remedy)
+    if url.path not in ("", "/"):
+        raise ValueError(f"has a path, which the admin API has not; {remedy}")
+    return Url("http", url.host, url.port)
+
+
+def health_url(text: str) -> Url:
+    return _http_url(text, "give http://HOST:PORT/PATH")
+
+
+def _http_url(text: str, remedy: str) -> Url:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as error:
+        raise ValueError(f"is not an address ({error}); {remedy}") from None
+    if parts.scheme != "http" or not host or parts.username is not None or parts.fragment:
+        raise ValueError(f"is not an address of this kind; {remedy}")
+    # some containers resolve localhost to ::1 first, where neither Envoy nor the application listens
+    host = "127.0.0.1" if host == "localhost" else host
+    return Url("http", host, port, parts.path + (f"?{parts.query}" if parts.query else ""))
+
+
+def yes_or_no(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise ValueError("is neither true nor false") from None
+
+
+def cloud_map_service(text: str) -> str:
+    namespace, slash, service = text.partition("/")
+    if not (namespace and slash and service) or "/" in service:
+        raise ValueError("is not NAMESPACE/SERVICE, such as example.local/orders")
+    return text
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def choose(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return text.lower()
+
+    return choose
+
+
+class Setting(NamedTuple):
+    """One environment variable; `parse` raises ValueError with what is wrong and the remedy."""
+
+    name: str
+    default: str | None
+    parse: Callable[[str], object]
+    meaning: str
+
+
+SETTINGS: Final = (
+    Setting("DRAIN_DELAY", "40", seconds_or_auto, "time to wait after SIGTERM and before `/healthcheck/fail`"),
+    Setting("DRAIN_TIMEOUT", "40", seconds_or_auto, "time to wait after `/healthcheck/fail`"),
+    Setting(
+        "STOP_TIMEOUT", "120", stop_timeout, "the container's `stopTimeout`; the helper is gone before it runs out"
+    ),
+    Setting(
+        "ENVOY_ADMIN_URL",
+        "http://127.0.0.1:9901",
+        admin_url,
+        "Envoy's admin API, `http://HOST:PORT` or `unix:///PATH`; where it is unset and App Mesh's"
+        " `ENVOY_ADMIN_ACCESS_PORT` is set, that port",
+    ),
+    Setting(
+        "APP_HEALTH_URL",
+        None,
+        health_url,
+        "if set, startup waits for a 2xx or 3xx from it; `PORT` and `HEALTHCHECK_PATH`, which older task definitions"
+        " set, make `http://127.0.0.1:$PORT$HEALTHCHECK_PATH`",
+    ),
+    Setting(
+        "HEALTH_CHECK_INTERVAL",
+        "30",
+        some_seconds,
+        "the interval at which downstreams health check this task; `auto` drains for at least that long",
+    ),
+    Setting(
+        "DISCOVERY_LAG",
+        "40",
+        seconds,
+        "how long after it is up a new task is known to all downstreams; `auto` uses it where it cannot see that",
+    ),
+    Setting(
+        "CLOUD_MAP_SERVICE",
+        None,
+        cloud_map_service,
+        "`NAMESPACE/SERVICE` that downstreams discover this service by; where ECS registers it, `auto` finds it",
+    ),
+    Setting(
+        "DRAIN_LISTENERS",
+        "false",
+        yes_or_no,
+        "`true`: once the drain is confirmed also `POST /drain_listeners?inboundonly`, which refuses new connections;"
+        " for TCP listeners and TCP health checks, which `/healthcheck/fail` cannot fail",
+    ),
+    Setting("METRICS", None, one_of("emf"), "`emf`: the summary carries CloudWatch embedded metrics"),
+    Setting(
+        "LOG_LEVEL", "info", one_of("debug", "info", "warning", "error"), "the least important level that is logged"
+    ),
+    Setting("LOG_FORMAT", "json", one_of("json", "text"), "`json`, one object a line, or `text` for people"),
+)
+
+
+def described() -> str:
+    """The settings as plain text for a terminal, a paragraph each."""
+    lines = ["settings, as environment variables; times in seconds:"]
+    for setting in SETTINGS:
+        meaning = wrap(setting.meaning.replace("`", ""), 94)
+        default = f" [{setting.default}]" if setting.default else ""
+        lines += [f"  {setting.name}{default}", *(f"      {line}" for line in meaning)]
+    return "\n".join(lines)
+
+
+def from_env(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ`; raises BadSettings with every problem there is."""
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    if port := given.get("ENVOY_ADMIN_ACCESS_PORT"):
+        given.setdefault("ENVOY_ADMIN_URL", f"http://127.0.0.1:{port}")
+    if "PORT" in given and "HEALTHCHECK_PATH" in given:
+        given.setdefault("APP_HEALTH_URL", f"http://127.0.0.1:{given['PORT']}/{given['HEALTHCHECK_PATH'].lstrip('/')}")
+    values: dict[str, Any] = {}
+    problems = []
+    for setting in SETTINGS:
+        text = given.get(setting.name, setting.default)
+        try:
+            values[setting.name.lower()] = None if text is None else setting.parse(text)
+        except ValueError as error:
+            problems.append(f"{setting.name}: {text!r} {error}")
+    if not problems:
+        problems = contradictions(settings := Settings(**values))
+    if problems:
+        raise BadSettings(problems)
+    return settings
+
+
+def contradictions(settings: Settings) -> list[str]:
+    """What is wrong with settings that are each good by themselves, a sentence each."""
+    problems = []
+    needed = settings.fixed_delay + settings.fixed_timeout + MARGIN
+    if needed > settings.stop_timeout:
+        problems.append(
+            f"STOP_TIMEOUT: {settings.stop_timeout:g}s is too short for DRAIN_DELAY {settings.fixed_delay:g}s"
+            f" + DRAIN_TIMEOUT {settings.fixed_timeout:g}s + {MARGIN:g}s that stay free = {needed:g}s, so ECS would"
+            f" kill the drain half way; make the delays shorter, or raise the container's stopTimeout and STOP_TIMEOUT"
+            f" to {needed:g} (Fargate allows 120)"
+        )
+    if settings.metrics == "emf" and settings.log_format == "text":
+        problems.append("METRICS: 'emf' needs LOG_FORMAT=json, as CloudWatch reads the metrics from JSON lines")
+    return problems
+
+
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that starts with DRAIN_ and is no setting: most likely a typing error."""
+    names = [setting.name for setting in SETTINGS]
+    return [
+        f"{name} is not a setting" + "".join(f"; did you mean {near}?" for near in get_close_matches(name, names, n=1))
+        for name in environ
+        if name.startswith("DRAIN_") and name not in names
+    ]

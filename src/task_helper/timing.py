@@ -1,0 +1,30 @@
+"""Racing what may happen against each other and against the clock of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - now()))
+
+
+async def first(*rivals: Coroutine[Any, Any, T]) -> T:
+    """The result of the one that ends first, or what it raises; the others are cancelled."""
+    tasks = [asyncio.ensure_future(rival) for rival in rivals]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        winner = next(task for task in tasks if task.done())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return winner.result()
