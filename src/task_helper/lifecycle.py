@@ -97,7 +97,7 @@ class Lifecycle:
         self.record = Record()
 
     async def live(self) -> Exit:
-        await first(self.even_if_faulty(self.start()), self.stop.wait())
+        await first(self.stop.wait(), self.even_if_faulty(self.start()))
         await self.stop.wait()
         self.record.stop_requested_at = self.stop.at
         ending: Ending = "never in service"
@@ -283,18 +283,23 @@ class Lifecycle:
 
     async def keep_the_plan(self) -> Ending:
         """What is left of the plan at its fixed times, with as little code as can be."""
-        if self.record.drain_began_at is None:
+        record = self.record
+        if record.drain_began_at is None:
             await sleep_until(self.stop.at + self.settings.fixed_delay)
-            self.record.drain_began_at = now()
-        give_up_at = now() + self.settings.fixed_timeout
-        while self.record.confirmed_at is None and now() < give_up_at:
+            record.drain_began_at = now()
+        if record.confirmed_at is None:
+            await first(self.tell_plainly(), sleep_until(record.drain_began_at + self.settings.fixed_timeout))
+        counts_from = record.drain_began_at if record.confirmed_at is None else record.confirmed_at
+        await sleep_until(counts_from + self.settings.fixed_timeout)
+        return "not confirmed" if record.confirmed_at is None else "drained"
+
+    async def tell_plainly(self) -> None:
+        while self.record.confirmed_at is None:
             with suppress(Exception):
                 await self.envoy.fail_health_checks()
                 self.record.confirmed_at = now()
-            await asyncio.sleep(FIRST_PAUSE)
-        confirmed_at = self.record.confirmed_at
-        await sleep_until(give_up_at if confirmed_at is None else confirmed_at + self.settings.fixed_timeout)
-        return "not confirmed" if confirmed_at is None else "drained"
+                return
+            await asyncio.sleep(LONGEST_PAUSE)
 
     def note_fault(self, error: Exception) -> None:
         self.record.faults += 1

@@ -1,0 +1,108 @@
+"""A whole life of the helper in virtual time, told as a timeline."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from task_helper.application import Application
+from task_helper.ecs import Metadata
+from task_helper.envoy import Envoy
+from task_helper.gate import Status
+from task_helper.lifecycle import Exit, Lifecycle, Stop
+from task_helper.settings import from_env
+from tests import virtual
+from tests.fakes import APPLICATION, ENVOY, METADATA, FakeApplication, FakeEnvoy, FakeMetadata, Mood, Network
+
+# what happens at a moment: a signal's name, or who (envoy, app, metadata) and what becomes of it
+Timeline = Sequence[tuple[float, str]]
+
+
+class Life(NamedTuple):
+    """How it ended and when, what Envoy was told and when, and the log as (moment, event, fields)."""
+
+    exit: Exit
+    at: float
+    ending: str
+    journal: list[tuple[float, str]]
+    log: list[tuple[float, str, dict[str, Any]]]
+
+    @property
+    def events(self) -> list[str]:
+        return [event for _, event, _ in self.log]
+
+    def fields(self, event: str) -> dict[str, Any]:
+        """The fields of the only line with this event."""
+        (fields,) = [fields for _, name, fields in self.log if name == event]
+        return fields
+
+
+class World:
+    """Where a life takes place; tests change its peers before it begins."""
+
+    def __init__(self) -> None:
+        self.envoy = FakeEnvoy()
+        self.app = FakeApplication()
+        self.metadata = FakeMetadata()
+        self.shown: list[str] = []
+        self.show: Callable[[Status], None] = self.shown.append
+
+    def live(self, timeline: Timeline, *, app: bool = True, metadata: bool = False, **environ: str) -> Life:
+        """Live with these settings while `timeline` happens; `app` and `metadata` say whether the helper knows them."""
+        return virtual.run(self._live(timeline, app, metadata, environ))
+
+    async def _live(self, timeline: Timeline, app: bool, metadata: bool, environ: dict[str, str]) -> Life:
+        network = Network(self.envoy, self.app, self.metadata)
+        loop = asyncio.get_running_loop()
+        stop = Stop()
+        log: list[tuple[float, str, dict[str, Any]]] = []
+        for moment, what in timeline:
+            if moment == 0:
+                self._happen(what, stop)
+            else:
+                loop.call_at(moment, self._happen, what, stop)
+        lifecycle = Lifecycle(
+            from_env(environ),
+            Envoy(ENVOY, network.request),
+            Application(APPLICATION, network.request) if app else None,
+            Metadata(METADATA if metadata else None, network.request),
+            stop,
+            self.show,
+        )
+        with _recorded(log):
+            exit = await lifecycle.live()
+        return Life(exit, round(loop.time(), 3), log[-1][2]["reason"], self.envoy.journal, log)
+
+    def _happen(self, what: str, stop: Stop) -> None:
+        who, _, mood = what.partition(" ")
+        if who.startswith("SIG"):
+            stop.request(who, asyncio.get_running_loop().time())
+        elif what == "envoy restarts":
+            self.envoy.restart()
+        elif what == "envoy answers requests":
+            self.envoy.completed += 10
+        elif what.startswith("envoy takes "):
+            self.envoy.takes = float(mood.removeprefix("takes "))
+        else:
+            mood_: Mood = int(mood) if mood.isdigit() else mood
+            {"envoy": self.envoy, "app": self.app, "metadata": self.metadata}[who].mood = mood_
+
+
+class _recorded(logging.Handler):
+    """Records what is logged inside the block, with the moment."""
+
+    def __init__(self, lines: list[tuple[float, str, dict[str, Any]]]) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        moment = round(asyncio.get_running_loop().time(), 3)
+        self.lines.append((moment, record.msg, getattr(record, "fields", {})))
+
+    def __enter__(self) -> None:
+        logger = logging.getLogger("task_helper")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("task_helper").removeHandler(self)

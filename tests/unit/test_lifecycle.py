@@ -1,0 +1,374 @@
+"""Timelines of a task's life: what happens when, and what the helper makes of it.
+
+In service within the first second; the delay begins at 100, the drain at 140, and 180 is its end. The deadline is 215.
+"""
+
+import pytest
+
+from tests.unit.lives import Timeline, World
+
+FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
+SIGTERM = (100, "SIGTERM")
+
+# what happens | exit code, moment, ending | what Envoy is told, and when
+TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, str]]]] = {
+    # the plan
+    "the plan is kept": ([SIGTERM], (0, 180, "drained"), [(140, FAIL)]),
+    "SIGINT begins the same": ([(100, "SIGINT")], (0, 180, "drained"), [(140, FAIL)]),
+    "SIGQUIT begins the same": ([(100, "SIGQUIT")], (0, 180, "drained"), [(140, FAIL)]),
+    "a second SIGTERM in the delay changes nothing": (
+        [SIGTERM, (120, "SIGTERM")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a second SIGTERM in the drain changes nothing": (
+        [SIGTERM, (150, "SIGTERM"), (170, "SIGTERM")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # never in service
+    "Envoy never came up": ([(0, "envoy refuses"), (5, "SIGTERM")], (0, 5, "never in service"), []),
+    "Envoy hung from the start": ([(0, "envoy hangs"), (5, "SIGTERM")], (0, 5, "never in service"), []),
+    "the application never was ready": ([(0, "app 503"), (5, "SIGTERM")], (0, 5, "never in service"), []),
+    "SIGTERM in the first moment": ([(0, "SIGTERM")], (0, 0, "never in service"), []),
+    "an application that is ready late is waited for": (
+        [(0, "app 503"), (30.2, "app fine"), SIGTERM],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # Envoy is gone
+    "Envoy is gone at SIGTERM": ([(99, "envoy refuses"), SIGTERM], (0, 103, "envoy gone"), []),
+    "Envoy goes in the delay": ([SIGTERM, (120.1, "envoy refuses")], (0, 123.5, "envoy gone"), []),
+    "Envoy goes in the drain": ([SIGTERM, (150.1, "envoy refuses")], (0, 153.5, "envoy gone"), [(140, FAIL)]),
+    "Envoy refuses for two seconds in the delay: it was restarted": (
+        [SIGTERM, (120.1, "envoy refuses"), (122.1, "envoy fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # the application is gone
+    "the application is gone at SIGTERM: no delay": (
+        [(99, "app refuses"), SIGTERM],
+        (0, 140, "drained"),
+        [(100, FAIL)],
+    ),
+    "the application goes in the delay: it ends there": (
+        [SIGTERM, (120.1, "app refuses")],
+        (0, 160.5, "drained"),
+        [(120.5, FAIL)],
+    ),
+    "the application goes in the drain: that goes on": (
+        [SIGTERM, (150, "app refuses")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "an application that answers 503 is there": ([SIGTERM, (110, "app 503")], (0, 180, "drained"), [(140, FAIL)]),
+    "an application that hangs is there": ([SIGTERM, (110, "app hangs")], (0, 180, "drained"), [(140, FAIL)]),
+    "an application that resets connections is there": (
+        [SIGTERM, (110, "app resets")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # the admin API does not do what it is told
+    "500 for a second: told again until it is confirmed, and the drain counts from there": (
+        [SIGTERM, (139, "envoy 500"), (141, "envoy fine")],
+        (0, 181.5, "drained"),
+        [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.7, FAIL), (141.5, FAIL)],
+    ),
+    "a hanging call is given up after two seconds": (
+        [SIGTERM, (139, "envoy hangs"), (141, "envoy fine")],
+        (0, 182.1, "drained"),
+        [(140, FAIL), (142.1, FAIL)],
+    ),
+    "refused for a moment": (
+        [SIGTERM, (139.9, "envoy refuses"), (140.2, "envoy fine")],
+        (0, 180.3, "drained"),
+        [(140, FAIL), (140.1, FAIL), (140.3, FAIL)],
+    ),
+    "confirmed late: the drain is cut by the deadline": (
+        [SIGTERM, (139, "envoy babbles"), (178.6, "envoy fine")],
+        (0, 215, "deadline"),
+        [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.7, FAIL), *((141.5 + n, FAIL) for n in range(39))],
+    ),
+    "an Envoy that restarts in the drain is told again, and the drain begins anew": (
+        [SIGTERM, (160.2, "envoy restarts")],
+        (0, 200.5, "drained"),
+        [(140, FAIL), (160.5, FAIL)],
+    ),
+    "an Envoy that restarts in the delay is no different": (
+        [SIGTERM, (120, "envoy restarts")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # a fault of the helper's own
+    "a fault before the task is in service: the plan is kept, as it may have been": (
+        [(0, "envoy breaks"), (1, "envoy fine"), SIGTERM],
+        (70, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a fault in the watch over the application": (
+        [SIGTERM, (110, "app breaks")],
+        (70, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a fault in the watch over Envoy": (
+        [SIGTERM, (110, "envoy breaks"), (112, "envoy fine")],
+        (70, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a fault when Envoy is told: told again, plainly": (
+        [SIGTERM, (139.9, "envoy breaks"), (140.05, "envoy fine")],
+        (70, 181, "drained"),
+        [(140, FAIL), (140, FAIL), (141, FAIL)],
+    ),
+    "a fault in the drain: it lasts as long as planned": (
+        [SIGTERM, (150, "envoy breaks")],
+        (70, 180, "drained"),
+        [(140, FAIL)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIMELINES)
+def test_timeline(name: str) -> None:
+    """Each timeline ends with its exit code, at its moment, for its reason, and has told Envoy just that."""
+    timeline, (code, at, ending), journal = TIMELINES[name]
+
+    life = World().live(timeline)
+
+    assert (code, at, ending) == (life.exit, life.at, life.ending)
+    assert journal == life.journal
+
+
+@pytest.mark.parametrize("mood", ["500", "hangs", "resets", "babbles"])
+def test_unconfirmed(mood: str) -> None:
+    """An Envoy that never confirms is told to the end, and the task held up for the full plan; the exit code is 75."""
+    life = World().live([SIGTERM, (130, f"envoy {mood}")])
+
+    assert (75, 180, "not confirmed") == (life.exit, life.at, life.ending)
+    assert len(life.journal) > 12
+
+
+def test_a_fault_in_everything() -> None:
+    """Where every call to Envoy is at fault, the plan's times are kept all the same."""
+    life = World().live([SIGTERM, (99, "envoy breaks")])
+
+    assert (70, 180, "not confirmed") == (life.exit, life.at, life.ending)
+
+
+@pytest.mark.parametrize(
+    ("takes", "exit", "at"),
+    [
+        (0.5, 0, 181),
+        (1.9, 0, 183.8),
+        (2.1, 75, 180),
+    ],
+)
+def test_slow_answers(takes: float, exit: int, at: float) -> None:
+    """Answers that Envoy gives within two seconds confirm the drain; slower ones count as none."""
+    life = World().live([SIGTERM, (138, f"envoy takes {takes}")])
+
+    assert (exit, at) == (life.exit, life.at)
+
+
+def test_no_delay() -> None:
+    """With DRAIN_DELAY=0 the health checks fail in the moment of the signal."""
+    life = World().live([SIGTERM], DRAIN_DELAY="0")
+
+    assert [(100, FAIL)] == life.journal
+    assert 140 == life.at
+
+
+def test_no_times_at_all() -> None:
+    """With no delay and no timeout Envoy is still told, and has confirmed, before the helper leaves."""
+    life = World().live([SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="0")
+
+    assert (0, 100, [(100, FAIL)]) == (life.exit, life.at, life.journal)
+
+
+def test_drain_listeners() -> None:
+    """DRAIN_LISTENERS refuses new connections only once the drain is confirmed."""
+    life = World().live([SIGTERM, (139, "envoy 500"), (140.2, "envoy fine")], DRAIN_LISTENERS="true")
+
+    assert [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.3, LISTENERS)] == life.journal
+    assert "listeners_drained" in life.events
+
+
+def test_stale_drain() -> None:
+    """An Envoy that a dead helper left draining takes traffic again, and the task counts as in service."""
+    world = World()
+    world.envoy.state = "DRAINING"
+
+    life = world.live([(0, "app 503"), SIGTERM])
+
+    assert [(0, OK), (140, FAIL)] == life.journal
+    assert (0, "drained") == (life.exit, life.ending)
+    assert 1 == life.events.count("stale_drain_undone")
+
+
+@pytest.mark.parametrize(
+    ("restart_count", "mood", "ending"),
+    [
+        (0, "fine", "never in service"),
+        (1, "fine", "drained"),
+        (0, "hangs", "drained"),
+        (0, "404", "drained"),
+        (0, "babbles", "drained"),
+    ],
+)
+def test_restarted_helper(restart_count: int, mood: str, ending: str) -> None:
+    """A helper that was restarted, or cannot know that it was not, drains what it has never seen in service."""
+    world = World()
+    world.metadata.restart_count = restart_count
+
+    life = world.live([(0, "app 503"), (0, f"metadata {mood}"), (5, "SIGTERM")], metadata=True)
+
+    assert ending == life.ending
+
+
+def test_envoy_container_stopped() -> None:
+    """Where the task's metadata says that Envoy's container has stopped, nothing is waited for."""
+    world = World()
+    world.metadata.execution_stopped_at = "2020-01-01T00:00:00.5Z"
+    world.metadata.envoy |= {"KnownStatus": "STOPPED", "FinishedAt": "2020-01-01T00:00:00.1Z", "ExitCode": 139}
+
+    life = world.live([(99, "envoy refuses"), SIGTERM], metadata=True)
+
+    assert (0, 100, "envoy gone") == (life.exit, life.at, life.ending)
+
+
+def test_application_container_stopped() -> None:
+    """Where no URL tells the application's port, the task's metadata says whether it is gone."""
+    world = World()
+    world.metadata.execution_stopped_at = "2020-01-01T00:00:00.5Z"
+    world.metadata.application |= {"KnownStatus": "STOPPED", "FinishedAt": "2020-01-01T00:00:00.1Z", "ExitCode": 0}
+
+    life = world.live([SIGTERM], app=False, metadata=True)
+
+    assert [(100, FAIL)] == life.journal
+    assert life.fields("summary")["application_gone"]
+
+
+def test_metadata_that_fails() -> None:
+    """Metadata that does not answer changes nothing in the plan."""
+    life = World().live([SIGTERM, (99, "metadata hangs")], app=False, metadata=True)
+
+    assert (0, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
+
+
+def test_in_service_without_a_poll() -> None:
+    """Between coming into service and SIGTERM the helper asks nobody anything."""
+    world = World()
+
+    world.live([(1000, "SIGTERM")])
+
+    calls = [call for peer in (world.envoy, world.app) for call in peer.calls]
+    assert [] == [call for call in calls if 0 < call[0] < 1000]
+
+
+def test_what_the_log_tells_of_a_plain_life() -> None:
+    """The log of a plain life is its story in six lines."""
+    life = World().live([SIGTERM])
+
+    assert ["in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == life.events
+
+
+def test_what_startup_waits_for_is_said_once() -> None:
+    """Startup says each reason once, however long it lasts, and shows it to `healthcheck`."""
+    world = World()
+
+    life = world.live([(0, "envoy refuses"), (10, "envoy fine"), (10, "app 503"), (30, "app fine"), SIGTERM])
+
+    reasons = [fields["because"] for _, event, fields in life.log if event == "waiting"]
+    assert [
+        "Envoy at http://127.0.0.1:9901: Connection refused",
+        "application at http://127.0.0.1:8080/health: http://127.0.0.1:8080/health answered 503",
+    ] == reasons
+    assert ["waiting for Envoy", "waiting for the application", "in service"] == list(dict.fromkeys(world.shown))
+
+
+def test_look_at_the_configuration() -> None:
+    """What in Envoy's configuration will defeat the drain is said at startup, an event each."""
+    world = World()
+    world.envoy.health_check_filter = False
+    world.envoy.egress = "DEFAULT"
+    world.envoy.admin = "0.0.0.0"  # nosec B104
+
+    life = world.live([SIGTERM])
+
+    assert ["in_service", "no_health_check_filter", "egress_drains", "admin_open"] == life.events[:4]
+    assert {"listeners": ["inbound"]} == life.fields("no_health_check_filter")
+    assert {"listeners": ["egress"]} == life.fields("egress_drains")
+    assert {"address": "0.0.0.0:9901"} == life.fields("admin_open")
+
+
+def test_look_at_a_good_configuration() -> None:
+    """An egress listener of type MODIFY_ONLY and an admin API on loopback are nothing to warn of."""
+    world = World()
+    world.envoy.egress = "MODIFY_ONLY"
+
+    assert "sigterm" == world.live([SIGTERM]).events[1]
+
+
+def test_summary() -> None:
+    """The summary counts the requests at the beginning and the end of the drain, and those that came in it."""
+    world = World()
+    world.envoy.in_flight = 3
+
+    fields = world.live([SIGTERM, (150, "envoy answers requests")]).fields("summary")
+
+    assert {
+        "reason": "drained",
+        "exit_code": 0,
+        "delaying_seconds": 40,
+        "draining_seconds": 40,
+        "budget_left_seconds": 35,
+        "confirmed": True,
+        "attempts": 1,
+        "application_gone": False,
+        "requests_in_flight_at_drain": 3,
+        "requests_in_flight_at_end": 3,
+        "requests_after_drain": 10,
+    } == pytest.approx(fields)
+
+
+def test_summary_of_a_task_that_never_was_in_service() -> None:
+    """What was never counted is unknown, not zero."""
+    fields = World().live([(0, "SIGTERM")]).fields("summary")
+
+    assert fields["requests_after_drain"] is fields["requests_in_flight_at_drain"] is None
+
+
+def test_metrics() -> None:
+    """With METRICS=emf the summary carries its figures as metrics of the service."""
+    fields = World().live([(100, "SIGTERM")], metadata=True, METRICS="emf").fields("summary")
+
+    (directive,) = fields["_aws"]["CloudWatchMetrics"]
+    assert "orders" == fields["service"]
+    assert {"Name": "draining_seconds", "Unit": "Seconds"} in directive["Metrics"]
+    assert {metric["Name"] for metric in directive["Metrics"]} <= fields.keys()
+
+
+def test_traffic_after_the_drain() -> None:
+    """Requests that come to the end of the drain are reported with what is known to cause them."""
+    world = World()
+    world.envoy.health_check_filter = False
+
+    life = world.live([SIGTERM, *((float(moment), "envoy answers requests") for moment in range(100, 180))])
+
+    fields = life.fields("traffic_after_drain")
+    assert fields["requests"] > 300
+    assert ["no health_check filter on inbound: health checks go on passing"] == fields["causes"]
+
+
+def test_healthcheck_that_cannot_be_shown() -> None:
+    """Where the status cannot be shown, that is said, and the life goes on."""
+    world = World()
+
+    def taken(status: str) -> None:
+        raise OSError("Address already in use")
+
+    world.show = taken
+    life = world.live([SIGTERM])
+
+    assert {"because": "Address already in use"} == life.fields("healthcheck_unavailable")
+    assert "drained" == life.ending
