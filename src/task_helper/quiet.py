@@ -72,12 +72,12 @@ class Meter:
         if self.first is None or self.last is None:
             self.first = self.last = traffic
             return
+        before = self.arrived
         if traffic.completed < self.last.completed:  # a restarted Envoy counts from zero
-            self._before_restart = self.arrived
+            self._before_restart = before
             self.first = Traffic(0, 0, 0)
-        arrived = self.arrived
         self.last = traffic
-        if self.arrived > arrived:
+        if self.arrived > before:
             self.last_arrival = now
 
     @property

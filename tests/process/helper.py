@@ -57,8 +57,8 @@ class Helper:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """A container's environment: what is given, and of this process's own only what programs need to start."""
-    return {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"} | settings
+    """A container's environment: what is given, and of this process's own only what measures coverage."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")} | settings
 
 
 @contextmanager

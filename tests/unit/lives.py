@@ -101,8 +101,11 @@ class _recorded(logging.Handler):
 
     def __enter__(self) -> None:
         logger = logging.getLogger("task_helper")
+        self.level_before = logger.level
         logger.setLevel(logging.INFO)
         logger.addHandler(self)
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger("task_helper").removeHandler(self)
+        logger = logging.getLogger("task_helper")
+        logger.setLevel(self.level_before)
+        logger.removeHandler(self)

@@ -1,0 +1,124 @@
+"""The HTTP client against servers that behave as they should, and as they do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from task_helper import http
+from task_helper.http import Response, request
+from task_helper.settings import Url
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def answering(answer: bytes) -> tuple[Serve, list[bytes]]:
+    """A server that reads a request, answers with these bytes and closes; and what it was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    return serve, asked
+
+
+async def ask(serve: Serve, method: str = "GET") -> Response:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        return await request(method, Url("http", "127.0.0.1", server.sockets[0].getsockname()[1]), "/x?y")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+        b"HTTP/1.0 200 OK\r\n\r\nhello",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+    ],
+)
+def test_answers(answer: bytes) -> None:
+    """An answer is understood however its length is told."""
+    serve, _ = answering(answer)
+
+    assert Response(200, b"hello") == asyncio.run(ask(serve))
+
+
+def test_request() -> None:
+    """The request names its target and the host, and asks for no second one on its connection."""
+    serve, asked = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    assert 204 == asyncio.run(ask(serve, "POST")).status
+    head, *headers = asked[0].decode().split("\r\n")
+    assert "POST /x?y HTTP/1.1" == head
+    assert "connection: close" in [header.lower() for header in headers]
+    assert any(header.lower().startswith("host: 127.0.0.1:") for header in headers)
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    """A Unix socket is asked as a TCP port is."""
+    serve, asked = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async def ask_unix() -> Response:
+        async with await asyncio.start_unix_server(serve, tmp_path / "s"):
+            return await request("GET", Url("unix", path=str(tmp_path / "s")), "/")
+
+    assert Response(200, b"") == asyncio.run(ask_unix())
+    assert b"localhost" in asked[0]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_what_is_no_answer(answer: bytes) -> None:
+    """No answer, half an answer and another protocol are errors of the connection."""
+    serve, _ = answering(answer)
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(ask(serve))
+
+
+def test_endless_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that would fill the container's memory is given up."""
+    monkeypatch.setattr(http, "LARGEST_BODY", 10)
+    serve, _ = answering(b"HTTP/1.1 200 OK\r\n\r\nhello, hello, hello")
+
+    with pytest.raises(ConnectionError, match="larger than 10 bytes"):
+        asyncio.run(ask(serve))
+
+
+def test_nobody_listens() -> None:
+    """Where nobody listens the connection is refused."""
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(request("GET", Url("http", "127.0.0.1", 1), "/"))
+
+
+def test_a_call_can_be_given_up() -> None:
+    """A call that hangs ends with its caller's bound, and leaves nothing behind."""
+
+    async def give_up() -> None:
+        done = asyncio.Event()
+
+        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()  # returns when the other side has closed
+            done.set()
+            writer.close()
+
+        async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await request("GET", Url("http", "127.0.0.1", server.sockets[0].getsockname()[1]), "/")
+            async with asyncio.timeout(30):
+                await done.wait()
+
+    asyncio.run(give_up())

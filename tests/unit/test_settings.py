@@ -1,0 +1,175 @@
+"""Settings: what is accepted, what is refused, and with which words."""
+
+import pytest
+
+from task_helper.settings import SETTINGS, BadSettings, Settings, Url, described, from_env, misspelt
+
+
+def problems(**environ: str) -> tuple[str, ...]:
+    with pytest.raises(BadSettings) as raised:
+        from_env(environ)
+    return raised.value.problems
+
+
+def test_defaults() -> None:
+    """Without any variable the plan is 40 + 40 of 120 seconds, with Envoy's admin API on loopback."""
+    assert Settings(
+        drain_delay=40,
+        drain_timeout=40,
+        stop_timeout=120,
+        envoy_admin_url=Url("http", "127.0.0.1", 9901),
+        app_health_url=None,
+        health_check_interval=30,
+        discovery_lag=40,
+        cloud_map_service=None,
+        drain_listeners=False,
+        metrics=None,
+        log_level="info",
+        log_format="json",
+    ) == from_env({})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("40", 40), ("2.5", 2.5), ("40s", 40), (" 7 ", 7), ("0", 0), ("1e1", 10)]
+)
+def test_seconds(text: str, seconds: float) -> None:
+    """Seconds are plain numbers, fractions allowed, a trailing s accepted."""
+    assert seconds == from_env({"DRAIN_DELAY": text}).drain_delay
+
+
+def test_empty_is_unset() -> None:
+    """A variable that is set but empty has its default."""
+    assert from_env({}) == from_env({setting.name: " " for setting in SETTINGS})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("DRAIN_DELAY", "1m", "DRAIN_DELAY: '1m' is not a time; give seconds, such as 40, 2.5 or 40s"),
+        ("DRAIN_DELAY", "nan", "DRAIN_DELAY: 'nan' is not a time; give seconds, such as 40, 2.5 or 40s"),
+        ("DRAIN_TIMEOUT", "-5", "DRAIN_TIMEOUT: '-5' is negative; give seconds, such as 40, 2.5 or 40s"),
+        (
+            "STOP_TIMEOUT",
+            "5",
+            "STOP_TIMEOUT: '5' leaves nothing before the last 5s; give the container's stopTimeout, such as 120",
+        ),
+        ("HEALTH_CHECK_INTERVAL", "0", "HEALTH_CHECK_INTERVAL: '0' is no time at all; give seconds, such as 30"),
+        (
+            "ENVOY_ADMIN_URL",
+            "127.0.0.1:9901",
+            "ENVOY_ADMIN_URL: '127.0.0.1:9901' is not an address of this kind; give http://HOST:PORT or unix:///PATH",
+        ),
+        (
+            "ENVOY_ADMIN_URL",
+            "http://h:x",
+            "ENVOY_ADMIN_URL: 'http://h:x' is not an address (Port could not be cast to integer value as 'x');"
+            " give http://HOST:PORT or unix:///PATH",
+        ),
+        (
+            "ENVOY_ADMIN_URL",
+            "http://h:1/admin",
+            "ENVOY_ADMIN_URL: 'http://h:1/admin' has a path, which the admin API has not;"
+            " give http://HOST:PORT or unix:///PATH",
+        ),
+        (
+            "ENVOY_ADMIN_URL",
+            "unix://tmp/a",
+            "ENVOY_ADMIN_URL: 'unix://tmp/a' names no socket by its whole path; give http://HOST:PORT or unix:///PATH",
+        ),
+        (
+            "APP_HEALTH_URL",
+            "https://h/",
+            "APP_HEALTH_URL: 'https://h/' is not an address of this kind; give http://HOST:PORT/PATH",
+        ),
+        (
+            "CLOUD_MAP_SERVICE",
+            "orders",
+            "CLOUD_MAP_SERVICE: 'orders' is not NAMESPACE/SERVICE, such as example.local/orders",
+        ),
+        ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' is neither true nor false"),
+        ("METRICS", "statsd", "METRICS: 'statsd' is not one of emf"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL: 'loud' is not one of debug, info, warning, error"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT: 'xml' is not one of json, text"),
+    ],
+)
+def test_refused(name: str, text: str, problem: str) -> None:
+    """A bad value is refused with its variable, the value and the remedy."""
+    assert (problem,) == problems(**{name: text})
+
+
+def test_all_problems_at_once() -> None:
+    """Every problem of a bad configuration is in one message, in the order of the settings."""
+    names = [problem.partition(":")[0] for problem in problems(LOG_FORMAT="x", DRAIN_DELAY="x", METRICS="x")]
+
+    assert ["DRAIN_DELAY", "METRICS", "LOG_FORMAT"] == names
+
+
+def test_plan_that_does_not_fit() -> None:
+    """A plan that ECS would kill half way is refused with the arithmetic."""
+    (problem,) = problems(DRAIN_TIMEOUT="80")
+
+    assert problem.startswith(
+        "STOP_TIMEOUT: 120s is too short for DRAIN_DELAY 40s + DRAIN_TIMEOUT 80s + 5s that stay free = 125s"
+    )
+
+
+def test_plan_that_just_fits() -> None:
+    """Five seconds of STOP_TIMEOUT are enough to leave."""
+    assert 115 == from_env({"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "75"}).budget
+
+
+def test_metrics_need_json() -> None:
+    """CloudWatch cannot read metrics from text."""
+    assert ("METRICS: 'emf' needs LOG_FORMAT=json, as CloudWatch reads the metrics from JSON lines",) == problems(
+        METRICS="emf", LOG_FORMAT="text"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"ENVOY_ADMIN_URL": "http://localhost:19000"}, "http://127.0.0.1:19000"),
+        ({"ENVOY_ADMIN_URL": "http://[::1]:9901/"}, "http://[::1]:9901"),
+        ({"ENVOY_ADMIN_URL": "unix:///var/run/envoy.sock"}, "unix:///var/run/envoy.sock"),
+        ({"ENVOY_ADMIN_ACCESS_PORT": "9902"}, "http://127.0.0.1:9902"),
+        ({"ENVOY_ADMIN_ACCESS_PORT": "9902", "ENVOY_ADMIN_URL": "http://10.0.0.1:1"}, "http://10.0.0.1:1"),
+    ],
+)
+def test_admin_url(environ: dict[str, str], url: str) -> None:
+    """The admin API is found over TCP, a Unix socket or App Mesh's port; localhost is 127.0.0.1, never resolved."""
+    assert url == str(from_env(environ).envoy_admin_url)
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"APP_HEALTH_URL": "http://localhost:8080/ready?deep=1"}, "http://127.0.0.1:8080/ready?deep=1"),
+        ({"APP_HEALTH_URL": "http://app"}, "http://app:80"),
+        ({"PORT": "8080", "HEALTHCHECK_PATH": "/ping"}, "http://127.0.0.1:8080/ping"),
+        ({"PORT": "8080", "HEALTHCHECK_PATH": "ping"}, "http://127.0.0.1:8080/ping"),
+    ],
+)
+def test_health_url(environ: dict[str, str], url: str) -> None:
+    """The application is found by its URL, or by the variables that older task definitions set."""
+    assert url == str(from_env(environ).app_health_url)
+
+
+def test_port_alone_says_nothing() -> None:
+    """PORT is set for many reasons; without HEALTHCHECK_PATH it names no health check."""
+    assert from_env({"PORT": "8080"}).app_health_url is None
+
+
+def test_misspelt() -> None:
+    """An unknown variable that starts with DRAIN_ is named, with what it may have been meant to be."""
+    assert [
+        "DRAIN_TIMOUT is not a setting; did you mean DRAIN_TIMEOUT?",
+        "DRAIN_XYZ is not a setting",
+    ] == misspelt({"DRAIN_TIMOUT": "1", "DRAIN_DELAY": "1", "DRAIN_XYZ": "", "PATH": ""})
+
+
+def test_described() -> None:
+    """The help text names every setting with its default."""
+    text = described()
+
+    assert all(f"  {setting.name}" in text for setting in SETTINGS)
+    assert "  DRAIN_DELAY [40]" in text
