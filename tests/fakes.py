@@ -64,6 +64,9 @@ class FakeEnvoy(Peer):
         self.admin = admin
         self.in_flight = 0
         self.completed = 0
+        # targets that this Envoy does not know, and whether it drains whatever it is told
+        self.unknown: set[str] = set()
+        self.stubborn = False
 
     @property
     def journal(self) -> list[tuple[float, str]]:
@@ -76,13 +79,15 @@ class FakeEnvoy(Peer):
 
     def answer(self, method: str, target: str) -> Response:
         match method, target.partition("?")[0]:
+            case _, path if path in self.unknown:
+                return Response(404, b"invalid path. ")
             case "GET", "/server_info":
                 return _json({"version": "fake/1.40.0/Clean/RELEASE/BoringSSL", "state": self.state})
             case "POST", "/healthcheck/fail":
                 self.state = "DRAINING"
                 return Response(200, b"OK\n")
             case "POST", "/healthcheck/ok":
-                self.state = "LIVE"
+                self.state = "DRAINING" if self.stubborn else "LIVE"
                 return Response(200, b"OK\n")
             case "POST", "/drain_listeners":
                 return Response(200, b"OK\n")

@@ -1,111 +1,205 @@
-"""What ECS says of this task: the task metadata endpoint v4, which needs no permission.
+"""What ECS and Cloud Map say of this task's service. Blocking calls of botocore, for a thread of their own.
 
-https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-response.html
+Nothing here is imported unless DRAIN_DELAY is `auto`: botocore weighs as much as the helper itself. Permissions needed:
+ecs:DescribeServices, ecs:ListTasks, ecs:DescribeTasks, and for Cloud Map servicediscovery:DiscoverInstances, GetService
+and GetNamespace (the last two not where CLOUD_MAP_SERVICE names the service).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Final, TypeVar
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final, TypeVar
 
 import msgspec
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
 
-from task_helper import http
-from task_helper.envoy import Request
-from task_helper.settings import health_url
+from task_helper.logs import Event, log
+from task_helper.replacement import Look, Other
 
 T = TypeVar("T")
 
-# the endpoint is on the same host and answers in milliseconds; one that does not is not asked for longer
-CALL_TIMEOUT: Final = 0.5
+# A call is given up before the next look is due; looks are repeated anyway, so calls are not.
+CONFIG: Final = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
 
-# containers that carry an Envoy, by their name or image
-ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
+# ListTasks gives and DescribeTasks takes this many tasks. Of a larger service they are a sample: looking at all of them
+# would cost more calls than its tasks can share (docs/scale.md).
+PAGE: Final = 100
 
-# what a container leaves with that was asked to stop: such a container was not held by the helper, and did not crash
-STOPPED_ON_REQUEST: Final = (0, 143)
-
-# ECS notes that an essential container has stopped a little after the container engine does
-NOTICED_WITHIN: Final = timedelta(seconds=10)
+# DiscoverInstances gives this many, and says nothing of the rest
+MOST_INSTANCES: Final = 1000
 
 
-class Container(msgspec.Struct, rename="pascal"):
-    docker_id: str = ""
+class Container(msgspec.Struct):
     name: str = ""
-    image: str = ""
-    type: str = ""
-    known_status: str = ""
-    exit_code: int | None = None
-    finished_at: datetime | None = None
-    restart_count: int = 0
+    health_status: str = msgspec.field(default="UNKNOWN", name="healthStatus")
+
+
+class Detail(msgspec.Struct):
+    name: str = ""
+    value: str = ""
+
+
+class Attachment(msgspec.Struct):
+    details: list[Detail] = []
+
+
+class Task(msgspec.Struct, rename="camel"):
+    """A task as DescribeTasks has it."""
+
+    task_arn: str
+    group: str = ""
+    last_status: str = ""
+    desired_status: str = ""
+    health_status: str = "UNKNOWN"
+    started_at: datetime | None = None
+    containers: list[Container] = []
+    attachments: list[Attachment] = []
 
     @property
-    def is_envoy(self) -> bool:
-        return any(word in f"{self.name} {self.image}".lower() for word in ENVOY_NAMES)
+    def names(self) -> set[str]:
+        """What Cloud Map may know it by: its addresses, and the last part of its ARN."""
+        details = [detail for attachment in self.attachments for detail in attachment.details]
+        addresses = {detail.value for detail in details if detail.name in ("privateIPv4Address", "IPv6Address")}
+        return addresses | {self.task_arn.rpartition("/")[2]}
 
 
-class Task(msgspec.Struct, rename="pascal"):
-    """`execution_stopped_at` is there once an essential container has stopped."""
-
-    containers: list[Container] = []
-    execution_stopped_at: datetime | None = None
-    family: str = ""
-    service_name: str = ""
-    task_arn: str = msgspec.field(default="", name="TaskARN")
+class Registry(msgspec.Struct, rename="camel"):
+    registry_arn: str = ""
 
 
-def crashed(task: Task, stop_requested: datetime) -> Sequence[Container]:
-    """The containers that took the task down, or died while the helper held them.
+class Service(msgspec.Struct, rename="camel"):
+    """A service as DescribeServices has it."""
 
-    ECS does not say which containers are essential, only since when one of them is stopped. Before `stop_requested`
-    whatever has stopped since the first essential one did counts; after it, what did not leave on request.
+    desired_count: int
+    running_count: int
+    service_registries: list[Registry] = []
+
+
+def others_of(own: Task, tasks: Sequence[Task], listed: set[str] | None, now: datetime) -> list[Other]:
+    """The judgement's view of the tasks besides `own` that ECS means to keep; `listed` is what Cloud Map lists.
+
+    A task is healthy if every container is that is healthy anywhere in the service: which containers report health, and
+    which ECS heeds, no call tells.
     """
-    if task.execution_stopped_at is None:
-        return ()
+    reporting = {each.name for task in (own, *tasks) for each in task.containers if each.health_status == "HEALTHY"}
     return [
-        container
-        for container in task.containers
-        if container.type == "NORMAL"
-        and container.known_status == "STOPPED"
-        and (container.finished_at is None or container.finished_at >= task.execution_stopped_at - NOTICED_WITHIN)
-        and (task.execution_stopped_at < stop_requested or container.exit_code not in STOPPED_ON_REQUEST)
+        Other(
+            task.task_arn,
+            (now - task.started_at).total_seconds() if task.last_status == "RUNNING" and task.started_at else None,
+            _is_healthy(task, reporting),
+            None if listed is None else bool(listed & task.names),
+        )
+        for task in tasks
+        if task.task_arn != own.task_arn and task.desired_status == "RUNNING"
     ]
 
 
-class Metadata:
-    """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing."""
+def _is_healthy(task: Task, reporting: set[str]) -> bool | None:
+    if task.health_status == "UNHEALTHY":
+        return False
+    if not reporting:
+        return None
+    return all(each.health_status == "HEALTHY" for each in task.containers if each.name in reporting)
 
-    def __init__(self, uri: str | None, request: Request = http.request) -> None:
-        self.url = health_url(uri) if uri else None
-        self._request = request
 
-    async def may_have_restarted(self) -> bool:
-        """Whether this container's restart policy has restarted it; True too where ECS does not say."""
-        if self.url is None:
-            return False
+class Ecs:
+    """The service of the task with this ARN, in the cluster that the task metadata names.
+
+    `cloud_map_service` is NAMESPACE/SERVICE, or None to find it. Every method raises OSError where AWS does not answer
+    as it should.
+    """
+
+    def __init__(self, task_arn: str, cluster: str, cloud_map_service: str | None) -> None:
+        self._task_arn = task_arn
+        self._cluster = cluster
+        self._cloud_map_service = cloud_map_service
+        self._own: Task | None = None
+        session = Session()
+        region = session.get_config_variable("region") or task_arn.split(":")[3]
+        self._ecs = session.create_client("ecs", region_name=region, config=CONFIG)
+        self._cloud_map = session.create_client("servicediscovery", region_name=region, config=CONFIG)
+
+    def look(self) -> Look:
+        """See how many tasks the service desires and which others there are; a task of no service has no others."""
+        if self._own is None:
+            (self._own,) = self._describe([self._task_arn])
+        own = self._own
+        kind, _, name = own.group.partition(":")
+        if kind != "service":
+            return Look(1, 0, ())
+        service = self._service(name)
+        if service.running_count < service.desired_count:  # most looks end here, with one call
+            return Look(service.desired_count, service.desired_count, ())
+        page = self._list(name)
+        tasks = self._describe(page) if page else []
+        share = min(1.0, PAGE / service.running_count) if len(page) == PAGE else 1.0
+        others = others_of(own, tasks, self._listed(service), datetime.now(timezone.utc))
+        return Look(service.desired_count, math.ceil(service.desired_count * share), others)
+
+    def _list(self, service: str) -> list[str]:
+        """ARNs of tasks of the service that ECS means to keep, a page of them."""
+        arguments = {"cluster": self._cluster, "serviceName": service, "desiredStatus": "RUNNING", "maxResults": PAGE}
+        return _convert(_ask(self._ecs.list_tasks, **arguments)["taskArns"], list[str])
+
+    def _describe(self, arns: Sequence[str]) -> list[Task]:
+        answer = _ask(self._ecs.describe_tasks, cluster=self._cluster, tasks=list(arns))
+        if not answer["tasks"]:
+            raise OSError("DescribeTasks: ECS does not know the task")
+        return _convert(answer["tasks"], list[Task])
+
+    def _service(self, name: str) -> Service:
+        answer = _ask(self._ecs.describe_services, cluster=self._cluster, services=[name])
+        if not answer["services"]:
+            raise OSError(f"DescribeServices: ECS does not know the service {name}")
+        return _convert(answer["services"][0], Service)
+
+    def _listed(self, service: Service) -> set[str] | None:
+        """Addresses and ids that Cloud Map lists as healthy; None where it does not or may not tell all of them."""
         try:
-            return (await self._ask(self.url.path, Container)).restart_count > 0
-        except OSError:
-            return True
-
-    async def task(self) -> Task | None:
-        """The task, or None where the endpoint is missing or gave no answer."""
-        if self.url is None:
+            if self._cloud_map_service is None and service.service_registries:
+                self._cloud_map_service = self._find(service.service_registries[0].registry_arn)
+            if not self._cloud_map_service:
+                return None
+            namespace, _, name = self._cloud_map_service.partition("/")
+            arguments = {"NamespaceName": namespace, "ServiceName": name, "HealthStatus": "HEALTHY"}
+            instances = _ask(self._cloud_map.discover_instances, **arguments, MaxResults=MOST_INSTANCES)["Instances"]
+        except Denied as error:
+            log(Event.CLOUD_MAP_DENIED, because=str(error))
+            self._cloud_map_service = ""
             return None
-        try:
-            return await self._ask(f"{self.url.path}/task", Task)
-        except OSError:
+        if len(instances) == MOST_INSTANCES:
             return None
+        attributes = ("AWS_INSTANCE_IPV4", "AWS_INSTANCE_IPV6")
+        known_by = [{each["InstanceId"], *(each["Attributes"].get(name) for name in attributes)} for each in instances]
+        return set().union(*known_by) - {None}
 
-    async def _ask(self, target: str, type: type[T]) -> T:
-        assert self.url is not None
-        async with asyncio.timeout(CALL_TIMEOUT):
-            response = await self._request("GET", self.url, target)
-        if response.status != 200:
-            raise OSError(f"{target} answered {response.status}")
-        try:
-            return msgspec.json.decode(response.body, type=type)
-        except msgspec.DecodeError as error:
-            raise OSError(f"{target}: {error}") from error
+    def _find(self, registry_arn: str) -> str:
+        service = _ask(self._cloud_map.get_service, Id=registry_arn.rpartition("/")[2])["Service"]
+        namespace = _ask(self._cloud_map.get_namespace, Id=service["NamespaceId"])["Namespace"]
+        return f"{namespace['Name']}/{service['Name']}"
+
+
+class Denied(OSError):
+    """The task's role may not make the call."""
+
+
+def _ask(call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        kind = Denied if code in ("AccessDeniedException", "AccessDenied") else OSError
+        raise kind(f"{error.operation_name}: {code}") from error
+    except BotoCoreError as error:
+        raise OSError(str(error)) from error
+
+
+def _convert(value: object, type: type[T]) -> T:
+    try:
+        return msgspec.convert(value, type)
+    except msgspec.ValidationError as error:
+        raise OSError(f"AWS answered what its API does not say: {error}") from error

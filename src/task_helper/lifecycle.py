@@ -11,37 +11,32 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime, timezone
 from enum import IntEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from task_helper import watch
+from task_helper import startup, watch
 from task_helper.application import Application
-from task_helper.ecs import Metadata
 from task_helper.envoy import Envoy
 from task_helper.gate import Status
-from task_helper.listeners import Listener, draining_egress, without_health_check_filter
-from task_helper.logs import Event, log, log_fault
+from task_helper.logs import Event, log, log_fault, why
+from task_helper.metadata import Metadata
+from task_helper.record import Ending, Record, causes_of_traffic, embedded_metrics, summarise
+from task_helper.replacement import Look, wait_until_in_service
 from task_helper.settings import Settings
-from task_helper.summary import Ending, Record, embedded_metrics, summarise
 from task_helper.timing import first, now, sleep_until
 
 T = TypeVar("T")
 
-# between two looks at Envoy and the application while the task starts
-STARTING_POLL: Final = 0.5
-
-# between two readings of Envoy's statistics in the drain
-READING_EVERY: Final = 1.0
-
-# pauses between attempts to tell Envoy: a busy admin API gets some air, a lost second is lost traffic
+# between attempts to tell Envoy: a busy admin API gets some air, a lost second is lost traffic
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
-# requests that came this shortly before the end of the drain would have gone on coming
-STILL_COMING: Final = 3.0
+# with `auto`, how long after their last answer Envoy's statistics count as missing
+UNREADABLE_AFTER: Final = 10.0
 
 
 class Exit(IntEnum):
@@ -74,26 +69,23 @@ class Stop:
         await self._requested.wait()
 
 
-class Lifecycle:
-    """One task's life. `show` makes `task-helper healthcheck` see a status, and may raise OSError."""
+class Surroundings(NamedTuple):
+    """What a task's life depends on. `show` shows `task-helper healthcheck` a status; both functions raise OSError."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        envoy: Envoy,
-        application: Application | None,
-        metadata: Metadata,
-        stop: Stop,
-        show: Callable[[Status], None],
-    ) -> None:
+    envoy: Envoy
+    application: Application | None
+    metadata: Metadata
+    show: Callable[[Status], None]
+    look_at_service: Callable[[], Awaitable[Look]]
+
+
+class Lifecycle:
+    """One task's life."""
+
+    def __init__(self, settings: Settings, surroundings: Surroundings, stop: Stop) -> None:
         self.settings = settings
-        self.envoy = envoy
-        self.application = application
-        self.metadata = metadata
+        self.envoy, self.application, self.metadata, self.show, self.look_at_service = surroundings
         self.stop = stop
-        self.show = show
-        self.listeners: list[Listener] = []
-        self.service = "unknown"
         self.record = Record()
 
     async def live(self) -> Exit:
@@ -108,63 +100,8 @@ class Lifecycle:
     # starting
 
     async def start(self) -> None:
-        """Come into service when Envoy is live and the application answers; then look at what will defeat the drain."""
-        began = now()
-        told: set[str] = set()
-        while obstacle := await self.obstacle():
-            if obstacle not in told:
-                log(Event.WAITING, because=obstacle)
-                told.add(obstacle)
-            await asyncio.sleep(STARTING_POLL)
-        self.record.in_service_at = now()
-        self.show_status("in service")
-        log(Event.IN_SERVICE, seconds=now() - began)
-        await self.look()
-
-    async def obstacle(self) -> str | None:
-        """Why the task is not ready for requests; None when it is."""
-        try:
-            state = await self.envoy.state()
-            if state == "DRAINING":
-                await self.undo_stale_drain()
-                state = await self.envoy.state()
-        except OSError as error:
-            self.show_status("waiting for Envoy")
-            return f"Envoy at {self.envoy.url}: {why(error)}"
-        if state != "LIVE":
-            self.show_status("waiting for Envoy")
-            return f"Envoy at {self.envoy.url} is {state}"
-        if self.application:
-            try:
-                await self.application.check()
-            except OSError as error:
-                self.show_status("waiting for the application")
-                return f"application at {self.application.url}: {why(error)}"
-        return None
-
-    async def undo_stale_drain(self) -> None:
-        """Only a helper that died can have told Envoy to drain; no health check would pass again; raises OSError."""
-        await self.envoy.pass_health_checks()
-        if not self.record.left_draining:
-            log(Event.STALE_DRAIN_UNDONE)
-        self.record.left_draining = True
-
-    async def look(self) -> None:
-        """Warn now, weeks before the deployment that would show it, of a configuration that defeats the drain."""
-        try:
-            self.listeners = await self.envoy.listeners()
-            open_admin = await self.envoy.open_admin()
-            if task := await self.metadata.task():
-                self.service = task.service_name or task.family
-        except OSError as error:
-            log(Event.LOOK_FAILED, because=why(error))
-            return
-        if names := without_health_check_filter(self.listeners):
-            log(Event.NO_HEALTH_CHECK_FILTER, listeners=names)
-        if names := draining_egress(self.listeners):
-            log(Event.EGRESS_DRAINS, listeners=names)
-        if open_admin:
-            log(Event.ADMIN_OPEN, address=open_admin)
+        await startup.come_into_service(self.envoy, self.application, self.show, self.record)
+        await startup.look_at_configuration(self.envoy, self.metadata, self.record)
 
     # at SIGTERM
 
@@ -197,8 +134,21 @@ class Lifecycle:
 
     async def delay(self) -> None:
         """Serve on until new tasks are in service. Nobody is served where the application is gone."""
-        log(Event.DELAYING, seconds=self.settings.fixed_delay)
-        await first(sleep_until(self.stop.at + self.settings.fixed_delay), self.application_gone())
+        log(Event.DELAYING, seconds=self.settings.longest_delay)
+        longest = sleep_until(self.stop.at + self.settings.longest_delay)
+        await first(longest, self.replaced(), self.application_gone())
+
+    async def replaced(self) -> None:
+        """With `auto`, ECS and Cloud Map tell when new tasks are in service; else, or where they do not, the clock."""
+        fixed_end = self.stop.at + self.settings.fixed_delay
+        if self.settings.drain_delay != "auto":
+            return await sleep_until(fixed_end)
+        try:
+            if await wait_until_in_service(self.look_at_service, self.settings.discovery_lag, blind_until=fixed_end):
+                log(Event.REPLACED, seconds=now() - self.stop.at)
+        except Exception as error:
+            self.note_fault(error)
+            await sleep_until(fixed_end)
 
     async def application_gone(self) -> None:
         await self.even_if_faulty(watch.application_gone(self.application, self.metadata, self.stop.time))
@@ -213,7 +163,6 @@ class Lifecycle:
         while True:
             if not await first(self.fail_health_checks(), self.hold_unconfirmed()):
                 return "not confirmed"
-            log(Event.DRAINING, seconds=self.settings.fixed_timeout)
             if await first(self.wait_for_quiet(), self.live_again()):
                 return "drained"
 
@@ -255,15 +204,24 @@ class Lifecycle:
         return False
 
     async def wait_for_quiet(self) -> bool:
+        """Read the traffic until the drain's time is over; with `auto`, until the task is quiet."""
         assert self.record.confirmed_at is not None
-        await first(sleep_until(self.record.confirmed_at + self.settings.fixed_timeout), self.read_traffic())
+        auto = self.settings.drain_timeout == "auto"
+        not_before = self.record.confirmed_at + self.settings.shortest_drain if auto else math.inf
+        log(
+            Event.DRAINING, seconds=self.stop.at + self.settings.budget - now() if auto else self.settings.fixed_timeout
+        )
+        await first(
+            watch.quiet(self.envoy, self.record.listeners, self.record.meter, not_before),
+            self.time_is_over(self.record.confirmed_at + self.settings.fixed_timeout, auto),
+        )
         return True
 
-    async def read_traffic(self) -> None:
-        while True:
-            with suppress(OSError):
-                self.record.meter.read(now(), await self.envoy.traffic(self.listeners))
-            await asyncio.sleep(READING_EVERY)
+    async def time_is_over(self, end: float, auto: bool) -> None:
+        """With `auto` only the deadline ends a drain that is not quiet, unless the traffic cannot be read."""
+        await sleep_until(end)
+        while auto and (read_at := self.record.meter.read_at) is not None and now() < read_at + UNREADABLE_AFTER:
+            await sleep_until(read_at + UNREADABLE_AFTER)
 
     async def live_again(self) -> bool:
         await self.even_if_faulty(watch.live_again(self.envoy))
@@ -278,8 +236,8 @@ class Lifecycle:
             return await part
         except Exception as error:
             self.note_fault(error)
-            await asyncio.Event().wait()
-            raise
+            never: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            return await never
 
     async def keep_the_plan(self) -> Ending:
         """What is left of the plan at its fixed times, with as little code as can be."""
@@ -311,10 +269,11 @@ class Lifecycle:
         """Leave the summary, and the exit code that goes with it."""
         code = self.exit_code(ending)
         fields = summarise(self.record, ending, code, now(), self.settings)
-        if self.still_coming():
-            log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=self.causes())
+        if self.record.still_coming(now()):
+            causes = causes_of_traffic(self.record, self.settings)
+            log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=causes)
         if self.settings.metrics == "emf":
-            fields |= embedded_metrics(fields, self.service, int(time.time() * 1000))
+            fields |= embedded_metrics(fields, self.record.service, int(time.time() * 1000))
         log(Event.SUMMARY, **fields)
         return code
 
@@ -323,32 +282,3 @@ class Lifecycle:
             return Exit.FAULT
         unconfirmed = ending == "not confirmed" or (ending == "deadline" and self.record.confirmed_at is None)
         return Exit.UNCONFIRMED if unconfirmed else Exit.DRAINED
-
-    def still_coming(self) -> bool:
-        last_arrival = self.record.meter.last_arrival
-        return last_arrival is not None and now() - last_arrival < STILL_COMING
-
-    def causes(self) -> list[str]:
-        """Why downstreams may still send at the end of a drain."""
-        causes = []
-        if names := without_health_check_filter(self.listeners):
-            causes.append(f"no health_check filter on {', '.join(names)}: health checks go on passing")
-        if self.settings.fixed_timeout <= self.settings.health_check_interval:
-            causes.append(
-                "DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL: downstreams may not have checked yet"
-            )
-        return causes or [
-            "downstreams that do not health check this task, or only its TCP port",
-            "panic mode: most hosts of the service fail their health checks, so downstreams use all of them",
-        ]
-
-    def show_status(self, status: Status) -> None:
-        try:
-            self.show(status)
-        except OSError as error:
-            log(Event.HEALTHCHECK_UNAVAILABLE, because=why(error))
-
-
-def why(error: OSError) -> str:
-    """The error in words: a timeout has none of its own."""
-    return str(error) or "no answer in time"

@@ -32,7 +32,10 @@ class Event(Enum):
     LOOK_FAILED = logging.INFO, "Envoy's configuration could not be looked at `because` of this"
     SIGTERM = logging.INFO, "the task is to stop: the `signal` that came"
     SIGTERM_REPEATED = logging.INFO, "another `signal` came, which changes nothing"
-    DELAYING = logging.INFO, "serving on for so many `seconds`, so that new tasks come into service"
+    REPLACEMENT_UNSEEN = logging.WARNING, "whether new tasks are in service cannot be seen `because` of this"
+    CLOUD_MAP_DENIED = logging.WARNING, "Cloud Map may not be asked `because` of this; DISCOVERY_LAG is used instead"
+    REPLACED = logging.INFO, "as many other tasks as the service desires are in service, after so many `seconds`"
+    DELAYING = logging.INFO, "serving on so that new tasks come into service, for `seconds` at the most"
     APPLICATION_GONE = logging.WARNING, "the application has stopped; nothing is gained by serving on"
     ADMIN_FAILING = logging.WARNING, "Envoy could not be told to fail health checks `because` of this; it is told again"
     HEALTH_CHECKS_FAILED = (
@@ -41,7 +44,7 @@ class Event(Enum):
     )
     LISTENERS_DRAINED = logging.INFO, "Envoy refuses new inbound connections, as DRAIN_LISTENERS asks"
     LISTENERS_NOT_DRAINED = logging.WARNING, "Envoy could not be told to refuse new connections `because` of this"
-    DRAINING = logging.INFO, "waiting so many `seconds` for downstreams to go and for requests to end"
+    DRAINING = logging.INFO, "downstreams go and requests end, for `seconds` at the most"
     LIVE_AGAIN = logging.WARNING, "Envoy passes its health checks again, most likely restarted; it is told again"
     TRAFFIC_AFTER_DRAIN = (
         logging.WARNING,
@@ -63,6 +66,11 @@ class Event(Enum):
 
 def log(event: Event, **fields: object) -> None:
     _LOGGER.log(event.level, event.name.lower(), extra={"fields": fields})
+
+
+def why(error: OSError) -> str:
+    """The error in words: a timeout has none of its own."""
+    return str(error) or "no answer in time"
 
 
 def log_fault(error: BaseException) -> None:

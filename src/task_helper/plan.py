@@ -7,21 +7,27 @@ from task_helper.settings import MARGIN, Settings
 
 def draw(settings: Settings, width: int) -> str:
     """Draw the stages from SIGTERM to SIGKILL to scale, in lines of at most `width` columns (at least 60)."""
-    delay, timeout = settings.fixed_delay, settings.fixed_timeout
-    planned = delay + timeout
-    stages = [("delaying", delay), ("draining", timeout), ("spare", settings.budget - planned), ("", MARGIN)]
+    auto_delay, auto_drain = settings.drain_delay == "auto", settings.drain_timeout == "auto"
+    delay, drain = settings.longest_delay, settings.fixed_timeout
+    stages = [("delaying", delay), ("draining", drain), ("spare", settings.budget - delay - drain), ("", MARGIN)]
+    delaying = f"serves on for {delay:g}s, so that new tasks come into service"
+    if auto_delay:
+        delaying = f"serves on until new tasks are in service, for {delay:g}s at the most"
+    draining = f"fails Envoy's health checks; for {drain:g}s downstreams go and requests end"
+    if auto_drain:
+        draining = (
+            f"fails Envoy's health checks; for {settings.shortest_drain:g}s or more, until no request is in flight"
+        )
     moments = [
         (0.0, "SIGTERM", "ECS stops the task, and this container first"),
-        (0.0, "delaying", f"serves on for {delay:g}s, so that new tasks come into service (DRAIN_DELAY)"),
-        (
-            delay,
-            "draining",
-            f"fails Envoy's health checks; for {timeout:g}s downstreams go, requests end (DRAIN_TIMEOUT)",
-        ),
-        (planned, "gone", "ECS stops the application and Envoy"),
+        (0.0, "delaying", f"{delaying} (DRAIN_DELAY)"),
+        (delay, "draining", f"{'at the latest ' if auto_delay else ''}{draining} (DRAIN_TIMEOUT)"),
+        (delay + drain, "gone", "ECS stops the application and Envoy"),
         (settings.budget, "deadline", "gone at the latest, whatever Envoy does (STOP_TIMEOUT - 5s)"),
         (settings.stop_timeout, "SIGKILL", "what is still there, ECS kills (STOP_TIMEOUT)"),
     ]
+    if auto_drain:
+        del moments[3]
     lines = [f"{f'{moment:g}s':>6}  {name:9} {meaning}" for moment, name, meaning in moments]
     return "\n".join([_bar(stages, max(60, min(width, 100)) - 1), "", *lines])
 

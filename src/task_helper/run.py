@@ -12,11 +12,12 @@ from typing import NoReturn
 from msgspec import structs
 
 from task_helper.application import Application
-from task_helper.ecs import Metadata
+from task_helper.metadata import Metadata
 from task_helper.envoy import Envoy
 from task_helper.gate import Gate
-from task_helper.lifecycle import Exit, Lifecycle, Stop
+from task_helper.lifecycle import Exit, Lifecycle, Stop, Surroundings
 from task_helper.logs import Event, log, log_fault, set_up
+from task_helper.service import looking
 from task_helper.settings import BadSettings, Settings, Url, from_env, misspelt
 
 # a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
@@ -42,16 +43,16 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
     log(Event.STARTING, settings={name: _plain(value) for name, value in structs.asdict(settings).items()})
     stop = Stop()
     listen(stop, early_signals)
-    lifecycle = Lifecycle(
-        settings,
+    metadata = Metadata(environ.get("ECS_CONTAINER_METADATA_URI_V4"))
+    surroundings = Surroundings(
         Envoy(settings.envoy_admin_url),
         Application(settings.app_health_url) if settings.app_health_url else None,
-        Metadata(environ.get("ECS_CONTAINER_METADATA_URI_V4")),
-        stop,
+        metadata,
         Gate(environ).show,
+        looking(metadata, settings.cloud_map_service),
     )
     try:
-        leave(await lifecycle.live())
+        leave(await Lifecycle(settings, surroundings, stop).live())
     except Exception as error:
         log_fault(error)
         leave(Exit.FAULT)

@@ -19,8 +19,10 @@ import msgspec
 # ECS sends SIGKILL when stopTimeout has run out; the helper is gone this many seconds before.
 MARGIN: Final = 5.0
 
-# what `auto` falls back to where it cannot see: the defaults of both
-FALLBACK: Final = 40.0
+# A drain by `auto` lasts for one health check of each downstream, as one failed check is enough for an Envoy, and for
+# the second in which it merges what it has learnt (update_merge_window). Where requests cannot be counted, add REST.
+MERGE: Final = 1.0
+REST: Final = 9.0
 
 Seconds = float
 Auto = Literal["auto"]
@@ -63,12 +65,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fixed_delay(self) -> Seconds:
         """The delay before the drain where only the clock is to be trusted."""
-        return FALLBACK if self.drain_delay == "auto" else self.drain_delay
+        return self.discovery_lag if self.drain_delay == "auto" else self.drain_delay
+
+    @property
+    def shortest_drain(self) -> Seconds:
+        """How long a drain lasts at least."""
+        return self.health_check_interval + MERGE if self.drain_timeout == "auto" else self.drain_timeout
 
     @property
     def fixed_timeout(self) -> Seconds:
         """The length of the drain where only the clock is to be trusted."""
-        return FALLBACK if self.drain_timeout == "auto" else self.drain_timeout
+        return self.shortest_drain + (REST if self.drain_timeout == "auto" else 0)
+
+    @property
+    def longest_delay(self) -> Seconds:
+        """How long the delay may last and leave enough for the drain."""
+        return max(0.0, self.budget - self.fixed_timeout) if self.drain_delay == "auto" else self.drain_delay
 
     @property
     def budget(self) -> Seconds:
@@ -103,9 +115,10 @@ def some_seconds(text: str) -> Seconds:
 
 
 def seconds_or_auto(text: str) -> Seconds | Auto:
-    if text.lower() == "auto":
-        raise ValueError("is not available yet; give seconds, such as 40")
-    return seconds(text)
+    try:
+        return "auto" if text.lower() == "auto" else seconds(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
 
 
 def stop_timeout(text: str) -> Seconds:
@@ -176,8 +189,18 @@ class Setting(NamedTuple):
 
 
 SETTINGS: Final = (
-    Setting("DRAIN_DELAY", "40", seconds_or_auto, "time to wait after SIGTERM and before `/healthcheck/fail`"),
-    Setting("DRAIN_TIMEOUT", "40", seconds_or_auto, "time to wait after `/healthcheck/fail`"),
+    Setting(
+        "DRAIN_DELAY",
+        "40",
+        seconds_or_auto,
+        "time to wait after SIGTERM and before `/healthcheck/fail`; or `auto`: until new tasks are in service",
+    ),
+    Setting(
+        "DRAIN_TIMEOUT",
+        "40",
+        seconds_or_auto,
+        "time to wait after `/healthcheck/fail`; or `auto`: until downstreams have gone and requests have ended",
+    ),
     Setting(
         "STOP_TIMEOUT", "120", stop_timeout, "the container's `stopTimeout`; the helper is gone before it runs out"
     ),
@@ -263,13 +286,17 @@ def from_env(environ: Mapping[str, str]) -> Settings:
 def contradictions(settings: Settings) -> list[str]:
     """What is wrong with settings that are each good by themselves, a sentence each."""
     problems = []
-    needed = settings.fixed_delay + settings.fixed_timeout + MARGIN
+    delay = 0.0 if settings.drain_delay == "auto" else settings.drain_delay
+    needed = delay + settings.shortest_drain + MARGIN
     if needed > settings.stop_timeout:
+        delay_text = "" if settings.drain_delay == "auto" else f"DRAIN_DELAY {delay:g}s + "
+        drain_text = f"DRAIN_TIMEOUT {settings.shortest_drain:g}s"
+        if settings.drain_timeout == "auto":
+            drain_text += f" (at least, as HEALTH_CHECK_INTERVAL is {settings.health_check_interval:g}s)"
         problems.append(
-            f"STOP_TIMEOUT: {settings.stop_timeout:g}s is too short for DRAIN_DELAY {settings.fixed_delay:g}s"
-            f" + DRAIN_TIMEOUT {settings.fixed_timeout:g}s + {MARGIN:g}s that stay free = {needed:g}s, so ECS would"
-            f" kill the drain half way; make the delays shorter, or raise the container's stopTimeout and STOP_TIMEOUT"
-            f" to {needed:g} (Fargate allows 120)"
+            f"STOP_TIMEOUT: {settings.stop_timeout:g}s is too short for {delay_text}{drain_text}"
+            f" + {MARGIN:g}s that stay free = {needed:g}s, so ECS would kill the drain half way; make them shorter,"
+            f" or raise the container's stopTimeout and STOP_TIMEOUT to {needed:g} (Fargate allows 120)"
         )
     if settings.metrics == "emf" and settings.log_format == "text":
         problems.append("METRICS: 'emf' needs LOG_FORMAT=json, as CloudWatch reads the metrics from JSON lines")

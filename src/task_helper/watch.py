@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from task_helper.application import Application
-from task_helper.ecs import Metadata, crashed
+from task_helper.listeners import Listener
+from task_helper.metadata import Metadata, crashed
+from task_helper.quiet import Meter
 from task_helper.envoy import REFUSED, Envoy
 from task_helper.timing import now
 
@@ -16,6 +19,13 @@ POLL: Final = 0.5
 
 # an Envoy that its supervisor restarts refuses connections for a moment; one that refuses for this long is gone
 GONE_AFTER: Final = 3.0
+
+# between two readings of Envoy's statistics
+READING_EVERY: Final = 1.0
+
+# how long nothing may be in flight or arrive before the task is quiet: the second in which a downstream Envoy merges
+# what it has learnt, twice, and one more
+QUIET: Final = 3.0
 
 
 async def envoy_gone(envoy: Envoy, metadata: Metadata, stop_requested: datetime) -> None:
@@ -50,6 +60,18 @@ async def application_gone(application: Application | None, metadata: Metadata, 
         if gone:
             return
         await asyncio.sleep(POLL)
+
+
+async def quiet(envoy: Envoy, listeners: Sequence[Listener], meter: Meter, not_before: float) -> None:
+    """Feed `meter` with Envoy's traffic; return when it has been quiet for QUIET, but `not_before` this moment."""
+    while True:
+        try:
+            meter.read(now(), await envoy.traffic(listeners))
+            if now() >= not_before and meter.quiet_for(now()) >= QUIET:
+                return
+        except OSError:
+            pass  # a reading is missing, which the summary shows
+        await asyncio.sleep(READING_EVERY)
 
 
 async def live_again(envoy: Envoy) -> None:

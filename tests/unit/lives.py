@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from task_helper.application import Application
-from task_helper.ecs import Metadata
+from task_helper.metadata import Metadata
 from task_helper.envoy import Envoy
 from task_helper.gate import Status
-from task_helper.lifecycle import Exit, Lifecycle, Stop
+from task_helper.lifecycle import Exit, Lifecycle, Stop, Surroundings
+from task_helper.replacement import Look
 from task_helper.settings import from_env
 from tests import virtual
 from tests.fakes import APPLICATION, ENVOY, METADATA, FakeApplication, FakeEnvoy, FakeMetadata, Mood, Network
@@ -45,6 +46,8 @@ class World:
         self.app = FakeApplication()
         self.metadata = FakeMetadata()
         self.shown: list[str] = []
+        # looks at the service by the moment from which each holds; before the first, and where it is None, looks fail
+        self.looks: list[tuple[float, Look | None]] = []
         self.show: Callable[[Status], None] = self.shown.append
 
     def live(self, timeline: Timeline, *, app: bool = True, metadata: bool = False, **environ: str) -> Life:
@@ -63,15 +66,25 @@ class World:
                 loop.call_at(moment, self._happen, what, stop)
         lifecycle = Lifecycle(
             from_env(environ),
-            Envoy(ENVOY, network.request),
-            Application(APPLICATION, network.request) if app else None,
-            Metadata(METADATA if metadata else None, network.request),
+            Surroundings(
+                Envoy(ENVOY, network.request),
+                Application(APPLICATION, network.request) if app else None,
+                Metadata(METADATA if metadata else None, network.request),
+                self.show,
+                self._look,
+            ),
             stop,
-            self.show,
         )
         with _recorded(log):
             exit = await lifecycle.live()
         return Life(exit, round(loop.time(), 3), log[-1][2]["reason"], self.envoy.journal, log)
+
+    async def _look(self) -> Look:
+        moment = asyncio.get_running_loop().time()
+        latest = [look for since, look in self.looks if since <= moment]
+        if not latest or latest[-1] is None:
+            raise OSError("ThrottlingException")
+        return latest[-1]
 
     def _happen(self, what: str, stop: Stop) -> None:
         who, _, mood = what.partition(" ")
@@ -81,6 +94,11 @@ class World:
             self.envoy.restart()
         elif what == "envoy answers requests":
             self.envoy.completed += 10
+        elif what == "envoy ends requests":
+            self.envoy.completed += self.envoy.in_flight
+            self.envoy.in_flight = 0
+        elif what.startswith("envoy statistics"):
+            self.envoy.unknown = {"/stats"} if mood.endswith("fail") else set()
         elif what.startswith("envoy takes "):
             self.envoy.takes = float(mood.removeprefix("takes "))
         else:

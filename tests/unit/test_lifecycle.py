@@ -5,6 +5,7 @@ In service within the first second; the delay begins at 100, the drain at 140, a
 
 import pytest
 
+from task_helper.replacement import Look, Other
 from tests.unit.lives import Timeline, World
 
 FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
@@ -371,4 +372,189 @@ def test_healthcheck_that_cannot_be_shown() -> None:
     life = world.live([SIGTERM])
 
     assert {"because": "Address already in use"} == life.fields("healthcheck_unavailable")
+    assert "drained" == life.ending
+
+
+# auto
+
+AUTO = {"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto"}
+THERE = Look(2, 2, [Other("a", 3600, True), Other("b", 3600, True)])
+NOT_THERE = Look(2, 2, [])
+
+
+def test_auto_where_all_is_well() -> None:
+    """With the others in service and nothing in flight, a task leaves after one health check interval and a second."""
+    world = World()
+    world.looks = [(0, THERE)]
+
+    life = world.live([SIGTERM], **AUTO)
+
+    (told,) = life.journal
+    assert 100 <= told[0] <= 102
+    assert told[0] + 31 <= life.at <= told[0] + 32
+    assert (0, "drained") == (life.exit, life.ending)
+    assert life.fields("replaced")["seconds"] <= 2
+
+
+def test_auto_waits_for_the_replacement_as_long_as_the_drain_allows() -> None:
+    """A replacement that never comes delays the drain up to what the deadline leaves for it."""
+    world = World()
+    world.looks = [(0, NOT_THERE)]
+
+    life = world.live([SIGTERM], **AUTO)
+
+    assert [(175, FAIL)] == life.journal
+    assert (0, "drained") == (life.exit, life.ending)
+    assert "replaced" not in life.events
+
+
+def test_auto_falls_back_where_it_cannot_see() -> None:
+    """Where ECS tells nothing the delay is the fixed one, and why is said once."""
+    life = World().live([SIGTERM], **AUTO)
+
+    assert [(140, FAIL)] == life.journal
+    assert {"because": "ThrottlingException"} == life.fields("replacement_unseen")
+
+
+def test_auto_with_a_fault_in_the_judgement() -> None:
+    """A fault in looking at the service leaves the fixed delay."""
+    world = World()
+    world.looks = [(0, Look(1, 1, None))]  # type: ignore[arg-type]
+
+    life = world.live([SIGTERM], **AUTO)
+
+    assert [(140, FAIL)] == life.journal
+    assert 70 == life.exit
+
+
+def test_auto_with_a_dead_application() -> None:
+    """A dead application ends the wait for the replacement too."""
+    world = World()
+    world.looks = [(0, NOT_THERE)]
+
+    life = world.live([SIGTERM, (110, "app refuses")], **AUTO)
+
+    assert [(110, FAIL)] == life.journal
+
+
+def test_auto_waits_for_long_requests() -> None:
+    """A request in flight is waited for beyond the floor, and three seconds of quiet after it."""
+    world = World()
+    world.looks = [(0, THERE)]
+    world.envoy.in_flight = 1
+
+    life = world.live([SIGTERM, (160.2, "envoy ends requests")], **AUTO)
+
+    assert (0, "drained") == (life.exit, life.ending)
+    assert 163.2 <= life.at <= 165.2
+
+
+def test_auto_waits_for_long_requests_to_the_deadline() -> None:
+    """A request that does not end is cut by the deadline, and the summary says that it was."""
+    world = World()
+    world.looks = [(0, THERE)]
+    world.envoy.in_flight = 2
+
+    life = world.live([SIGTERM], **AUTO)
+
+    assert (0, 215, "deadline") == (life.exit, life.at, life.ending)
+    assert 2 == life.fields("summary")["requests_in_flight_at_end"]
+
+
+def test_auto_with_traffic_that_does_not_stop() -> None:
+    """Traffic that goes on holds the task to the deadline, and is reported with its likely causes."""
+    world = World()
+    world.looks = [(0, THERE)]
+
+    life = world.live([SIGTERM, *((float(moment), "envoy answers requests") for moment in range(100, 230))], **AUTO)
+
+    assert (215, "deadline") == (life.at, life.ending)
+    assert "panic mode" in str(life.fields("traffic_after_drain")["causes"])
+
+
+@pytest.mark.parametrize(
+    ("timeline", "end"),
+    [
+        ([(101, "envoy statistics fail")], 40),
+        ([(110, "envoy statistics fail")], 40),
+        ([(138, "envoy statistics fail")], 47),
+        ([(110, "envoy statistics fail"), (120, "envoy statistics work")], 31),
+    ],
+)
+def test_auto_without_statistics(timeline: Timeline, end: float) -> None:
+    """Without statistics for ten seconds the drain lasts the fixed time."""
+    world = World()
+    world.envoy.in_flight = 0 if end == 31 else 1
+
+    life = world.live([SIGTERM, *timeline], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto")
+
+    assert "drained" == life.ending
+    assert end <= life.at - 100 <= end + 1.01
+
+
+def test_auto_with_an_envoy_that_restarts() -> None:
+    """An Envoy that restarts in the drain is drained anew for a health check interval."""
+    world = World()
+    world.looks = [(0, THERE)]
+
+    life = world.live([SIGTERM, (120, "envoy restarts")], **AUTO)
+
+    assert 2 == len(life.journal)
+    assert life.at >= life.journal[-1][0] + 31
+
+
+@pytest.mark.parametrize("seconds", [10, 40])
+def test_cause_of_traffic_after_a_short_drain(seconds: int) -> None:
+    """A drain that is shorter than the health check interval is named as the cause of the traffic after it."""
+    arrivals = [(float(moment), "envoy answers requests") for moment in range(100, 180)]
+
+    life = World().live([SIGTERM, *arrivals], DRAIN_TIMEOUT=str(seconds))
+
+    causes = life.fields("traffic_after_drain")["causes"]
+    assert (seconds == 10) == causes[0].startswith("DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL")
+
+
+@pytest.mark.parametrize("state", ["PRE_INITIALIZING", "INITIALIZING"])
+def test_envoy_that_initialises(state: str) -> None:
+    """An Envoy that waits for its configuration is not ready."""
+    world = World()
+    world.envoy.state = state
+
+    life = world.live([SIGTERM])
+
+    assert "never in service" == life.ending
+    assert {"because": f"Envoy at http://127.0.0.1:9901 is {state}"} == life.fields("waiting")
+
+
+def test_stale_drain_that_cannot_be_undone() -> None:
+    """An Envoy that says it is draining whatever it is told does not come into service, and that is said once."""
+    world = World()
+    world.envoy.state = "DRAINING"
+    world.envoy.stubborn = True
+
+    life = world.live([SIGTERM])
+
+    assert 1 == life.events.count("stale_drain_undone")
+    assert "in_service" not in life.events
+
+
+def test_listeners_that_cannot_be_drained() -> None:
+    """Where Envoy does not refuse new connections when told, that is said, and the drain goes on."""
+    world = World()
+    world.envoy.unknown.add("/drain_listeners")
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="true")
+
+    assert {"because": f"{LISTENERS} answered 404"} == life.fields("listeners_not_drained")
+    assert "drained" == life.ending
+
+
+def test_configuration_that_cannot_be_looked_at() -> None:
+    """Where Envoy's configuration cannot be read the task is in service all the same."""
+    world = World()
+    world.envoy.unknown.add("/config_dump")
+
+    life = world.live([SIGTERM])
+
+    assert {"because": "/config_dump?resource=static_listeners answered 404"} == life.fields("look_failed")
     assert "drained" == life.ending

@@ -45,9 +45,9 @@ def test_empty_is_unset() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("DRAIN_DELAY", "1m", "DRAIN_DELAY: '1m' is not a time; give seconds, such as 40, 2.5 or 40s"),
-        ("DRAIN_DELAY", "nan", "DRAIN_DELAY: 'nan' is not a time; give seconds, such as 40, 2.5 or 40s"),
-        ("DRAIN_TIMEOUT", "-5", "DRAIN_TIMEOUT: '-5' is negative; give seconds, such as 40, 2.5 or 40s"),
+        ("DRAIN_DELAY", "1m", "DRAIN_DELAY: '1m' is not a time; give seconds, such as 40, 2.5 or 40s, or auto"),
+        ("DRAIN_DELAY", "nan", "DRAIN_DELAY: 'nan' is not a time; give seconds, such as 40, 2.5 or 40s, or auto"),
+        ("DRAIN_TIMEOUT", "-5", "DRAIN_TIMEOUT: '-5' is negative; give seconds, such as 40, 2.5 or 40s, or auto"),
         (
             "STOP_TIMEOUT",
             "5",
@@ -116,6 +116,35 @@ def test_plan_that_does_not_fit() -> None:
 def test_plan_that_just_fits() -> None:
     """Five seconds of STOP_TIMEOUT are enough to leave."""
     assert 115 == from_env({"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "75"}).budget
+
+
+@pytest.mark.parametrize(
+    ("environ", "delay", "drain"),
+    [
+        ({"DRAIN_DELAY": "auto"}, (40, 75), (40, 40)),
+        ({"DRAIN_TIMEOUT": "AUTO"}, (40, 40), (31, 40)),
+        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto"}, (40, 75), (31, 40)),
+        ({"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10", "DRAIN_TIMEOUT": "20"}, (10, 95), (20, 20)),
+        ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5"}, (40, 40), (6, 15)),
+        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": "38"}, (40, 0), (31, 40)),
+    ],
+)
+def test_auto(environ: dict[str, str], delay: tuple[float, float], drain: tuple[float, float]) -> None:
+    """`auto` delays for what the drain leaves, drains for a health check at least, and has times to fall back to."""
+    settings = from_env(environ)
+
+    assert delay == (settings.fixed_delay, settings.longest_delay)
+    assert drain == (settings.shortest_drain, settings.fixed_timeout)
+
+
+def test_auto_that_does_not_fit() -> None:
+    """A drain that is too short for one health check of each downstream is refused."""
+    (problem,) = problems(DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto", STOP_TIMEOUT="30")
+
+    assert problem.startswith(
+        "STOP_TIMEOUT: 30s is too short for DRAIN_TIMEOUT 31s (at least, as HEALTH_CHECK_INTERVAL is 30s)"
+        " + 5s that stay free = 36s"
+    )
 
 
 def test_metrics_need_json() -> None:

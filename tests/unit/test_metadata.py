@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from task_helper.ecs import Container, Task, crashed
+from task_helper.metadata import Container, Task, crashed
 
 
 def at(second: float) -> datetime:

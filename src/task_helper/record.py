@@ -1,4 +1,4 @@
-"""What is left of a shutdown: the figures of the last log line, also as CloudWatch metrics. Pure."""
+"""What has happened to the task so far, and what is left of it in the log: the summary. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from task_helper.listeners import Listener, without_health_check_filter
 from task_helper.quiet import Meter
 from task_helper.settings import Settings
 
 Ending = Literal["never in service", "drained", "not confirmed", "envoy gone", "deadline"]
 
+# requests that came this shortly before the end of the drain would have gone on coming
+STILL_COMING: Final = 3.0
+
 
 class Record(msgspec.Struct):
-    """What has happened to the task so far; moments are of the event loop's clock, None where it has not happened."""
+    """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's."""
 
+    service: str = "unknown"
+    listeners: list[Listener] = []
     in_service_at: float | None = None
     left_draining: bool = False
     stop_requested_at: float | None = None
@@ -24,6 +30,24 @@ class Record(msgspec.Struct):
     attempts: int = 0
     faults: int = 0
     meter: Meter = msgspec.field(default_factory=Meter)
+
+    def still_coming(self, now: float) -> bool:
+        """Whether requests came to the very end of the drain."""
+        last_arrival = self.meter.last_arrival
+        return last_arrival is not None and now - last_arrival < STILL_COMING
+
+
+def causes_of_traffic(record: Record, settings: Settings) -> list[str]:
+    """Why downstreams may still send at the end of a drain, likeliest first."""
+    causes = []
+    if names := without_health_check_filter(record.listeners):
+        causes.append(f"no health_check filter on {', '.join(names)}: health checks go on passing")
+    if settings.shortest_drain <= settings.health_check_interval:
+        causes.append("DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL: downstreams may not have checked yet")
+    return causes or [
+        "downstreams that do not health check this task, or only its TCP port",
+        "panic mode: most hosts of the service fail their health checks, so downstreams use all of them",
+    ]
 
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html

@@ -1,0 +1,40 @@
+"""Looking at this task's service from the event loop, which botocore would block."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from task_helper.metadata import Metadata
+from task_helper.replacement import Look
+
+if TYPE_CHECKING:
+    from task_helper.ecs import Ecs
+
+# A look is up to seven calls, each bounded in itself but for the name server's answer. A thread that is given up goes
+# on in the background, and does not matter at exit.
+LOOK_TIMEOUT: Final = 10.0
+
+
+def looking(metadata: Metadata, cloud_map_service: str | None) -> Callable[[], Awaitable[Look]]:
+    """A function that looks at the service of the task that `metadata` describes; it raises OSError where it cannot."""
+    ecs: Ecs | None = None
+
+    async def look() -> Look:
+        nonlocal ecs
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            if ecs is None:
+                task = await metadata.task()
+                if task is None:
+                    raise OSError("no answer from the task metadata endpoint")
+                ecs = await asyncio.to_thread(_connect, task.task_arn, task.cluster, cloud_map_service)
+            return await asyncio.to_thread(ecs.look)
+
+    return look
+
+
+def _connect(task_arn: str, cluster: str, cloud_map_service: str | None) -> Ecs:
+    from task_helper.ecs import Ecs
+
+    return Ecs(task_arn, cluster, cloud_map_service)

@@ -1,0 +1,85 @@
+"""Startup: when is the task ready for requests, and will it be able to drain?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from task_helper.application import Application
+from task_helper.envoy import Envoy
+from task_helper.gate import Status
+from task_helper.listeners import draining_egress, without_health_check_filter
+from task_helper.logs import Event, log, why
+from task_helper.metadata import Metadata
+from task_helper.record import Record
+from task_helper.timing import now
+
+# between two looks at Envoy and the application
+POLL: Final = 0.5
+
+
+async def come_into_service(
+    envoy: Envoy, application: Application | None, show: Callable[[Status], None], record: Record
+) -> None:
+    """Return when Envoy is live and the application answers; `show` has then opened the gate."""
+    began = now()
+    told: set[str] = set()
+    while True:
+        status, because = await _obstacle(envoy, application, record)
+        _show(show, status)
+        if status == "in service":
+            break
+        if because not in told:
+            log(Event.WAITING, because=because)
+            told.add(because)
+        await asyncio.sleep(POLL)
+    record.in_service_at = now()
+    log(Event.IN_SERVICE, seconds=now() - began)
+
+
+async def _obstacle(envoy: Envoy, application: Application | None, record: Record) -> tuple[Status, str]:
+    """What the task is waiting for, and why."""
+    try:
+        if (state := await envoy.state()) == "DRAINING":
+            # Only a helper that died can have told it to; no health check would ever pass again.
+            await envoy.pass_health_checks()
+            state = await envoy.state()
+            if not record.left_draining:
+                log(Event.STALE_DRAIN_UNDONE)
+            record.left_draining = True
+    except OSError as error:
+        return "waiting for Envoy", f"Envoy at {envoy.url}: {why(error)}"
+    if state != "LIVE":
+        return "waiting for Envoy", f"Envoy at {envoy.url} is {state}"
+    if application:
+        try:
+            await application.check()
+        except OSError as error:
+            return "waiting for the application", f"application at {application.url}: {why(error)}"
+    return "in service", ""
+
+
+def _show(show: Callable[[Status], None], status: Status) -> None:
+    try:
+        show(status)
+    except OSError as error:
+        log(Event.HEALTHCHECK_UNAVAILABLE, because=why(error))
+
+
+async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record) -> None:
+    """Warn now, weeks before the deployment that would show it, of a configuration that defeats the drain."""
+    if task := await metadata.task():
+        record.service = task.service_name or task.family
+    try:
+        record.listeners = await envoy.listeners()
+        open_admin = await envoy.open_admin()
+    except OSError as error:
+        log(Event.LOOK_FAILED, because=why(error))
+        return
+    if names := without_health_check_filter(record.listeners):
+        log(Event.NO_HEALTH_CHECK_FILTER, listeners=names)
+    if names := draining_egress(record.listeners):
+        log(Event.EGRESS_DRAINS, listeners=names)
+    if open_admin:
+        log(Event.ADMIN_OPEN, address=open_admin)
