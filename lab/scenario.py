@@ -14,7 +14,7 @@ COLUMNS: tuple[Column, ...] = ("none", "trap", "fixed", "auto")
 COLUMN_TITLES: dict[Column, str] = {
     "none": "no helper",
     "trap": "shell trap",
-    "fixed": "helper, fixed times",
+    "fixed": "helper, fixed",
     "auto": "helper, auto",
 }
 

@@ -117,7 +117,7 @@ class Scheduler:
                 while not fact():
                     await self.change.wait()
         except TimeoutError:
-            raise TimeoutError(f"not within {seconds:g} s: {what}; tasks: {list(self.tasks.values())}") from None
+            raise TimeoutError(f"not within {seconds:g} s: {what}") from None
 
     # how it goes on
 

@@ -176,6 +176,8 @@ class Stage:
 
     async def _until_served(self) -> None:
         def serving() -> bool:
+            if any(task.desired == "STOPPED" for task in self.scheduler.tasks.values()):
+                raise RuntimeError(f"a task stopped while it started: see the logs in {self.folder}")
             return list(self.view.hosts.values()).count("serving") == self.scenario.tasks
 
         await self._until(serving, "the downstream has all tasks in service")
@@ -198,8 +200,7 @@ class Stage:
         deadline = time.monotonic() + seconds
         while not fact():
             if time.monotonic() > deadline:
-                tasks = list(self.scheduler.tasks.values())
-                raise TimeoutError(f"not within {seconds:g} s: {what}; downstream {self.view.hosts}; tasks {tasks}")
+                raise TimeoutError(f"not within {seconds:g} s: {what}; downstream: {self.view.hosts}")
             await asyncio.sleep(0.05)
 
     def _phase(self, name: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lab.history import OK, History, Request
+from lab.scenario import Expectation
 
 # A caller that sends this late no longer sends the load that the scenario is about.
 LATE = 1.0  # seconds
@@ -24,15 +25,16 @@ class Verdict:
 class Figures:
     """What a run measured. Seconds; None where it did not happen.
 
-    retired: from the stop of a task until the first signal to its application or Envoy, which a helper holds up; of
-        several tasks the slowest
-    slowest: the longest request that was answered
+    retired: from the stop of a task until the first signal to its application or Envoy, which a helper holds up
+    exited: from the helper's SIGTERM to its exit; of several tasks the slowest, as with `retired`
+    failing: from the first request that failed to the last one, by when they were due
     """
 
     requests: int
     failed: int
     retired: float | None
-    slowest: float | None
+    exited: float | None
+    failing: float | None
 
 
 def judge(history: History) -> Verdict:
@@ -52,14 +54,42 @@ def judge(history: History) -> Verdict:
 
 def figures(history: History) -> Figures:
     """The figures of a record, whatever its verdict."""
-    stopping = history.times("task", "stopping")
-    held = [each for each in history.events if each.detail.get("container") in ("application", "envoy")]
-    released = History(history.run, held, []).times("container", "sigterm")
-    retired = [released[task] - at for task, at in stopping.items() if task in released]
-    answered = [request.end - request.start for request in history.requests if request.outcome == OK]
+    held = _times(history, "sigterm", "application", "envoy")
+    failures = [request.due for request in history.requests if request.outcome != OK]
     return Figures(
         requests=len(history.requests),
-        failed=sum(request.outcome != OK for request in history.requests),
-        retired=max(retired, default=None),
-        slowest=max(answered, default=None),
+        failed=len(failures),
+        retired=_slowest(history.times("task", "stopping"), held),
+        exited=_slowest(_times(history, "sigterm", "helper"), _times(history, "stopped", "helper")),
+        failing=max(failures) - min(failures) if failures else None,
     )
+
+
+def shortcomings(expected: Expectation, verdict: Verdict, figures: Figures) -> list[str]:
+    """Where a run is worse than expected; empty if it is not. A verdict of `unknown` is a shortcoming."""
+    found = []
+    if verdict.kind == "unknown":
+        found.append(f"unknown: {verdict.why}")
+    elif expected.verdict == "valid" and verdict.kind != "valid":
+        found.append(verdict.why)
+    elif expected.verdict == "invalid" and verdict.kind != "invalid":
+        found.append("nothing failed: the scenario proves nothing")
+    for name, value, limit in (
+        ("retired", figures.retired, expected.retired_within),
+        ("exited", figures.exited, expected.exit_within),
+    ):
+        if limit is not None and (value is None or value > limit):
+            found.append(f"{name} {'never' if value is None else f'after {value:.1f} s'}, not within {limit:g} s")
+    if expected.failing_within is not None and (figures.failing or 0.0) > expected.failing_within:
+        found.append(f"requests failed for {figures.failing:.1f} s, not within {expected.failing_within:g} s")
+    return found
+
+
+def _times(history: History, name: str, *containers: str) -> dict[str, float]:
+    """When each task first had that event of one of these containers."""
+    events = [each for each in history.events if each.detail.get("container") in containers]
+    return History(history.run, events, []).times("container", name)
+
+
+def _slowest(begin: dict[str, float], end: dict[str, float]) -> float | None:
+    return max((end[task] - at for task, at in begin.items() if task in end), default=None)
