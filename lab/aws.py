@@ -25,7 +25,7 @@ Fault = Literal["throttled", "denied", "hanging"]
 Api = Literal["ecs", "servicediscovery"]
 Json = dict[str, Any]
 
-_ERRORS = {"throttled": ("ThrottlingException", "Rate exceeded"), "denied": ("AccessDeniedException", "not authorized")}
+_TOO_FAST = {"ecs": "ThrottlingException", "servicediscovery": "RequestLimitExceeded"}
 
 
 def arn(service: str, resource: str) -> str:
@@ -124,8 +124,10 @@ class Aws:
             self._record.event("api", name, fault=fault or "")
             if fault == "hanging":
                 await asyncio.Event().wait()
-            if fault:
-                raise CallError(*_ERRORS[fault])
+            if fault == "throttled":
+                raise CallError(_TOO_FAST[api], "Rate exceeded")
+            if fault == "denied":
+                raise CallError("AccessDeniedException", "not authorized")
             calls: dict[str, Callable[[Json], Json]] = {
                 "AmazonEC2ContainerServiceV20141113.DescribeServices": self._describe_services,
                 "AmazonEC2ContainerServiceV20141113.ListTasks": self._list_tasks,

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from lab import processes
 from lab.scenario import COLUMN_TITLES, Column, Scenario
+
+# requests a second from which a run has the machine to itself: it takes most of a core
+HEAVY = 100
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,17 @@ class Job:
         return f"{self.scenario.name}, {COLUMN_TITLES[self.column]}"
 
 
-async def run(jobs: Iterable[Job], side_by_side: int, console: Console) -> None:
+async def run(jobs: Sequence[Job], side_by_side: int, console: Console) -> None:
     """Run all jobs. A run that fails leaves a record that cannot be judged, and its reason on the console."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    room = asyncio.Semaphore(side_by_side)
-    jobs = list(jobs)
+    heavy = [job for job in jobs if job.scenario.rate > HEAVY]
+    light = [job for job in jobs if job not in heavy]
     with Progress(*columns, console=console, transient=True) as progress:
         total = progress.add_task(f"{len(jobs)} runs", total=len(jobs))
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(_one(job, room, progress, total))
+        for batch, room in ((heavy, asyncio.Semaphore(1)), (light, asyncio.Semaphore(side_by_side))):
+            async with asyncio.TaskGroup() as group:
+                for job in batch:
+                    group.create_task(_one(job, room, progress, total))
 
 
 async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: TaskID) -> None:

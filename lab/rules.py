@@ -135,10 +135,10 @@ def next_step(
     old = [task for task in wanted if task.deployment != primary]
     start = max(0, min(desired - len(new), math.floor(desired * maximum / 100) - len(wanted)))
     spare = sum(task.id in healthy for task in wanted) - math.ceil(desired * minimum_healthy / 100)
-    # those that do not count as healthy cost nothing
-    surplus = sorted(old or new[: max(0, len(new) - desired)], key=lambda task: task.id in healthy)
+    # those that do not count as healthy go first: they cost nothing
+    surplus = sorted(old or new, key=lambda task: task.id in healthy)
     stop = []
-    for task in surplus:
+    for task in surplus if old else surplus[: max(0, len(new) - desired)]:
         if task.id in healthy:
             if spare <= 0:
                 break

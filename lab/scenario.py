@@ -93,6 +93,11 @@ class Scenario:
     settings: Mapping[str, str] = field(default_factory=dict)
     stop_signals: int = 1
 
+    @property
+    def rate(self) -> float:
+        """Requests a second of all callers."""
+        return sum(caller.rate for caller in self.callers)
+
 
 ALL_VALID: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}
 HELPER_VALID: Mapping[Column, Expectation] = {"fixed": NONE_FAILED, "auto": NONE_FAILED}

@@ -253,8 +253,8 @@ class Stage:
             "AWS_ENDPOINT_URL_ECS": endpoint,
             "AWS_ENDPOINT_URL_SERVICEDISCOVERY": endpoint,
             "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
-            "AWS_ACCESS_KEY_ID": "lab",
-            "AWS_SECRET_ACCESS_KEY": "lab",
+            "AWS_ACCESS_KEY_ID": "lab",  # nosec B105
+            "AWS_SECRET_ACCESS_KEY": "lab",  # nosec B105
             "AWS_REGION": aws.REGION,
         }
         if scenario.protocol in ("http1", "http2"):
