@@ -34,6 +34,7 @@ def main() -> int:
 
 def run(options: argparse.Namespace) -> int:
     """One run, in this process; prints the phases and the verdict."""
+    options.folder.mkdir(parents=True, exist_ok=True)
     try:
         asyncio.run(_play(EVERY[options.scenario], options.column, options.folder))
     except ExceptionGroup as errors:

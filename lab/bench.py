@@ -46,7 +46,6 @@ async def run(jobs: Sequence[Job], side_by_side: int, console: Console) -> None:
 
 async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: TaskID) -> None:
     async with room:
-        job.folder.mkdir(parents=True, exist_ok=True)
         shown = progress.add_task(job.title, total=None)
         began = time.monotonic()
         process = await asyncio.create_subprocess_exec(

@@ -110,15 +110,6 @@ class Scheduler:
         self._record.event("container", "crashed", task.id, container=container)
         processes.kill_group(self._processes[task.id, container].pid)
 
-    async def until(self, fact: Callable[[], object], what: str, seconds: float = 90.0) -> None:
-        """Wait until a fact about the tasks is true; TimeoutError tells `what` was waited for."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not fact():
-                    await self.change.wait()
-        except TimeoutError:
-            raise TimeoutError(f"not within {seconds:g} s: {what}") from None
-
     # how it goes on
 
     async def keep_count(self) -> None:

@@ -167,7 +167,7 @@ class Stage:
                 self.scheduler.interrupt(first)
             case "stop before in service":
                 self.scheduler.scale(self.scenario.tasks + 1)
-                await self.scheduler.until(self._a_new_task_waits, "a new task's helper waits for its application")
+                await self._until(self._a_new_task_waits, "a new task's helper waits for its application")
                 self.scheduler.scale(self.scenario.tasks)
 
     def _a_new_task_waits(self) -> bool:
