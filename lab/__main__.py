@@ -18,7 +18,8 @@ from rich.console import Console
 
 from lab import bench, history, report, verdict
 from lab.scenario import BY_NAME, COLUMNS, DEMO, SCENARIOS, Column, Scenario
-from lab.stage import Stage, missing
+from lab.definition import missing
+from lab.stage import Stage
 
 EVERY: dict[str, Scenario] = {**BY_NAME, DEMO.name: DEMO}
 

@@ -7,11 +7,28 @@ import aiohttp
 from aiohttp import web
 
 from lab.envoy import ADMIN_PORT
+from lab.scheduler import Scheduler
 
 PORT = ADMIN_PORT + 1
 
 # errors: 500; hangs: no answer; refuses: nobody listens
 Fault = Literal["errors", "hangs", "refuses"]
+
+
+async def fail(scheduler: Scheduler, fault: Fault, begin: float, end: float) -> None:
+    """A door for each task, that fails from and to these seconds after the task's stop. Runs until it is cancelled."""
+    doors: dict[str, AdminDoor] = {}
+    stopped: set[str] = set()
+    while True:
+        change = scheduler.change
+        for task in scheduler.tasks.values():
+            if task.id not in doors:
+                doors[task.id] = AdminDoor(task.address)
+                scheduler.spawn(doors[task.id].serve())
+            if task.desired == "STOPPED" and task.id not in stopped:
+                stopped.add(task.id)
+                scheduler.spawn(doors[task.id].fail(fault, begin, end))
+        await change.wait()
 
 
 class AdminDoor:

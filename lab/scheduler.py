@@ -78,8 +78,9 @@ class Scheduler:
         for work in self._work:
             work.cancel()
         for process in self._processes.values():
-            processes.kill_group(process.pid)
-            await process.wait()
+            if process.returncode is None:
+                processes.kill_group(process.pid)
+                await process.wait()
 
     # what happens to a service
 

@@ -1,52 +1,24 @@
 """One run of a scenario: sets the stage, lets the change happen, and leaves the record."""
 
 import asyncio
-import json
-import os
 import platform
-import shutil
 import subprocess  # nosec B404
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-import aiohttp
 from aiohttp import web
 
 from lab import admin, aws, callers, downstream, envoy, processes
+from lab.definition import TaskDefinition, helper_settings
 from lab.discovery import Discovery
 from lab.history import Recorder, Run, began_now
-from lab.rules import Condition
 from lab.scenario import Column, Scenario
-from lab.scheduler import ContainerSpec, Scheduler, Service
+from lab.scheduler import Scheduler, Service
 
 BASELINE, TAIL = 4.0, 4.0  # seconds of load before the change, and after the last task has stopped
-TASK_HELPER = str(Path(sys.executable).with_name("task-helper"))
-
-# `sleep infinity & wait` is what people write; short naps leave nothing behind when the lab is killed
-TRAP = """
-trap 'sleep $DRAIN_DELAY; curl -s -X POST $ENVOY_ADMIN_URL/healthcheck/fail; sleep $DRAIN_TIMEOUT; exit 0' TERM
-while :; do sleep 1 & wait $!; done
-"""
-
-
-def auto_is_known() -> bool:
-    """Whether this task-helper can `auto`."""
-    environ = {**os.environ, "DRAIN_DELAY": "auto"}
-    command = [TASK_HELPER, "plan"]
-    return subprocess.run(command, env=environ, capture_output=True, timeout=30).returncode == 0  # nosec B603
-
-
-def missing(column: Column) -> str | None:
-    """Why this column cannot be run here; None if it can."""
-    if column == "trap" and shutil.which("curl") is None:
-        return "needs curl"
-    if column == "auto" and not auto_is_known():
-        return "auto: not available"
-    return None
 
 
 def run_of(scenario: Scenario, column: Column) -> Run:
@@ -65,21 +37,6 @@ def run_of(scenario: Scenario, column: Column) -> Run:
     return Run(revision or "unknown", versions, scenario.name, scenario.title, column, settings, began_now())
 
 
-def helper_settings(scenario: Scenario, column: Column) -> dict[str, str]:
-    """The variables of the helper's container that are the same in every task."""
-    times = scenario.times
-    delay, timeout = ("auto", "auto") if column == "auto" else (f"{times.delay:g}", f"{times.timeout:g}")
-    return {
-        "DRAIN_DELAY": delay,
-        "DRAIN_TIMEOUT": timeout,
-        "STOP_TIMEOUT": f"{times.stop_timeout:g}",
-        "HEALTH_CHECK_INTERVAL": f"{times.checks:g}",
-        # what Cloud Map and the push take, and the first health check
-        "DISCOVERY_LAG": f"{times.cloud_map + times.push + 1:g}",
-        **scenario.settings,
-    }
-
-
 class Stage:
     """The stage of one run. `say` is told each phase."""
 
@@ -87,11 +44,8 @@ class Stage:
         self.scenario, self.column, self.folder, self._say = scenario, column, folder, say
         self.record = Recorder(folder / "record.jsonl", run_of(scenario, column))
         self.downstream_address, self.aws_address = processes.free_address(), processes.free_address()
-        self.names: dict[str, str] = {}  # the task of an address
-        self.helpers_waiting: set[str] = set()  # for their applications
-        self.doors: dict[str, admin.AdminDoor] = {}
+        self.definition = TaskDefinition(scenario, column, folder, f"http://{self.aws_address}:{aws.PORT}", self.record)
         self._endpoints = folder / "endpoints.json"
-        self._checks = asyncio.Semaphore(2)  # health checks at once: what they cost is not what is measured
 
     async def play(self) -> None:
         """The whole run; raises TimeoutError where something that was waited for did not happen."""
@@ -105,7 +59,7 @@ class Stage:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self.scheduler = Scheduler(service, self.define, self.folder, self.record, group)
+                self.scheduler = Scheduler(service, self.definition.containers, self.folder, self.record, group)
                 self.discovery = Discovery(self.scheduler, self.record, times.cloud_map, times.push, self.publish)
                 self.view = downstream.View(self.downstream_address, self.record)
                 try:
@@ -126,17 +80,14 @@ class Stage:
                 self._run_downstream(),
                 self.scheduler.keep_count(),
                 self.discovery.follow(),
-                self.view.watch(self.names),
-                self._fail_admin_when_stopped(),
+                self.view.watch(self.definition.names),
+                *([admin.fail(self.scheduler, *self.scenario.admin_fault)] if self.scenario.admin_fault else []),
             )
         ]
         try:
             await self._until_served()
             stop = asyncio.Event()
-            calls = callers.call(
-                self.scenario.callers, self.scenario.protocol, self.downstream_address, self.record, self.names, stop
-            )
-            calling = self._group.create_task(calls)
+            calling = self._group.create_task(self._call(stop))
             self._phase("baseline")
             await asyncio.sleep(BASELINE)
             self.discovery.begin_lag()
@@ -172,7 +123,7 @@ class Stage:
 
     def _a_new_task_waits(self) -> bool:
         new = list(self.scheduler.tasks.values())[self.scenario.tasks :]
-        return any(task.id in self.helpers_waiting for task in new)
+        return any(task.id in self.definition.waiting for task in new)
 
     async def _until_served(self) -> None:
         def serving() -> bool:
@@ -207,110 +158,11 @@ class Stage:
         self.record.event("phase", name)
         self._say(name)
 
-    # a task
-
-    def define(self, id: str, address: str) -> list[ContainerSpec]:
-        """The containers of a new task, wired as `task-helper taskdef add` would."""
-        self.names[address] = id
-        scenario, environ = self.scenario, dict(os.environ)
-        is_new = len(self.scheduler.tasks) >= scenario.tasks
-        starts_in = (3600.0 if scenario.starts_in is None else scenario.starts_in) if is_new else 0.0
-        options = envoy.EnvoyOptions(address, (address, envoy.APPLICATION_PORT), scenario.protocol)
-        serve = [sys.executable, "-m", "lab.application", "--task", id, "--host", address]
-        serve += ["--port", str(envoy.APPLICATION_PORT), "--protocol", scenario.protocol, "--starts-in", str(starts_in)]
-        containers = [
-            ContainerSpec(
-                "envoy",
-                envoy.command(envoy.configuration(options), self.folder / f"{id[:6]}-envoy.json"),
-                environ,
-                check=lambda: self._answers(f"http://{address}:{envoy.ADMIN_PORT}/ready"),
-            ),
-            ContainerSpec(
-                "application",
-                serve,
-                environ,
-                depends_on={"envoy": "HEALTHY"},
-                # the helper's health check is the gate; where there is none, the application has one of its own
-                check=None if self.column in ("fixed", "auto") else lambda: self._accepts(address),
-            ),
-        ]
-        if self.column == "none":
-            return containers
-        admin_port = envoy.ADMIN_PORT
-        if scenario.admin_fault:
-            admin_port = admin.PORT
-            door = self.doors[id] = admin.AdminDoor(address)
-            self.scheduler.spawn(door.serve())
-        environ |= helper_settings(scenario, self.column) | {"ENVOY_ADMIN_URL": f"http://{address}:{admin_port}"}
-        stop_timeout = scenario.times.stop_timeout
-        depends_on: dict[str, Condition] = {"envoy": "HEALTHY", "application": "START"}
-        if self.column == "trap":
-            command = ["bash", "-c", TRAP]
-            return [*containers, ContainerSpec("helper", command, environ, depends_on, stop_timeout=stop_timeout)]
-        endpoint = f"http://{self.aws_address}:{aws.PORT}"
-        environ |= {
-            "ECS_CONTAINER_METADATA_URI_V4": f"{endpoint}/v4/{id}/helper",
-            "AWS_ENDPOINT_URL_ECS": endpoint,
-            "AWS_ENDPOINT_URL_SERVICEDISCOVERY": endpoint,
-            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
-            "AWS_ACCESS_KEY_ID": "lab",  # nosec B105
-            "AWS_SECRET_ACCESS_KEY": "lab",  # nosec B105
-            "AWS_REGION": aws.REGION,
-        }
-        if scenario.protocol in ("http1", "http2"):
-            environ["APP_HEALTH_URL"] = f"http://{address}:{envoy.APPLICATION_PORT}{envoy.HEALTH_PATH}"
-        helper = ContainerSpec(
-            "helper",
-            [TASK_HELPER, "run"],
-            environ,
-            depends_on,
-            stop_timeout=stop_timeout,
-            check=lambda: self._succeeds([TASK_HELPER, "healthcheck"], environ),
-            on_line=lambda line: self._heard(id, line),
-        )
-        return [*containers, helper]
-
-    def _heard(self, id: str, line: bytes) -> None:
-        """A line of the helper's log: its events belong to the record."""
-        try:
-            said = json.loads(line)
-        except ValueError:
-            return  # a traceback; the whole log is in the folder
-        clock, event = said.pop("time"), said.pop("event")
-        if event == "waiting" and "application" in said.get("because", ""):
-            self.helpers_waiting.add(id)
-        self.record.event("helper", event, id, clock=clock, **said)
-
-    async def _answers(self, url: str) -> bool:
-        """As `curl --fail` in a health check."""
-        try:
-            async with aiohttp.request("GET", url, timeout=aiohttp.ClientTimeout(total=2)) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
-    async def _accepts(self, address: str) -> bool:
-        """Whether the application accepts connections, whatever it speaks."""
-        try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(address, envoy.APPLICATION_PORT), 2)
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        return True
-
-    async def _succeeds(self, command: list[str], environ: dict[str, str]) -> bool:
-        async with self._checks:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=environ,
-                preexec_fn=processes.die_with_parent,
-            )
-            return await process.wait() == 0
-
     # around the tasks
+
+    async def _call(self, stop: asyncio.Event) -> None:
+        scenario, names = self.scenario, self.definition.names
+        await callers.call(scenario.callers, scenario.protocol, self.downstream_address, self.record, names, stop)
 
     def publish(self, addresses: list[str]) -> None:
         downstream.publish(self._endpoints, addresses)
@@ -337,15 +189,3 @@ class Stage:
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
-
-    async def _fail_admin_when_stopped(self) -> None:
-        if self.scenario.admin_fault is None:
-            return
-        failing: set[str] = set()
-        while True:
-            change = self.scheduler.change
-            for task in self.scheduler.tasks.values():
-                if task.desired == "STOPPED" and task.id in self.doors and task.id not in failing:
-                    failing.add(task.id)
-                    self.scheduler.spawn(self.doors[task.id].fail(*self.scenario.admin_fault))
-            await change.wait()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import report, stage
+from lab import report
+from lab.definition import missing
 from lab.history import read
 from lab.processes import wait_for
 from lab.scenario import BY_NAME, Column
@@ -28,7 +29,7 @@ def lab(*arguments: str) -> subprocess.Popen[bytes]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chosen runs, two side by side. One that could not be judged, on a busy machine, is tried again, twice."""
     folder = tmp_path_factory.mktemp("runs")
-    waiting = [each for each in CHOICE if not (each[1] == "auto" and stage.missing("auto"))]
+    waiting = [each for each in CHOICE if not (each[1] == "auto" and missing("auto"))]
     for _ in range(3):
         for pair in (waiting[:2], waiting[2:]):
             started = [lab("run", *each, "--folder", f"{folder}/{'-'.join(each)}") for each in pair]
@@ -45,7 +46,7 @@ def result(folder: Path, name: str, column: Column) -> report.Result:
 @pytest.mark.parametrize(("name", "column"), CHOICE)
 def test_a_scenario_comes_to_what_the_table_promises(runs: Path, name: str, column: Column) -> None:
     """The scenario fails without a helper, and comes to what is promised with it."""
-    if why := stage.missing(column):
+    if why := missing(column):
         pytest.skip(why)
     assert result(runs, name, column).shortcomings == []
 
