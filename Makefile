@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHECK := $(if $(CI),--check)
 
-.PHONY: lint test demo requirements clean
+.PHONY: lint test demo bench requirements clean
 
 lint: .venv/ready
 	$(BIN)/black $(CHECK) --quiet .
@@ -14,6 +14,14 @@ test: .venv/ready
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src lab bench
 	$(BIN)/mypy
 	$(BIN)/pytest --cov
+
+# the same rolling update without and with the helper, as a table and a picture (docs/lab.md)
+demo: .venv/ready
+	$(BIN)/python -m lab demo
+
+# every scenario, some forty minutes; some of them: make bench SCENARIOS="plain scale-in"
+bench: .venv/ready
+	$(BIN)/python -m lab bench $(SCENARIOS)
 
 # pip, not poetry, installs: pip knows the package index that this machine is set up for
 .venv/ready: requirements-dev.txt pyproject.toml

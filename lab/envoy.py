@@ -77,7 +77,11 @@ def configuration(options: EnvoyOptions) -> Json:
 def bootstrap(admin: str | Path, listeners: list[Json], clusters: list[Json]) -> Json:
     """A whole bootstrap configuration; `admin` is an address, or the path of a Unix socket."""
     place = _socket_address((admin, ADMIN_PORT)) if isinstance(admin, str) else {"pipe": {"path": str(admin)}}
-    return {"admin": {"address": place}, "static_resources": {"listeners": listeners, "clusters": clusters}}
+    return {
+        "node": {"id": "lab", "cluster": "lab"},
+        "admin": {"address": place},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+    }
 
 
 def listener(name: str, place: tuple[str, int], network_filter: Json) -> Json:
@@ -156,7 +160,7 @@ def version() -> str:
     """Version of that Envoy, such as 1.40.0; raises CalledProcessError where it does not run."""
     command = [binary(), "--version"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # nosec B603
-    return answer.stdout.split("/")[1]
+    return answer.stdout.partition("version:")[2].split("/")[1]
 
 
 def command(config: Json, file: Path) -> list[str]:

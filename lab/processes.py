@@ -20,9 +20,7 @@ def free_address() -> str:
     Drawn from 16 million, so that runs beside each other need no agreement; 127.0.x.x is left to the machine.
     """
     while True:
-        address = (
-            f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"  # nosec B311: no secret
-        )
+        address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"  # nosec B311
         with socket.socket() as probe:
             try:
                 probe.bind((address, 15000))

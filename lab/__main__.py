@@ -1,0 +1,136 @@
+"""The lab: rolling updates of real tasks on this machine, judged from a record of every request.
+
+python -m lab demo      the same update without and with the helper, and a picture of both
+python -m lab bench     the scenarios, against no helper, the shell trap, and the helper
+python -m lab report    the table and the picture of runs that are there
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from lab import bench, history, report, verdict
+from lab.scenario import BY_NAME, COLUMNS, DEMO, SCENARIOS, Column, Scenario
+from lab.definition import missing
+from lab.stage import Stage
+
+EVERY: dict[str, Scenario] = {**BY_NAME, DEMO.name: DEMO}
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    try:
+        return int(options.main(options))
+    except KeyboardInterrupt:
+        print("interrupted: every process of the lab has been ended", file=sys.stderr)
+        return 130
+
+
+def run(options: argparse.Namespace) -> int:
+    """One run, in this process; prints the phases and the verdict."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        asyncio.run(_play(EVERY[options.scenario], options.column, options.folder))
+    except ExceptionGroup as errors:
+        traceback.print_exception(errors, file=(options.folder / "failure.log").open("w"))
+        print(f"the run failed: {errors.exceptions[0]}", flush=True)
+        return 1
+    record = history.read(options.folder / report.RECORD)
+    judgement, figures = verdict.judge(record), verdict.figures(record)
+    retired = "" if figures.retired is None else f", retired after {figures.retired:.1f} s"
+    print(f"{judgement.kind}: {figures.failed} of {figures.requests} requests failed{retired}", flush=True)
+    return 0
+
+
+async def _play(scenario: Scenario, column: Column, folder: Path) -> None:
+    playing = asyncio.ensure_future(Stage(scenario, column, folder, lambda phase: print(phase, flush=True)).play())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+    await playing
+
+
+def demo(options: argparse.Namespace) -> int:
+    console = Console()
+    columns: tuple[Column, ...] = ("none", "fixed")
+    console.print("The same rolling update twice, side by side, at one fifth of real time: 40 s are 8 s here.")
+    jobs = [bench.Job(DEMO, column, options.folder / f"{DEMO.name}-{column}") for column in columns]
+    asyncio.run(bench.run(jobs, len(jobs), console))
+    worse = report.table(options.folder, console)
+    page, picture = report.write(options.folder, DEMO, columns)
+    console.print(f"The picture: {picture}\nThe page with everything: {page}")
+    return worse
+
+
+def bench_scenarios(options: argparse.Namespace) -> int:
+    console = Console()
+    unavailable = {column: why for column in COLUMNS if (why := missing(column))}
+    for why in unavailable.values():
+        console.print(f"left out: {why}")
+    jobs = [
+        bench.Job(scenario, column, options.folder / f"{scenario.name}-{column}")
+        for scenario in (EVERY[name] for name in options.scenarios or BY_NAME)
+        for column in COLUMNS
+        if column in scenario.expected and column in options.columns and column not in unavailable
+    ]
+    asyncio.run(bench.run(jobs, options.jobs, console))
+    worse = report.table(options.folder, console, unavailable)
+    console.print(f"Records and logs: {options.folder}")
+    return worse
+
+
+def report_again(options: argparse.Namespace) -> int:
+    worse = report.table(options.folder, Console())
+    for scenario in EVERY.values():
+        if report.results(options.folder, scenario):
+            report.write(options.folder, scenario, COLUMNS)
+    return worse
+
+
+def _name(text: str) -> str:
+    if text not in BY_NAME:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(BY_NAME)}")
+    return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    now = Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    scenarios = "\n".join(f"  {each.name:18} {each.title}" for each in SCENARIOS)
+
+    one = commands.add_parser("run", help="one run of one scenario")
+    one.add_argument("scenario", choices=EVERY, metavar="SCENARIO")
+    one.add_argument("column", choices=COLUMNS)
+    one.set_defaults(main=run)
+
+    show = commands.add_parser("demo", help="the update without and with the helper, and a picture")
+    show.set_defaults(main=demo)
+
+    many = commands.add_parser(
+        "bench",
+        help="the scenarios, and a table",
+        epilog=f"scenarios:\n{scenarios}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    many.add_argument("scenarios", nargs="*", type=_name, metavar="SCENARIO", help="default: all")
+    many.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS)
+    many.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1), help="runs side by side; default: cores")
+    many.set_defaults(main=bench_scenarios)
+
+    again = commands.add_parser("report", help="table and pictures of the runs in a folder")
+    again.set_defaults(main=report_again)
+    for each in (one, show, many, again):
+        each.add_argument("--folder", type=Path, default=now, help="for records, logs and reports; default: runs/TIME")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

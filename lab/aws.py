@@ -1,0 +1,325 @@
+"""What a task hears from AWS: the task metadata endpoint v4, and the calls of ECS and Cloud Map that the helper makes.
+
+JSON 1.1 protocol, as botocore speaks it. An unknown call is an error, never an empty answer.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from aiohttp import web
+
+from lab.discovery import Discovery
+from lab.history import Recorder
+from lab.rules import Container, Task
+from lab.scheduler import Scheduler
+
+REGION, ACCOUNT, CLUSTER, SERVICE = "eu-west-2", "123456789012", "lab", "shop"
+NAMESPACE, NAMESPACE_ID, REGISTRY_ID = "lab.local", "ns-lab", "srv-shop"
+PORT = 8000
+
+# throttled, denied: the error of that name; hanging: no answer ever
+Fault = Literal["throttled", "denied", "hanging"]
+Api = Literal["ecs", "servicediscovery"]
+Json = dict[str, Any]
+
+_TOO_FAST = {"ecs": "ThrottlingException", "servicediscovery": "RequestLimitExceeded"}
+
+
+def arn(service: str, resource: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+
+def task_arn(id: str) -> str:
+    return arn("ecs", f"task/{CLUSTER}/{id}")
+
+
+class CallError(Exception):
+    """Goes to the caller as this error of the API."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.answer = {"__type": kind, "message": message}
+
+
+class Aws:
+    """Serves on one address: /v4/TASK/CONTAINER for metadata, / for API calls. `faults` are by API, on demand."""
+
+    def __init__(self, scheduler: Scheduler, discovery: Discovery, record: Recorder) -> None:
+        self.faults: dict[Api, Fault] = {}
+        self._scheduler, self._discovery, self._record = scheduler, discovery, record
+        self._zero = datetime.fromisoformat(record.began)
+
+    def application(self) -> web.Application:
+        routes = web.Application()
+        routes.router.add_get("/v4/{task}/{container}", self._container_metadata)
+        routes.router.add_get("/v4/{task}/{container}/task", self._task_metadata)
+        routes.router.add_post("/", self._call)
+        return routes
+
+    # the task metadata endpoint
+
+    async def _container_metadata(self, request: web.Request) -> web.Response:
+        task = self._find(request)
+        return web.json_response(self._container(task, task.containers[request.match_info["container"]]))
+
+    async def _task_metadata(self, request: web.Request) -> web.Response:
+        task = self._find(request)
+        essential = [each.finished_at for each in task.containers.values() if each.essential and each.finished_at]
+        answer = {
+            "Cluster": arn("ecs", f"cluster/{CLUSTER}"),
+            "TaskARN": task_arn(task.id),
+            "Family": SERVICE,
+            "Revision": _revision(task),
+            "ServiceName": SERVICE,
+            "DesiredStatus": task.desired,
+            "KnownStatus": "RUNNING" if task.state == "RUNNING" else task.state,
+            "AvailabilityZone": f"{REGION}a",
+            "LaunchType": "FARGATE",
+            # there once an essential container has stopped
+            **({"ExecutionStoppedAt": self._time(min(essential))} if essential else {}),
+            "Containers": [self._container(task, each) for each in task.containers.values() if each.started_at],
+        }
+        return web.json_response(answer)
+
+    def _container(self, task: Task, container: Container) -> Json:
+        answer: Json = {
+            "DockerId": f"{task.id}-{container.name}",
+            "Name": container.name,
+            "DockerName": container.name,
+            "Image": container.name,
+            "ImageID": "sha256:0",
+            "Labels": {"com.amazonaws.ecs.task-arn": task_arn(task.id)},
+            "DesiredStatus": task.desired,
+            "KnownStatus": container.state,
+            "Type": "NORMAL",
+            "Networks": [{"NetworkMode": "awsvpc", "IPv4Addresses": [task.address]}],
+            "ContainerARN": arn("ecs", f"container/{CLUSTER}/{task.id}/{container.name}"),
+        }
+        if container.started_at is not None:
+            answer |= {"CreatedAt": self._time(container.started_at), "StartedAt": self._time(container.started_at)}
+        if container.finished_at is not None:
+            answer |= {"FinishedAt": self._time(container.finished_at), "ExitCode": container.exit_code}
+        if container.checked:
+            # while it is UNKNOWN the agent leaves the status out
+            answer["Health"] = {} if container.health == "UNKNOWN" else {"status": container.health}
+        return answer
+
+    def _find(self, request: web.Request) -> Task:
+        task = self._scheduler.tasks.get(request.match_info["task"])
+        if task is None or request.match_info["container"] not in task.containers:
+            raise web.HTTPNotFound(text="no such container")
+        return task
+
+    # the API
+
+    async def _call(self, request: web.Request) -> web.Response:
+        target = request.headers.get("x-amz-target", "")
+        prefix, _, name = target.partition(".")
+        api: Api = "ecs" if "EC2Container" in prefix else "servicediscovery"
+        try:
+            fault = self.faults.get(api)
+            self._record.event("api", name, fault=fault or "")
+            if fault == "hanging":
+                await asyncio.Event().wait()
+            if fault == "throttled":
+                raise CallError(_TOO_FAST[api], "Rate exceeded")
+            if fault == "denied":
+                raise CallError("AccessDeniedException", "not authorized")
+            calls: dict[str, Callable[[Json], Json]] = {
+                "AmazonEC2ContainerServiceV20141113.DescribeServices": self._describe_services,
+                "AmazonEC2ContainerServiceV20141113.ListTasks": self._list_tasks,
+                "AmazonEC2ContainerServiceV20141113.DescribeTasks": self._describe_tasks,
+                "Route53AutoNaming_v20170314.DiscoverInstances": self._discover_instances,
+                "Route53AutoNaming_v20170314.GetService": self._get_service,
+                "Route53AutoNaming_v20170314.GetNamespace": self._get_namespace,
+            }
+            if target not in calls:
+                raise CallError("UnknownOperationException", f"the lab does not know {target!r}")
+            answer, status = calls[target](json.loads(await request.read())), 200
+        except CallError as error:
+            answer, status = error.answer, 400
+        body = json.dumps(answer)
+        return web.Response(status=status, text=body, content_type="application/x-amz-json-1.1")
+
+    def _describe_services(self, asked: Json) -> Json:
+        _check_cluster(asked)
+        found = [name for name in asked["services"] if name.rpartition("/")[2] == SERVICE]
+        missing = [name for name in asked["services"] if name not in found]
+        return {
+            "services": [self._service() for _ in found],
+            "failures": [{"arn": arn("ecs", f"service/{CLUSTER}/{name}"), "reason": "MISSING"} for name in missing],
+        }
+
+    def _service(self) -> Json:
+        tasks = [task for task in self._scheduler.tasks.values() if task.desired == "RUNNING"]
+        last = self._scheduler.deployments[-1]
+
+        def count(state: str, deployment: str | None = None) -> int:
+            return sum(task.state == state and deployment in (None, task.deployment) for task in tasks)
+
+        deployments = [
+            {
+                "id": id,
+                "status": "PRIMARY" if id == last else "ACTIVE",
+                "taskDefinition": _task_definition(id),
+                "desiredCount": self._scheduler.desired if id == last else count("RUNNING", id),
+                "runningCount": count("RUNNING", id),
+                "pendingCount": count("PENDING", id),
+                "failedTasks": 0,
+                "createdAt": self._zero.timestamp(),
+                "updatedAt": self._zero.timestamp(),
+                "rolloutState": "COMPLETED" if len(self._living(id)) == len(self._living()) else "IN_PROGRESS",
+            }
+            for id in reversed(self._scheduler.deployments)
+            # an old deployment is listed until the last of its tasks has stopped
+            if id == last or self._living(id)
+        ]
+        return {
+            "serviceArn": arn("ecs", f"service/{CLUSTER}/{SERVICE}"),
+            "serviceName": SERVICE,
+            "clusterArn": arn("ecs", f"cluster/{CLUSTER}"),
+            "status": "ACTIVE",
+            "schedulingStrategy": "REPLICA",
+            "desiredCount": self._scheduler.desired,
+            "runningCount": count("RUNNING"),
+            "pendingCount": count("PENDING"),
+            "taskDefinition": _task_definition(last),
+            "serviceRegistries": [{"registryArn": arn("servicediscovery", f"service/{REGISTRY_ID}")}],
+            "deployments": deployments,
+        }
+
+    def _living(self, deployment: str | None = None) -> list[Task]:
+        return [
+            task
+            for task in self._scheduler.tasks.values()
+            if task.state != "STOPPED" and deployment in (None, task.deployment)
+        ]
+
+    def _list_tasks(self, asked: Json) -> Json:
+        _check_cluster(asked)
+        _check_known(asked, {"cluster", "serviceName", "desiredStatus", "maxResults", "nextToken"})
+        if asked.get("serviceName", SERVICE).rpartition("/")[2] != SERVICE:
+            raise CallError("ServiceNotFoundException", "Service not found.")
+        desired = asked.get("desiredStatus", "RUNNING")
+        ids = [task.id for task in self._scheduler.tasks.values() if task.desired == desired]
+        begin, size = int(asked.get("nextToken", 0)), asked.get("maxResults", 100)
+        page = {"taskArns": [task_arn(id) for id in ids[begin : begin + size]]}
+        return page | ({"nextToken": str(begin + size)} if begin + size < len(ids) else {})
+
+    def _describe_tasks(self, asked: Json) -> Json:
+        _check_cluster(asked)
+        if not 1 <= len(asked["tasks"]) <= 100:
+            raise CallError("InvalidParameterException", "Tasks: 1 to 100")
+        ids = {name: name.rpartition("/")[2] for name in asked["tasks"]}
+        tasks = self._scheduler.tasks
+        return {
+            "tasks": [self._task(tasks[id]) for id in ids.values() if id in tasks],
+            "failures": [{"arn": name, "reason": "MISSING"} for name, id in ids.items() if id not in tasks],
+        }
+
+    def _task(self, task: Task) -> Json:
+        last = "DEACTIVATING" if task.state == "RUNNING" and task.desired == "STOPPED" else task.state
+        answer = {
+            "taskArn": task_arn(task.id),
+            "clusterArn": arn("ecs", f"cluster/{CLUSTER}"),
+            "taskDefinitionArn": _task_definition(task.deployment),
+            "group": f"service:{SERVICE}",
+            "startedBy": task.deployment,
+            "desiredStatus": task.desired,
+            "lastStatus": last,
+            "healthStatus": task.health,
+            "createdAt": self._seconds(task.created_at),
+            "launchType": "FARGATE",
+            "attachments": [
+                {
+                    "id": task.id,
+                    "type": "ElasticNetworkInterface",
+                    "status": "ATTACHED",
+                    "details": [{"name": "privateIPv4Address", "value": task.address}],
+                }
+            ],
+            "containers": [
+                {
+                    "name": each.name,
+                    "lastStatus": each.state,
+                    "healthStatus": each.health,
+                    "networkInterfaces": [{"attachmentId": task.id, "privateIpv4Address": task.address}],
+                    **({} if each.exit_code is None else {"exitCode": each.exit_code}),
+                }
+                for each in task.containers.values()
+            ],
+        }
+        if task.running_since is not None:
+            answer["startedAt"] = self._seconds(task.running_since)
+        if task.stopping_at is not None:
+            answer |= {"stoppingAt": self._seconds(task.stopping_at), "stopCode": task.stop_code}
+        return answer
+
+    def _discover_instances(self, asked: Json) -> Json:
+        if asked["NamespaceName"] != NAMESPACE:
+            raise CallError("NamespaceNotFound", asked["NamespaceName"])
+        if asked["ServiceName"] != SERVICE:
+            raise CallError("ServiceNotFound", asked["ServiceName"])
+        wanted = asked.get("HealthStatus", "HEALTHY_OR_ELSE_ALL")
+        instances = list(self._discovery.instances.values())
+        healthy = [each for each in instances if each.healthy]
+        sick = [each for each in instances if not each.healthy]
+        chosen = {"ALL": instances, "HEALTHY": healthy, "UNHEALTHY": sick, "HEALTHY_OR_ELSE_ALL": healthy or instances}
+        return {
+            "Instances": [
+                {
+                    "InstanceId": each.id,
+                    "NamespaceName": NAMESPACE,
+                    "ServiceName": SERVICE,
+                    "HealthStatus": "HEALTHY" if each.healthy else "UNHEALTHY",
+                    "Attributes": {"AWS_INSTANCE_IPV4": each.address, "ECS_SERVICE_NAME": SERVICE},
+                }
+                for each in chosen[wanted][: asked.get("MaxResults", 100)]
+            ],
+            "InstancesRevision": 1,
+        }
+
+    def _get_service(self, asked: Json) -> Json:
+        if asked["Id"] != REGISTRY_ID:
+            raise CallError("ServiceNotFound", asked["Id"])
+        service = {
+            "Id": REGISTRY_ID,
+            "Arn": arn("servicediscovery", f"service/{REGISTRY_ID}"),
+            "Name": SERVICE,
+            "NamespaceId": NAMESPACE_ID,
+            "HealthCheckCustomConfig": {"FailureThreshold": 1},
+        }
+        return {"Service": service}
+
+    def _get_namespace(self, asked: Json) -> Json:
+        if asked["Id"] != NAMESPACE_ID:
+            raise CallError("NamespaceNotFound", asked["Id"])
+        place = arn("servicediscovery", f"namespace/{NAMESPACE_ID}")
+        return {"Namespace": {"Id": NAMESPACE_ID, "Arn": place, "Name": NAMESPACE, "Type": "DNS_PRIVATE"}}
+
+    def _time(self, seconds: float) -> str:
+        return (self._zero + timedelta(seconds=seconds)).astimezone(UTC).isoformat()
+
+    def _seconds(self, seconds: float) -> float:
+        return self._zero.timestamp() + seconds
+
+
+def _check_cluster(asked: Json) -> None:
+    if asked.get("cluster", "default").rpartition("/")[2] != CLUSTER:
+        raise CallError("ClusterNotFoundException", "Cluster not found.")
+
+
+def _check_known(asked: Json, known: set[str]) -> None:
+    if unknown := asked.keys() - known:
+        raise CallError("InvalidParameterException", f"the lab does not know {sorted(unknown)}")
+
+
+def _revision(task: Task) -> str:
+    return task.deployment.rpartition("/")[2]
+
+
+def _task_definition(deployment: str) -> str:
+    return arn("ecs", f"task-definition/{SERVICE}:{deployment.rpartition('/')[2]}")

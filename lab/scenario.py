@@ -1,0 +1,215 @@
+"""The scenarios, each with what it must come to: the table of what the helper promises."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from lab import admin, aws
+from lab.callers import Caller
+from lab.envoy import Protocol
+
+# what stands between SIGTERM and the end of a task: nothing, the shell trap that people write, or the helper
+Column = Literal["none", "trap", "fixed", "auto"]
+COLUMNS: tuple[Column, ...] = ("none", "trap", "fixed", "auto")
+COLUMN_TITLES: dict[Column, str] = {
+    "none": "no helper",
+    "trap": "shell trap",
+    "fixed": "helper, fixed",
+    "auto": "helper, auto",
+}
+
+# what happens to the service
+Change = Literal["update", "scale-in", "application crashes", "envoy crashes", "stop before in service", "spot"]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a run must come to; None: no matter.
+
+    verdict: `valid` no request fails, `invalid` some must, or the scenario proves nothing
+    retired_within, exit_within: seconds, of `verdict.Figures`
+    failing_within: seconds from the first to the last request that fails
+    """
+
+    verdict: Literal["valid", "invalid"] | None = None
+    retired_within: float | None = None
+    exit_within: float | None = None
+    failing_within: float | None = None
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of a run, in seconds.
+
+    delay, timeout: DRAIN_DELAY and DRAIN_TIMEOUT where they are not `auto`
+    cloud_map: from HEALTHY in ECS to healthy in Cloud Map, 30 s there
+    push: from a change in Cloud Map to the downstreams
+    checks: the interval of the downstreams' health checks
+    unchecked: how long after RUNNING a task without health checks counts as healthy, 40 s in ECS
+    """
+
+    delay: float
+    timeout: float
+    stop_timeout: float
+    cloud_map: float
+    push: float
+    checks: float
+    unchecked: float
+    spot_notice: float
+
+
+REAL = Times(40, 40, 120, cloud_map=30, push=5, checks=30, unchecked=40, spot_notice=120)
+# One fifth of real time. The helper's own steps keep their seconds, such as the 5 s that `auto` gives the push, and the
+# 5 s of margin: hence a stopTimeout that is not scaled down so far.
+FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24)
+
+FAILS, NONE_FAILED, ANY = Expectation("invalid"), Expectation("valid"), Expectation()
+STEADY = (Caller("persistent", 40), Caller("new connections", 10, new_connections=True))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the table.
+
+    expected: by column; a column that is not there is not run
+    starts_in: seconds before the application of a new task listens; None: it never does
+    admin_fault: what Envoy's admin API does to the helper, from and to these seconds after the stop of a task
+    api_faults: what the APIs of AWS do
+    settings: more variables of the helper's container
+    stop_signals: how often SIGTERM comes
+    """
+
+    name: str
+    title: str
+    expected: Mapping[Column, Expectation]
+    change: Change = "update"
+    times: Times = FIFTH
+    tasks: int = 2
+    protocol: Protocol = "http1"
+    callers: tuple[Caller, ...] = STEADY
+    starts_in: float | None = 0.0
+    admin_fault: tuple[admin.Fault, float, float] | None = None
+    api_faults: Mapping[aws.Api, aws.Fault] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    stop_signals: int = 1
+
+    @property
+    def rate(self) -> float:
+        """Requests a second of all callers."""
+        return sum(caller.rate for caller in self.callers)
+
+
+ALL_VALID: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}
+HELPER_VALID: Mapping[Column, Expectation] = {"fixed": NONE_FAILED, "auto": NONE_FAILED}
+ONLY_AUTO_VALID: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": FAILS, "auto": NONE_FAILED}
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        "plain",
+        "plain rolling update, 300 requests a second",
+        ALL_VALID,
+        callers=(Caller("persistent", 200), Caller("new connections", 100, new_connections=True)),
+    ),
+    Scenario(
+        "long-requests",
+        "requests that take longer than DRAIN_TIMEOUT",
+        ONLY_AUTO_VALID,
+        times=replace(FIFTH, stop_timeout=44),
+        callers=(Caller("persistent", 20), Caller("long", 4, seconds=12)),
+    ),
+    Scenario("slow-start", "new tasks slow to start, gated by `healthcheck`", ALL_VALID, starts_in=12),
+    Scenario(
+        "late-in-mesh",
+        "new tasks late in the mesh: discovery slower than DRAIN_DELAY",
+        ONLY_AUTO_VALID,
+        times=replace(FIFTH, cloud_map=18, stop_timeout=50),
+    ),
+    Scenario(
+        "scale-in",
+        "scale-in",
+        {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=15)},
+        change="scale-in",
+    ),
+    Scenario(
+        "application-crash",
+        "application crashes",
+        # Envoy answers 503 for it, with the word that it is draining; the downstream needs 1 s to merge that
+        {
+            "none": FAILS,
+            "trap": ANY,
+            "fixed": Expectation(failing_within=3),
+            "auto": Expectation(failing_within=3),
+        },
+        change="application crashes",
+    ),
+    Scenario(
+        "never-in-service",
+        "stopped before in service",
+        {"fixed": Expectation("valid", exit_within=1), "auto": Expectation("valid", exit_within=1)},
+        change="stop before in service",
+        starts_in=None,
+    ),
+    Scenario(
+        "envoy-crash",
+        "Envoy dead at SIGTERM",
+        {"fixed": Expectation(exit_within=5), "auto": Expectation(exit_within=5)},
+        change="envoy crashes",
+    ),
+    # the faults lie over the moment at which the drain would begin; a refusal of 3 s would be an Envoy that is gone
+    Scenario("admin-errors", "admin API answers 500 for a while", HELPER_VALID, admin_fault=("errors", 0, 10)),
+    Scenario("admin-hangs", "admin API hangs for a while", HELPER_VALID, admin_fault=("hangs", 0, 10)),
+    Scenario("admin-refuses", "admin API refuses for a while", HELPER_VALID, admin_fault=("refuses", 7, 9)),
+    Scenario("api-throttles", "ECS API throttles", {"auto": NONE_FAILED}, api_faults={"ecs": "throttled"}),
+    Scenario("api-denies", "ECS API denies", {"auto": NONE_FAILED}, api_faults={"ecs": "denied"}),
+    Scenario("api-hangs", "ECS API hangs", {"auto": NONE_FAILED}, api_faults={"ecs": "hanging"}),
+    Scenario(
+        "cloud-map-denies",
+        "Cloud Map API denies: DISCOVERY_LAG instead",
+        {"auto": NONE_FAILED},
+        api_faults={"servicediscovery": "denied"},
+    ),
+    Scenario(
+        "few-requests",
+        "few requests: one in 3 s, idle keep-alive connections",
+        ALL_VALID,
+        callers=(Caller("persistent", 1 / 3), Caller("new connections", 1 / 3, new_connections=True)),
+    ),
+    Scenario("http2", "HTTP/2 upstreams", ALL_VALID, protocol="http2"),
+    Scenario("grpc", "gRPC upstreams", ALL_VALID, protocol="grpc"),
+    Scenario(
+        "tcp",
+        "TCP listener: held connections end in time",
+        # the trap cannot drain listeners
+        ALL_VALID,
+        protocol="tcp",
+        callers=(Caller("held connections", 5, seconds=3),),
+        settings={"DRAIN_LISTENERS": "true"},
+        # two checks must fail to connect, then held connections end: more than three check intervals
+        times=replace(FIFTH, timeout=14, stop_timeout=40),
+    ),
+    Scenario("sigterm-thrice", "SIGTERM three times", HELPER_VALID, stop_signals=3),
+    Scenario(
+        "spot",
+        "Spot interruption: the replacement comes after",
+        ALL_VALID,
+        change="spot",
+        # all of the task, the application and Envoy after the helper too, must fit the notice
+        times=replace(FIFTH, stop_timeout=22),
+    ),
+    Scenario(
+        "real-time",
+        "real time, 40/40/120, no scaling",
+        {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=80)},
+        times=REAL,
+    ),
+)
+
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+# `make demo`: the plain update, with a load that two of them side by side leave a small machine room for
+DEMO = replace(
+    BY_NAME["plain"],
+    name="demo",
+    title="rolling update of two tasks, 60 requests a second",
+    callers=(Caller("persistent", 40), Caller("new connections", 20, new_connections=True)),
+)

@@ -1,0 +1,191 @@
+"""One run of a scenario: sets the stage, lets the change happen, and leaves the record."""
+
+import asyncio
+import platform
+import subprocess  # nosec B404
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from aiohttp import web
+
+from lab import admin, aws, callers, downstream, envoy, processes
+from lab.definition import TaskDefinition, helper_settings
+from lab.discovery import Discovery
+from lab.history import Recorder, Run, began_now
+from lab.scenario import Column, Scenario
+from lab.scheduler import Scheduler, Service
+
+BASELINE, TAIL = 4.0, 4.0  # seconds of load before the change, and after the last task has stopped
+
+
+def run_of(scenario: Scenario, column: Column) -> Run:
+    """The first line of the record."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    revision = subprocess.run(git, capture_output=True, text=True, timeout=30).stdout.strip()  # nosec B603
+    versions = {
+        "python": platform.python_version(),
+        "envoy": envoy.version(),
+        "task-helper": version("ecs-task-helper"),
+        "kernel": platform.release(),
+    }
+    settings = asdict(scenario) | {"helper": helper_settings(scenario, column)}
+    for key in ("name", "title"):
+        del settings[key]
+    return Run(revision or "unknown", versions, scenario.name, scenario.title, column, settings, began_now())
+
+
+class Stage:
+    """The stage of one run. `say` is told each phase."""
+
+    def __init__(self, scenario: Scenario, column: Column, folder: Path, say: Callable[[str], None]) -> None:
+        self.scenario, self.column, self.folder, self._say = scenario, column, folder, say
+        self.record = Recorder(folder / "record.jsonl", run_of(scenario, column))
+        self.downstream_address, self.aws_address = processes.free_address(), processes.free_address()
+        self.definition = TaskDefinition(scenario, column, folder, f"http://{self.aws_address}:{aws.PORT}", self.record)
+        self._endpoints = folder / "endpoints.json"
+
+    async def play(self) -> None:
+        """The whole run; raises TimeoutError where something that was waited for did not happen."""
+        times = self.scenario.times
+        service = Service(
+            self.scenario.tasks,
+            unchecked_wait=times.unchecked,
+            spot_notice=times.spot_notice,
+            stop_signals=self.scenario.stop_signals,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self.scheduler = Scheduler(service, self.definition.containers, self.folder, self.record, group)
+                self.discovery = Discovery(self.scheduler, self.record, times.cloud_map, times.push, self.publish)
+                self.view = downstream.View(self.downstream_address, self.record)
+                try:
+                    await self._play()
+                finally:
+                    await self.scheduler.kill()
+        finally:
+            self.record.close()
+
+    async def _play(self) -> None:
+        self._phase("starting")
+        api = aws.Aws(self.scheduler, self.discovery, self.record)
+        api.faults.update(self.scenario.api_faults)
+        background = [
+            self._group.create_task(each)
+            for each in (
+                self._serve(api.application(), self.aws_address, aws.PORT),
+                self._run_downstream(),
+                self.scheduler.keep_count(),
+                self.discovery.follow(),
+                self.view.watch(self.definition.names),
+                *([admin.fail(self.scheduler, *self.scenario.admin_fault)] if self.scenario.admin_fault else []),
+            )
+        ]
+        try:
+            await self._until_served()
+            stop = asyncio.Event()
+            calling = self._group.create_task(self._call(stop))
+            self._phase("baseline")
+            await asyncio.sleep(BASELINE)
+            self.discovery.begin_lag()
+            self._phase("change")
+            await self._change()
+            await self._until_settled()
+            self._phase("tail")
+            await asyncio.sleep(TAIL)
+            stop.set()
+            await calling
+            self._phase("finished")
+        finally:
+            for task in background:
+                task.cancel()
+
+    async def _change(self) -> None:
+        first = next(iter(self.scheduler.tasks.values()))
+        match self.scenario.change:
+            case "update":
+                self.scheduler.update()
+            case "scale-in":
+                self.scheduler.scale(self.scenario.tasks - 1)
+            case "application crashes":
+                self.scheduler.crash(first, "application")
+            case "envoy crashes":
+                self.scheduler.crash(first, "envoy")
+            case "spot":
+                self.scheduler.interrupt(first)
+            case "stop before in service":
+                self.scheduler.scale(self.scenario.tasks + 1)
+                await self._until(self._a_new_task_waits, "a new task's helper waits for its application")
+                self.scheduler.scale(self.scenario.tasks)
+
+    def _a_new_task_waits(self) -> bool:
+        new = list(self.scheduler.tasks.values())[self.scenario.tasks :]
+        return any(task.id in self.definition.waiting for task in new)
+
+    async def _until_served(self) -> None:
+        def serving() -> bool:
+            if any(task.desired == "STOPPED" for task in self.scheduler.tasks.values()):
+                raise RuntimeError(f"a task stopped while it started: see the logs in {self.folder}")
+            return list(self.view.hosts.values()).count("serving") == self.scenario.tasks
+
+        await self._until(serving, "the downstream has all tasks in service")
+
+    async def _until_settled(self) -> None:
+        """Every task that is to stop has stopped, and the downstream has those that are to stay."""
+
+        def settled() -> bool:
+            tasks = self.scheduler.tasks.values()
+            staying = [task for task in tasks if task.desired == "RUNNING"]
+            stopped = all(task.state == "STOPPED" for task in tasks if task not in staying)
+            serving = all(self.view.hosts.get(task.address) == "serving" for task in staying)
+            changed = any(task.desired == "STOPPED" for task in tasks)
+            return changed and stopped and serving and len(staying) == self.scheduler.desired
+
+        times = self.scenario.times
+        await self._until(settled, "old tasks stopped, new ones in service", 120 + times.stop_timeout + times.cloud_map)
+
+    async def _until(self, fact: Callable[[], bool], what: str, seconds: float = 90) -> None:
+        deadline = time.monotonic() + seconds
+        while not fact():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {seconds:g} s: {what}; downstream: {self.view.hosts}")
+            await asyncio.sleep(0.05)
+
+    def _phase(self, name: str) -> None:
+        self.record.event("phase", name)
+        self._say(name)
+
+    # around the tasks
+
+    async def _call(self, stop: asyncio.Event) -> None:
+        scenario, names = self.scenario, self.definition.names
+        await callers.call(scenario.callers, scenario.protocol, self.downstream_address, self.record, names, stop)
+
+    def publish(self, addresses: list[str]) -> None:
+        downstream.publish(self._endpoints, addresses)
+
+    async def _run_downstream(self) -> None:
+        self.publish([])
+        scenario, address = self.scenario, self.downstream_address
+        config = downstream.configuration(address, self._endpoints, scenario.protocol, scenario.times.checks)
+        command = envoy.command(config, self.folder / "downstream.json")
+        process = processes.start(command, self.folder / "downstream.log")
+        try:
+            while (code := process.poll()) is None:
+                await asyncio.sleep(0.5)
+            raise RuntimeError(f"the downstream exited with {code}: see downstream.log in {self.folder}")
+        finally:
+            processes.kill_group(process.pid)
+            process.wait()
+
+    async def _serve(self, application: web.Application, address: str, port: int) -> None:
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, address, port).start()
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,95 @@
+"""What a record proves: `valid`, `invalid` with the failed requests named, or `unknown`, which is never a pass."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lab.history import OK, History, Request
+from lab.scenario import Expectation
+
+# A caller that sends this late no longer sends the load that the scenario is about.
+LATE = 1.0  # seconds
+
+Kind = Literal["valid", "invalid", "unknown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of a record; `failed` in the order in which they were due."""
+
+    kind: Kind
+    failed: tuple[Request, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a run measured. Seconds; None where it did not happen.
+
+    retired: from the stop of a task until the first signal to its application or Envoy, which a helper holds up
+    exited: from the helper's SIGTERM to its exit; of several tasks the slowest, as with `retired`
+    failing: from the first request that failed to the last one, by when they were due
+    """
+
+    requests: int
+    failed: int
+    retired: float | None
+    exited: float | None
+    failing: float | None
+
+
+def judge(history: History) -> Verdict:
+    """Judge a record. It could not be judged where the run did not finish or the callers fell behind."""
+    if history.phase("finished") is None:
+        return Verdict("unknown", why="the run did not finish")
+    if not history.requests:
+        return Verdict("unknown", why="no request was sent")
+    late = max(request.start - request.due for request in history.requests)
+    if late > LATE:
+        return Verdict("unknown", why=f"the callers fell behind by {late:.1f} s: the machine is too busy")
+    failed = sorted((each for each in history.requests if each.outcome != OK), key=lambda request: request.due)
+    if failed:
+        return Verdict("invalid", tuple(failed), why=f"{len(failed)} of {len(history.requests)} requests failed")
+    return Verdict("valid")
+
+
+def figures(history: History) -> Figures:
+    """The figures of a record, whatever its verdict."""
+    held = _times(history, "sigterm", "application", "envoy")
+    failures = [request.due for request in history.requests if request.outcome != OK]
+    return Figures(
+        requests=len(history.requests),
+        failed=len(failures),
+        retired=_slowest(history.times("task", "stopping"), held),
+        exited=_slowest(_times(history, "sigterm", "helper"), _times(history, "stopped", "helper")),
+        failing=max(failures) - min(failures) if failures else None,
+    )
+
+
+def shortcomings(expected: Expectation, verdict: Verdict, figures: Figures) -> list[str]:
+    """Where a run is worse than expected; empty if it is not. A verdict of `unknown` is a shortcoming."""
+    found = []
+    if verdict.kind == "unknown":
+        found.append(f"unknown: {verdict.why}")
+    elif expected.verdict == "valid" and verdict.kind != "valid":
+        found.append(verdict.why)
+    elif expected.verdict == "invalid" and verdict.kind != "invalid":
+        found.append("nothing failed: the scenario proves nothing")
+    for name, value, limit in (
+        ("retired", figures.retired, expected.retired_within),
+        ("exited", figures.exited, expected.exit_within),
+    ):
+        if limit is not None and (value is None or value > limit):
+            found.append(f"{name} {'never' if value is None else f'after {value:.1f} s'}, not within {limit:g} s")
+    if expected.failing_within is not None and (figures.failing or 0.0) > expected.failing_within:
+        found.append(f"requests failed for {figures.failing:.1f} s, not within {expected.failing_within:g} s")
+    return found
+
+
+def _times(history: History, name: str, *containers: str) -> dict[str, float]:
+    """When each task first had that event of one of these containers."""
+    events = [each for each in history.events if each.detail.get("container") in containers]
+    return History(history.run, events, []).times("container", name)
+
+
+def _slowest(begin: dict[str, float], end: dict[str, float]) -> float | None:
+    return max((end[task] - at for task, at in begin.items() if task in end), default=None)

@@ -1,0 +1,224 @@
+"""The lab's metadata endpoint and its ECS and Cloud Map, as botocore and a task see them."""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import botocore.config
+import botocore.exceptions
+import botocore.session
+import pytest
+from aiohttp import web
+
+from lab import aws
+from lab.discovery import Discovery, Instance
+from lab.history import Recorder, Run, began_now
+from lab.processes import free_address
+from lab.rules import Container, Task
+from lab.scheduler import Scheduler, Service
+
+OLD, NEW = "0" * 32, "1" * 32
+
+
+def ask(tmp_path: Path, questions: Callable[[str, aws.Aws], Any]) -> Any:
+    """Serve a service in the middle of an update, and put questions, in a thread, to the given URL.
+
+    One old task is stopping, its helper lives on; one new task is healthy for ECS, and not yet for Cloud Map.
+    """
+
+    async def serve() -> Any:
+        record = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
+        address = free_address()
+        async with asyncio.TaskGroup() as group:
+            scheduler = Scheduler(Service(desired=1), lambda *_: [], tmp_path, record, group)
+            scheduler.update()
+            scheduler.tasks[OLD] = task(OLD, "127.1.1.1", "ecs-svc/1")
+            scheduler.tasks[NEW] = task(NEW, "127.1.1.2", "ecs-svc/2")
+            scheduler.stop_task(scheduler.tasks[OLD], "ServiceSchedulerInitiated")
+            discovery = Discovery(scheduler, record, lag=6, push=1, publish=lambda _: None)
+            discovery.instances = {NEW: Instance(NEW, "127.1.1.2", healthy=False)}
+            api = aws.Aws(scheduler, discovery, record)
+            runner = web.AppRunner(api.application(), shutdown_timeout=0.1)
+            await runner.setup()
+            await web.TCPSite(runner, address, aws.PORT).start()
+            try:
+                return await asyncio.to_thread(questions, f"http://{address}:{aws.PORT}", api)
+            finally:
+                await runner.cleanup()
+                record.close()
+
+    return asyncio.run(serve())
+
+
+def task(id: str, address: str, deployment: str) -> Task:
+    """A task whose containers run, with a helper that has a health check."""
+    containers = {name: Container(name, state="RUNNING", started_at=1.0) for name in ("envoy", "application")}
+    helper = Container("helper", checked=True, state="RUNNING", health="HEALTHY", started_at=2.0)
+    return Task(id, address, deployment, {**containers, "helper": helper})
+
+
+def client(monkeypatch: pytest.MonkeyPatch, service: str, url: str, timeout: float = 10) -> Any:
+    """A client of botocore as the helper's: endpoints from the environment, no retries."""
+    for name, value in {
+        "AWS_ENDPOINT_URL_ECS": url,
+        "AWS_ENDPOINT_URL_SERVICEDISCOVERY": url,
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
+        "AWS_ACCESS_KEY_ID": "lab",
+        "AWS_SECRET_ACCESS_KEY": "lab",
+    }.items():
+        monkeypatch.setenv(name, value)
+    config = botocore.config.Config(
+        read_timeout=timeout, connect_timeout=timeout, retries={"total_max_attempts": 1}, proxies={}
+    )
+    return botocore.session.Session().create_client(service, region_name=aws.REGION, config=config)
+
+
+def test_ecs_describes_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ECS lists both deployments with their counts, the running tasks, and each task with health and stop code."""
+
+    def questions(url: str, _: aws.Aws) -> None:
+        ecs = client(monkeypatch, "ecs", url)
+        (service,) = ecs.describe_services(cluster="lab", services=["shop"])["services"]
+        assert [(each["status"], each["runningCount"]) for each in service["deployments"]] == [
+            ("PRIMARY", 1),
+            ("ACTIVE", 0),
+        ]
+        assert service["deployments"][0]["rolloutState"] == "IN_PROGRESS"
+        assert service["serviceRegistries"][0]["registryArn"].endswith("service/srv-shop")
+        running = ecs.list_tasks(cluster="lab", serviceName="shop", desiredStatus="RUNNING")["taskArns"]
+        assert running == [aws.task_arn(NEW)]
+        old, new = ecs.describe_tasks(cluster="lab", tasks=[OLD, aws.task_arn(NEW)])["tasks"]
+        assert (old["lastStatus"], old["desiredStatus"], old["stopCode"], old["startedBy"]) == (
+            "DEACTIVATING",
+            "STOPPED",
+            "ServiceSchedulerInitiated",
+            "ecs-svc/1",
+        )
+        assert (new["lastStatus"], new["healthStatus"], new["startedBy"]) == ("RUNNING", "HEALTHY", "ecs-svc/2")
+        assert new["containers"][0]["networkInterfaces"][0]["privateIpv4Address"] == "127.1.1.2"
+        assert new["startedAt"] > new["createdAt"]
+
+    ask(tmp_path, questions)
+
+
+def test_ecs_answers_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ListTasks gives a token while there is more."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        api._scheduler.tasks["2" * 32] = task("2" * 32, "127.1.1.3", "ecs-svc/2")
+        pages = client(monkeypatch, "ecs", url).get_paginator("list_tasks")
+        arns = pages.paginate(cluster="lab", serviceName="shop", PaginationConfig={"PageSize": 1})
+        assert [page["taskArns"] for page in arns] == [[aws.task_arn(NEW)], [aws.task_arn("2" * 32)]]
+
+    ask(tmp_path, questions)
+
+
+def test_what_ecs_does_not_know_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown services and tasks are named under failures; an unknown cluster is an error."""
+
+    def questions(url: str, _: aws.Aws) -> None:
+        ecs = client(monkeypatch, "ecs", url)
+        services = ecs.describe_services(cluster="lab", services=["other"])
+        assert (services["services"], services["failures"][0]["reason"]) == ([], "MISSING")
+        tasks = ecs.describe_tasks(cluster="lab", tasks=["9" * 32])
+        assert (tasks["tasks"], tasks["failures"][0]["reason"]) == ([], "MISSING")
+        with pytest.raises(ecs.exceptions.ClusterNotFoundException):
+            ecs.list_tasks(cluster="other")
+
+    ask(tmp_path, questions)
+
+
+@pytest.mark.parametrize(
+    ("healthy", "wanted", "count"),
+    [(False, "HEALTHY", 0), (False, "ALL", 1), (False, "UNHEALTHY", 1), (True, "HEALTHY", 1), (True, "UNHEALTHY", 0)],
+)
+def test_cloud_map_discovers_by_health(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, healthy: bool, wanted: str, count: int
+) -> None:
+    """A service is found from its registry, and its instances by their health in Cloud Map."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        api._discovery.instances[NEW] = Instance(NEW, "127.1.1.2", healthy)
+        cloud_map = client(monkeypatch, "servicediscovery", url)
+        service = cloud_map.get_service(Id="srv-shop")["Service"]
+        namespace = cloud_map.get_namespace(Id=service["NamespaceId"])["Namespace"]
+        instances = cloud_map.discover_instances(
+            NamespaceName=namespace["Name"], ServiceName=service["Name"], HealthStatus=wanted
+        )["Instances"]
+        assert [each["Attributes"]["AWS_INSTANCE_IPV4"] for each in instances] == ["127.1.1.2"] * count
+
+    ask(tmp_path, questions)
+
+
+def test_an_unknown_call_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the lab does not know is refused, call and parameter, never answered with nothing."""
+
+    def questions(url: str, _: aws.Aws) -> None:
+        ecs = client(monkeypatch, "ecs", url)
+        with pytest.raises(botocore.exceptions.ClientError, match="UnknownOperationException.*ListClusters"):
+            ecs.list_clusters()
+        with pytest.raises(botocore.exceptions.ClientError, match="family"):
+            ecs.list_tasks(cluster="lab", family="shop")
+
+    ask(tmp_path, questions)
+
+
+@pytest.mark.parametrize(
+    ("service", "fault", "error"),
+    [
+        ("ecs", "throttled", "ThrottlingException"),
+        ("ecs", "denied", "AccessDeniedException"),
+        ("servicediscovery", "throttled", "RequestLimitExceeded"),
+        ("servicediscovery", "denied", "AccessDeniedException"),
+        ("ecs", "hanging", "Read timeout"),
+    ],
+)
+def test_faults_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: aws.Api, fault: aws.Fault, error: str
+) -> None:
+    """Each API throttles with its own error, denies, or hangs, on demand."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        api.faults[service] = fault
+        caller = client(monkeypatch, service, url, timeout=0.5)
+        with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.ReadTimeoutError), match=error):
+            caller.list_tasks(cluster="lab") if service == "ecs" else caller.get_service(Id="srv-shop")
+
+    ask(tmp_path, questions)
+
+
+def test_task_metadata(tmp_path: Path) -> None:
+    """The metadata endpoint tells the task's ARN, what ECS wants of it, and each container's state and health."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        def get(path: str) -> Any:
+            with urllib.request.urlopen(f"{url}/v4/{path}", timeout=10) as answer:
+                return json.load(answer)
+
+        whole = get(f"{OLD}/helper/task")
+        assert (whole["TaskARN"], whole["ServiceName"]) == (aws.task_arn(OLD), "shop")
+        assert (whole["DesiredStatus"], whole["KnownStatus"]) == ("STOPPED", "RUNNING")
+        assert "ExecutionStoppedAt" not in whole
+        states = {each["Name"]: (each["KnownStatus"], each.get("Health")) for each in whole["Containers"]}
+        assert states == {
+            "envoy": ("RUNNING", None),
+            "application": ("RUNNING", None),
+            "helper": ("RUNNING", {"status": "HEALTHY"}),
+        }
+        assert get(f"{OLD}/helper")["Name"] == "helper"
+
+        application = api._scheduler.tasks[OLD].containers["application"]
+        application.state, application.finished_at, application.exit_code = "STOPPED", 5.0, 137
+        whole = get(f"{OLD}/helper/task")
+        assert "ExecutionStoppedAt" in whole
+        (stopped,) = [each for each in whole["Containers"] if each["KnownStatus"] == "STOPPED"]
+        assert (stopped["Name"], stopped["ExitCode"]) == ("application", 137)
+
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get("unknown/helper/task")
+
+    ask(tmp_path, questions)
