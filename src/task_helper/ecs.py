@@ -59,6 +59,12 @@ class Task(msgspec.Struct, rename="camel"):
     containers: list[Container] = []
     attachments: list[Attachment] = []
 
+    def age(self, now: datetime) -> float | None:
+        """For how many seconds it has been running; None where it is not. Clocks may differ a little."""
+        if self.last_status != "RUNNING" or self.started_at is None:
+            return None
+        return max(0.0, (now - self.started_at).total_seconds())
+
     @property
     def names(self) -> set[str]:
         """What Cloud Map may know it by: its addresses, and the last part of its ARN."""
@@ -89,7 +95,7 @@ def others_of(own: Task, tasks: Sequence[Task], listed: set[str] | None, now: da
     return [
         Other(
             task.task_arn,
-            (now - task.started_at).total_seconds() if task.last_status == "RUNNING" and task.started_at else None,
+            task.age(now),
             _is_healthy(task, reporting),
             None if listed is None else bool(listed & task.names),
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ class World:
 
     def live(self, timeline: Timeline, *, app: bool = True, metadata: bool = False, **environ: str) -> Life:
         """Live with these settings while `timeline` happens; `app` and `metadata` say whether the helper knows them."""
+        random.seed(0)  # the pauses between looks at the service are drawn
         return virtual.run(self._live(timeline, app, metadata, environ))
 
     async def _live(self, timeline: Timeline, app: bool, metadata: bool, environ: dict[str, str]) -> Life:

@@ -1,0 +1,201 @@
+"""What the helper asks of ECS and Cloud Map, against the lab's API, and against moto's as a second opinion."""
+
+import asyncio
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.session import Session
+from moto.server import ThreadedMotoServer
+
+from lab import aws
+from lab.discovery import Instance
+from task_helper.ecs import Denied, Ecs
+from task_helper.metadata import Metadata
+from task_helper.replacement import Look
+from task_helper.service import looking
+from tests.lab.test_aws import NEW, OLD, ask
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A function that makes the API at a URL the one that botocore finds."""
+
+    def point_to(url: str) -> None:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "NO_PROXY": "*",
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_REGION", raising=False)
+        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+
+    return point_to
+
+
+def test_look(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """A look sees the other task, since when it runs, its health, and what Cloud Map says of it, found by itself."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        ecs = Ecs(aws.task_arn(OLD), "lab", None)
+        first = ecs.look()
+        api._discovery.instances[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
+        second = ecs.look()
+
+        ((arn, age, healthy, listed),) = first.others
+        assert (1, 1, aws.task_arn(NEW), True, False) == (first.tasks, first.desired, arn, healthy, listed)
+        assert age is not None and age >= 0
+        assert [True] == [other.listed for other in second.others]
+
+    ask(tmp_path, questions)
+
+
+def test_service_that_is_named(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """CLOUD_MAP_SERVICE names the service without looking for it."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        (other,) = Ecs(aws.task_arn(OLD), "lab", f"{aws.NAMESPACE}/{aws.SERVICE}").look().others
+        assert other.listed is False
+
+    ask(tmp_path, questions)
+
+
+def test_cloud_map_that_may_not_be_asked(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """Where the role does not allow Cloud Map the look goes without, and does not ask again."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        ecs = Ecs(aws.task_arn(OLD), "lab", None)
+        api.faults["servicediscovery"] = "denied"
+        assert [None] == [other.listed for other in ecs.look().others]
+        api.faults["servicediscovery"] = "hanging"
+        assert [None] == [other.listed for other in ecs.look().others]
+
+    ask(tmp_path, questions)
+
+
+@pytest.mark.parametrize(
+    ("api", "fault", "kind", "words"),
+    [
+        ("ecs", "throttled", OSError, "DescribeTasks: ThrottlingException"),
+        ("ecs", "denied", Denied, "DescribeTasks: AccessDeniedException"),
+        ("ecs", "hanging", OSError, "Read timeout"),
+        ("servicediscovery", "throttled", OSError, "GetService: RequestLimitExceeded"),
+    ],
+)
+def test_faults(
+    api: aws.Api, fault: aws.Fault, kind: type[OSError], words: str, tmp_path: Path, environment: Callable[[str], None]
+) -> None:
+    """Each way of failing is an error that says which call failed and why, within the call's bound."""
+
+    def questions(url: str, served: aws.Aws) -> None:
+        environment(url)
+        served.faults[api] = fault
+        with pytest.raises(kind, match=words):
+            Ecs(aws.task_arn(OLD), "lab", None).look()
+
+    ask(tmp_path, questions)
+
+
+def test_nobody_answers(environment: Callable[[str], None]) -> None:
+    """An API that cannot be reached is an error, too."""
+    environment("http://127.0.0.1:1")
+
+    with pytest.raises(OSError, match="Could not connect"):
+        Ecs(aws.task_arn(OLD), "lab", None).look()
+
+
+def test_no_credentials(environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task without a role cannot look."""
+    environment("http://127.0.0.1:1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+
+    with pytest.raises(OSError, match="Unable to locate credentials"):
+        Ecs(aws.task_arn(OLD), "lab", None).look()
+
+
+def test_unknown_task_and_service(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """A task that ECS does not know is an error, not a task of no service."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        with pytest.raises(OSError, match="ECS does not know the task"):
+            Ecs(aws.task_arn("f" * 32), "lab", None).look()
+
+    ask(tmp_path, questions)
+
+
+def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """The task is known from its metadata, and a look does not block the event loop."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+
+        async def look_twice() -> tuple[Look, Look]:
+            look = looking(Metadata(f"{url}/v4/{OLD}/helper"), None)
+            ticks = 0
+
+            async def tick() -> None:
+                nonlocal ticks
+                while True:
+                    await asyncio.sleep(0.001)
+                    ticks += 1
+
+            ticking = asyncio.create_task(tick())
+            first, second = await look(), await look()
+            ticking.cancel()
+            assert ticks > 5
+            return first, second
+
+        first, second = asyncio.run(look_twice())
+        assert first.others[0].arn == second.others[0].arn == aws.task_arn(NEW)
+
+    ask(tmp_path, questions)
+
+
+@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:1/v4/x"])
+def test_looking_without_metadata(uri: str | None) -> None:
+    """Without metadata there is nothing to look at."""
+    with pytest.raises(OSError, match="no answer from the task metadata endpoint"):
+        asyncio.run(looking(Metadata(uri), None)())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def moto(environment: Callable[[str], None]) -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment(f"http://{host}:{port}")
+    yield f"http://{host}:{port}"
+    server.stop()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://{host}:{port}")
+
+
+def test_a_second_opinion_of_the_protocol(moto: str) -> None:
+    """What moto makes of the same calls is understood as well: a service without tasks, and a task of no service."""
+    ecs = Session().create_client("ecs", region_name="eu-west-2")
+    ec2 = Session().create_client("ec2", region_name="eu-west-2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    network: Any = {"awsvpcConfiguration": {"subnets": [subnet], "securityGroups": []}}
+    ecs.create_cluster(clusterName="c")
+    ecs.register_task_definition(
+        family="f", networkMode="awsvpc", containerDefinitions=[{"name": "app", "image": "i", "memory": 64}]
+    )
+    task = {"cluster": "c", "taskDefinition": "f", "launchType": "FARGATE", "networkConfiguration": network}
+    ecs.create_service(serviceName="s", desiredCount=0, **task)
+    (own,) = ecs.run_task(**task, group="service:s")["tasks"]
+    (alone,) = ecs.run_task(**task)["tasks"]
+
+    assert Look(0, 0, []) == Ecs(own["taskArn"], "c", None).look()
+    assert Look(1, 0, ()) == Ecs(alone["taskArn"], "c", None).look()

@@ -1,0 +1,66 @@
+"""How the tasks that ECS describes look to the judgement."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from task_helper.ecs import Attachment, Container, Detail, Task, others_of
+from task_helper.replacement import Other
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def task(
+    arn: str, *, health: str = "UNKNOWN", last: str = "RUNNING", desired: str = "RUNNING", **containers: str
+) -> Task:
+    return Task(
+        task_arn=f"arn:task/{arn}",
+        last_status=last,
+        desired_status=desired,
+        health_status=health,
+        started_at=NOW - timedelta(seconds=30) if last == "RUNNING" else None,
+        containers=[Container(name, status) for name, status in containers.items()],
+        attachments=[Attachment([Detail("privateIPv4Address", f"10.0.0.{arn}")])],
+    )
+
+
+OWN = task("1", desired="STOPPED", helper="HEALTHY", app="UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("other", "healthy"),
+    [
+        (task("2", helper="HEALTHY", app="UNKNOWN"), True),
+        (task("2", helper="UNKNOWN", app="UNKNOWN"), False),
+        (task("2", helper="UNHEALTHY", app="UNKNOWN"), False),
+        (task("2", helper="HEALTHY", app="UNHEALTHY", health="HEALTHY"), True),
+        (task("2", helper="HEALTHY", health="UNHEALTHY"), False),
+    ],
+)
+def test_health(other: Task, healthy: bool) -> None:
+    """A task is healthy if every container is that is healthy anywhere in the service, unless ECS says otherwise."""
+    assert [healthy] == [each.healthy for each in others_of(OWN, [other], None, NOW)]
+
+
+def test_no_container_reports_health() -> None:
+    """Where no container reports health, the health of tasks is not known."""
+    own, other = task("1", app="UNKNOWN"), task("2", app="UNKNOWN")
+
+    assert [Other("arn:task/2", 30, None, None)] == others_of(own, [other], None, NOW)
+
+
+def test_who_counts() -> None:
+    """This task and those that ECS is stopping do not count; those that do not run yet have no age."""
+    stopping, pending = task("2", desired="STOPPED"), task("3", last="PENDING")
+
+    assert [("arn:task/3", None)] == [
+        (each.arn, each.age) for each in others_of(OWN, [OWN, stopping, pending], None, NOW)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"), [(set(), False), ({"10.0.0.2"}, True), ({"2"}, True), ({"10.0.0.1"}, False)]
+)
+def test_listed(listed: set[str], expected: bool) -> None:
+    """Cloud Map knows a task by its address, or by the end of its ARN."""
+    assert [expected] == [each.listed for each in others_of(OWN, [task("2")], listed, NOW)]
