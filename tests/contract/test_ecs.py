@@ -183,7 +183,7 @@ def moto(environment: Callable[[str], None]) -> Iterator[str]:
 
 
 def test_a_second_opinion_of_the_protocol(moto: str) -> None:
-    """What moto makes of the same calls is understood as well: a service without tasks, and a task of no service."""
+    """What moto makes of the same calls is understood as well: a service with another task, and a task of no service."""
     ecs = Session().create_client("ecs", region_name="eu-west-2")
     ec2 = Session().create_client("ec2", region_name="eu-west-2")
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
@@ -197,5 +197,7 @@ def test_a_second_opinion_of_the_protocol(moto: str) -> None:
     (own,) = ecs.run_task(**task, group="service:s")["tasks"]
     (alone,) = ecs.run_task(**task)["tasks"]
 
-    assert Look(0, 0, []) == Ecs(own["taskArn"], "c", None).look()
+    look = Ecs(own["taskArn"], "c", None).look()
+    assert (0, 0) == (look.tasks, look.desired)
+    assert [alone["taskArn"]] == [other.arn for other in look.others]  # moto lists the whole cluster
     assert Look(1, 0, ()) == Ecs(alone["taskArn"], "c", None).look()
