@@ -19,7 +19,7 @@ test: .venv/ready
 demo: .venv/ready
 	$(BIN)/python -m lab demo
 
-# every scenario, some forty minutes; some of them: make bench SCENARIOS="plain scale-in"
+# every scenario, about half an hour; some of them: make bench SCENARIOS="plain scale-in"
 bench: .venv/ready
 	$(BIN)/python -m lab bench $(SCENARIOS)
 

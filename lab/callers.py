@@ -114,7 +114,7 @@ async def _tcp(address: str, record: Recorder, names: Mapping[str, str]) -> Asyn
             reader, writer = await asyncio.wait_for(asyncio.open_connection(address, INBOUND_PORT), TIMEOUT)
             own_end = "{}:{}".format(*writer.get_extra_info("sockname"))
             last = start + caller.seconds
-            while (start := record.now()) < last:
+            while start < last:
                 writer.write(b"work\n")
                 line = (await asyncio.wait_for(reader.readline(), TIMEOUT)).decode().strip()
                 task = line or task
@@ -124,6 +124,7 @@ async def _tcp(address: str, record: Recorder, names: Mapping[str, str]) -> Asyn
                     break
                 due = start + 0.5
                 await asyncio.sleep(due - record.now())
+                start = record.now()
         except (OSError, TimeoutError) as error:
             record.request(Request(caller.name, due, start, record.now(), repr(error), task, own_end))
         finally:

@@ -11,14 +11,11 @@ from lab import report
 from lab.definition import missing
 from lab.history import read
 from lab.processes import wait_for
-from lab.scenario import BY_NAME, Column
+from lab.scenario import BY_NAME, DEMO, Column
 
-CHOICE: list[tuple[str, Column]] = [
-    ("http2", "none"),
-    ("sigterm-thrice", "fixed"),
-    ("application-crash", "fixed"),
-    ("scale-in", "auto"),
-]
+SCENARIOS = {each.name: each for each in (*BY_NAME.values(), DEMO)}
+DEMONSTRATED: list[tuple[str, Column]] = [("demo", "none"), ("demo", "fixed")]
+CHOICE: list[tuple[str, Column]] = [("sigterm-thrice", "fixed"), ("application-crash", "fixed"), ("scale-in", "auto")]
 
 
 def lab(*arguments: str) -> subprocess.Popen[bytes]:
@@ -27,23 +24,29 @@ def lab(*arguments: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chosen runs, two side by side. One that could not be judged, on a busy machine, is tried again, twice."""
+    """`make demo` and the chosen runs. One that could not be judged, on a busy machine, is tried again, twice."""
     folder = tmp_path_factory.mktemp("runs")
-    waiting = [each for each in CHOICE if not (each[1] == "auto" and missing("auto"))]
-    for _ in range(3):
-        for pair in (waiting[:2], waiting[2:]):
-            started = [lab("run", *each, "--folder", f"{folder}/{'-'.join(each)}") for each in pair]
-            for process in started:
-                print(process.communicate(timeout=300)[0].decode())
-        waiting = [each for each in waiting if result(folder, *each).verdict.kind == "unknown"]
+    print(lab("demo", "--folder", str(folder)).communicate(timeout=300)[0].decode())
+    chosen = [each for each in CHOICE if not (each[1] == "auto" and missing("auto"))]
+    run_two_by_two(folder, chosen)
+    for _ in range(2):
+        every = [*DEMONSTRATED, *chosen]
+        run_two_by_two(folder, [each for each in every if result(folder, *each).verdict.kind == "unknown"])
     return folder
 
 
+def run_two_by_two(folder: Path, wanted: list[tuple[str, Column]]) -> None:
+    for first in range(0, len(wanted), 2):
+        pair = [lab("run", *each, "--folder", f"{folder}/{'-'.join(each)}") for each in wanted[first : first + 2]]
+        for process in pair:
+            print(process.communicate(timeout=300)[0].decode())
+
+
 def result(folder: Path, name: str, column: Column) -> report.Result:
-    return report.results(folder, BY_NAME[name])[column]
+    return report.results(folder, SCENARIOS[name])[column]
 
 
-@pytest.mark.parametrize(("name", "column"), CHOICE)
+@pytest.mark.parametrize(("name", "column"), [*DEMONSTRATED, *CHOICE])
 def test_a_scenario_comes_to_what_the_table_promises(runs: Path, name: str, column: Column) -> None:
     """The scenario fails without a helper, and comes to what is promised with it."""
     if why := missing(column):
@@ -70,12 +73,18 @@ def test_a_repeated_stop_request_reaches_the_helper(runs: Path) -> None:
     assert len(history.times("helper", "sigterm_repeated")) == 2
 
 
-def test_the_picture_and_the_page_are_made_from_records(runs: Path) -> None:
-    """A scenario's runs give a picture and a page that holds it and needs no other file."""
-    page, picture = report.write(runs, BY_NAME["sigterm-thrice"], ("fixed",))
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "data:image/png;base64," in page.read_text()
-    assert 'src="http' not in page.read_text()
+def test_the_demo_leaves_a_picture_and_a_page(runs: Path) -> None:
+    """The demo's page holds its picture and needs no other file; both can be made again from the records."""
+    for _ in range(2):
+        assert (runs / "demo.png").read_bytes().startswith(b"\x89PNG")
+        page = (runs / "demo.html").read_text()
+        assert "data:image/png;base64," in page
+        assert "http:" not in page and "https:" not in page
+        # the failed requests are named
+        assert "503 " in page
+        (runs / "demo.png").unlink()
+        (runs / "demo.html").unlink()
+        report.write(runs, DEMO, ("none", "fixed"))
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
