@@ -9,7 +9,16 @@ from task_helper.taskdef.definition import Container, read, unwrap
 from task_helper.taskdef.rules.admin_address import admin_url, bridged
 from task_helper.taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
 from task_helper.taskdef.rules.memory import needed
-from task_helper.taskdef.task import BadName, Task, cast, condition_for, is_helper, logging_neighbour, settings_of
+from task_helper.taskdef.task import (
+    BadName,
+    Task,
+    cast,
+    condition_for,
+    is_helper,
+    logging_neighbour,
+    settings_of,
+    to_depend_on,
+)
 
 DEFAULT_ADMIN_URL = "http://127.0.0.1:9901"
 DEFAULT_STOP_TIMEOUT = 120
@@ -47,7 +56,7 @@ def _container(task: Task, image: str, containers: list[dict[str, Any]], helper:
         # its health gates the deployment, and its crash costs no task
         "essential": True,
         "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60},
-        "dependsOn": [{"containerName": c.name, "condition": condition_for(task, c)} for c in task.held],
+        "dependsOn": [{"containerName": c.name, "condition": condition_for(task, c)} for c in to_depend_on(task)],
         "stopTimeout": round(settings.stop_timeout) if settings else DEFAULT_STOP_TIMEOUT,
         "healthCheck": {
             "command": ["CMD", "task-helper", "healthcheck"],

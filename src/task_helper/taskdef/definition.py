@@ -148,6 +148,15 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
             names |= {other.name for other in self.container_definitions if other.firelens_configuration is not None}
         return names & self.by_name.keys() - {container.name}
 
+    def held_up_by(self, container: Container) -> set[str]:
+        """All that ECS stops after `container` as long as nothing crashes: what it waits for, what that waits for, …"""
+        found: set[str] = set()
+        ahead = self.waits_for(container)
+        while ahead:
+            found |= ahead
+            ahead = set().union(*(self.waits_for(self.by_name[name]) for name in ahead)) - found
+        return found
+
 
 class HealthCheckPolicy(msgspec.Struct, frozen=True, rename="camel"):
     """How downstreams check the health of a virtual node's listener."""

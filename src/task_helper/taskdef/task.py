@@ -92,6 +92,12 @@ def is_agent(container: Container) -> bool:
     return container.firelens_configuration is not None or not AGENT_WORDS.isdisjoint(words)
 
 
+def to_depend_on(task: Task) -> list[Container]:
+    """What a helper has to name in its dependsOn: Envoy, and of the others those that no other container waits for."""
+    waited_for = {name for container in task.held for name in task.definition.waits_for(container)}
+    return [container for container in task.held if container in task.envoys or container.name not in waited_for]
+
+
 def condition_for(task: Task, container: Container) -> str:
     """What the helper waits for at the start: Envoy to be HEALTHY where it can be, of all else that it is there."""
     return "HEALTHY" if container in task.envoys and container.health_check else "START"

@@ -109,8 +109,8 @@ def _remark(task: Task, phase: Phase) -> str:
             return f"SIGTERM, and SIGKILL after {given}s: KILLED {plan - given:g}s before its plan of {plan:g}s ends"
         at_most = "at most " if "auto" in (settings.drain_delay, settings.drain_timeout) else ""
         return f"SIGTERM; its plan takes {at_most}{plan:g}s of its stopTimeout of {given}s"
-    held = any(container.name in task.definition.waits_for(helper) for helper in task.helpers)
-    warning = "" if held or container not in task.held else "; NOT HELD UP: no helper depends on it"
+    held = any(container.name in task.definition.held_up_by(helper) for helper in task.helpers)
+    warning = "" if held or container not in task.held else "; NOT HELD UP by a helper"
     killed = f"; KILLED at {SPOT_SECONDS}s on Spot" if task.spot and phase.ends > SPOT_SECONDS else ""
     return f"SIGTERM, and SIGKILL after its stopTimeout of {container.stops_within}s{warning}{killed}"
 

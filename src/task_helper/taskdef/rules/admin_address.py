@@ -59,6 +59,7 @@ Fails:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -115,7 +116,8 @@ def admin_url(task: Task, envoy: Container) -> str:
     if envoy.env.get("ENVOY_ADMIN_MODE") == "uds":
         return SOCKET
     default = "19000" if envoy.repository == "consul-dataplane" else "9901"
-    port = envoy.env.get("ENVOY_ADMIN_ACCESS_PORT") or envoy.env.get("KUMA_DATAPLANE_ADMIN_PORT") or default
+    given = envoy.env.get("ENVOY_ADMIN_ACCESS_PORT") or envoy.env.get("KUMA_DATAPLANE_ADMIN_PORT") or ""
+    port = given if re.fullmatch("[1-9][0-9]{0,4}", given) and int(given) < 65536 else default
     return f"http://{envoy.name if bridged(task) else '127.0.0.1'}:{port}"
 
 

@@ -2,8 +2,9 @@
 
 In AWS's Envoy images (App Mesh, Service Connect) an agent answers SIGTERM: it drains the listeners and then waits
 LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, 5 to 110 s, before it stops Envoy (aws/amazon-ecs-service-connect-agent,
-agent.go). A `stopTimeout` that runs out before that kills Envoy with whatever is still open. After the helper's drain
-there is little left to wait for: 5 s will do and saves 15 s for each task.
+agent.go). Kuma's and Kong Mesh's kuma-dp waits KUMA_DATAPLANE_DRAIN_TIME, 30 s by default, which is also ECS's default
+`stopTimeout`. A `stopTimeout` that runs out first kills Envoy with whatever is still open. After the helper's drain
+there is little left to wait for: 5 s will do, and saves time for each task.
 
 Passes:
 
@@ -18,35 +19,47 @@ Fails:
     warning $.containerDefinitions[1].stopTimeout
       ECS kills envoy after 20 s, but its agent waits 20 s before it stops Envoy, so what is open then is cut.
       Set LISTENER_DRAIN_WAIT_TIME_S to 5 at envoy, or raise its stopTimeout.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper"}, {"name": "sidecar", "image": "kong/kuma-dp:2.11.0"}]}
+
+    warning $.containerDefinitions[1].stopTimeout
+      ECS kills sidecar after 30 s, but its agent waits 30 s before it stops Envoy, so what is open then is cut.
+      Set KUMA_DATAPLANE_DRAIN_TIME to 5s at sidecar, or raise its stopTimeout.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from task_helper.taskdef.definition import Container
 from task_helper.taskdef.problem import Finding, warning
 from task_helper.taskdef.task import Task
 
-VARIABLE = "LISTENER_DRAIN_WAIT_TIME_S"
+AWS = "LISTENER_DRAIN_WAIT_TIME_S"
+KUMA = "KUMA_DATAPLANE_DRAIN_TIME"
 
 
 def check(task: Task) -> Iterator[Finding]:
     for envoy in task.envoys:
-        wait = agent_waits(envoy)
-        if wait is not None and envoy.stops_within <= wait:
+        if KUMA in envoy.env or envoy.repository == "kuma-dp":
+            wait, shorter = _seconds(envoy.env.get(KUMA, "30s"), r"(\d{1,6})s", 0, 999999, 30), f"{KUMA} to 5s"
+        elif AWS in envoy.env or "appmesh" in envoy.image:
+            wait, shorter = _seconds(envoy.env.get(AWS, "20"), r"(\d{1,6})", 5, 110, 20), f"{AWS} to 5"
+        else:
+            continue
+        if envoy.stops_within <= wait:
             yield warning(
                 f"{envoy.place}.stopTimeout",
                 f"ECS kills {envoy.name} after {envoy.stops_within} s, but its agent waits {wait} s"
                 " before it stops Envoy, so what is open then is cut.",
-                f"Set {VARIABLE} to 5 at {envoy.name}, or raise its stopTimeout.",
+                f"Set {shorter} at {envoy.name}, or raise its stopTimeout.",
             )
 
 
-def agent_waits(envoy: Container) -> int | None:
-    """Seconds that the agent waits, as it reads the variable; None where Envoy runs without it."""
-    text = envoy.env.get(VARIABLE)
-    if text is None and "appmesh" not in envoy.image:
-        return None
-    seconds = int(text) if text and text.isascii() and text.isdigit() and len(text) < 4 else 0
-    return seconds if 5 <= seconds <= 110 else 20
+def _seconds(text: str, pattern: str, least: int, most: int, default: int) -> int:
+    """What the agent makes of `text`: its default if that is no number or out of its range."""
+    match = re.fullmatch(pattern, text, re.ASCII)
+    seconds = int(match[1]) if match else default
+    return seconds if least <= seconds <= most else default

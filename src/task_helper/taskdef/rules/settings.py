@@ -13,8 +13,8 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "-5"}]}]}
 
     error $.containerDefinitions[0].environment
-      The helper refuses to start: DRAIN_DELAY: '-5' is negative; give seconds, such as 40, 2.5 or 40s.
-      Mend the helper's environment; an empty value counts as unset.
+      The helper refuses to start: DRAIN_DELAY: '-5' is negative.
+      Give seconds, such as 40, 2.5 or 40s.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def check(task: Task) -> Iterator[Finding]:
             from_env(helper.env)
         except BadSettings as bad:
             for problem in bad.problems:
+                reason, _, remedy = problem.partition("; ")
                 yield error(
                     f"{helper.place}.environment",
-                    f"The helper refuses to start: {problem}.",
-                    "Mend the helper's environment; an empty value counts as unset.",
+                    f"The helper refuses to start: {reason}.",
+                    f"{remedy[0].upper()}{remedy[1:]}." if remedy else "Mend the value, or remove it for its default.",
                 )

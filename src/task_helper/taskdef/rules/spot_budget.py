@@ -19,7 +19,7 @@ Fails with --spot:
 
     error $.containerDefinitions[0].stopTimeout
       On Spot the task ends 120 s after SIGTERM, but envoy may still be stopping after 140 s, so it is cut.
-      Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of the containers before it by 20 s in all.
+      Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of envoy and of those before it by 20 s in all.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ def check(task: Task) -> Iterator[Finding]:
             f"{last.container.place}.stopTimeout",
             f"On Spot the task ends {SPOT_SECONDS} s after SIGTERM, but {last.container.name}"
             f" may still be stopping after {last.ends:g} s, so it is cut.",
-            "Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of the containers before it"
+            f"Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of {last.container.name} and of those before it"
             f" by {last.ends - SPOT_SECONDS:g} s in all.",
         )
