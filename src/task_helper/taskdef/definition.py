@@ -18,6 +18,8 @@ import msgspec
 DEFAULT_STOP_TIMEOUT: Final = 30
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,255}\Z")]
+# the API's Integer
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 PLACE: Final = "$place"
 T = TypeVar("T")
 
@@ -40,15 +42,15 @@ class HealthCheck(msgspec.Struct, frozen=True, rename="camel"):
     """Times in seconds, with ECS's defaults."""
 
     command: list[str]
-    interval: int = 30
-    timeout: int = 5
-    retries: int = 3
-    start_period: int = 0
+    interval: Number = 30
+    timeout: Number = 5
+    retries: Number = 3
+    start_period: Number = 0
 
 
 class RestartPolicy(msgspec.Struct, frozen=True, rename="camel"):
     enabled: bool
-    restart_attempt_period: int = 300
+    restart_attempt_period: Number = 300
 
 
 class VolumeFrom(msgspec.Struct, frozen=True, rename="camel"):
@@ -78,12 +80,12 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
     volumes_from: list[VolumeFrom] = []
     mount_points: list[MountPoint] = []
     environment: list[KeyValue] = []
-    stop_timeout: int | None = None
+    stop_timeout: Number | None = None
     health_check: HealthCheck | None = None
     restart_policy: RestartPolicy | None = None
     user: str = ""
-    memory: int | None = None
-    memory_reservation: int | None = None
+    memory: Number | None = None
+    memory_reservation: Number | None = None
     log_configuration: LogConfiguration | None = None
     firelens_configuration: dict[str, Any] | None = None
 
@@ -162,9 +164,9 @@ class HealthCheckPolicy(msgspec.Struct, frozen=True, rename="camel"):
     """How downstreams check the health of a virtual node's listener."""
 
     protocol: str
-    interval_millis: int
-    timeout_millis: int
-    unhealthy_threshold: int
+    interval_millis: Number
+    timeout_millis: Number
+    unhealthy_threshold: Number
 
 
 class Listener(msgspec.Struct, frozen=True, rename="camel"):
@@ -181,19 +183,23 @@ class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
 def parse(text: bytes) -> Any:
     """The JSON value of `text`; raises NotATaskDefinition with the line and column of a syntax error."""
     try:
-        return json.loads(text, parse_constant=_no_json, parse_float=_finite)
+        return json.loads(text, parse_constant=_no_json, parse_float=_finite, parse_int=_whole)
     except json.JSONDecodeError as error:
         raise NotATaskDefinition(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except UnicodeDecodeError as error:
         raise NotATaskDefinition(f"byte {error.start}: not UTF-8 text") from None
     except RecursionError:
         raise NotATaskDefinition("nested too deeply") from None
-    except ValueError as error:
-        raise NotATaskDefinition(str(error)) from None
 
 
 def _no_json(text: str) -> NoReturn:
     raise NotATaskDefinition(f"{text} is no JSON number")
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20:
+        raise NotATaskDefinition(f"{text[:20]}... is too large a number")
+    return int(text)
 
 
 def _finite(text: str) -> float:
@@ -252,9 +258,12 @@ def _typed(fields: dict[str, Any], place: str, kind: type[T]) -> T:
         return msgspec.convert(_without_nulls(fields), kind, strict=False)
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `$")
-        raise NotATaskDefinition(
-            f"{place}{where.rstrip('`')}: {reason[0].lower()}{reason[1:]}".replace(" | null", "")
-        ) from None
+        reason = reason.replace(" | null", "")
+        raise NotATaskDefinition(f"{place}{where.rstrip('`')}: {reason[0].lower()}{reason[1:]}") from None
+    except UnicodeEncodeError as error:
+        raise NotATaskDefinition(f"{place}: {error.object!r} has half a character in it") from None
+    except RecursionError:
+        raise NotATaskDefinition(f"{place}: nested too deeply") from None
 
 
 def _without_nulls(value: Any) -> Any:

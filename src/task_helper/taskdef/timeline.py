@@ -116,5 +116,6 @@ def _remark(task: Task, phase: Phase) -> str:
 
 
 def _on_spot(end: float) -> str:
-    over = end - SPOT_SECONDS
-    return f", {over:g}s after Spot has ended it" if over > 0 else f", {-over:g}s before Spot ends it"
+    if end > SPOT_SECONDS:
+        return f", {end - SPOT_SECONDS:g}s after Spot has ended it"
+    return f", {SPOT_SECONDS - end:g}s before Spot ends it"

@@ -81,7 +81,7 @@ JSON_KEYS = sorted(Container.__struct_encode_fields__)
 LEAVES = st.one_of(
     st.none(),
     st.booleans(),
-    st.integers(),
+    st.integers() | st.integers(-(2**80), 2**80),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=8),
     st.sampled_from(["task-helper", "envoy", "HEALTHY", "START", "auto", "-5", "bridge", "uds", "1337", "{", "\ud800"]),
