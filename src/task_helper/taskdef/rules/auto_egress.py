@@ -2,7 +2,7 @@
 
 DRAIN_DELAY=auto asks ECS and Cloud Map about the replacement. With a `proxyConfiguration` these calls go through Envoy,
 which drains at that very time and may not know the destination, unless the helper runs as the ignored user or group. A
-helper that cannot ask waits the fixed 40 s.
+helper that cannot ask waits for DISCOVERY_LAG, a fixed time.
 
 Passes:
 
@@ -17,7 +17,7 @@ Fails:
        "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}]}
 
     warning $.containerDefinitions[1].user
-      DRAIN_DELAY is auto, but the helper's calls to ECS go through the Envoy that drains; if they fail it waits 40 s.
+      DRAIN_DELAY is auto, but the helper's calls to ECS go through Envoy; if they fail it waits a fixed DISCOVERY_LAG.
       Write "user": "1337", which the proxyConfiguration ignores.
 """
 
@@ -37,8 +37,8 @@ def check(task: Task) -> Iterator[Finding]:
             user = ignored_user(proxy)
             yield warning(
                 f"{helper.place}.user",
-                "DRAIN_DELAY is auto, but the helper's calls to ECS go through the Envoy that drains;"
-                " if they fail it waits 40 s.",
+                "DRAIN_DELAY is auto, but the helper's calls to ECS go through Envoy;"
+                " if they fail it waits a fixed DISCOVERY_LAG.",
                 (
                     f'Write "user": "{user}", which the proxyConfiguration ignores.'
                     if user

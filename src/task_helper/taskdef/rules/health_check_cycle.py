@@ -46,7 +46,7 @@ def check(task: Task) -> Iterator[Finding]:
     for settings in map(settings_of, task.helpers):
         if settings is None or task.virtual_node is None:
             continue
-        waits = settings.health_check_interval if settings.drain_timeout == "auto" else settings.drain_timeout
+        waits = settings.shortest_drain
         variable = "HEALTH_CHECK_INTERVAL" if settings.drain_timeout == "auto" else "DRAIN_TIMEOUT"
         for i, listener in enumerate(task.virtual_node.listeners):
             place = f"virtual node {task.virtual_node.place}.listeners[{i}]"

@@ -14,7 +14,7 @@ Fails:
 
     error $.containerDefinitions[0].environment
       The helper refuses to start: DRAIN_DELAY: '-5' is negative.
-      Give seconds, such as 40, 2.5 or 40s.
+      Give seconds, such as 40, 2.5 or 40s, or auto.
 """
 
 from __future__ import annotations
