@@ -53,7 +53,7 @@ def register_plan(plan: argparse.ArgumentParser) -> None:
     """Add to the command `plan` what draws a whole task instead of the helper's own settings."""
     plan.add_argument("--taskdef", metavar="FILE", help="draw the stop of a whole task of this definition; - for stdin")
     add_roles(plan)
-    plan.add_argument("--spot", action="store_true", help="show what Spot's two minutes cut off")
+    plan.add_argument("--spot", action="store_true", help="with --taskdef: show what Spot's two minutes cut off")
 
 
 def add_roles(parser: argparse.ArgumentParser) -> None:

@@ -81,15 +81,19 @@ def _envoys(definition: Definition, helpers: list[Container]) -> list[Container]
     others = [container for container in definition.container_definitions if container not in helpers]
     return (
         [container for container in others if container.name == proxied]
-        or [c for c in others if "envoy" in c.repository.split("-") or c.repository in ENVOY_IMAGES]
-        or [container for container in others if "envoy" in container.name.lower().replace("_", "-").split("-")]
+        or [c for c in others if "envoy" in _words(c.repository) or c.repository in ENVOY_IMAGES]
+        or [container for container in others if "envoy" in _words(container.name)]
     )
 
 
 def is_agent(container: Container) -> bool:
     """Whether it only carries logs, metrics or traces."""
-    words = container.repository.replace("_", "-").split("-")
-    return container.firelens_configuration is not None or not AGENT_WORDS.isdisjoint(words)
+    return container.firelens_configuration is not None or not AGENT_WORDS.isdisjoint(_words(container.repository))
+
+
+def _words(name: str) -> list[str]:
+    """`aws-xray-daemon` is three words."""
+    return name.lower().replace("_", "-").split("-")
 
 
 def to_depend_on(task: Task) -> list[Container]:

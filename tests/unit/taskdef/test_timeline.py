@@ -41,6 +41,11 @@ APP = container("app", "envoy", stopTimeout=10)
         ([ENVOY, APP], [("app", 0, 10), ("envoy", 10, 40)]),
         # a stopTimeout that is too short cuts the plan
         ([ENVOY, container("task-helper", "envoy")], [("task-helper", 0, 30), ("envoy", 30, 60)]),
+        # with auto the helper may take all but the last 5 s
+        (
+            [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_TIMEOUT", "value": "auto"}])],
+            [("task-helper", 0, 115)],
+        ),
         # settings that cannot be used have no plan
         (
             [container("task-helper", stopTimeout=90, environment=[{"name": "DRAIN_DELAY", "value": "x"}])],
@@ -87,6 +92,14 @@ def test_picture_shows_every_phase_to_scale() -> None:
         (
             [ENVOY, container("task-helper", environment=[{"name": "STOP_TIMEOUT", "value": "soon"}])],
             "    0s  task-helper  SIGTERM; its settings cannot be used, see `task-helper taskdef check`",
+        ),
+        (
+            [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_DELAY", "value": "auto"}])],
+            "    0s  task-helper  SIGTERM; its plan takes at most 115s of its stopTimeout of 120s",
+        ),
+        (
+            [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_DELAY", "value": "auto"}])],
+            "task-helper  ├────────────────── delaying and draining 115s ──────────────────┤",
         ),
         (
             [container("envoy", stopTimeout=60), container("task-helper", "envoy", stopTimeout=120)],

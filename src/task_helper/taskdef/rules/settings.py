@@ -12,7 +12,7 @@ Fails:
 
     {"containerDefinitions": [{"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "-5"}]}]}
 
-    error $.containerDefinitions[0].environment
+    error $.containerDefinitions[0].environment[0].value
       The helper refuses to start: DRAIN_DELAY: '-5' is negative.
       Give seconds, such as 40, 2.5 or 40s, or auto.
 """
@@ -33,8 +33,9 @@ def check(task: Task) -> Iterator[Finding]:
         except BadSettings as bad:
             for problem in bad.problems:
                 reason, _, remedy = problem.partition("; ")
+                name = reason.partition(":")[0]
                 yield error(
-                    f"{helper.place}.environment",
+                    helper.variable(name) if name in helper.env else f"{helper.place}.environment",
                     f"The helper refuses to start: {reason}.",
                     f"{remedy[0].upper()}{remedy[1:]}." if remedy else "Mend the value, or remove it for its default.",
                 )
