@@ -52,7 +52,7 @@ def _refusing(command: Callable[[argparse.Namespace], int]) -> Callable[[argpars
 def check(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef check`"""
     definition, _ = _read(arguments.file, read)
-    node = _read(arguments.virtual_node, read_virtual_node)[0] if arguments.virtual_node else None
+    node = _read(arguments.virtual_node, read_virtual_node, "virtual node")[0] if arguments.virtual_node else None
     task = cast(definition, arguments.helper, arguments.envoy, arguments.spot, node)
     problems = list(findings(task))
     if arguments.format == "json":
@@ -97,14 +97,14 @@ def rules(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(file: str, reader: Callable[[Any], T]) -> tuple[T, bytes]:
+def _read(file: str, reader: Callable[[Any], T], kind: str = "task definition") -> tuple[T, bytes]:
     """What `reader` makes of the JSON in `file` (`-` for standard input), and the text; may raise OSError."""
     text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     try:
         return reader(parse(text)), text
     except NotATaskDefinition as error:
         name = "standard input" if file == "-" else file
-        raise NotATaskDefinition(f"{name} is no task definition: {error}") from None
+        raise NotATaskDefinition(f"{name} is no {kind}: {error}") from None
 
 
 def _indent(text: bytes) -> str:

@@ -48,8 +48,8 @@ def test_check_prints_findings_for_people(shop: Path, capsys: pytest.CaptureFixt
     assert lines[2:8] == [
         "container task-helper",
         "  error  $.containerDefinitions[2].dependsOn  (holds-all)",
-        "    Nothing holds envoy up, so ECS stops it at once, while the application still",
-        "    serves.",
+        "    Nothing holds envoy up, so ECS stops it at once, while the task still gets",
+        "    requests.",
         '    > Add {"containerName": "envoy", "condition": "HEALTHY"} to the helper\'s',
         "      dependsOn.",
     ]
@@ -99,6 +99,18 @@ def test_what_is_no_task_definition_is_refused_with_65(
 
     assert main([*command, str(file)]) == 65
     assert capsys.readouterr() == ("", f"task-helper: {file} is no task definition: {reason}\n")
+
+
+def test_what_is_no_virtual_node_is_refused_with_65(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A virtual node's file is named as what it should be."""
+    file = tmp_path / "node.json"
+    file.write_text('{"spec": {"listeners": {}}}', encoding="utf-8")
+
+    assert main(["taskdef", "check", str(shop), "--virtual-node", str(file)]) == 65
+    reason = "$.spec.listeners: expected `array`, got `object`"
+    assert capsys.readouterr().err == f"task-helper: {file} is no virtual node: {reason}\n"
 
 
 @pytest.mark.parametrize("command", [["taskdef", "check"], ["taskdef", "add", "--image", IMAGE], ["plan", "--taskdef"]])

@@ -94,6 +94,7 @@ def test_nulls_count_as_absent_and_numbers_may_be_text() -> None:
 
 def test_byte_order_mark_is_no_obstacle() -> None:
     """A file that Windows tools wrote is read."""
+    assert {"cpu": 0.5} == parse(b'\xef\xbb\xbf{"cpu": 0.5}')
     assert {} == parse(b"\xef\xbb\xbf{}") == parse("{}".encode("utf-16"))
 
 

@@ -28,7 +28,7 @@ Fails:
       The helper holds envoy up only by way of other containers: if one of them has crashed, ECS stops envoy at once.
       Add {"containerName": "envoy", "condition": "START"} to the helper's dependsOn.
     error $.containerDefinitions[4].dependsOn
-      Nothing holds cache up, so ECS stops it at once, while the application still serves.
+      Nothing holds cache up, so ECS stops it at once, while the task still gets requests.
       Add {"containerName": "cache", "condition": "START"} to the helper's dependsOn.
     warning $.containerDefinitions[4].dependsOn
       Nothing holds xray up, so ECS stops it at once and what it carries is lost during the drain.
@@ -54,7 +54,7 @@ def check(task: Task) -> Iterator[Finding]:
                 lost = "so ECS stops it at once and what it carries is lost during the drain."
                 yield warning(place, f"Nothing holds {held.name} up, {lost}", remedy)
             elif held.name not in in_all:
-                lost = "so ECS stops it at once, while the application still serves."
+                lost = "so ECS stops it at once, while the task still gets requests."
                 yield error(place, f"Nothing holds {held.name} up, {lost}", remedy)
             elif held in task.envoys and held.name not in direct:
                 yield error(
