@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 
 def main(arguments: Sequence[str], early_signals: Sequence[tuple[str, float]] = ()) -> int:
     """Run one command; the exit code. `early_signals` came before: their names and monotonic times."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser(light=arguments[:1] in (["run"], ["healthcheck"])).parse_args(arguments)
     parsed.early_signals = early_signals
     code: int = parsed.main(parsed)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(light: bool) -> argparse.ArgumentParser:
+    """The program's commands; those that look at task definitions not if `light`, for what runs in every task."""
     parser = argparse.ArgumentParser(
         prog="task-helper",
         description="Drains the Envoy of an ECS task before ECS stops the task, and gates the task's start.",
@@ -43,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Draw what happens from SIGTERM on, with the settings that the environment variables give.",
     )
     plan.set_defaults(main=_plan)
+    if not light:
+        from task_helper.taskdef.commands import register, register_plan
+
+        register(commands)
+        register_plan(plan)
     return parser
 
 
@@ -83,6 +89,10 @@ def _healthcheck(parsed: argparse.Namespace) -> int:
 
 
 def _plan(parsed: argparse.Namespace) -> int:
+    if parsed.taskdef:
+        from task_helper.taskdef.actions import plan
+
+        return plan(parsed)
     from shutil import get_terminal_size
 
     from task_helper.plan import draw

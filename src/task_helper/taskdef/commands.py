@@ -1,0 +1,80 @@
+"""The command line of `task-helper taskdef`, and of `task-helper plan --taskdef`.
+
+Only the wording is here: this is imported at every start of the program, `actions` by these commands alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+EXITS = """\
+exit codes: 0 no errors (there may be warnings), 1 errors, 2 a wrong command line, 65 the input is no task definition,
+66 it cannot be read"""
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command `taskdef` to the program's."""
+    taskdef = commands.add_parser("taskdef", help="check task definitions, and put the helper into them")
+    parts = taskdef.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    checks = parts.add_parser(
+        "check",
+        help="find what will go wrong when the task starts or stops",
+        description="Find what will go wrong when a task of this definition starts or stops: what"
+        " register-task-definition takes, or describe-task-definition prints.",
+        epilog=EXITS,
+    )
+    checks.add_argument("file", metavar="FILE", help="the task definition as JSON; - for standard input")
+    add_roles(checks)
+    checks.add_argument("--virtual-node", metavar="FILE", help="the mesh's virtual node, for its health check")
+    checks.add_argument("--spot", action="store_true", help="the task runs on Spot: its whole stop has two minutes")
+    checks.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
+    checks.set_defaults(main=_check)
+
+    adds = parts.add_parser(
+        "add",
+        help="put a well-wired helper container into a task definition",
+        description="Write the task definition with a helper container that check passes; all else stays as it is."
+        " A helper that is there gets the image and what it lacks. What check still finds goes to standard error.",
+        epilog=EXITS,
+    )
+    adds.add_argument("file", metavar="FILE", help="the task definition as JSON; - for standard input")
+    adds.add_argument("--image", required=True, help="the helper's image, with its tag or digest")
+    adds.add_argument("--name", default="task-helper", help="the name of the helper's container (%(default)s)")
+    adds.add_argument("--envoy", metavar="NAME", help="the container that is Envoy, if it cannot be told")
+    adds.add_argument("--in-place", action="store_true", help="write to FILE itself, not to standard output")
+    adds.set_defaults(main=_add)
+
+    pages = parts.add_parser("rules", help="print what check looks for, as Markdown")
+    pages.set_defaults(main=_rules)
+
+
+def register_plan(plan: argparse.ArgumentParser) -> None:
+    """Add to the command `plan` what draws a whole task instead of the helper's own settings."""
+    plan.add_argument("--taskdef", metavar="FILE", help="draw the stop of a whole task of this definition; - for stdin")
+    add_roles(plan)
+    plan.add_argument("--spot", action="store_true", help="with --taskdef: show what Spot's two minutes cut off")
+
+
+def add_roles(parser: argparse.ArgumentParser) -> None:
+    """Add the options that tell the containers' parts."""
+    parser.add_argument("--helper", metavar="NAME", help="the container that is the helper, if it cannot be told")
+    parser.add_argument("--envoy", metavar="NAME", help="the container that is Envoy, if it cannot be told")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from task_helper.taskdef.actions import check
+
+    return check(arguments)
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    from task_helper.taskdef.actions import add
+
+    return add(arguments)
+
+
+def _rules(arguments: argparse.Namespace) -> int:
+    from task_helper.taskdef.actions import rules
+
+    return rules(arguments)

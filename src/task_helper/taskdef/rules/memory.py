@@ -1,0 +1,67 @@
+"""The helper has the memory it needs, and the task has it to give
+
+The helper takes 24 MiB when idle and 36 MiB at most, each run of the health check another 12 MiB in the same
+container; with `auto` it also loads the AWS client, 64 MiB at most (measured by bench/weight.py). The kernel kills a
+container that goes over its `memory`, most likely in the middle of a drain. ECS refuses a task definition whose
+containers reserve more than the task has
+(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html).
+
+Passes:
+
+    {"memory": "512", "containerDefinitions": [{"name": "app", "memory": 448}, {"name": "task-helper", "memory": 64}]}
+
+Fails:
+
+    {"memory": "0.5 GB", "containerDefinitions": [{"name": "app", "memory": 512},
+      {"name": "task-helper", "memory": 32}]}
+
+    error $.containerDefinitions[1].memory
+      The helper has 32 MiB and needs up to 64, so the kernel kills it, most likely in the middle of a drain.
+      Write "memory": 64.
+    error $.memory
+      The containers reserve 544 MiB, but the task has 512, so ECS refuses the task definition.
+      Raise the task's memory, or lower a container's memory or memoryReservation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from task_helper.taskdef.definition import Container
+from task_helper.taskdef.problem import Finding, error
+from task_helper.taskdef.task import Task, waits_for_replacement
+
+FIXED = 64
+AUTO = 96
+
+
+def needed(helper: Container) -> int:
+    """MiB that the helper's container needs at most."""
+    return AUTO if waits_for_replacement(helper) else FIXED
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        if helper.memory is not None and helper.memory < needed(helper):
+            yield error(
+                f"{helper.place}.memory",
+                f"The helper has {helper.memory} MiB and needs up to {needed(helper)}, so the kernel kills it,"
+                " most likely in the middle of a drain.",
+                f'Write "memory": {needed(helper)}.',
+            )
+    available = mebibytes(task.definition.memory)
+    reserved = sum(c.memory_reservation or c.memory or 0 for c in task.definition.container_definitions)
+    if available is not None and reserved > available:
+        yield error(
+            f"{task.definition.place}.memory",
+            f"The containers reserve {reserved} MiB, but the task has {available},"
+            " so ECS refuses the task definition.",
+            "Raise the task's memory, or lower a container's memory or memoryReservation.",
+        )
+
+
+def mebibytes(memory: str | int | None) -> int | None:
+    """The task's memory, which ECS takes as `1024`, `1GB` or `1 GB`; None if it says nothing that is understood."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(gb)?", str(memory).strip().lower())
+    return round(float(match[1]) * (1024 if match[2] else 1)) if match else None

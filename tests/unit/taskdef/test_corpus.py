@@ -1,0 +1,178 @@
+"""Realistic task definitions: what is found in them, and that nothing made from them is ever a crash."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from task_helper.cli import main
+from task_helper.taskdef.add import add
+from task_helper.taskdef.definition import Container, NotATaskDefinition, read
+from task_helper.taskdef.report import as_json, as_text
+from task_helper.taskdef.rules import check
+from task_helper.taskdef.task import cast
+from task_helper.taskdef.timeline import draw
+
+CORPUS = Path(__file__).parents[2] / "corpus"
+CASES = sorted(path.stem for path in CORPUS.glob("*.findings"))
+DOCUMENTS = [json.loads((CORPUS / f"{name}.json").read_text(encoding="utf-8")) for name in CASES]
+IMAGE = "registry.example/ecs-task-helper:1.0.0"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_check_finds_in_each_definition_what_is_wrong_with_it(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Severity, rule and place of all findings are those in NAME.findings, and errors make the exit code 1."""
+    monkeypatch.chdir(CORPUS)
+    expected = Path(f"{name}.findings").read_text(encoding="utf-8").splitlines()
+    options = expected.pop(0).split() if expected and expected[0].startswith("--") else []
+
+    code = main(["taskdef", "check", f"{name}.json", "--format", "json", *options])
+    found = [f"{p['severity']} {p['rule']} {p['place']}" for p in json.loads(capsys.readouterr().out)["problems"]]
+
+    assert found == expected
+    assert code == any(finding.startswith("error") for finding in found)
+
+
+@pytest.mark.parametrize("name, document", list(zip(CASES, DOCUMENTS, strict=True)))
+def test_helper_that_is_added_passes_check(name: str, document: Any) -> None:
+    """In every definition of the corpus, stripped of its helper, the helper that add writes is found no fault with."""
+    bare = without_helper(document)
+
+    assert faults_of_helper(add(bare, IMAGE)) == ([] if "socket" not in name else ["admin-address"])
+
+
+@pytest.mark.parametrize("name", ["appmesh-fargate-plain", "consul-fargate", "described-with-alb", "firelens-fargate"])
+def test_check_finds_nothing_in_what_add_writes(name: str) -> None:
+    """A definition that has no fault but that it lacks a helper passes check with no finding once it has one."""
+    document = add(without_helper(DOCUMENTS[CASES.index(name)]), IMAGE)
+
+    assert list(check(cast(read(document)))) == []
+
+
+def without_helper(document: Any) -> Any:
+    """`document` as it was before anybody thought of a helper."""
+    document = copy.deepcopy(document)
+    fields = document.get("taskDefinition", document)
+    helpers = {helper.name for helper in cast(read(document)).helpers}
+    fields["containerDefinitions"] = [c for c in fields["containerDefinitions"] if c["name"] not in helpers]
+    for container in fields["containerDefinitions"]:
+        if container.get("dependsOn"):
+            container["dependsOn"] = [d for d in container["dependsOn"] if d["containerName"] not in helpers]
+    return document
+
+
+def faults_of_helper(document: Any) -> list[str]:
+    """The rules that find something wrong with the helper's own container."""
+    task = cast(read(document))
+    place = task.helpers[0].place
+    return [problem.rule for problem in check(task) if f"{problem.place}.".startswith(f"{place}.")]
+
+
+JSON_KEYS = sorted(Container.__struct_encode_fields__)
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers() | st.integers(-(2**80), 2**80),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.sampled_from(["task-helper", "envoy", "HEALTHY", "START", "auto", "-5", "bridge", "uds", "1337", "{", "\ud800"]),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(JSON_KEYS), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each object or list within `value`, with each of its keys."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield value, key
+        if isinstance(item, dict | list):
+            yield from places(item)
+
+
+@st.composite
+def mutated(draw_: st.DrawFn) -> Any:
+    """A definition of the corpus with a few values replaced, removed, doubled or moved elsewhere."""
+    document = copy.deepcopy(draw_(st.sampled_from(DOCUMENTS)))
+    for _ in range(draw_(st.integers(1, 4))):
+        if not (anywhere := list(places(document))):
+            break
+        holder, key = draw_(st.sampled_from(anywhere))
+        match draw_(st.sampled_from(["replace", "remove", "double", "move", "insert"])):
+            case "replace":
+                holder[key] = draw_(VALUES)
+            case "remove":
+                del holder[key]
+            case "double" if isinstance(holder, list):
+                holder.append(copy.deepcopy(holder[key]))
+            case "move":
+                other, there = draw_(st.sampled_from(anywhere))
+                holder[key] = copy.deepcopy(other[there]) if there in other or isinstance(other, list) else None
+            case "insert" if isinstance(holder, dict):
+                holder[draw_(st.sampled_from(JSON_KEYS))] = draw_(VALUES)
+    return document
+
+
+THOROUGH = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@THOROUGH
+@given(mutated() | VALUES)
+def test_any_json_is_judged_or_refused(document: Any) -> None:
+    """Whatever the input, it is refused with a reason or judged, reported and drawn; never is there a traceback."""
+    try:
+        definition = read(document)
+    except NotATaskDefinition as refused:
+        assert str(refused).startswith("$")
+        return
+    task = cast(definition, spot=True)
+    problems = list(check(task))
+
+    assert as_text(task, problems, 80, colour=True)
+    assert as_json(task, problems)
+    assert draw(definition, 80, spot=True)
+
+
+@THOROUGH
+@given(mutated())
+def test_add_keeps_what_is_there_and_adds_a_helper_that_passes(document: Any) -> None:
+    """Add touches the helper's container alone, of an existing one only image and gaps, and a second run nothing."""
+    try:
+        before = cast(read(document))
+    except NotATaskDefinition:
+        return
+    given_ = copy.deepcopy(document)
+    added = add(document, IMAGE)
+    fields, added_fields = (
+        d["taskDefinition"] if isinstance(d.get("taskDefinition"), dict) else d for d in (document, added)
+    )
+
+    assert document == given_
+    assert add(added, IMAGE) == added
+    assert {**added_fields, "containerDefinitions": None} == {**fields, "containerDefinitions": None}
+    for i, container in enumerate(fields["containerDefinitions"]):
+        now = added_fields["containerDefinitions"][i]
+        if not before.helpers or container["name"] != before.helpers[0].name:
+            assert now == container
+        else:
+            assert {key: now[key] for key in container if kept(key, container[key])} == {
+                key: value for key, value in container.items() if kept(key, value)
+            }
+    if not before.helpers:
+        assert set(faults_of_helper(added)) <= {"admin-address"}
+
+
+def kept(key: str, value: Any) -> bool:
+    """Whether add leaves the `key` of an existing helper alone: not the image, and lists and nulls are completed."""
+    return key not in ("image", "dependsOn", "environment", "links") and value is not None

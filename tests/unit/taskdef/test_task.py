@@ -1,0 +1,98 @@
+"""Which container is what, and what a rule says where no example of its page goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from task_helper.taskdef.definition import read
+from task_helper.taskdef.rules import admin_address, check, spot_budget
+from task_helper.taskdef.task import Task, cast, is_agent
+
+HEALTHCHECK = {"command": ["CMD", "task-helper", "healthcheck"]}
+
+
+def task(*containers: dict[str, Any], spot: bool = False, **fields: Any) -> Task:
+    return cast(read({"containerDefinitions": list(containers), **fields}), spot=spot)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"name": "task-helper"},
+        {"name": "drain", "image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/platform/ecs-task-helper:1@sha256:0"},
+        {"name": "drain", "image": "registry.example:5000/ecs-appmesh-task-helper"},
+        {"name": "drain", "image": "tools:7", "healthCheck": HEALTHCHECK},
+        {"name": "drain", "image": "tools:7", "healthCheck": {"command": ["CMD-SHELL", "task-helper healthcheck"]}},
+    ],
+)
+def test_helper_is_told_by_name_image_and_health_check(container: dict[str, Any]) -> None:
+    """A container that any of the three gives away is the helper, whatever the others are."""
+    assert [container["name"]] == [helper.name for helper in task({"name": "app"}, container).helpers]
+
+
+@pytest.mark.parametrize(
+    "containers, fields, name",
+    [
+        ([{"name": "sidecar"}, {"name": "envoy"}], {"proxyConfiguration": {"containerName": "sidecar"}}, "sidecar"),
+        ([{"name": "web"}, {"name": "proxy", "image": "public.ecr.aws/appmesh/aws-appmesh-envoy:v1"}], {}, "proxy"),
+        ([{"name": "envoy-tools"}, {"name": "proxy", "image": "envoyproxy/envoy-distroless:v1.36.2"}], {}, "proxy"),
+        ([{"name": "proxy", "image": "hashicorp/consul-dataplane:1.9"}], {}, "proxy"),
+        ([{"name": "web"}, {"name": "front_envoy", "image": "shop/front:3"}], {}, "front_envoy"),
+        ([{"name": "web"}, {"name": "task-helper", "image": "envoy-task-helper"}], {}, None),
+    ],
+)
+def test_envoy_is_told_by_the_surest_sign(
+    containers: list[dict[str, Any]], fields: dict[str, Any], name: str | None
+) -> None:
+    """Where ECS sends the traffic, else an image that runs an Envoy, else a name; and never the helper."""
+    assert ([name] if name else []) == [envoy.name for envoy in task(*containers, **fields).envoys]
+
+
+@pytest.mark.parametrize(
+    "image, agent",
+    [
+        ("public.ecr.aws/xray/aws-xray-daemon:3", True),
+        ("public.ecr.aws/aws-observability/aws-for-fluent-bit:stable", True),
+        ("datadog/agent:7", True),
+        ("otel/opentelemetry-collector-contrib:0.130", True),
+        ("openpolicyagent/opa:1.9.0", False),
+        ("shop:1", False),
+    ],
+)
+def test_agents_are_told_by_image(image: str, agent: bool) -> None:
+    """What carries logs, metrics and traces is known by its image's name."""
+    (container,) = task({"name": "x", "image": image}).definition.container_definitions
+
+    assert agent == is_agent(container)
+
+
+def test_socket_of_a_volume_that_comes_from_envoy_is_reached() -> None:
+    """A helper that mounts all of Envoy's volumes reaches a socket in them."""
+    helper = {
+        "name": "task-helper",
+        "volumesFrom": [{"sourceContainer": "envoy"}],
+        "environment": [{"name": "ENVOY_ADMIN_URL", "value": "unix:///run/envoy/admin.sock"}],
+    }
+
+    assert list(admin_address.check(task({"name": "envoy"}, helper, networkMode="awsvpc"))) == []
+
+
+def test_address_that_is_none_of_the_tasks_own_is_not_judged() -> None:
+    """An admin API at a name or another address may be anywhere: there is nothing to say."""
+    helper = {"name": "task-helper", "environment": [{"name": "ENVOY_ADMIN_URL", "value": "http://10.0.0.7:9901"}]}
+
+    assert list(admin_address.check(task({"name": "envoy"}, helper, networkMode="bridge"))) == []
+
+
+def test_task_without_an_order_has_no_budget() -> None:
+    """Where containers wait for each other only that is said: there are no times to add up."""
+    circle = [
+        {"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "START"}]},
+        {"name": "envoy", "dependsOn": [{"containerName": "app", "condition": "START"}]},
+    ]
+    faulty = task(*circle, {"name": "task-helper"}, spot=True)
+
+    assert list(spot_budget.check(faulty)) == []
+    assert "depends-on-cycle" in [problem.rule for problem in check(faulty)]
