@@ -1,19 +1,115 @@
-# make: build    make lint, test, demo: see CONTRIBUTING.md
+# make: the image    make lint, test, demo: see CONTRIBUTING.md
 PYTHON ?= python3
-BIN := .venv/bin
+# where the tools are; the runner image brings its own (Dockerfile.batect)
+VENV ?= .venv
+POETRY ?= .poetry
+BIN := $(VENV)/bin
 CHECK := $(if $(CI),--check)
 
-.PHONY: lint test demo bench requirements clean
+IMAGE ?= ecs-task-helper
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+  --build-arg CREATED=$$(git log -1 --format=%cI)
+# for an engine that is not like others, such as --network host, and another base image than the pinned one
+BUILD_FLAGS ?=
+BASE ?=
 
-lint: .venv/ready
+.PHONY: build image publish demo bench sbom audit test-image clean
+
+build: requirements
+	@$(MAKE) --no-print-directory image
+
+image:
+	docker build $(BUILD_FLAGS) $(if $(BASE),--build-arg BASE=$(BASE)) $(LABELS) \
+	  --tag $(IMAGE):$(VERSION) --tag $(IMAGE):latest .
+
+# IMAGE with its registry, REF a branch or version tag; needs a login, and QEMU for the processor that is not its own
+publish:
+	tools/image-tags $(REF)
+	docker buildx inspect ecs-task-helper >/dev/null 2>&1 || docker buildx create --name ecs-task-helper --driver docker-container
+	docker buildx build --builder ecs-task-helper --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max \
+	  --push $(LABELS) $(foreach tag,$(shell tools/image-tags $(REF)),--tag $(IMAGE):$(tag)) .
+
+# These run in the runner image through batect where it can run, else natively: tools/runner finds out and says which.
+STEPS := format lint-python lint-dockerfile lint security-checks typecheck test requirements debug
+.PHONY: $(STEPS) lint-jenkinsfile
+
+ifeq ($(RUNNER),)
+$(STEPS):
+	@runner=$$(tools/runner) && $(MAKE) --no-print-directory RUNNER=$$runner $@
+
+else ifeq ($(RUNNER),batect)
+lint:
+	./batect lint
+	$(MAKE) --no-print-directory RUNNER=local lint-jenkinsfile
+
+debug:
+	./batect shell
+
+$(filter-out lint debug,$(STEPS)):
+	./batect $@
+
+else ifeq ($(RUNNER),local)
+lint: format lint-python lint-dockerfile lint-jenkinsfile
+
+format: $(VENV)/ready
 	$(BIN)/black $(CHECK) --quiet .
-	$(BIN)/flake8 src lab bench tests
-	if [ -e Dockerfile ]; then $(BIN)/hadolint Dockerfile*; fi
 
-test: .venv/ready
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src lab bench
+lint-python: $(VENV)/ready
+	$(BIN)/flake8 src lab bench tests tools
+
+lint-dockerfile: $(VENV)/ready
+	$(BIN)/hadolint Dockerfile Dockerfile.batect
+
+test: security-checks typecheck
+	$(BIN)/pytest --cov --ignore tests/image
+
+security-checks: $(VENV)/ready
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src lab bench tools
+
+typecheck: $(VENV)/ready
 	$(BIN)/mypy
-	$(BIN)/pytest --cov
+
+# to be committed: Jenkins builds the image from these files alone. Locks only what pyproject.toml has changed.
+requirements: $(POETRY)/ready
+	$(POETRY)/bin/poetry check --lock --quiet || $(POETRY)/bin/poetry lock
+	$(POETRY)/bin/poetry export --output requirements.txt
+	$(POETRY)/bin/poetry export --all-groups --output requirements-dev.txt
+
+debug: $(VENV)/ready
+	PATH="$(abspath $(BIN)):$$PATH" bash
+
+else
+$(error RUNNER is batect or local, or empty for what can run here, not $(RUNNER))
+endif
+
+# The linter is a Java program that npm delivers. The runner image has neither; batect's host has Java.
+ifeq ($(and $(shell command -v npm),$(shell command -v java)),)
+lint-jenkinsfile:
+	@echo "make: SKIPPED lint-jenkinsfile: npm-groovy-lint needs npm and Java"
+else
+lint-jenkinsfile: tools/jenkinsfile/node_modules/ready
+	tools/jenkinsfile/node_modules/.bin/npm-groovy-lint --noserver --loglevel error --failon error Jenkinsfile
+endif
+
+tools/jenkinsfile/node_modules/ready: tools/jenkinsfile/package-lock.json
+	npm ci --silent --prefix tools/jenkinsfile
+	@touch $@
+
+# what the image's Python is made of, for whoever has to know (CycloneDX), and whether any of it is known to be vulnerable
+sbom: $(VENV)/ready
+	@mkdir -p dist
+	@# of a file with a [tool.poetry] the program reads only that, and looks for the name in it
+	@sed '/^\[tool/,$$d' pyproject.toml >dist/project.toml
+	$(BIN)/cyclonedx-py requirements --pyproject dist/project.toml --output-reproducible --output-file dist/sbom.cdx.json \
+	  requirements.txt
+
+audit: $(VENV)/ready
+	$(BIN)/python tools/audit.py requirements.txt
+
+# builds and runs the image in a Docker engine; without one the tests are skipped, and say so
+test-image: $(VENV)/ready
+	$(BIN)/pytest -rs tests/image
 
 # the same rolling update without and with the helper, as a table and a picture (docs/lab.md)
 demo: .venv/ready
@@ -32,16 +128,10 @@ bench: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# after a change of the dependencies in pyproject.toml
-requirements: .poetry/ready
-	.poetry/bin/poetry lock
-	.poetry/bin/poetry export --output requirements.txt
-	.poetry/bin/poetry export --all-groups --output requirements-dev.txt
-
-.poetry/ready:
+.poetry/ready: tools/poetry.txt
 	$(PYTHON) -m venv .poetry
-	.poetry/bin/pip install --quiet poetry==2.5.1 poetry-plugin-export==1.10.1
+	.poetry/bin/pip install --quiet --requirement tools/poetry.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .poetry .mypy_cache .pytest_cache .hypothesis .coverage* dist runs
+	rm -rf .venv .poetry .mypy_cache .pytest_cache .hypothesis .coverage* dist runs tools/jenkinsfile/node_modules

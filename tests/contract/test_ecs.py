@@ -183,7 +183,7 @@ def moto(environment: Callable[[str], None]) -> Iterator[str]:
 
 
 def test_a_second_opinion_of_the_protocol(moto: str) -> None:
-    """What moto makes of the same calls is understood as well: a service with another task, and a task of no service."""
+    """What moto makes of the same calls is understood too: a service with another task, and a task of no service."""
     ecs = Session().create_client("ecs", region_name="eu-west-2")
     ec2 = Session().create_client("ec2", region_name="eu-west-2")
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]

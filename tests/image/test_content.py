@@ -1,0 +1,117 @@
+"""What is in the image, and what is not."""
+
+import importlib.metadata
+import json
+import tomllib
+
+import pytest
+
+from tests.image.engine import ROOT, Engine, run
+
+# The limit for what every task in a fleet pulls beyond the base image, which it shares with others.
+LARGEST = 30_000_000
+
+EVERYTHING = """
+import importlib, pkgutil, sys, os, task_helper, botocore.session
+botocore.session.get_session().create_client("ecs", region_name="eu-west-1")
+for module in pkgutil.walk_packages(task_helper.__path__, "task_helper."):
+    importlib.import_module(module.name)
+"""
+
+
+def python(engine: Engine, image: str, program: str, *options: str) -> str:
+    """What a program prints that the image's own Python runs."""
+    return engine.output(image, "-c", program, options=("--entrypoint", "python3", *options))
+
+
+def test_size(engine: Engine, image: str) -> None:
+    """The image is at most 30 MB larger than its base."""
+    assert engine.size(image) - engine.size(engine.base) <= LARGEST
+
+
+def test_configuration(engine: Engine, image: str) -> None:
+    """It runs `task-helper run` without a shell, as a numeric user who is not root, with a health check."""
+    configuration = engine.inspect("image", image)["Config"]
+    user, group = map(int, configuration["User"].split(":"))
+    assert user > 0 and group > 0
+    assert configuration["Entrypoint"] == ["task-helper"]
+    assert configuration["Cmd"] == ["run"]
+    assert configuration["Healthcheck"]["Test"] == ["CMD", "task-helper", "healthcheck"]
+
+
+def test_labels(engine: Engine, image: str) -> None:
+    """The OCI labels tell the version, the commit and its time, the licence and the base."""
+    labels = engine.inspect("image", image)["Config"]["Labels"]
+    told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert told["title"] == project["name"]
+    assert told["version"] == project["version"]
+    assert told["licenses"] == project["license"]
+    assert told["revision"] == run("git", "rev-parse", "HEAD").strip()
+    assert told["created"] == run("git", "log", "-1", "--format=%cI").strip()
+    assert told["base.name"] == engine.base
+    assert told["description"]
+
+
+def test_version(engine: Engine, image: str) -> None:
+    """The program in the image is the version that pyproject.toml names."""
+    assert engine.output(image, "--version").split()[1] == importlib.metadata.version("ecs-task-helper")
+
+
+@pytest.mark.parametrize("user", ["1337", "0", "4000000:4000000"])
+def test_any_user(engine: Engine, image: str, user: str) -> None:
+    """Any user may run it, known to the image or not, with a root file system that can not be written."""
+    assert "SIGTERM" in engine.output(image, "plan", options=("--user", user))
+
+
+def test_bill_of_materials(engine: Engine, image: str) -> None:
+    """`make sbom` lists what is installed in the image: the same packages in the same versions."""
+    run("make", "sbom")
+    materials = json.loads((ROOT / "dist" / "sbom.cdx.json").read_text())
+    listed = {each["name"]: each["version"] for each in materials["components"]}
+    installed = json.loads(
+        python(
+            engine,
+            image,
+            "import importlib.metadata as m, json, sys; path = [p for p in sys.path if p.startswith('/opt/')]\n"
+            "print(json.dumps({d.name: d.version for d in m.distributions(path=path)}))",
+        )
+    )
+    installed.pop("ecs-task-helper")
+    assert listed == installed
+
+
+def test_nothing_left_over(engine: Engine, image: str) -> None:
+    """No installer, compiler, cache, source tree or test is in what the image adds to its base."""
+    found = python(
+        engine,
+        image,
+        "import os, shutil\n"
+        "print(*(name for name in ('cc', 'gcc', 'make') if shutil.which(name)))\n"
+        "print(*(path for path in ('/build', '/root/.cache', '/.cache') if os.path.exists(path)))\n"
+        "print(*os.listdir('/tmp'))\n"
+        "packages = [p for p in __import__('sys').path if p.startswith('/opt/')][0]\n"
+        "print(*(name for name in ('pip', 'setuptools', 'poetry') if os.path.exists(f'{packages}/{name}')))\n"
+        "print(*sorted(os.listdir('/opt')), *(n for n in os.listdir('/opt/task-helper/bin') if n.startswith('pip')))\n",
+        "--user=0",
+    )
+    assert found.split("\n") == ["", "", "", "", "task-helper", ""]
+
+
+def test_byte_code(engine: Engine, image: str) -> None:
+    """Every module that the program can import has its byte code in the image, the standard library's included."""
+    missing = python(
+        engine,
+        image,
+        EVERYTHING
+        + "for name, module in sys.modules.items():\n"
+        + "    cached = getattr(module, '__cached__', None)\n"
+        + "    if cached and not os.path.exists(cached): print(name, cached)\n",
+    )
+    assert missing == ""
+
+
+def test_service_models(engine: Engine, image: str) -> None:
+    """Of botocore's service models only those are left that the program, or its credentials, may use."""
+    services = python(engine, image, "import botocore.session as s; print(*s.get_session().get_available_services())")
+    assert services.split() == ["ecs", "servicediscovery", "sts"]

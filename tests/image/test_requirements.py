@@ -1,0 +1,54 @@
+"""The requirements that the image is built from are the lock's, and can be had for both processors."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.image.engine import ROOT, run
+
+LOCKED = tomllib.loads((ROOT / "poetry.lock").read_text())["package"]
+
+
+@pytest.mark.parametrize(
+    "file, groups", [("requirements.txt", {"main"}), ("requirements-dev.txt", {"main", "dev", "lab"})]
+)
+def test_exported(file: str, groups: set[str]) -> None:
+    """Each package of the lock is in the requirements with its version and all its hashes, and none besides.
+
+    `make requirements` writes them after a change.
+    """
+    exported = {}
+    for entry in re.split(r"\n(?! )", (ROOT / file).read_text().strip()):
+        name, version = re.match(r"([\w.-]+)(?:\[[^]]*\])?==([^ ]+)", entry).groups()  # type: ignore[union-attr]
+        exported[name] = (version, set(re.findall(r"--hash=(\S+)", entry)))
+    locked = {
+        package["name"]: (package["version"], {each["hash"] for each in package["files"]})
+        for package in LOCKED
+        if groups & set(package["groups"])
+    }
+    assert exported == locked
+
+
+@pytest.mark.parametrize("processor", ["x86_64", "aarch64"])
+def test_both_processors(processor: str, tmp_path: Path) -> None:
+    """Every requirement has a wheel for Python 3.13 on this processor: neither image needs a compiler."""
+    platforms = [f"--platform=manylinux_2_{minor}_{processor}" for minor in (17, 28)]
+    run(
+        *(
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--dest",
+            str(tmp_path),
+        ),
+        *("--python-version=3.13", "--implementation=cp", *platforms, "--requirement=requirements.txt"),
+        seconds=300,
+    )
+    assert list(tmp_path.glob(f"msgspec-*{processor}.whl"))

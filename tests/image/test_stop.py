@@ -1,0 +1,105 @@
+"""The image under `docker stop`: the helper as PID 1, with a read-only root, no capabilities and a user of its own."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import envoy, processes
+from tests.image.engine import HARDENED, Container, Engine, environment
+
+DELAY, TIMEOUT = 1.5, 1.5
+
+# what the container's stopTimeout would be; far longer than any stop here takes
+STOP_TIMEOUT = 20
+
+# docker's own time for a stop, on a busy machine
+OVERHEAD = 4.0
+
+
+@contextlib.contextmanager
+def helper(engine: Engine, image: str, admin: str, *options: str) -> Iterator[Container]:
+    settings = {
+        "DRAIN_DELAY": f"{DELAY}",
+        "DRAIN_TIMEOUT": f"{TIMEOUT}",
+        "STOP_TIMEOUT": f"{STOP_TIMEOUT}",
+        "ENVOY_ADMIN_URL": admin,
+    }
+    with engine.container(image, options=(*HARDENED, "--user", "1337", *environment(settings), *options)) as container:
+        yield container
+
+
+@pytest.fixture
+def options() -> envoy.EnvoyOptions:
+    """An Envoy of one's own beside an application that nobody asks."""
+    address = processes.free_address()
+    return envoy.EnvoyOptions(address, upstream=(address, envoy.APPLICATION_PORT))
+
+
+def url(options: envoy.EnvoyOptions) -> str:
+    return f"http://{options.address}:{envoy.ADMIN_PORT}"
+
+
+def test_stop_while_starting(engine: Engine, image: str, options: envoy.EnvoyOptions) -> None:
+    """A task that never came into service is not held up: the helper is gone at once."""
+    with helper(engine, image, url(options)) as container:
+        container.wait_for_event("waiting")
+        began = time.monotonic()
+        assert container.stop(STOP_TIMEOUT) == 0
+        assert time.monotonic() - began < OVERHEAD
+        assert container.events()[-1]["event"] == "summary"
+
+
+@pytest.mark.parametrize("stage", ["in_service", "delaying", "draining"])
+def test_stop(engine: Engine, image: str, options: envoy.EnvoyOptions, stage: str, tmp_path: Path) -> None:
+    """Whenever the stop comes, or comes again, the helper delays once, drains once, and leaves in time with 0."""
+    with envoy.running(options, tmp_path) as running, helper(engine, image, url(options)) as container:
+        container.wait_for_event("in_service")
+        began = time.monotonic()
+        if stage != "in_service":
+            engine.docker("kill", "--signal", "TERM", container.name)
+            container.wait_for_event(stage)
+        assert container.stop(STOP_TIMEOUT) == 0
+        assert DELAY + TIMEOUT <= time.monotonic() - began < DELAY + TIMEOUT + OVERHEAD
+        state = running.admin("GET", "/server_info")[1]
+        assert '"DRAINING"' in state
+        events = [each["event"] for each in container.events()]
+        told = [event for event in events if event in ("sigterm", "delaying", "health_checks_failed", "draining")]
+        assert told == ["sigterm", "delaying", "health_checks_failed", "draining"]
+        assert ("sigterm_repeated" in events) == (stage != "in_service")
+        assert events[-1] == "summary"
+
+
+def test_killed(engine: Engine, image: str, options: envoy.EnvoyOptions, tmp_path: Path) -> None:
+    """A stopTimeout that is shorter than the plan kills the helper half way: why STOP_TIMEOUT has to equal it."""
+    with envoy.running(options, tmp_path), helper(engine, image, url(options)) as container:
+        container.wait_for_event("in_service")
+        assert container.stop(1) == 137
+
+
+def test_health_check(engine: Engine, image: str, options: envoy.EnvoyOptions, tmp_path: Path) -> None:
+    """HEALTHCHECK says why it waits, and turns healthy once Envoy is live."""
+    with helper(engine, image, url(options), "--health-interval", "0.5s") as container:
+        container.wait_for_event("waiting")
+
+        def unchecked() -> str | None:
+            checks = container.state()["Health"]["Log"]
+            return None if checks and checks[-1]["Output"] else f"{checks}"
+
+        processes.wait_for(unchecked, 30)
+        check = container.state()["Health"]["Log"][-1]
+        assert check["ExitCode"] == 1
+        assert check["Output"] == "not in service yet: waiting for Envoy\n"
+        with envoy.running(options, tmp_path):
+            container.wait_for_health("healthy")
+
+
+def test_bad_settings(engine: Engine, image: str) -> None:
+    """Settings that can not be used are refused at once, all of them, with exit code 78."""
+    with engine.container(image, options=environment({"DRAIN_DELAY": "soon", "LOG_LEVEL": "loud"})) as container:
+        engine.docker("wait", container.name)
+        assert container.state()["ExitCode"] == 78
+        (event,) = container.events()
+        assert [problem.split(":")[0] for problem in event["problems"]] == ["DRAIN_DELAY", "LOG_LEVEL"]
