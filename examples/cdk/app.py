@@ -1,6 +1,6 @@
 """Two ECS services with Envoy, the application and the task helper that drains Envoy before ECS stops them.
 
-`MeshService` has the Envoy of a mesh, whose configuration comes from a control plane; `LoadBalancedService` has an Envoy
+`MeshService` has the Envoy of a mesh, configured by a control plane; `LoadBalancedService` has an Envoy
 of its own behind a load balancer. `add_task_helper` is all there is to do for a task definition that has the other
 two. The images come as context: `cdk synth -c application_image=... -c helper_image=...`.
 """

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from task_helper import http
-from task_helper.envoy import REFUSED, Request
+from task_helper.http import REFUSED
 from task_helper.settings import Url
 
 # an application that starts may be slow to answer; one that takes longer than this is not ready for requests either
@@ -20,7 +20,7 @@ class Unready(OSError):
 class Application:
     """The application that answers at `url`."""
 
-    def __init__(self, url: Url, request: Request = http.request) -> None:
+    def __init__(self, url: Url, request: http.Request = http.request) -> None:
         self.url = url
         self._request = request
 

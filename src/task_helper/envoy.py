@@ -4,7 +4,7 @@ Envoy did not do or say what was asked; the caller decides whether to ask again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal
 from urllib.parse import quote
@@ -20,10 +20,6 @@ from task_helper.settings import Url
 CALL_TIMEOUT: Final = 2.0
 
 State = Literal["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"]
-Request = Callable[[str, Url, str], Awaitable[http.Response]]
-
-# nobody listens at the address: on loopback a fact about the other side, not a passing failure
-REFUSED: Final = (ConnectionRefusedError, FileNotFoundError)
 
 
 class AdminError(OSError):
@@ -37,7 +33,7 @@ class _ServerInfo(msgspec.Struct):
 class Envoy:
     """The Envoy whose admin API is at `url`."""
 
-    def __init__(self, url: Url, request: Request = http.request) -> None:
+    def __init__(self, url: Url, request: http.Request = http.request) -> None:
         self.url = url
         self._request = request
 

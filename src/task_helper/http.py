@@ -8,6 +8,7 @@ has a bound of its own.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import h11
@@ -18,15 +19,23 @@ from task_helper.settings import Url
 LARGEST_BODY: Final = 8 * 1024 * 1024
 
 
+# nobody listens at the address: on loopback a fact about the other side, not a passing failure
+REFUSED: Final = (ConnectionRefusedError, FileNotFoundError)
+
+
 class Response(NamedTuple):
     status: int
     body: bytes
 
 
+# a method, whom to ask, and for what
+Request = Callable[[str, Url, str], Awaitable[Response]]
+
+
 async def request(method: str, url: Url, target: str) -> Response:
     """Ask `url`'s host for `target`; raises OSError where there is no whole HTTP answer.
 
-    ConnectionRefusedError and FileNotFoundError (a Unix socket's) say that nobody listens.
+    One of REFUSED says that nobody listens; FileNotFoundError is a Unix socket's.
     """
     reader, writer = await _connect(url)
     try:

@@ -161,13 +161,14 @@ class Lifecycle:
         """Tell Envoy, and wait until downstreams have gone and requests have ended."""
         self.record.drain_began_at = now()
         while True:
-            if not await first(self.fail_health_checks(), self.hold_unconfirmed()):
+            confirmed_at = await first(self.fail_health_checks(), self.hold_unconfirmed())
+            if confirmed_at is None:
                 return "not confirmed"
-            if await first(self.wait_for_quiet(), self.live_again()):
+            if await first(self.wait_for_quiet(confirmed_at), self.live_again()):
                 return "drained"
 
-    async def fail_health_checks(self) -> bool:
-        """Tell Envoy until it has confirmed: a lost call is lost traffic."""
+    async def fail_health_checks(self) -> float | None:
+        """Tell Envoy until it has confirmed, and return when it did: a lost call is lost traffic."""
         self.record.confirmed_at = None
         pause = FIRST_PAUSE
         while obstacle := await self.try_to_fail_health_checks():
@@ -179,7 +180,7 @@ class Lifecycle:
         log(Event.HEALTH_CHECKS_FAILED, attempts=self.record.attempts)
         if self.settings.drain_listeners:
             await self.drain_listeners()
-        return True
+        return self.record.confirmed_at
 
     async def try_to_fail_health_checks(self) -> str | None:
         """Tell Envoy once; the obstacle where it did not confirm."""
@@ -198,22 +199,21 @@ class Lifecycle:
         except OSError as error:
             log(Event.LISTENERS_NOT_DRAINED, because=why(error))
 
-    async def hold_unconfirmed(self) -> bool:
+    async def hold_unconfirmed(self) -> float | None:
         """Envoy does not listen, yet may be serving: hold the task up as long as a confirmed drain would."""
         await asyncio.sleep(self.settings.fixed_timeout)
-        return False
+        return None
 
-    async def wait_for_quiet(self) -> bool:
+    async def wait_for_quiet(self, confirmed_at: float) -> bool:
         """Read the traffic until the drain's time is over; with `auto`, until the task is quiet."""
-        assert self.record.confirmed_at is not None
         auto = self.settings.drain_timeout == "auto"
-        not_before = self.record.confirmed_at + self.settings.shortest_drain if auto else math.inf
+        not_before = confirmed_at + self.settings.shortest_drain if auto else math.inf
         log(
             Event.DRAINING, seconds=self.stop.at + self.settings.budget - now() if auto else self.settings.fixed_timeout
         )
         await first(
             watch.quiet(self.envoy, self.record.listeners, self.record.meter, not_before),
-            self.time_is_over(self.record.confirmed_at + self.settings.fixed_timeout, auto),
+            self.time_is_over(confirmed_at + self.settings.fixed_timeout, auto),
         )
         return True
 

@@ -17,6 +17,8 @@ HEALTH_CHECK: Final = ".health_check.v3.HealthCheck"
 # what meshes put beside it (App Mesh `egress`, Kuma `kuma:metrics`, Consul `envoy_prometheus_metrics`, `envoy_ready`).
 NOT_INBOUND: Final = ("admin", "egress", "outbound", "metrics", "prometheus", "stats", "probe", "ready")
 
+LOOPBACK: Final = ("127.0.0.1", "::1")
+
 
 class SocketAddress(msgspec.Struct):
     address: str = ""
@@ -105,7 +107,8 @@ def _listener(listener: _Listener) -> Listener:
     prefixes = tuple(dict.fromkeys(manager.stat_prefix for manager in managers))
     address = listener.address.socket_address
     host = f"[{address.address}]" if ":" in address.address else address.address
-    by_name = all(is_inbound_name(name) for name in (listener.name, *prefixes))
+    # on loopback only the application connects
+    by_name = address.address not in LOOPBACK and all(is_inbound_name(name) for name in (listener.name, *prefixes))
     return Listener(
         name=listener.name,
         inbound=listener.traffic_direction == "INBOUND" or (listener.traffic_direction == "UNSPECIFIED" and by_name),
@@ -113,9 +116,15 @@ def _listener(listener: _Listener) -> Listener:
         drains=listener.drain_type != "MODIFY_ONLY",
         prefixes=prefixes,
         fails_health_checks=bool(managers)
-        and all(any(f.typed_config.type.endswith(HEALTH_CHECK) for f in manager.http_filters) for manager in managers),
+        and all(any(_is_health_check(each) for each in manager.http_filters) for manager in managers),
         stat_name=(listener.stat_prefix or f"{host}_{address.port_value}").replace(":", "_"),
     )
+
+
+def _is_health_check(http_filter: _Filter) -> bool:
+    """By its type, or where that comes from discovery, by its name."""
+    type = http_filter.typed_config.type
+    return type.endswith(HEALTH_CHECK) or (not type and "health_check" in http_filter.name)
 
 
 def without_health_check_filter(listeners: Iterable[Listener]) -> list[str]:
@@ -151,6 +160,6 @@ def open_admin(dump: bytes) -> str | None:
     """
     for entry in msgspec.json.decode(dump, type=_BootstrapDump).configs:
         address = entry.bootstrap.admin.address.socket_address
-        if address.address and not address.address.startswith("127.") and address.address != "::1":
+        if address.address and not address.address.startswith("127.") and address.address not in LOOPBACK:
             return f"{address.address}:{address.port_value}"
     return None

@@ -13,8 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from task_helper import http
-from task_helper.envoy import Request
-from task_helper.settings import health_url
+from task_helper.settings import Url, health_url
 
 T = TypeVar("T")
 
@@ -78,7 +77,7 @@ def crashed(task: Task, stop_requested: datetime) -> Sequence[Container]:
 class Metadata:
     """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing."""
 
-    def __init__(self, uri: str | None, request: Request = http.request) -> None:
+    def __init__(self, uri: str | None, request: http.Request = http.request) -> None:
         self.url = health_url(uri) if uri else None
         self._request = request
 
@@ -87,7 +86,7 @@ class Metadata:
         if self.url is None:
             return False
         try:
-            return (await self._ask(self.url.path, Container)).restart_count > 0
+            return (await self._ask(self.url, "", Container)).restart_count > 0
         except OSError:
             return True
 
@@ -96,14 +95,14 @@ class Metadata:
         if self.url is None:
             return None
         try:
-            return await self._ask(f"{self.url.path}/task", Task)
+            return await self._ask(self.url, "/task", Task)
         except OSError:
             return None
 
-    async def _ask(self, target: str, type: type[T]) -> T:
-        assert self.url is not None
+    async def _ask(self, url: Url, path: str, type: type[T]) -> T:
+        target = f"{url.path}{path}"
         async with asyncio.timeout(CALL_TIMEOUT):
-            response = await self._request("GET", self.url, target)
+            response = await self._request("GET", url, target)
         if response.status != 200:
             raise OSError(f"{target} answered {response.status}")
         try:

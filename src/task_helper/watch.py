@@ -11,7 +11,8 @@ from task_helper.application import Application
 from task_helper.listeners import Listener
 from task_helper.metadata import Metadata, crashed
 from task_helper.quiet import Meter
-from task_helper.envoy import REFUSED, Envoy
+from task_helper.envoy import Envoy
+from task_helper.http import REFUSED
 from task_helper.timing import now
 
 # between two looks; nothing tells these things by itself

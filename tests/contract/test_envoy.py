@@ -15,7 +15,8 @@ import pytest
 
 from lab import envoy as real
 from lab.processes import free_address, wait_for
-from task_helper.envoy import REFUSED, AdminError, Envoy
+from task_helper.envoy import AdminError, Envoy
+from task_helper.http import REFUSED
 from task_helper.listeners import draining_egress, without_health_check_filter
 from task_helper.quiet import Traffic
 from task_helper.settings import admin_url

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from task_helper.application import Application
@@ -51,8 +51,17 @@ class World:
         self.looks: list[tuple[float, Look | None]] = []
         self.show: Callable[[Status], None] = self.shown.append
 
-    def live(self, timeline: Timeline, *, app: bool = True, metadata: bool = False, **environ: str) -> Life:
+    def live(
+        self,
+        timeline: Timeline,
+        *,
+        app: bool = True,
+        metadata: bool = False,
+        settings: Mapping[str, str] | None = None,
+        **more: str,
+    ) -> Life:
         """Live with these settings while `timeline` happens; `app` and `metadata` say whether the helper knows them."""
+        environ = {**(settings or {}), **more}
         random.seed(0)  # the pauses between looks at the service are drawn
         return virtual.run(self._live(timeline, app, metadata, environ))
 

@@ -390,7 +390,7 @@ def test_auto_where_all_is_well() -> None:
     world = World()
     world.looks = [(0, THERE)]
 
-    life = world.live([SIGTERM], **AUTO)
+    life = world.live([SIGTERM], settings=AUTO)
 
     (told,) = life.journal
     assert 100 <= told[0] <= 102
@@ -404,7 +404,7 @@ def test_auto_waits_for_the_replacement_as_long_as_the_drain_allows() -> None:
     world = World()
     world.looks = [(0, NOT_THERE)]
 
-    life = world.live([SIGTERM], **AUTO)
+    life = world.live([SIGTERM], settings=AUTO)
 
     assert [(175, FAIL)] == life.journal
     assert (0, "drained") == (life.exit, life.ending)
@@ -413,7 +413,7 @@ def test_auto_waits_for_the_replacement_as_long_as_the_drain_allows() -> None:
 
 def test_auto_falls_back_where_it_cannot_see() -> None:
     """Where ECS tells nothing the delay is the fixed one, and why is said once."""
-    life = World().live([SIGTERM], **AUTO)
+    life = World().live([SIGTERM], settings=AUTO)
 
     assert [(140, FAIL)] == life.journal
     assert {"because": "ThrottlingException"} == life.fields("replacement_unseen")
@@ -424,7 +424,7 @@ def test_auto_with_a_fault_in_the_judgement() -> None:
     world = World()
     world.looks = [(0, Look(1, 1, None))]  # type: ignore[arg-type]
 
-    life = world.live([SIGTERM], **AUTO)
+    life = world.live([SIGTERM], settings=AUTO)
 
     assert [(140, FAIL)] == life.journal
     assert 70 == life.exit
@@ -435,7 +435,7 @@ def test_auto_with_a_dead_application() -> None:
     world = World()
     world.looks = [(0, NOT_THERE)]
 
-    life = world.live([SIGTERM, (110, "app refuses")], **AUTO)
+    life = world.live([SIGTERM, (110, "app refuses")], settings=AUTO)
 
     assert [(110, FAIL)] == life.journal
 
@@ -446,7 +446,7 @@ def test_auto_waits_for_long_requests() -> None:
     world.looks = [(0, THERE)]
     world.envoy.in_flight = 1
 
-    life = world.live([SIGTERM, (160.2, "envoy ends requests")], **AUTO)
+    life = world.live([SIGTERM, (160.2, "envoy ends requests")], settings=AUTO)
 
     assert (0, "drained") == (life.exit, life.ending)
     assert 163.2 <= life.at <= 165.2
@@ -458,7 +458,7 @@ def test_auto_waits_for_long_requests_to_the_deadline() -> None:
     world.looks = [(0, THERE)]
     world.envoy.in_flight = 2
 
-    life = world.live([SIGTERM], **AUTO)
+    life = world.live([SIGTERM], settings=AUTO)
 
     assert (0, 215, "deadline") == (life.exit, life.at, life.ending)
     assert 2 == life.fields("summary")["requests_in_flight_at_end"]
@@ -469,7 +469,9 @@ def test_auto_with_traffic_that_does_not_stop() -> None:
     world = World()
     world.looks = [(0, THERE)]
 
-    life = world.live([SIGTERM, *((float(moment), "envoy answers requests") for moment in range(100, 230))], **AUTO)
+    life = world.live(
+        [SIGTERM, *((float(moment), "envoy answers requests") for moment in range(100, 230))], settings=AUTO
+    )
 
     assert (215, "deadline") == (life.at, life.ending)
     assert "panic mode" in str(life.fields("traffic_after_drain")["causes"])
@@ -500,7 +502,7 @@ def test_auto_with_an_envoy_that_restarts() -> None:
     world = World()
     world.looks = [(0, THERE)]
 
-    life = world.live([SIGTERM, (120, "envoy restarts")], **AUTO)
+    life = world.live([SIGTERM, (120, "envoy restarts")], settings=AUTO)
 
     assert 2 == len(life.journal)
     assert life.at - life.journal[-1][0] >= 31 - ROUNDED

@@ -69,6 +69,29 @@ def test_fails_health_checks(chains: list[Any], fails: bool) -> None:
     assert fails == one(filter_chains=chains).fails_health_checks
 
 
+def test_filter_that_is_discovered() -> None:
+    """A filter whose configuration Envoy discovers is known by its name."""
+    discovered = {"name": "my_health_check", "config_discovery": {"type_urls": [HEALTH_CHECK]}}
+    chain = manager("a")
+    chain["typed_config"]["http_filters"] = [discovered]
+
+    assert one(filter_chains=[{"filters": [chain]}]).fails_health_checks
+
+
+@pytest.mark.parametrize(
+    ("host", "direction", "inbound"),
+    [
+        ("127.0.0.1", "UNSPECIFIED", False),
+        ("::1", "UNSPECIFIED", False),
+        ("127.0.0.1", "INBOUND", True),
+        ("0.0.0.0", "UNSPECIFIED", True),
+    ],
+)
+def test_listener_on_loopback(host: str, direction: str, inbound: bool) -> None:
+    """A listener on loopback serves the application, not downstreams, unless it says that it is inbound."""
+    assert inbound == one(name="postgres", traffic_direction=direction, address=address(host, 5432)).inbound
+
+
 def test_default_filter_chain() -> None:
     """The default filter chain counts as the others do."""
     assert ("d",) == one(default_filter_chain={"filters": [manager("d")]}).prefixes
