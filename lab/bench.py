@@ -64,7 +64,7 @@ async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: Tas
                 last = line.decode().strip()
                 progress.update(shown, description=f"{job.title}: {last}")
             await process.wait()
-            progress.console.print(f"{job.title}: {last} ({time.monotonic() - began:.0f} s)")
+            progress.console.print(f"{job.title}: {last} ({time.monotonic() - began:.0f} s)", soft_wrap=True)
         finally:
             await _end(process)
             progress.remove_task(shown)

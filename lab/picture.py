@@ -104,7 +104,7 @@ def draw(runs: Mapping[str, History]) -> Figure:
         _draw_requests(top, history)
         _draw_tasks(bottom, history)
         _draw_turning_points(top, bottom, history)
-        bottom.set_xlabel("seconds since the update began")
+        bottom.set_xlabel("seconds since the change began")
     axes[1][0].invert_yaxis()
     rate = axes[0][0].get_ylim()[1]
     axes[0][0].set_ylim(0, rate * 1.25)  # room for the words

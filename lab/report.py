@@ -83,7 +83,7 @@ def table(folder: Path, console: Console, unavailable: Mapping[Column, str] | No
         shown.add_row(scenario.title, *cells)
     console.print(shown)
     for each in worse:
-        console.print(f"[yellow]worse than it must be:[/] {each}")
+        console.print(f"[yellow]worse than it must be:[/] {each}", soft_wrap=True)
     return 1 if worse else 0
 
 
@@ -113,7 +113,7 @@ def _page(scenario: Scenario, runs: Mapping[Column, Result], drawing: str) -> st
     ]
     for column, each in runs.items():
         parts += [f"<h2>{escape(COLUMN_TITLES[column].capitalize())}: {each.verdict.kind}</h2>"]
-        parts += [f"<p>{escape(each.text)}. {escape('; '.join(each.shortcomings))}</p>"]
+        parts += [f"<p>{escape(each.text.replace(chr(10), ', '))}. {escape('; '.join(each.shortcomings))}</p>"]
         if each.verdict.failed:
             names = picture.task_names(each.history)
             rows = "".join(

@@ -72,6 +72,7 @@ class Scenario:
     """One row of the table.
 
     expected: by column; a column that is not there is not run
+    maximum: the service's maximum percent
     starts_in: seconds before the application of a new task listens; None: it never does
     admin_fault: what Envoy's admin API does to the helper, from and to these seconds after the stop of a task
     api_faults: what the APIs of AWS do
@@ -85,6 +86,7 @@ class Scenario:
     change: Change = "update"
     times: Times = FIFTH
     tasks: int = 2
+    maximum: float = 200
     protocol: Protocol = "http1"
     callers: tuple[Caller, ...] = STEADY
     starts_in: float | None = 0.0
@@ -116,6 +118,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         ONLY_AUTO_VALID,
         times=replace(FIFTH, stop_timeout=44),
         callers=(Caller("persistent", 20), Caller("long", 4, seconds=12)),
+    ),
+    # what App Mesh advised: two new ones at a time, and each old one that goes must wait for its own replacement only
+    Scenario(
+        "batches", "rolling update of four tasks in batches, at most 150 percent", ALL_VALID, tasks=4, maximum=150
     ),
     Scenario("slow-start", "new tasks slow to start, gated by `healthcheck`", ALL_VALID, starts_in=12),
     Scenario(

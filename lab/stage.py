@@ -52,6 +52,7 @@ class Stage:
         times = self.scenario.times
         service = Service(
             self.scenario.tasks,
+            maximum=self.scenario.maximum,
             unchecked_wait=times.unchecked,
             spot_notice=times.spot_notice,
             stop_signals=self.scenario.stop_signals,

@@ -73,6 +73,19 @@ def test_a_repeated_stop_request_reaches_the_helper(runs: Path) -> None:
     assert len(history.times("helper", "sigterm_repeated")) == 2
 
 
+def test_discovery_lags_behind_ecs(runs: Path) -> None:
+    """A new task is healthy in Cloud Map a lag after it is in ECS, and the downstream hears of it a push later."""
+    history = read(runs / "demo-fixed" / report.RECORD)
+    change = history.phase("change")
+    assert change is not None
+    new = [task for task, at in history.times("task", "created").items() if at > change]
+    assert len(new) == DEMO.tasks
+    for task in new:
+        in_cloud_map = history.times("discovery", "healthy")[task]
+        assert in_cloud_map - history.times("task", "healthy")[task] >= DEMO.times.cloud_map
+        assert history.times("downstream", "serving")[task] - in_cloud_map >= DEMO.times.push - 0.01
+
+
 def test_the_demo_leaves_a_picture_and_a_page(runs: Path) -> None:
     """The demo's page holds its picture and needs no other file; both can be made again from the records."""
     for _ in range(2):
