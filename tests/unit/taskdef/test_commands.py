@@ -53,19 +53,22 @@ def test_check_prints_findings_for_people(shop: Path, capsys: pytest.CaptureFixt
         '    > Add {"containerName": "envoy", "condition": "HEALTHY"} to the helper\'s',
         "      dependsOn.",
     ]
-    assert lines[-1] == "3 errors, 2 warnings"
+    assert lines[-1] == "3 errors, 2 warnings; why: task-helper taskdef rules RULE"
     assert "\033" not in "".join(lines)
 
 
 def test_check_colours_on_a_terminal(
     shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A terminal gets errors in red."""
+    """A terminal gets errors in red, unless its user wants no colours."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-
+    monkeypatch.delenv("NO_COLOR", raising=False)
     main(["taskdef", "check", str(shop)])
-
     assert "  \033[31merror\033[0m  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    main(["taskdef", "check", str(shop)])
+    assert "  error  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
 
 
 def test_check_prints_json_for_programs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +198,7 @@ def test_add_completes_a_helper_that_is_there(shop: Path, capsys: pytest.Capture
     assert (IMAGE, False, 100) == (completed["image"], completed["essential"], completed["stopTimeout"])
     assert "memory" not in completed and completed["user"] == "65532"
     assert [d["containerName"] for d in completed["dependsOn"]] == ["app", "envoy"]
-    assert "(essential)" in written.err and written.err.endswith("0 errors, 1 warning\n")
+    assert "(essential)" in written.err and "0 errors, 1 warning;" in written.err
 
 
 def test_add_says_what_it_cannot_mend(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,6 +249,15 @@ def test_rules_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["taskdef", "rules"]) == 0
     page = Path(__file__).parents[3] / "docs" / "rules.md"
     assert capsys.readouterr().out == page.read_text(encoding="utf-8")
+
+
+def test_rules_prints_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    """taskdef rules RULE prints what the page has of it, and refuses a name that no rule has."""
+    assert main(["taskdef", "rules", "root-user"]) == 0
+    assert capsys.readouterr().out.startswith("## root-user\n\n**The helper does not run as root.**\n")
+
+    assert main(["taskdef", "rules", "root"]) == 2
+    assert capsys.readouterr().err.startswith("task-helper: no rule is named 'root'; there are helper-missing, ")
 
 
 @pytest.mark.parametrize("command", ["run", "healthcheck"])
