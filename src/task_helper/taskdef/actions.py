@@ -37,7 +37,13 @@ def _refusing(command: Callable[[argparse.Namespace], int]) -> Callable[[argpars
                 # a definition may hold text that the terminal's encoding has not
                 stream.reconfigure(errors="backslashreplace")
         try:
-            return command(arguments)
+            code = command(arguments)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            # who reads has had enough, as `head` has; so that Python's own flush at the exit does not complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except NotATaskDefinition as error:
             code, reason = 65, str(error)
         except BadName as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -271,3 +272,21 @@ def test_what_runs_in_every_task_does_not_load_this(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
 
     assert done.stderr == "[]\n"
+
+
+def test_reader_that_has_had_enough_is_no_fault() -> None:
+    """Where the output's reader is gone, as behind `| head`, the command ends without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "task_helper", "taskdef", "rules"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+
+    assert (1, "") == (done.returncode, done.stderr)
