@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from task_helper.taskdef import add as adding
 from task_helper.taskdef import report
 from task_helper.taskdef.definition import NotATaskDefinition, parse, read, read_virtual_node
-from task_helper.taskdef.page import markdown
+from task_helper.taskdef.page import markdown, section
+from task_helper.taskdef.rules import RULES
 from task_helper.taskdef.rules import check as findings
 from task_helper.taskdef.task import BadName, cast
 from task_helper.taskdef.timeline import draw
@@ -35,7 +37,13 @@ def _refusing(command: Callable[[argparse.Namespace], int]) -> Callable[[argpars
                 # a definition may hold text that the terminal's encoding has not
                 stream.reconfigure(errors="backslashreplace")
         try:
-            return command(arguments)
+            code = command(arguments)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            # who reads has had enough, as `head` has; so that Python's own flush at the exit does not complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except NotATaskDefinition as error:
             code, reason = 65, str(error)
         except BadName as error:
@@ -58,7 +66,7 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print(report.as_json(task, problems))
     else:
-        print(report.as_text(task, problems, _columns(), sys.stdout.isatty()))
+        print(report.as_text(task, problems, _columns(), _colour(sys.stdout)))
     return int(any(problem.severity == "error" for problem in problems))
 
 
@@ -78,7 +86,7 @@ def add(arguments: argparse.Namespace) -> int:
     task = cast(read(completed), envoy=arguments.envoy)
     problems = list(findings(task))
     if problems:
-        print(report.as_text(task, problems, _columns(), sys.stderr.isatty()), file=sys.stderr)
+        print(report.as_text(task, problems, _columns(), _colour(sys.stderr)), file=sys.stderr)
     return int(any(problem.severity == "error" for problem in problems))
 
 
@@ -93,7 +101,9 @@ def plan(arguments: argparse.Namespace) -> int:
 @_refusing
 def rules(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef rules`"""
-    print(markdown(), end="")
+    if arguments.rule and arguments.rule not in RULES:
+        raise BadName(f"no rule is named {arguments.rule!r}; there are {', '.join(RULES)}")
+    print(section(arguments.rule) if arguments.rule else markdown(), end="")
     return 0
 
 
@@ -119,6 +129,11 @@ def _replace(file: Path, written: bytes) -> None:
     new.write_bytes(written)
     new.chmod(file.stat().st_mode)
     new.replace(file)
+
+
+def _colour(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal whose user has not asked for none (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _columns() -> int:

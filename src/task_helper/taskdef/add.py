@@ -8,7 +8,7 @@ from typing import Any
 from task_helper.taskdef.definition import Container, read, unwrap
 from task_helper.taskdef.rules.admin_address import admin_url, bridged
 from task_helper.taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
-from task_helper.taskdef.rules.memory import needed
+from task_helper.taskdef.rules.memory import need
 from task_helper.taskdef.task import (
     BadName,
     Task,
@@ -65,7 +65,7 @@ def _container(task: Task, image: str, containers: list[dict[str, Any]], helper:
             "retries": 10,
             "startPeriod": 300,
         },
-        "memory": needed(helper),
+        "memory": need(helper).enough,
         "user": _user(task),
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},

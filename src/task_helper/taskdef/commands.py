@@ -45,7 +45,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     adds.add_argument("--in-place", action="store_true", help="write to FILE itself, not to standard output")
     adds.set_defaults(main=_add)
 
-    pages = parts.add_parser("rules", help="print what check looks for, as Markdown")
+    pages = parts.add_parser("rules", help="print what check looks for and why, as Markdown")
+    pages.add_argument("rule", metavar="RULE", nargs="?", help="this rule only")
     pages.set_defaults(main=_rules)
 
 

@@ -54,14 +54,15 @@ def _blocks(text: str) -> list[str]:
 def markdown() -> str:
     """The page of all rules."""
     parts = [HEAD, *(f"- [`{name}`](#{name}): {page.partition(chr(10))[0]}" for name, page in pages())]
-    return "\n".join([*parts, "", *(_section(name, page) for name, page in pages())])
+    return "\n".join([*parts, "", *map(section, RULES)])
 
 
-def _section(name: str, page: str) -> str:
-    title, _, text = page.partition("\n")
+def section(name: str) -> str:
+    """What the page has of the rule `name`."""
+    title, _, text = dict(pages())[name].partition("\n")
     intro = text[: found.start()] if (found := _EXAMPLE.search(text)) else text
     lines = [f"## {name}", "", f"**{title}.**", "", intro.strip(), ""]
-    for example in examples(page):
+    for example in examples(text):
         lines += [f"{example.verdict}{f' with `{example.option}`' if example.option else ''}:", ""]
         lines += [f"```json\n{document}\n```\n" for document in example.documents]
         lines += [f"```text\n{example.findings}\n```\n"] if example.findings else []

@@ -24,7 +24,7 @@ def as_text(task: Task, problems: Sequence[Problem], width: int, colour: bool) -
         if mine:
             lines.append(f"{BOLD}{title}{PLAIN}" if colour else title)
             lines += [line for problem in mine for line in _lines(problem, width, colour)]
-    return "\n".join([*lines, count(problems)])
+    return "\n".join([*lines, count(problems) + ("; why: task-helper taskdef rules RULE" if problems else "")])
 
 
 def _parts(task: Task) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,19 +54,22 @@ def test_check_prints_findings_for_people(shop: Path, capsys: pytest.CaptureFixt
         '    > Add {"containerName": "envoy", "condition": "HEALTHY"} to the helper\'s',
         "      dependsOn.",
     ]
-    assert lines[-1] == "3 errors, 2 warnings"
+    assert lines[-1] == "3 errors, 2 warnings; why: task-helper taskdef rules RULE"
     assert "\033" not in "".join(lines)
 
 
 def test_check_colours_on_a_terminal(
     shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A terminal gets errors in red."""
+    """A terminal gets errors in red, unless its user wants no colours."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-
+    monkeypatch.delenv("NO_COLOR", raising=False)
     main(["taskdef", "check", str(shop)])
-
     assert "  \033[31merror\033[0m  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    main(["taskdef", "check", str(shop)])
+    assert "  error  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
 
 
 def test_check_prints_json_for_programs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +199,7 @@ def test_add_completes_a_helper_that_is_there(shop: Path, capsys: pytest.Capture
     assert (IMAGE, False, 100) == (completed["image"], completed["essential"], completed["stopTimeout"])
     assert "memory" not in completed and completed["user"] == "65532"
     assert [d["containerName"] for d in completed["dependsOn"]] == ["app", "envoy"]
-    assert "(essential)" in written.err and written.err.endswith("0 errors, 1 warning\n")
+    assert "(essential)" in written.err and "0 errors, 1 warning;" in written.err
 
 
 def test_add_says_what_it_cannot_mend(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +252,15 @@ def test_rules_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == page.read_text(encoding="utf-8")
 
 
+def test_rules_prints_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    """taskdef rules RULE prints what the page has of it, and refuses a name that no rule has."""
+    assert main(["taskdef", "rules", "root-user"]) == 0
+    assert capsys.readouterr().out.startswith("## root-user\n\n**The helper does not run as root.**\n")
+
+    assert main(["taskdef", "rules", "root"]) == 2
+    assert capsys.readouterr().err.startswith("task-helper: no rule is named 'root'; there are helper-missing, ")
+
+
 @pytest.mark.parametrize("command", ["run", "healthcheck"])
 def test_what_runs_in_every_task_does_not_load_this(command: str) -> None:
     """run and healthcheck import nothing of the task definitions' code."""
@@ -259,3 +272,21 @@ def test_what_runs_in_every_task_does_not_load_this(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
 
     assert done.stderr == "[]\n"
+
+
+def test_reader_that_has_had_enough_is_no_fault() -> None:
+    """Where the output's reader is gone, as behind `| head`, the command ends without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "task_helper", "taskdef", "rules"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+
+    assert (1, "") == (done.returncode, done.stderr)

@@ -118,6 +118,15 @@ def test_example_registers_a_well_wired_task(form: str, kind: str) -> None:
     assert_good(registered(form, kind))
 
 
+def test_readme_shows_the_container_that_add_writes() -> None:
+    """The container in the README passes check, and is wired as add wires it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (helper,) = (json.loads(block) for block in re.findall("```json\n(.*?)```", text, re.S) if "restartPolicy" in block)
+    others = [{"name": "envoy", "healthCheck": {"command": ["CMD", "/ready"]}}, {"name": "app"}]
+
+    assert_good({"networkMode": "awsvpc", "containerDefinitions": [*others, helper]})
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_cloudformation_example_passes_cfn_lint(kind: str) -> None:
     """cfn-lint finds nothing in the template."""

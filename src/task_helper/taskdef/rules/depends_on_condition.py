@@ -2,8 +2,8 @@
 
 The conditions count at the start only; at the stop all give the same order. A helper that waits for the application to
 be HEALTHY never starts beside a sick one, and then nothing holds Envoy up or drains it; the helper itself watches the
-application until it answers. COMPLETE and SUCCESS wait for a container to end, which one that serves never does. ECS
-refuses HEALTHY for a container without `healthCheck`, and a name that no container has.
+application until it answers. COMPLETE and SUCCESS wait for a container to end, which one that serves never does. A
+container without `healthCheck` is never HEALTHY, and ECS refuses a name that no container has.
 
 Passes:
 

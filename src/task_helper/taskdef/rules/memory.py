@@ -1,7 +1,7 @@
 """The helper has the memory it needs, and the task has it to give
 
-The helper takes 24 MiB when idle and 36 MiB at most, each run of the health check another 12 MiB in the same
-container; with `auto` it also loads the AWS client, 64 MiB at most (measured by bench/weight.py). The kernel kills a
+The helper takes 25 MiB at most, with DRAIN_DELAY=auto 49 MiB, as it loads the AWS client, and each run of the health
+check another 12 MiB in the same container (measured with bench/weight.py; resident, CPython 3.11). The kernel kills a
 container that goes over its `memory`, most likely in the middle of a drain. ECS refuses a task definition whose
 containers reserve more than the task has
 (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html).
@@ -16,7 +16,7 @@ Fails:
       {"name": "task-helper", "memory": 32}]}
 
     error $.containerDefinitions[1].memory
-      The helper has 32 MiB and needs up to 64, so the kernel kills it, most likely in the middle of a drain.
+      The helper has 32 MiB and needs up to 40, so the kernel kills it, most likely in the middle of a drain.
       Write "memory": 64.
     error $.memory
       The containers reserve 544 MiB, but the task has 512, so ECS refuses the task definition.
@@ -27,28 +27,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from task_helper.taskdef.definition import Container
 from task_helper.taskdef.problem import Finding, error
 from task_helper.taskdef.task import Task, waits_for_replacement
 
-FIXED = 64
-AUTO = 96
+
+class Need(NamedTuple):
+    """MiB: what the container takes at most, and what leaves some room."""
+
+    least: int
+    enough: int
 
 
-def needed(helper: Container) -> int:
-    """MiB that the helper's container needs at most."""
+FIXED = Need(40, 64)
+AUTO = Need(64, 96)
+
+
+def need(helper: Container) -> Need:
     return AUTO if waits_for_replacement(helper) else FIXED
 
 
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
-        if helper.memory is not None and helper.memory < needed(helper):
+        least, enough = need(helper)
+        if helper.memory is not None and helper.memory < least:
             yield error(
                 f"{helper.place}.memory",
-                f"The helper has {helper.memory} MiB and needs up to {needed(helper)}, so the kernel kills it,"
+                f"The helper has {helper.memory} MiB and needs up to {least}, so the kernel kills it,"
                 " most likely in the middle of a drain.",
-                f'Write "memory": {needed(helper)}.',
+                f'Write "memory": {enough}.',
             )
     available = mebibytes(task.definition.memory)
     reserved = sum(c.memory_reservation or c.memory or 0 for c in task.definition.container_definitions)
