@@ -61,7 +61,7 @@ lint-python: $(VENV)/ready
 lint-dockerfile: $(VENV)/ready
 	$(BIN)/hadolint Dockerfile Dockerfile.batect
 
-test: security-checks typecheck
+test: security-checks typecheck $(VENV)/examples
 	$(BIN)/pytest --cov --ignore tests/image
 
 security-checks: $(VENV)/ready
@@ -74,7 +74,8 @@ typecheck: $(VENV)/ready
 requirements: $(POETRY)/ready
 	$(POETRY)/bin/poetry check --lock --quiet || $(POETRY)/bin/poetry lock
 	$(POETRY)/bin/poetry export --output requirements.txt
-	$(POETRY)/bin/poetry export --all-groups --output requirements-dev.txt
+	$(POETRY)/bin/poetry export --with dev,lab --output requirements-dev.txt
+	$(POETRY)/bin/poetry export --only examples --output requirements-examples.txt
 
 debug: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash
@@ -135,6 +136,10 @@ bench: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/examples: .venv/ready requirements-examples.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-examples.txt
 	@touch $@
 
 .poetry/ready: tools/poetry.txt

@@ -13,7 +13,12 @@ LOCKED = tomllib.loads((ROOT / "poetry.lock").read_text())["package"]
 
 
 @pytest.mark.parametrize(
-    "file, groups", [("requirements.txt", {"main"}), ("requirements-dev.txt", {"main", "dev", "lab"})]
+    "file, groups",
+    [
+        ("requirements.txt", {"main"}),
+        ("requirements-dev.txt", {"main", "dev", "lab"}),
+        ("requirements-examples.txt", {"examples"}),
+    ],
 )
 def test_exported(file: str, groups: set[str]) -> None:
     """Each package of the lock is in the requirements with its version and all its hashes, and none besides.
