@@ -42,9 +42,14 @@ class Gate:
         except OSError:
             sign.close()
             raise
+        self.close()
+        self._shown, self._status = sign, status
+
+    def close(self) -> None:
+        """Show nothing any more."""
         if self._shown:
             self._shown.close()
-        self._shown, self._status = sign, status
+        self._shown = self._status = None
 
 
 def status(environ: Mapping[str, str]) -> Status | None:

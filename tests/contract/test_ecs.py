@@ -201,3 +201,77 @@ def test_a_second_opinion_of_the_protocol(moto: str) -> None:
     assert (0, 0) == (look.tasks, look.desired)
     assert [alone["taskArn"]] == [other.arn for other in look.others]  # moto lists the whole cluster
     assert Look(1, 0, ()) == Ecs(alone["taskArn"], "c", None).look()
+
+
+Change = Callable[[aws.Aws], None]
+
+
+def look_at(change: Change, tmp_path: Path, environment: Callable[[str], None]) -> Look:
+    """One look at the lab's service after a change of its API."""
+
+    def questions(url: str, api: aws.Aws) -> Look:
+        environment(url)
+        change(api)
+        return Ecs(aws.task_arn(OLD), "lab", None).look()
+
+    look: Look = ask(tmp_path, questions)
+    return look
+
+
+def service(**fields: object) -> Change:
+    """A change after which DescribeServices says this of the service."""
+
+    def change(api: aws.Aws) -> None:
+        answer = api._service() | fields
+        setattr(api, "_describe_services", lambda asked: {"services": [answer] if fields else [], "failures": []})
+
+    return change
+
+
+def test_too_few_run(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """Where fewer run than are desired, the look asks no further."""
+    assert Look(3, 3, ()) == look_at(service(desiredCount=3, runningCount=2), tmp_path, environment)
+
+
+def test_sample(tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a service that is larger than a page, the page's share of the desired tasks has to be there."""
+    monkeypatch.setattr("task_helper.ecs.PAGE", 1)
+
+    look = look_at(service(desiredCount=40, runningCount=50), tmp_path, environment)
+
+    assert (40, 1, 1) == (look.tasks, look.desired, len(look.others))
+
+
+def test_more_instances_than_cloud_map_lists(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """Where Cloud Map does not list all instances, what it does not list tells nothing."""
+    instance = {
+        "InstanceId": "i",
+        "NamespaceName": "n",
+        "ServiceName": "s",
+        "HealthStatus": "HEALTHY",
+        "Attributes": {},
+    }
+
+    def change(api: aws.Aws) -> None:
+        setattr(api, "_discover_instances", lambda asked: {"Instances": [instance] * 1000})
+
+    assert [None] == [other.listed for other in look_at(change, tmp_path, environment).others]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (service(), "ECS does not know the service shop"),
+        (service(desiredCount=None, runningCount=1), "AWS answered what its API does not say"),
+    ],
+)
+def test_odd_answers(change: Change, words: str, tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """Answers that the API's description does not promise are errors, not faults."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        change(api)
+        with pytest.raises(OSError, match=words):
+            Ecs(aws.task_arn(OLD), "lab", None).look()
+
+    ask(tmp_path, questions)

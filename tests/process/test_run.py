@@ -38,7 +38,7 @@ def state(envoy: real.Envoy) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: str(number.name))
 def test_drain(number: signal.Signals, envoy: real.Envoy) -> None:
     """A signal to stop drains a real Envoy by plan, and ends with exit code 0 and one summary."""
-    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, DRAIN_DELY="1", **QUICK) as helper:
         helper.event("in_service")
         helper.signal(number)
         summary = helper.event("summary")
@@ -46,9 +46,16 @@ def test_drain(number: signal.Signals, envoy: real.Envoy) -> None:
         assert 0 == helper.exit()
     assert ("drained", "DRAINING") == (summary["reason"], state(envoy))
     assert 0.2 <= summary["delaying_seconds"] and 0.3 <= summary["draining_seconds"]
-    assert ["starting", "in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == [
-        line["event"] for line in helper.log
-    ]
+    assert [
+        "unknown_setting",
+        "starting",
+        "in_service",
+        "sigterm",
+        "delaying",
+        "health_checks_failed",
+        "draining",
+        "summary",
+    ] == [line["event"] for line in helper.log]
 
 
 def test_drain_over_a_unix_socket(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 In service within the first second; the delay begins at 100, the drain at 140, and 180 is its end. The deadline is 215.
 """
 
+import asyncio
+
 import pytest
 
+from task_helper.lifecycle import Lifecycle
 from task_helper.replacement import Look, Other
 from tests.unit.lives import Timeline, World
 
@@ -141,6 +144,20 @@ def test_timeline(name: str) -> None:
 
     assert (code, at, ending) == (life.exit, life.at, life.ending)
     assert journal == life.journal
+
+
+def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the middle of the delay leaves its fixed end, and the drain after it."""
+
+    async def delay(self: Lifecycle) -> None:
+        await asyncio.sleep(10)
+        raise RuntimeError("an error of the helper's own")
+
+    monkeypatch.setattr(Lifecycle, "delay", delay)
+
+    life = World().live([SIGTERM])
+
+    assert (70, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
 
 
 @pytest.mark.parametrize("mood", ["500", "hangs", "resets", "babbles"])

@@ -16,6 +16,32 @@ def test_plan() -> None:
     assert ["SIGTERM", "delaying", "draining", "gone", "deadline", "SIGKILL"] == [line.split()[1] for line in moments]
 
 
+@pytest.mark.parametrize(
+    ("environ", "names", "words"),
+    [
+        (
+            {"DRAIN_DELAY": "auto"},
+            ["SIGTERM", "delaying", "draining", "gone", "deadline", "SIGKILL"],
+            [
+                "serves on until new tasks are in service, for 75s at the most",
+                "at the latest fails Envoy's health checks",
+            ],
+        ),
+        (
+            {"DRAIN_TIMEOUT": "auto"},
+            ["SIGTERM", "delaying", "draining", "deadline", "SIGKILL"],
+            ["for 31s or more, until no request is in flight"],
+        ),
+    ],
+)
+def test_auto(environ: dict[str, str], names: list[str], words: list[str]) -> None:
+    """With `auto` the plan tells what ends each stage, and how long it may last."""
+    _, _, *moments = draw(from_env(environ), 80).splitlines()
+
+    assert names == [line.split()[1] for line in moments]
+    assert all(any(each in line for line in moments) for each in words)
+
+
 @pytest.mark.parametrize("width", [1, 60, 100, 500])
 @pytest.mark.parametrize("delay", ["0", "0.1", "75"])
 def test_width(width: int, delay: str) -> None:
