@@ -82,7 +82,9 @@ def set_up(level: str, format: str) -> None:
     """Log to stdout from now on; `level` and `format` are the values of LOG_LEVEL and LOG_FORMAT."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # of libraries only what is wrong: botocore would tell where it has found its credentials
+    logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]), handlers=[handler])
+    _LOGGER.setLevel(level.upper())
     # a reader that has gone must not end a drain, nor fill stderr
     logging.raiseExceptions = False
 

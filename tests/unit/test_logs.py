@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,14 @@ from task_helper.logs import Event, log, log_fault, set_up
 
 
 @pytest.fixture(autouse=True)
-def _quiet_again() -> object:
+def _as_before() -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("task_helper")
+    before = root.handlers[:], root.level, ours.level
+    root.handlers.clear()
     yield
-    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    ours.setLevel(before[2])
     logging.raiseExceptions = True
 
 
@@ -58,8 +64,9 @@ def test_fault(format: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_libraries(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a library says comes in the same form, as the event `log`."""
+    """What a library finds wrong comes in the same form, as the event `log`; the rest does not come at all."""
     set_up("info", "json")
+    logging.getLogger("botocore").info("Found credentials")
     logging.getLogger("asyncio").warning("took %s", "long")
 
     line = json.loads(capsys.readouterr().out)
