@@ -240,8 +240,9 @@ def others_calls(dice: random.Random, seconds: float) -> Iterator[tuple[float, i
 def show(console: Console, title: str, rows: Sequence[tuple[str, int, Run]]) -> None:
     table = Table(title=title)
     table.add_column("")
-    headings = ("tasks", "calls/s peak", "mean", "throttled", "of others' calls", "lost s median", "99 %", "mean")
-    for heading in (*headings, "learned", "left at 40 s", "at 75 s", "too early"):
+    calls_and_throttled = ("tasks", "calls/s peak", "mean", "throttled", "others' throttled")
+    lost_and_ended = ("lost s median", "99 %", "mean", "learned", "left at 40 s", "at 75 s", "too early")
+    for heading in (*calls_and_throttled, *lost_and_ended):
         table.add_column(heading, justify="right")
     for name, tasks, run in rows:
         calls = run.calls.total()
@@ -262,22 +263,24 @@ def show(console: Console, title: str, rows: Sequence[tuple[str, int, Run]]) -> 
 
 
 def draw(runs: dict[tuple[Rule, Scenario, int], Run], file: Path) -> None:
-    """What is lost, and what others suffer, by size of the service."""
+    """Who learns, what is lost, and what others suffer, by size of the service."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    grid = figure.subplots(2, 2, sharex=True, sharey="row")
+    figure = Figure(figsize=(12, 11), layout="constrained")
+    grid = figure.subplots(3, 2, sharex=True, sharey="row")
     shown = {RULES[0]: "#c9b458", RULES[1]: "#d98c3f", RULES[2]: "#c0504d", RULES[-2]: "#7f9fc9", OURS: "#1f4e9c"}
     for column, scenario in enumerate((AT_ONCE, ROLLING)):
-        lost, others = grid[0][column], grid[1][column]
-        lost.set_title(scenario.name)
+        learned, lost, others = grid[:, column]
+        learned.set_title(scenario.name)
         for rule, colour in shown.items():
             mine = [runs[rule, scenario, tasks] for tasks in SIZES]
             style = {"color": colour, "marker": "o", "linewidth": 3 if rule is OURS else 1.5, "label": rule.name}
+            learned.plot(SIZES, [100 * run.ended("learned") for run in mine], **style)
             lost.plot(SIZES, [statistics.mean(run.lost) for run in mine], **style)
             others.plot(SIZES, [100 * run.others_throttled / run.others for run in mine], **style)
-        lost.axhline(BLIND_UNTIL - scenario.known, color="black", linestyle=":", linewidth=1)
-        lost.text(SIZES[-1], BLIND_UNTIL - scenario.known + 0.5, "DRAIN_DELAY=40", fontsize=9, ha="right")
+        fixed = BLIND_UNTIL - scenario.known
+        lost.axhline(fixed, color="black", linestyle=":", linewidth=1)
+        lost.text(SIZES[0], fixed + 0.5, "DRAIN_DELAY=40", fontsize=8)
         others.set_xlabel("tasks of the service")
     for axes in grid.flat:
         axes.set_xscale("log")
@@ -286,11 +289,12 @@ def draw(runs: dict[tuple[Rule, Scenario, int], Run], file: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    grid[0][0].set_ylabel("seconds lost a task, mean, against knowing at once")
-    grid[1][0].set_ylabel("throttled of the account's other calls, %")
+    grid[0][0].set_ylabel("learn that they may drain, % of tasks")
+    grid[1][0].set_ylabel("lost against knowing at once, s a task")
+    grid[2][0].set_ylabel("throttled of the account's other calls, %")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=100)
 
 
 def main() -> int:
@@ -298,7 +302,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the comparison of the rules")
     arguments = parser.parse_args()
-    cases = [(rule, scenario, tasks) for scenario in (AT_ONCE, ROLLING) for tasks in SIZES for rule in RULES]
+    cases = [(rule, scenario, tasks) for scenario in (AT_ONCE, ROLLING) for rule in RULES for tasks in SIZES]
     cases += [(OURS, scenario, tasks) for scenario in SCENARIOS for tasks in SIZES]
     runs = {case: simulate(*case, arguments.seed) for case in track(cases, "simulating", transient=True)}
     console = Console()

@@ -66,7 +66,8 @@ def ending(answered: bool, there: float) -> tuple[Ending, list[Kind]]:
 def test_ending(answered: bool, there: float, expected: Ending) -> None:
     """A helper's delay ends for this reason, with this loss."""
     found, _ = ending(answered, there)
-    assert (found.reason, found.lost) == (expected.reason, pytest.approx(expected.lost))
+    assert found.reason == expected.reason
+    assert found.lost == pytest.approx(expected.lost)
 
 
 def test_look_costs_one_call_until_enough_run() -> None:
