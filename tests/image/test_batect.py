@@ -23,8 +23,8 @@ TASKS = {name: task["run"]["command"] for name, task in BATECT["tasks"].items()}
 
 DOCKERFILES = ("Dockerfile", "Dockerfile.batect")
 
-# All tests pass natively, in the same change; of the runner image they need only show that it can run them.
-FEW_TESTS = "tests/unit --no-cov"
+# All tests pass natively, in the same change; of the runner image they need only show that it can run some.
+FEW_TESTS = "tests/unit --cov-fail-under=0"
 
 
 def test_schema() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ def one(**fields: Any) -> Any:
     "text, reason",
     [
         (b"", "line 1, column 1: Expecting value"),
-        (b'{\n  "family": "shop",\n}', "line 3, column 1: Expecting property name enclosed in double quotes"),
+        (b'{\n  "family" "shop"\n}', "line 2, column 12: Expecting ':' delimiter"),
         (b"\xff\xfe\xff", "byte 2: not UTF-8 text"),
         (b'{"family": "\xe9"}', "byte 12: not UTF-8 text"),
         (b'{"cpu": NaN}', "NaN is no JSON number"),
@@ -80,9 +79,12 @@ def test_what_is_no_task_definition_is_refused_with_the_place(document: Any, rea
 
 
 def test_deep_nesting_is_refused() -> None:
-    """A value that JSON can still read but that is nested too deeply to look at is refused."""
+    """A value that is nested too deeply to look at is refused; newer Pythons' JSON reads deeper than that."""
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
     with pytest.raises(NotATaskDefinition, match="nested too deeply"):
-        read(json.loads('{"containerDefinitions": [], "x": ' + "[" * 800 + "]" * 800 + "}"))
+        read({"containerDefinitions": [], "x": deep})
 
 
 def test_nulls_count_as_absent_and_numbers_may_be_text() -> None:
