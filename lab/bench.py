@@ -48,13 +48,13 @@ async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: Tas
     async with room:
         shown = progress.add_task(job.title, total=None)
         began = time.monotonic()
+        command = [sys.executable, "-m", "lab", "run", job.scenario.name, job.column, "--folder", str(job.folder)]
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "lab", "run", job.scenario.name, job.column, "--folder", str(job.folder)),
+            *processes.bound(command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             process_group=0,
-            preexec_fn=processes.die_with_parent,
         )
         try:
             if process.stdout is None:

@@ -153,12 +153,11 @@ class TaskDefinition:
     async def _succeeds(self, command: list[str], environ: Mapping[str, str]) -> bool:
         async with self._checks:
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *processes.bound(command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
                 env=environ,
-                preexec_fn=processes.die_with_parent,
             )
             return await process.wait() == 0
 

@@ -171,13 +171,12 @@ class Scheduler:
         log = self._folder / f"{task.id[:6]}-{container.name}.log"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *spec.command,
+                *processes.bound(spec.command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if spec.on_line else output,
                 stderr=output,
                 env=spec.environ,
                 process_group=0,
-                preexec_fn=processes.die_with_parent,
             )
         self._processes[task.id, container.name] = process
         container.state, container.started_at = "RUNNING", self._record.now()
