@@ -83,7 +83,8 @@ def set_up(level: str, format: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
     # of libraries only what is wrong: botocore would tell where it has found its credentials
-    logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]), handlers=[handler])
+    of_libraries = max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()])
+    logging.basicConfig(level=of_libraries, handlers=[handler], force=True)
     _LOGGER.setLevel(level.upper())
     # a reader that has gone must not end a drain, nor fill stderr
     logging.raiseExceptions = False

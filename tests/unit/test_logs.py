@@ -13,12 +13,11 @@ from task_helper.logs import Event, log, log_fault, set_up
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("task_helper")
-    before = root.handlers[:], root.level, ours.level
-    root.handlers.clear()
+    levels = root.level, ours.level
     yield
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    ours.setLevel(before[2])
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
     logging.raiseExceptions = True
 
 
