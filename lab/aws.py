@@ -19,6 +19,7 @@ from lab.scheduler import Scheduler
 REGION, ACCOUNT, CLUSTER, SERVICE = "eu-west-2", "123456789012", "lab", "shop"
 NAMESPACE, NAMESPACE_ID, REGISTRY_ID = "lab.local", "ns-lab", "srv-shop"
 PORT = 8000
+HOUR = 3600
 
 # throttled, denied: the error of that name; hanging: no answer ever
 Fault = Literal["throttled", "denied", "hanging"]
@@ -45,10 +46,14 @@ class CallError(Exception):
 
 
 class Aws:
-    """Serves on one address: /v4/TASK/CONTAINER for metadata, / for API calls. `faults` are by API, on demand."""
+    """Serves on one address: /v4/TASK/CONTAINER for metadata, / for API calls. `faults` are by API, on demand.
+
+    ECS says of the tasks in `settled` that they have been running for an hour, as tasks have when a service changes.
+    """
 
     def __init__(self, scheduler: Scheduler, discovery: Discovery, record: Recorder) -> None:
         self.faults: dict[Api, Fault] = {}
+        self.settled: frozenset[str] = frozenset()
         self._scheduler, self._discovery, self._record = scheduler, discovery, record
         self._zero = datetime.fromisoformat(record.began)
 
@@ -253,7 +258,7 @@ class Aws:
             ],
         }
         if task.running_since is not None:
-            answer["startedAt"] = self._seconds(task.running_since)
+            answer["startedAt"] = self._seconds(task.running_since) - (HOUR if task.id in self.settled else 0)
         if task.stopping_at is not None:
             answer |= {"stoppingAt": self._seconds(task.stopping_at), "stopCode": task.stop_code}
         return answer

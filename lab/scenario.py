@@ -133,7 +133,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "scale-in",
         "scale-in",
-        {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=15)},
+        {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=10)},
         change="scale-in",
     ),
     Scenario(

@@ -92,6 +92,7 @@ class Stage:
             self._phase("baseline")
             await asyncio.sleep(BASELINE)
             self.discovery.begin_lag()
+            api.settled = frozenset(self.scheduler.tasks)
             self._phase("change")
             await self._change()
             await self._until_settled()
