@@ -64,9 +64,10 @@ class FakeEnvoy(Peer):
         self.admin = admin
         self.in_flight = 0
         self.completed = 0
-        # targets that this Envoy does not know, and whether it drains whatever it is told
+        # targets that this Envoy does not know; whether it stays DRAINING, or LIVE, whatever it is told
         self.unknown: set[str] = set()
         self.stubborn = False
+        self.deaf = False
 
     @property
     def journal(self) -> list[tuple[float, str]]:
@@ -84,7 +85,7 @@ class FakeEnvoy(Peer):
             case "GET", "/server_info":
                 return _json({"version": "fake/1.40.0/Clean/RELEASE/BoringSSL", "state": self.state})
             case "POST", "/healthcheck/fail":
-                self.state = "DRAINING"
+                self.state = "LIVE" if self.deaf else "DRAINING"
                 return Response(200, b"OK\n")
             case "POST", "/healthcheck/ok":
                 self.state = "DRAINING" if self.stubborn else "LIVE"

@@ -52,6 +52,16 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
+    "Envoy refuses twice for two seconds, and answers in between": (
+        [SIGTERM, (120.1, "envoy refuses"), (122.1, "envoy fine"), (122.7, "envoy refuses"), (124.7, "envoy fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "Envoy refuses twice for two seconds, and answers with an error in between": (
+        [SIGTERM, (120.1, "envoy refuses"), (122.1, "envoy 500"), (122.7, "envoy refuses"), (124.7, "envoy fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
     # the application is gone
     "the application is gone at SIGTERM: no delay": (
         [(99, "app refuses"), SIGTERM],
@@ -167,6 +177,17 @@ def test_unconfirmed(mood: str) -> None:
 
     assert (75, 180, "not confirmed") == (life.exit, life.at, life.ending)
     assert len(life.journal) > 12
+
+
+def test_confirmed_is_what_envoy_says() -> None:
+    """An Envoy that takes the call and goes on being LIVE has not confirmed, and is told again."""
+    world = World()
+    world.envoy.deaf = True
+
+    life = world.live([SIGTERM])
+
+    assert (75, 180, "not confirmed") == (life.exit, life.at, life.ending)
+    assert {"because": "Envoy still is LIVE"} == life.fields("admin_failing")
 
 
 def test_a_fault_in_everything() -> None:
