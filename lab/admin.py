@@ -7,6 +7,7 @@ import aiohttp
 from aiohttp import web
 
 from lab.envoy import ADMIN_PORT
+from lab.history import Recorder
 from lab.scheduler import Scheduler
 
 PORT = ADMIN_PORT + 1
@@ -15,28 +16,27 @@ PORT = ADMIN_PORT + 1
 Fault = Literal["errors", "hangs", "refuses"]
 
 
-async def fail(scheduler: Scheduler, fault: Fault, begin: float, end: float) -> None:
-    """A door for each task, that fails from and to these seconds after the task's stop. Runs until it is cancelled."""
-    doors: dict[str, AdminDoor] = {}
-    stopped: set[str] = set()
+async def guard(scheduler: Scheduler, fault: Fault, seconds: float, record: Recorder) -> None:
+    """Put a door before the admin API of every task. Runs until it is cancelled."""
+    guarded: set[str] = set()
     while True:
         change = scheduler.change
         for task in scheduler.tasks.values():
-            if task.id not in doors:
-                doors[task.id] = AdminDoor(task.address)
-                scheduler.spawn(doors[task.id].serve())
-            if task.desired == "STOPPED" and task.id not in stopped:
-                stopped.add(task.id)
-                scheduler.spawn(doors[task.id].fail(fault, begin, end))
+            if task.id not in guarded:
+                guarded.add(task.id)
+                scheduler.spawn(AdminDoor(task.id, task.address, fault, seconds, record).serve())
         await change.wait()
 
 
 class AdminDoor:
-    """Passes calls on to the admin API of the Envoy on the same address, but for the time of a fault."""
+    """Passes calls on to the admin API of the Envoy on the same address.
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._fault: Fault | None = None
+    But with the first call of /healthcheck/fail, which is when it hurts, a fault begins that lasts some seconds.
+    """
+
+    def __init__(self, task: str, address: str, fault: Fault, seconds: float, record: Recorder) -> None:
+        self._task, self._address, self._fault, self._seconds, self._record = task, address, fault, seconds, record
+        self._ends: float | None = None
 
     async def serve(self) -> None:
         """Runs until it is cancelled."""
@@ -48,26 +48,23 @@ class AdminDoor:
             while True:
                 site = web.TCPSite(runner, self._address, PORT)
                 await site.start()
-                while self._fault != "refuses":
-                    await asyncio.sleep(0.05)
+                while not (self._fault == "refuses" and self._failing()):
+                    await asyncio.sleep(0.02)
                 await site.stop()
-                while self._fault == "refuses":
-                    await asyncio.sleep(0.05)
+                while self._failing():
+                    await asyncio.sleep(0.02)
         finally:
             await runner.cleanup()
 
-    async def fail(self, fault: Fault, begin: float, end: float) -> None:
-        """Fail from `begin` until `end`, seconds from now."""
-        await asyncio.sleep(begin)
-        self._fault = fault
-        await asyncio.sleep(end - begin)
-        self._fault = None
+    def _failing(self) -> bool:
+        return self._ends is not None and self._record.now() < self._ends
 
     async def _pass_on(self, request: web.Request) -> web.Response:
-        if self._fault == "errors":
-            return web.Response(status=500, text="the lab's doing")
-        if self._fault == "hangs":
-            await asyncio.Event().wait()
+        if request.path == "/healthcheck/fail" and self._ends is None:
+            self._ends = self._record.now() + self._seconds
+            self._record.event("admin", self._fault, self._task, seconds=self._seconds)
+        if self._failing():
+            return await self._fail(request)
         url = f"http://{self._address}:{ADMIN_PORT}{request.raw_path}"
         # a connection kept alive would let calls pass where new ones are refused
         headers = {"connection": "close"}
@@ -76,3 +73,10 @@ class AdminDoor:
                 return web.Response(status=answer.status, body=await answer.read(), headers=headers)
         except aiohttp.ClientError as error:
             return web.Response(status=502, text=repr(error), headers=headers)
+
+    async def _fail(self, request: web.Request) -> web.Response:
+        if self._fault == "hangs":
+            await asyncio.Event().wait()
+        if self._fault == "refuses" and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500, text="the lab's doing")

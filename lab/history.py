@@ -26,7 +26,8 @@ class Run(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
 
 
 class Event(msgspec.Struct, frozen=True, tag="event", tag_field="kind"):
-    """Something that happened: `what` is `phase`, `task`, `container`, `helper`, `downstream`, `discovery`, `api`."""
+    """Something that happened: `what` is `phase`, `task`, `container`, `helper`, `downstream`, `discovery`, `api`,
+    `admin`."""
 
     at: float
     what: str

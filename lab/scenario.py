@@ -74,7 +74,7 @@ class Scenario:
     expected: by column; a column that is not there is not run
     maximum: the service's maximum percent
     starts_in: seconds before the application of a new task listens; None: it never does
-    admin_fault: what Envoy's admin API does to the helper, from and to these seconds after the stop of a task
+    admin_fault: what Envoy's admin API does to the helper from its first /healthcheck/fail on, for so many seconds
     api_faults: what the APIs of AWS do
     settings: more variables of the helper's container
     stop_signals: how often SIGTERM comes
@@ -90,7 +90,7 @@ class Scenario:
     protocol: Protocol = "http1"
     callers: tuple[Caller, ...] = STEADY
     starts_in: float | None = 0.0
-    admin_fault: tuple[admin.Fault, float, float] | None = None
+    admin_fault: tuple[admin.Fault, float] | None = None
     api_faults: Mapping[aws.Api, aws.Fault] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     stop_signals: int = 1
@@ -161,10 +161,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         {"fixed": Expectation(exit_within=5), "auto": Expectation(exit_within=5)},
         change="envoy crashes",
     ),
-    # the faults lie over the moment at which the drain would begin; a refusal of 3 s would be an Envoy that is gone
-    Scenario("admin-errors", "admin API answers 500 for a while", HELPER_VALID, admin_fault=("errors", 0, 10)),
-    Scenario("admin-hangs", "admin API hangs for a while", HELPER_VALID, admin_fault=("hangs", 0, 10)),
-    Scenario("admin-refuses", "admin API refuses for a while", HELPER_VALID, admin_fault=("refuses", 7, 9)),
+    # a refusal of 3 s would be an Envoy that is gone
+    Scenario("admin-errors", "admin API answers 500 for a while", HELPER_VALID, admin_fault=("errors", 3)),
+    Scenario("admin-hangs", "admin API hangs for a while", HELPER_VALID, admin_fault=("hangs", 3)),
+    Scenario("admin-refuses", "admin API refuses for a while", HELPER_VALID, admin_fault=("refuses", 2)),
     Scenario("api-throttles", "ECS API throttles", {"auto": NONE_FAILED}, api_faults={"ecs": "throttled"}),
     Scenario("api-denies", "ECS API denies", {"auto": NONE_FAILED}, api_faults={"ecs": "denied"}),
     Scenario("api-hangs", "ECS API hangs", {"auto": NONE_FAILED}, api_faults={"ecs": "hanging"}),

@@ -74,17 +74,16 @@ class Stage:
         self._phase("starting")
         api = aws.Aws(self.scheduler, self.discovery, self.record)
         api.faults.update(self.scenario.api_faults)
-        background = [
-            self._group.create_task(each)
-            for each in (
-                self._serve(api.application(), self.aws_address, aws.PORT),
-                self._run_downstream(),
-                self.scheduler.keep_count(),
-                self.discovery.follow(),
-                self.view.watch(self.definition.names),
-                *([admin.fail(self.scheduler, *self.scenario.admin_fault)] if self.scenario.admin_fault else []),
-            )
+        works = [
+            self._serve(api.application(), self.aws_address, aws.PORT),
+            self._run_downstream(),
+            self.scheduler.keep_count(),
+            self.discovery.follow(),
+            self.view.watch(self.definition.names),
         ]
+        if self.scenario.admin_fault:
+            works.append(admin.guard(self.scheduler, *self.scenario.admin_fault, self.record))
+        background = [self._group.create_task(work) for work in works]
         try:
             await self._until_served()
             stop = asyncio.Event()
