@@ -8,6 +8,7 @@ Each figure is a median over several lives on one core beside a real Envoy. Exit
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -25,11 +26,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from aiohttp import web
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from lab import envoy, processes
+from lab import aws, discovery, envoy, history, processes, rules, scheduler
 
 PROGRAM: Final = Path(sys.executable).with_name("task-helper")
 
@@ -61,10 +63,13 @@ LINES: Final = (
     Line("idle", "resident memory, in service", "MB", 24, 32, predecessor=33),
     Line("idle_pss", "  of it its own or its share (PSS)", "MB", None, None),
     Line("wake_ups", f"wake-ups in {WATCHED:g} s, in service", "", 0, 0),
-    Line("armed", "from exec to SIGTERM caught", "ms", 25, 60, predecessor=200),
+    Line("armed", "from exec to SIGTERM caught, on a free core", "ms", 25, 60, predecessor=200),
     Line("told", "from SIGTERM to POST /healthcheck/fail, no delay", "ms", None, 10, predecessor=22),
     Line("healthcheck", "CPU time of one container health check", "ms", None, 60),
-    Line("peak", "peak memory of a life with fixed times", "MB", None, 36),
+    Line("peak", "peak memory of a life, fixed times", "MB", None, 36),
+    Line("cpu", "  CPU time from SIGTERM on", "ms", None, None),
+    Line("peak_auto", "peak memory of a life, auto", "MB", None, 64),
+    Line("cpu_auto", "  CPU time from SIGTERM on", "ms", None, None),
 )
 
 
@@ -145,15 +150,25 @@ def measure_life(subject: Subject, folder: Path, environ: dict[str, str]) -> dic
             "idle_pss": sum(kilobytes(fields(each, "smaps_rollup")["Pss"]) for each in group(pid)) / 1024,
         }
         os.kill(pid, signal.SIGTERM)
-        figures["peak"] = peak_until_the_end(pid) / 1024
-    return figures
+        return figures | shutdown(pid)
+
+
+def measure_auto(folder: Path, environ: dict[str, str]) -> dict[str, float]:
+    """The helper's peak memory where it asks ECS and Cloud Map for its replacement, and Envoy for its traffic."""
+    auto = {"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"}
+    with aws_where_it_is_replaced(folder) as aws_environ, living(HELPER, folder, environ | auto | aws_environ) as pid:
+        wait_until_in_service(HELPER, pid, folder)
+        time.sleep(SETTLED_AFTER)
+        os.kill(pid, signal.SIGTERM)
+        return {f"{key}_auto": value for key, value in shutdown(pid).items()}
 
 
 def measure_armed(subject: Subject, folder: Path, environ: dict[str, str]) -> dict[str, float]:
     with living(subject, folder, environ) as pid:
-        began = time.monotonic()
+        began, waited = time.monotonic(), waited_for_core(pid)
         wait_until_armed(pid)
-        return {"armed": 1000 * (time.monotonic() - began)}
+        # less the time in which something else had the core
+        return {"armed": 1000 * (time.monotonic() - began - waited_for_core(pid) + waited)}
 
 
 def measure_told(subject: Subject, folder: Path, environ: dict[str, str]) -> dict[str, float]:
@@ -218,6 +233,45 @@ class AdminStandIn:
         connection.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
 
 
+@contextlib.contextmanager
+def aws_where_it_is_replaced(folder: Path) -> Iterator[dict[str, str]]:
+    """The lab's API of AWS, where the replacement is in service; the environment of the helper that it replaces."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    address = processes.free_address()
+    runner = asyncio.run_coroutine_threadsafe(serve_aws(address, folder), loop).result()
+    url = f"http://{address}:{aws.PORT}"
+    try:
+        yield {
+            "ECS_CONTAINER_METADATA_URI_V4": f"{url}/v4/old/helper",
+            "AWS_ENDPOINT_URL": url,
+            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
+            "AWS_ACCESS_KEY_ID": "bench",
+            "AWS_SECRET_ACCESS_KEY": "bench",
+        }
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def serve_aws(address: str, folder: Path) -> web.AppRunner:
+    record = history.Recorder(folder / "record", history.Run("", {}, "", "", "", {}, history.began_now()))
+    service = scheduler.Scheduler(scheduler.Service(desired=1), lambda *_: [], folder, record, asyncio.TaskGroup())
+    for id in ("old", "new"):
+        helper = rules.Container("helper", checked=True, state="RUNNING", health="HEALTHY", started_at=0.0)
+        service.tasks[id] = rules.Task(id, id, "ecs-svc/1", {"helper": helper})
+    service.tasks["old"].desired = "STOPPED"
+    cloud_map = discovery.Discovery(service, record, lag=0, push=0, publish=lambda _: None)
+    cloud_map.instances["new"] = discovery.Instance("new", "new", healthy=True)
+    runner = web.AppRunner(aws.Aws(service, cloud_map, record).application(), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, address, aws.PORT).start()
+    return runner
+
+
 # what the kernel tells
 
 
@@ -255,17 +309,29 @@ def context_switches(pid: int) -> int:
     return total
 
 
-def peak_until_the_end(pid: int) -> int:
-    """The most memory in kB that the processes of a group had at once, each counted with the most it ever had."""
-    peak = 0
+def shutdown(pid: int) -> dict[str, float]:
+    """From now until the group's leader has ended: the peak memory of its life in MB, each process counted with the
+    most it ever had, and the CPU time in ms."""
+    peak, began, ended = 0, cpu_time(pid), 0.0
     while "VmHWM" in proc_status(pid):  # a process that has ended has no memory
         now = 0
         for member in group(pid):
             with contextlib.suppress(OSError, KeyError):  # it has just ended
                 now += kilobytes(proc_status(member)["VmHWM"])
-        peak = max(peak, now)
+        peak, ended = max(peak, now), cpu_time(pid)
         time.sleep(0.002)
-    return peak
+    return {"peak": peak / 1024, "cpu": 1000 * (ended - began)}
+
+
+def waited_for_core(pid: int) -> float:
+    """Seconds in which a process could have run but others did, see sched-stats in the kernel's documentation."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
+def cpu_time(pid: int) -> float:
+    """Seconds that a process and its ended children have taken."""
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 # HTTP clients
@@ -336,7 +402,7 @@ def measure(subjects: Sequence[Subject], neighbour: envoy.Envoy, folder: Path, r
         progress.advance(bar)
 
     with Progress(transient=True) as progress:
-        bar = progress.add_task("measuring", total=len(subjects) * (3 * quick + repeat))
+        bar = progress.add_task("measuring", total=len(subjects) * (3 * quick + repeat) + repeat)
         # taking turns, so that whatever else the machine does meets all of them
         for _ in range(quick):
             for subject in subjects:
@@ -349,6 +415,8 @@ def measure(subjects: Sequence[Subject], neighbour: envoy.Envoy, folder: Path, r
             for subject in subjects:
                 note(subject, measure_life(subject, folder, short))
                 neighbour.admin("POST", "/healthcheck/ok")
+            note(HELPER, measure_auto(folder, short))
+            neighbour.admin("POST", "/healthcheck/ok")
     return results
 
 
@@ -401,7 +469,8 @@ def main() -> int:
         with envoy.running(options, folder) as neighbour:
             subjects = [HELPER, shell_trap(neighbour.admin_url)]
             results = measure(subjects, neighbour, folder, arguments.repeat)
-    print(f"Python {sys.version.split()[0]}, Envoy {envoy.version()}, one core")
+    load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
+    print(f"Python {sys.version.split()[0]}, Envoy {envoy.version()}, one core; load of the machine: {load:.1f} a core")
     broken = show(console, results)
     if arguments.clients:
         compare_clients(console, 2 * arguments.repeat)
