@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One run, in this process; prints the phases and the verdict."""
+    """One run, in this process; prints what happens and the verdict."""
     options.folder.mkdir(parents=True, exist_ok=True)
     try:
         asyncio.run(_play(EVERY[options.scenario], options.column, options.folder))
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _play(scenario: Scenario, column: Column, folder: Path) -> None:
-    playing = asyncio.ensure_future(Stage(scenario, column, folder, lambda phase: print(phase, flush=True)).play())
+    playing = asyncio.ensure_future(Stage(scenario, column, folder, lambda line: print(line, flush=True)).play())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     await playing
 
@@ -60,7 +60,7 @@ def demo(options: argparse.Namespace) -> int:
     columns: tuple[Column, ...] = ("none", "fixed")
     console.print("The same rolling update twice, side by side, at one fifth of real time: 40 s are 8 s here.")
     jobs = [bench.Job(DEMO, column, options.folder / f"{DEMO.name}-{column}") for column in columns]
-    asyncio.run(bench.run(jobs, len(jobs), console))
+    asyncio.run(bench.run(jobs, len(jobs), console, aloud=True))
     worse = report.table(options.folder, console)
     page, picture = report.write(options.folder, DEMO, columns)
     console.print(f"The picture: {picture}\nThe page with everything: {page}")

@@ -31,8 +31,11 @@ class Job:
         return f"{self.scenario.name}, {COLUMN_TITLES[self.column]}"
 
 
-async def run(jobs: Sequence[Job], side_by_side: int, console: Console) -> None:
-    """Run all jobs. A run that fails leaves a record that cannot be judged, and its reason on the console."""
+async def run(jobs: Sequence[Job], side_by_side: int, console: Console, aloud: bool = False) -> None:
+    """Run all jobs, `aloud` with all that happens in them on the console.
+
+    A run that fails leaves a record that cannot be judged, and its reason on the console.
+    """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     heavy = [job for job in jobs if job.scenario.rate > HEAVY]
     light = [job for job in jobs if job not in heavy]
@@ -41,10 +44,10 @@ async def run(jobs: Sequence[Job], side_by_side: int, console: Console) -> None:
         for batch, room in ((heavy, asyncio.Semaphore(1)), (light, asyncio.Semaphore(side_by_side))):
             async with asyncio.TaskGroup() as group:
                 for job in batch:
-                    group.create_task(_one(job, room, progress, total))
+                    group.create_task(_one(job, room, progress, total, aloud))
 
 
-async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: TaskID) -> None:
+async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: TaskID, aloud: bool) -> None:
     async with room:
         shown = progress.add_task(job.title, total=None)
         began = time.monotonic()
@@ -62,6 +65,8 @@ async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: Tas
             last = ""
             async for line in process.stdout:
                 last = line.decode().strip()
+                if aloud:
+                    progress.console.print(f"{COLUMN_TITLES[job.column]:14} {last}", soft_wrap=True, highlight=False)
                 progress.update(shown, description=f"{job.title}: {last}")
             await process.wait()
             progress.console.print(f"{job.title}: {last} ({time.monotonic() - began:.0f} s)", soft_wrap=True)

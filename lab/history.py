@@ -4,6 +4,7 @@ The first line is the run: revision, versions, scenario, settings. Times are sec
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,15 @@ class History(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Writes the record of a run that begins now. Close it to be sure of the last lines."""
+    """Writes the record of a run that begins now, and tells `hear` each line. Close it to be sure of the last lines."""
 
-    def __init__(self, file: Path, run: Run) -> None:
+    def __init__(self, file: Path, run: Run, hear: Callable[[Run | Event | Request], None] = lambda line: None) -> None:
         self.began = run.began
         self._zero = time.monotonic()
         self._wall_zero = datetime.fromisoformat(run.began).timestamp()
         self._encode = msgspec.json.Encoder().encode
         self._output = file.open("wb")
+        self._hear = hear
         self._write(run)
 
     def now(self) -> float:
@@ -100,6 +102,7 @@ class Recorder:
 
     def _write(self, line: Run | Event | Request) -> None:
         self._output.write(self._encode(line) + b"\n")
+        self._hear(line)
 
 
 def began_now() -> str:

@@ -15,6 +15,7 @@ from lab import admin, aws, callers, downstream, envoy, processes
 from lab.definition import TaskDefinition, helper_settings
 from lab.discovery import Discovery
 from lab.history import Recorder, Run, began_now
+from lab.narrator import Narrator
 from lab.scenario import Column, Scenario
 from lab.scheduler import Scheduler, Service
 
@@ -38,11 +39,11 @@ def run_of(scenario: Scenario, column: Column) -> Run:
 
 
 class Stage:
-    """The stage of one run. `say` is told each phase."""
+    """The stage of one run. `say` is told what happens, in sentences."""
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, say: Callable[[str], None]) -> None:
-        self.scenario, self.column, self.folder, self._say = scenario, column, folder, say
-        self.record = Recorder(folder / "record.jsonl", run_of(scenario, column))
+        self.scenario, self.column, self.folder = scenario, column, folder
+        self.record = Recorder(folder / "record.jsonl", run_of(scenario, column), Narrator(say).hear)
         self.downstream_address, self.aws_address = processes.free_address(), processes.free_address()
         self.definition = TaskDefinition(scenario, column, folder, f"http://{self.aws_address}:{aws.PORT}", self.record)
         self._endpoints = folder / "endpoints.json"
@@ -157,7 +158,6 @@ class Stage:
 
     def _phase(self, name: str) -> None:
         self.record.event("phase", name)
-        self._say(name)
 
     # around the tasks
 
