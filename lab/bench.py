@@ -65,7 +65,7 @@ async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: Tas
             last = ""
             async for line in process.stdout:
                 last = line.decode().strip()
-                if aloud:
+                if aloud and last.startswith("+"):
                     progress.console.print(f"{COLUMN_TITLES[job.column]:14} {last}", soft_wrap=True, highlight=False)
                 progress.update(shown, description=f"{job.title}: {last}")
             await process.wait()

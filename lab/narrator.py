@@ -1,8 +1,11 @@
-"""Tells a run as it happens, in sentences: what ECS does, what the helpers do, whom the callers know, and how they fare."""
+"""Tells a run as it happens: what ECS does, what the helpers do, whom the callers know, and how their requests fare."""
 
 from collections.abc import Callable
 
 from lab.history import OK, Event, Request, Run
+
+# seconds without a failure after which requests succeed again
+CALM = 0.5
 
 SENTENCES = {
     ("task", "created"): "ECS starts {task}",
@@ -29,7 +32,7 @@ class Narrator:
         self._changed_at: float | None = None
         self._names: dict[str, str] = {}
         self._failed = 0
-        self._failing = False
+        self._failing_at: float | None = None
 
     def hear(self, line: Run | Event | Request) -> None:
         """Take the next line of the record."""
@@ -39,9 +42,10 @@ class Narrator:
             self._hear_request(line)
 
     def _hear_event(self, event: Event) -> None:
-        if event.what == "phase":
-            self._changed_at = event.at if event.name == "change" else self._changed_at
-            self._say(event.name if self._changed_at is None else f"{self._clock(event.at)}  {event.name}")
+        if event.what == "phase" and event.name == "change":
+            self._changed_at = event.at
+        elif event.what == "phase" and self._changed_at is None:
+            self._say(event.name)
         if (event.what, event.name) == ("task", "created"):
             age = "old" if self._changed_at is None else "new"
             self._names[event.task] = f"{age} {1 + sum(name.startswith(age) for name in self._names.values())}"
@@ -50,14 +54,14 @@ class Narrator:
             self._say(f"{self._clock(event.at)}  {sentence.format(task=self._names.get(event.task, event.task))}")
 
     def _hear_request(self, request: Request) -> None:
-        fails = request.outcome != OK
-        self._failed += fails
-        if fails != self._failing:
-            self._failing = fails
-            now = self._clock(request.end)
-            self._say(
-                f"{now}  requests fail" if fails else f"{now}  requests succeed again, {self._failed} have failed"
-            )
+        if request.outcome != OK:
+            if self._failing_at is None:
+                self._say(f"{self._clock(request.end)}  requests fail")
+            self._failed += 1
+            self._failing_at = request.end
+        elif self._failing_at is not None and request.end - self._failing_at > CALM:
+            self._failing_at = None
+            self._say(f"{self._clock(request.end)}  requests succeed again, {self._failed} have failed")
 
     def _clock(self, at: float) -> str:
         """The time since the change."""

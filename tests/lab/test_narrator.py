@@ -24,13 +24,14 @@ def test_story() -> None:
         request(12.3, "503"),
         request(12.4, "503"),
         Event(13.0, "downstream", "serving", "b"),
+        request(12.8, "ok"),
         request(13.1, "ok"),
+        Event(14.0, "phase", "tail"),
     ):
         narrator.hear(line)
 
     assert [
         "starting",
-        "  +0.0 s  change",
         "  +0.0 s  ECS starts new 1",
         "  +2.0 s  ECS stops old 1",
         "  +2.3 s  requests fail",
