@@ -102,8 +102,9 @@ sbom: $(VENV)/ready
 	@mkdir -p dist
 	@# of a file with a [tool.poetry] the program reads only that, and looks for the name in it
 	@sed '/^\[tool/,$$d' pyproject.toml >dist/project.toml
-	$(BIN)/cyclonedx-py requirements --pyproject dist/project.toml --output-reproducible --output-file dist/sbom.cdx.json \
-	  requirements.txt
+	@# it warns that requirements do not tell which package needs which
+	PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject dist/project.toml --output-reproducible \
+	  --output-file dist/sbom.cdx.json requirements.txt
 
 audit: $(VENV)/ready
 	$(BIN)/python tools/audit.py requirements.txt
