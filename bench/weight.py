@@ -167,8 +167,9 @@ def measure_armed(subject: Subject, folder: Path, environ: dict[str, str]) -> di
     with living(subject, folder, environ) as pid:
         began, waited = time.monotonic(), waited_for_core(pid)
         wait_until_armed(pid)
-        # less the time in which something else had the core
-        return {"armed": 1000 * (time.monotonic() - began - waited_for_core(pid) + waited)}
+        waited = waited_for_core(pid) - waited
+        # a wait that began before counts whole
+        return {"armed": max(0.0, 1000 * (time.monotonic() - began - waited))}
 
 
 def measure_told(subject: Subject, folder: Path, environ: dict[str, str]) -> dict[str, float]:
@@ -248,7 +249,7 @@ def aws_where_it_is_replaced(folder: Path) -> Iterator[dict[str, str]]:
             "AWS_ENDPOINT_URL": url,
             "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
             "AWS_ACCESS_KEY_ID": "bench",
-            "AWS_SECRET_ACCESS_KEY": "bench",
+            "AWS_SECRET_ACCESS_KEY": "bench",  # nosec B105: the lab's API looks at none
         }
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
@@ -339,7 +340,13 @@ def cpu_time(pid: int) -> float:
 # what each client's process does: one request, then it tells its memory and CPU time
 CLIENTS: Final = {
     "none": "async def ask(url): pass",
-    "h11, as task-helper has it": """
+    "h11": """
+from task_helper import http, settings
+async def ask(url): await http.request('GET', settings.health_url(url), '/')""",
+    "h11, without OpenSSL, as task-helper has it": """
+sys.modules['ssl'] = None
+import asyncio
+del sys.modules['ssl']
 from task_helper import http, settings
 async def ask(url): await http.request('GET', settings.health_url(url), '/')""",
     "httpx2": """
@@ -352,8 +359,9 @@ async def ask(url):
     async with aiohttp.ClientSession() as session, session.get(url) as answer: await answer.read()""",
 }
 CLIENT_PROCESS: Final = """
-import argparse, asyncio, logging, msgspec, resource, sys
+import argparse, logging, msgspec, resource, sys
 {client}
+import asyncio
 asyncio.run(ask(sys.argv[1]))
 usage = resource.getrusage(resource.RUSAGE_SELF)
 resident = int(open('/proc/self/status').read().partition('VmRSS:')[2].split()[0])
