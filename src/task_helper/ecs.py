@@ -25,9 +25,9 @@ T = TypeVar("T")
 # A call is given up before the next look is due; looks are repeated anyway, so calls are not.
 CONFIG: Final = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
 
-# ListTasks gives and DescribeTasks takes this many tasks. Of a larger service they are a sample: looking at all of them
-# would cost more calls than its tasks can share (docs/scale.md).
-PAGE: Final = 100
+# DescribeTasks takes 100 tasks: this many others and the own one. Of a larger service they are a sample: looking at all
+# of them would cost more calls than its tasks can share (docs/scale.md).
+PAGE: Final = 99
 
 # DiscoverInstances gives this many, and says nothing of the rest
 MOST_INSTANCES: Final = 1000
@@ -85,13 +85,14 @@ class Service(msgspec.Struct, rename="camel"):
     service_registries: list[Registry] = []
 
 
-def others_of(own: Task, tasks: Sequence[Task], listed: set[str] | None, now: datetime) -> list[Other]:
-    """The judgement's view of the tasks besides `own` that ECS means to keep; `listed` is what Cloud Map lists.
+def others_of(own: str, tasks: Sequence[Task], listed: set[str] | None, now: datetime) -> list[Other]:
+    """The judgement's view of those `tasks` that ECS means to keep, without the one with the ARN `own`; `listed` is what
+    Cloud Map lists.
 
     A task is healthy if every container is that is healthy anywhere in the service: which containers report health, and
     which ECS heeds, no call tells.
     """
-    reporting = {each.name for task in (own, *tasks) for each in task.containers if each.health_status == "HEALTHY"}
+    reporting = {each.name for task in tasks for each in task.containers if each.health_status == "HEALTHY"}
     return [
         Other(
             task.task_arn,
@@ -100,7 +101,7 @@ def others_of(own: Task, tasks: Sequence[Task], listed: set[str] | None, now: da
             None if listed is None else bool(listed & task.names),
         )
         for task in tasks
-        if task.task_arn != own.task_arn and task.desired_status == "RUNNING"
+        if task.task_arn != own and task.desired_status == "RUNNING"
     ]
 
 
@@ -115,15 +116,15 @@ def _is_healthy(task: Task, reporting: set[str]) -> bool | None:
 class Ecs:
     """The service of the task with this ARN, in the cluster that the task metadata names.
 
-    `cloud_map_service` is NAMESPACE/SERVICE, or None to find it. Every method raises OSError where AWS does not answer
-    as it should.
+    `cloud_map_service` is NAMESPACE/SERVICE, or None to find it; `service` is the ECS service's name where the metadata
+    tells. Every method raises OSError where AWS does not answer as it should.
     """
 
-    def __init__(self, task_arn: str, cluster: str, cloud_map_service: str | None) -> None:
+    def __init__(self, task_arn: str, cluster: str, cloud_map_service: str | None, service: str = "") -> None:
         self._task_arn = task_arn
         self._cluster = cluster
         self._cloud_map_service = cloud_map_service
-        self._own: Task | None = None
+        self._name: str | None = service or None
         session = Session()
         region = session.get_config_variable("region") or task_arn.split(":")[3]
         self._ecs = session.create_client("ecs", region_name=region, config=CONFIG)
@@ -131,19 +132,18 @@ class Ecs:
 
     def look(self) -> Look:
         """See how many tasks the service desires and which others there are; a task of no service has no others."""
-        if self._own is None:
-            (self._own,) = self._describe([self._task_arn])
-        own = self._own
-        kind, _, name = own.group.partition(":")
-        if kind != "service":
+        if self._name is None:
+            (own,) = self._describe([self._task_arn])
+            self._name = own.group.removeprefix("service:") if own.group.startswith("service:") else ""
+        if not self._name:
             return Look(1, 0, ())
-        service = self._service(name)
+        service = self._service(self._name)
         if service.running_count < service.desired_count:  # most looks end here, with one call
             return Look(service.desired_count, service.desired_count, ())
-        page = self._list(name)
-        tasks = self._describe(page) if page else []
+        page = self._list(self._name)
+        tasks = self._describe([self._task_arn, *(arn for arn in page if arn != self._task_arn)])
         share = min(1.0, PAGE / service.running_count) if len(page) == PAGE else 1.0
-        others = others_of(own, tasks, self._listed(service), datetime.now(timezone.utc))
+        others = others_of(self._task_arn, tasks, self._listed(service), datetime.now(timezone.utc))
         return Look(service.desired_count, math.ceil(service.desired_count * share), others)
 
     def _list(self, service: str) -> list[str]:

@@ -9,7 +9,6 @@ last old task, this one included, has gone.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
@@ -116,10 +115,11 @@ async def wait_until_in_service(
                 if (because := why(error)) not in told:
                     log(Event.REPLACEMENT_UNSEEN, because=because)
                     told.add(because)
-            if moment is not None and moment <= now():
+            if moment is not None:
+                # no more looks: in a large service they would be taken from those who have not seen theirs yet
+                await sleep_until(moment)
                 return True
-            longest = math.inf if moment is None else moment - now()
-            await asyncio.sleep(min(longest, pause(tasks, failures, random.random())))  # nosec B311
+            await asyncio.sleep(pause(tasks, failures, random.random()))  # nosec B311
 
     async def wait_blindly() -> bool:
         await sleep_until(blind_until)

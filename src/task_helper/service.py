@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from task_helper.metadata import Metadata
+from task_helper.metadata import Metadata, Task
 from task_helper.replacement import Look
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> Callable[[], A
                 task = await metadata.task()
                 if task is None:
                     raise OSError("no answer from the task metadata endpoint")
-                ecs = await asyncio.to_thread(_connect, task.task_arn, task.cluster, cloud_map_service)
+                ecs = await asyncio.to_thread(_connect, task, cloud_map_service)
             return await asyncio.to_thread(ecs.look)
 
     return look
 
 
-def _connect(task_arn: str, cluster: str, cloud_map_service: str | None) -> Ecs:
+def _connect(task: Task, cloud_map_service: str | None) -> Ecs:
     from task_helper.ecs import Ecs
 
-    return Ecs(task_arn, cluster, cloud_map_service)
+    return Ecs(task.task_arn, task.cluster, cloud_map_service, task.service_name)

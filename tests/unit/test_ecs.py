@@ -39,14 +39,14 @@ OWN = task("1", desired="STOPPED", helper="HEALTHY", app="UNKNOWN")
 )
 def test_health(other: Task, healthy: bool) -> None:
     """A task is healthy if every container is that is healthy anywhere in the service, unless ECS says otherwise."""
-    assert [healthy] == [each.healthy for each in others_of(OWN, [other], None, NOW)]
+    assert [healthy] == [each.healthy for each in others_of(OWN.task_arn, [OWN, other], None, NOW)]
 
 
 def test_no_container_reports_health() -> None:
     """Where no container reports health, the health of tasks is not known."""
     own, other = task("1", app="UNKNOWN"), task("2", app="UNKNOWN")
 
-    assert [Other("arn:task/2", 30, None, None)] == others_of(own, [other], None, NOW)
+    assert [Other("arn:task/2", 30, None, None)] == others_of(own.task_arn, [own, other], None, NOW)
 
 
 def test_who_counts() -> None:
@@ -54,7 +54,7 @@ def test_who_counts() -> None:
     stopping, pending = task("2", desired="STOPPED"), task("3", last="PENDING")
 
     assert [("arn:task/3", None)] == [
-        (each.arn, each.age) for each in others_of(OWN, [OWN, stopping, pending], None, NOW)
+        (each.arn, each.age) for each in others_of(OWN.task_arn, [OWN, stopping, pending], None, NOW)
     ]
 
 
@@ -63,4 +63,4 @@ def test_who_counts() -> None:
 )
 def test_listed(listed: set[str], expected: bool) -> None:
     """Cloud Map knows a task by its address, or by the end of its ARN."""
-    assert [expected] == [each.listed for each in others_of(OWN, [task("2")], listed, NOW)]
+    assert [expected] == [each.listed for each in others_of(OWN.task_arn, [task("2")], listed, NOW)]

@@ -105,9 +105,9 @@ WAITS: dict[str, tuple[list[tuple[float, Look | None]], tuple[bool, float, float
         (True, 25, 20 + 7.5 + 5),
     ),
     "never seen: the fixed time": ([(0, None)], (False, 40, 40)),
-    "seen too late for the fixed time to matter": (
-        [(0, None), (25, Look(1, 1, [new(5, healthy=True)]))],
-        (True, 25 + LAG, 60 + LAG),
+    "seen by the second look: waited for beyond the fixed time": (
+        [(0, None), (3, Look(1, 1, [new(5, healthy=True)]))],
+        (True, 5 + LAG, 17 + LAG),
     ),
     "seen once, then never again: what it told holds": (
         [(0, Look(1, 1, [new(10, healthy=True)])), (3, None)],
