@@ -70,6 +70,11 @@ def _help_of_run(run: argparse.ArgumentParser) -> str:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    # asyncio loads OpenSSL where it can, 4 MB in every task; only botocore speaks TLS here, and loads it when it comes
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    import asyncio  # noqa: F401
+
+    del sys.modules["ssl"]
     from task_helper.run import run
 
     return run(os.environ, parsed.early_signals)

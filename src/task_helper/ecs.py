@@ -86,8 +86,8 @@ class Service(msgspec.Struct, rename="camel"):
 
 
 def others_of(own: str, tasks: Sequence[Task], listed: set[str] | None, now: datetime) -> list[Other]:
-    """The judgement's view of those `tasks` that ECS means to keep, without the one with the ARN `own`; `listed` is what
-    Cloud Map lists.
+    """The judgement's view of those `tasks` that ECS means to keep, without `own`, an ARN; `listed` is what Cloud Map
+    lists.
 
     A task is healthy if every container is that is healthy anywhere in the service: which containers report health, and
     which ECS heeds, no call tells.
