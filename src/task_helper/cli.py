@@ -1,4 +1,4 @@
-"""The command line: `run`, `healthcheck`, `plan`. What only one command needs, only that command imports."""
+"""The command line: `run`, `healthcheck`, `plan`, `taskdef`. What only one command needs, only that command imports."""
 
 from __future__ import annotations
 
