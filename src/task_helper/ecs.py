@@ -125,26 +125,37 @@ class Ecs:
         self._cluster = cluster
         self._cloud_map_service = cloud_map_service
         self._name: str | None = service or None
+        self._seen: tuple[Service, list[Task], float] | None = None
         session = Session()
         region = session.get_config_variable("region") or task_arn.split(":")[3]
         self._ecs = session.create_client("ecs", region_name=region, config=CONFIG)
         self._cloud_map = session.create_client("servicediscovery", region_name=region, config=CONFIG)
 
-    def look(self) -> Look:
-        """See how many tasks the service desires and which others there are; a task of no service has no others."""
+    def look(self, listing_only: bool = False) -> Look:
+        """See how many tasks the service desires and which others there are; a task of no service has no others.
+
+        With `listing_only` what Cloud Map lists is all that is asked anew.
+        """
+        if not listing_only or self._seen is None:
+            self._seen = self._see()
+        service, tasks, share = self._seen
+        listed = self._listed(service) if tasks else None
+        others = others_of(self._task_arn, tasks, listed, datetime.now(timezone.utc))
+        return Look(service.desired_count, math.ceil(service.desired_count * share), others)
+
+    def _see(self) -> tuple[Service, list[Task], float]:
+        """The service, a page of its tasks with this one, and the page's share of all of them."""
         if self._name is None:
             (own,) = self._describe([self._task_arn])
             self._name = own.group.removeprefix("service:") if own.group.startswith("service:") else ""
         if not self._name:
-            return Look(1, 0, ())
+            return Service(desired_count=0, running_count=0), [], 1.0
         service = self._service(self._name)
         if service.running_count < service.desired_count:  # most looks end here, with one call
-            return Look(service.desired_count, service.desired_count, ())
+            return service, [], 1.0
         page = self._list(self._name)
         tasks = self._describe([self._task_arn, *(arn for arn in page if arn != self._task_arn)])
-        share = min(1.0, PAGE / service.running_count) if len(page) == PAGE else 1.0
-        others = others_of(self._task_arn, tasks, self._listed(service), datetime.now(timezone.utc))
-        return Look(service.desired_count, math.ceil(service.desired_count * share), others)
+        return service, tasks, min(1.0, PAGE / service.running_count) if len(page) == PAGE else 1.0
 
     def _list(self, service: str) -> list[str]:
         """ARNs of tasks of the service that ECS means to keep, a page of them."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime, timezone
 from enum import IntEnum
@@ -26,7 +26,7 @@ from task_helper.gate import Status
 from task_helper.logs import Event, log, log_fault, why
 from task_helper.metadata import Metadata
 from task_helper.record import Ending, Record, causes_of_traffic, embedded_metrics, summarise
-from task_helper.replacement import Look, wait_until_in_service
+from task_helper.replacement import LookAtService, wait_until_in_service
 from task_helper.settings import Settings
 from task_helper.timing import first, now, sleep_until
 
@@ -76,7 +76,7 @@ class Surroundings(NamedTuple):
     application: Application | None
     metadata: Metadata
     show: Callable[[Status], None]
-    look_at_service: Callable[[], Awaitable[Look]]
+    look_at_service: LookAtService
 
 
 class Lifecycle:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from task_helper.metadata import Metadata, Task
-from task_helper.replacement import Look
+from task_helper.replacement import Look, LookAtService
 
 if TYPE_CHECKING:
     from task_helper.ecs import Ecs
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
 LOOK_TIMEOUT: Final = 10.0
 
 
-def looking(metadata: Metadata, cloud_map_service: str | None) -> Callable[[], Awaitable[Look]]:
+def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
     """A function that looks at the service of the task that `metadata` describes; it raises OSError where it cannot."""
     ecs: Ecs | None = None
 
-    async def look() -> Look:
+    async def look(listing_only: bool) -> Look:
         nonlocal ecs
         async with asyncio.timeout(LOOK_TIMEOUT):
             if ecs is None:
@@ -29,7 +28,7 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> Callable[[], A
                 if task is None:
                     raise OSError("no answer from the task metadata endpoint")
                 ecs = await asyncio.to_thread(_connect, task, cloud_map_service)
-            return await asyncio.to_thread(ecs.look)
+            return await asyncio.to_thread(ecs.look, listing_only)
 
     return look
 

@@ -56,6 +56,21 @@ def test_look(tmp_path: Path, environment: Callable[[str], None]) -> None:
     ask(tmp_path, questions)
 
 
+def test_listing_only(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """While only the listing is awaited, ECS is not asked."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        ecs = Ecs(aws.task_arn(OLD), "lab", None)
+        ecs.look()
+        api.faults["ecs"] = "denied"
+        api._discovery.instances[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
+
+        assert [(aws.task_arn(NEW), True)] == [(other.arn, other.listed) for other in ecs.look(True).others]
+
+    ask(tmp_path, questions)
+
+
 def test_service_that_is_named(tmp_path: Path, environment: Callable[[str], None]) -> None:
     """CLOUD_MAP_SERVICE names the service without looking for it."""
 
@@ -152,7 +167,7 @@ def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str]
                     ticks += 1
 
             ticking = asyncio.create_task(tick())
-            first, second = await look(), await look()
+            first, second = await look(False), await look(True)
             ticking.cancel()
             assert ticks > 5
             return first, second
@@ -167,7 +182,7 @@ def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str]
 def test_looking_without_metadata(uri: str | None) -> None:
     """Without metadata there is nothing to look at."""
     with pytest.raises(OSError, match="no answer from the task metadata endpoint"):
-        asyncio.run(looking(Metadata(uri), None)())  # type: ignore[arg-type]
+        asyncio.run(looking(Metadata(uri), None)(False))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -200,7 +215,7 @@ def test_a_second_opinion_of_the_protocol(moto: str) -> None:
     look = Ecs(own["taskArn"], "c", None).look()
     assert (0, 0) == (look.tasks, look.desired)
     assert [alone["taskArn"]] == [other.arn for other in look.others]  # moto lists the whole cluster
-    assert Look(1, 0, ()) == Ecs(alone["taskArn"], "c", None).look()
+    assert Look(0, 0, []) == Ecs(alone["taskArn"], "c", None).look()
 
 
 Change = Callable[[aws.Aws], None]
@@ -230,7 +245,7 @@ def service(**fields: object) -> Change:
 
 def test_too_few_run(tmp_path: Path, environment: Callable[[str], None]) -> None:
     """Where fewer run than are desired, the look asks no further."""
-    assert Look(3, 3, ()) == look_at(service(desiredCount=3, runningCount=2), tmp_path, environment)
+    assert Look(3, 3, []) == look_at(service(desiredCount=3, runningCount=2), tmp_path, environment)
 
 
 def test_sample(tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:

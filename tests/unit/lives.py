@@ -90,7 +90,7 @@ class World:
             exit = await lifecycle.live()
         return Life(exit, round(loop.time(), 3), log[-1][2]["reason"], self.envoy.journal, log)
 
-    async def _look(self) -> Look:
+    async def _look(self, listing_only: bool) -> Look:
         moment = asyncio.get_running_loop().time()
         latest = [look for since, look in self.looks if since <= moment]
         if not latest or latest[-1] is None:

@@ -1,12 +1,22 @@
 """When is the replacement in service: the judgement on literal looks, and the waiting in virtual time."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from task_helper.replacement import SETTLED, Look, Other, Replacement, first_pause, pause, wait_until_in_service
+from task_helper.replacement import (
+    SETTLED,
+    Look,
+    Other,
+    Replacement,
+    first_pause,
+    listing_pause,
+    pause,
+    wait_until_in_service,
+)
 from tests import virtual
 
 HOUR = 3600.0
@@ -100,9 +110,9 @@ def test_pause(tasks: int, failures: int, draw: float) -> None:
 # looks by the moment from which each holds, None failing | seen in service, at the earliest and at the latest
 WAITS: dict[str, tuple[list[tuple[float, Look | None]], tuple[bool, float, float]]] = {
     "in service at once: within the first look": ([(0, Look(1, 1, [old()]))], (True, 0, 2)),
-    "listed later: found by the next look, and pushed": (
+    "listed later: found within a second or so, and pushed": (
         [(0, Look(1, 1, [new(10, listed=False)])), (20, Look(1, 1, [new(30, listed=True)]))],
-        (True, 25, 20 + 7.5 + 5),
+        (True, 25, 20 + 1.5 + 5),
     ),
     "never seen: the fixed time": ([(0, None)], (False, 40, 40)),
     "seen by the second look: waited for beyond the fixed time": (
@@ -125,7 +135,7 @@ def test_wait(name: str) -> None:
     """Each wait ends for its reason, within its time."""
     looks, (seen, earliest, latest) = WAITS[name]
 
-    async def look() -> Look:
+    async def look(listing_only: bool) -> Look:
         now = asyncio.get_running_loop().time()
         found = [each for since, each in looks if since <= now][-1]
         if found is None:
@@ -146,7 +156,51 @@ def test_look_that_hangs() -> None:
     """A look that never returns does not outlast the fixed time."""
 
     async def wait() -> float:
-        assert not await wait_until_in_service(lambda: asyncio.Event().wait(), LAG, blind_until=40)  # type: ignore
+        look: Any = lambda listing_only: asyncio.Event().wait()  # noqa: E731
+        assert not await wait_until_in_service(look, LAG, blind_until=40)
         return asyncio.get_running_loop().time()
 
     assert 40 == virtual.run(wait())
+
+
+def test_what_is_asked_while_only_the_listing_is_awaited() -> None:
+    """Cloud Map alone is asked each second, and the whole service in its own time; a failure waits for that."""
+    asked: list[tuple[float, bool]] = []
+
+    async def look(listing_only: bool) -> Look:
+        now = asyncio.get_running_loop().time()
+        asked.append((now, listing_only))
+        if 20 <= now < 40:
+            raise OSError("RequestLimitExceeded")
+        return Look(1, 1, [new(10, listed=now > 60)])
+
+    assert virtual.run(wait_until_in_service(look, LAG, blind_until=40))
+
+    whole = [moment for moment, listing_only in asked if not listing_only]
+    assert all(later - earlier >= 2.5 for earlier, later in zip(whole, whole[1:]))
+    assert len([moment for moment, listing_only in asked if listing_only and moment < 20]) > 8
+    assert len([moment for moment, listing_only in asked if listing_only and 22 < moment < 40]) == 0
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([new(10, listed=False)], True),
+        ([new(10, healthy=True, listed=False)], True),
+        ([new(10, healthy=False, listed=False)], False),
+        ([new(None, listed=False)], False),
+        ([new(10, listed=True)], False),
+        ([new(10)], False),
+        ([], False),
+    ],
+)
+def test_awaits_listing(others: list[Other], expected: bool) -> None:
+    """Only the listing is awaited where enough others are there, healthy as far as known, and not all are listed."""
+    assert expected == Look(1, 1, others).awaits_listing
+
+
+@given(tasks=st.integers(0, 10_000), draw=st.floats(0, 1))
+def test_listing_pause(tasks: int, draw: float) -> None:
+    """Cloud Map is asked at most five hundred times a second by a whole service."""
+    assert listing_pause(tasks, draw) >= 0.5
+    assert listing_pause(tasks, 0.5) >= tasks / 500 - 1e-9
