@@ -69,7 +69,10 @@ async def _read(connection: h11.Connection, reader: asyncio.StreamReader) -> Res
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await reader.read(65536))
+            data = await reader.read(65536)
+            if not data and not status:
+                raise ConnectionError("the connection was closed without an answer")
+            connection.receive_data(data)
         elif isinstance(event, h11.Response):
             status = event.status_code
         elif isinstance(event, h11.Data):

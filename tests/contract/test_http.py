@@ -88,6 +88,14 @@ def test_what_is_no_answer(answer: bytes) -> None:
         asyncio.run(ask(serve))
 
 
+def test_closed_without_an_answer() -> None:
+    """A server that closes the connection instead of answering is told in plain words."""
+    serve, _ = answering(b"")
+
+    with pytest.raises(ConnectionError, match="the connection was closed without an answer"):
+        asyncio.run(ask(serve))
+
+
 def test_endless_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that would fill the container's memory is given up."""
     monkeypatch.setattr(http, "LARGEST_BODY", 10)
