@@ -102,7 +102,7 @@ class Scenario:
 
 
 ALL_VALID: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}
-HELPER_VALID: Mapping[Column, Expectation] = {"fixed": NONE_FAILED, "auto": NONE_FAILED}
+HELPER_VALID: Mapping[Column, Expectation] = {"trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}
 ONLY_AUTO_VALID: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": FAILS, "auto": NONE_FAILED}
 
 SCENARIOS: tuple[Scenario, ...] = (
