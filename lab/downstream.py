@@ -53,8 +53,8 @@ def configuration(address: str, endpoints: Path, protocol: Protocol, check_inter
 
 
 def _route(cluster: str, headers: list[Json]) -> Json:
-    # the host and our end of the connection to it, also for failures: the record names them
-    told = {"x-host": "%UPSTREAM_HOST%", "x-connection": "%UPSTREAM_LOCAL_ADDRESS%"}
+    # the host and the number of the connection to it, also for failures: the record names them
+    told = {"x-host": "%UPSTREAM_HOST%", "x-connection": "%UPSTREAM_CONNECTION_ID%"}
     return {
         "match": {"prefix": "/", "headers": headers},
         "route": {"cluster": cluster, "timeout": "0s"},

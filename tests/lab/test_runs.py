@@ -59,10 +59,9 @@ def test_each_request_names_its_task_and_its_connection(runs: Path) -> None:
     history = read(runs / "sigterm-thrice-fixed" / report.RECORD)
     tasks = history.times("task", "created").keys()
     assert {request.task for request in history.requests} == set(tasks)
-    connections: dict[str, list[tuple[str, str]]] = {"persistent": [], "new connections": []}
+    connections: dict[str, list[str]] = {"persistent": [], "new connections": []}
     for request in history.requests:
-        # to another task the same port of the downstream's is another connection
-        connections[request.caller].append((request.task, request.connection))
+        connections[request.caller].append(request.connection)
     assert len(set(connections["new connections"])) == len(connections["new connections"])
     assert len(set(connections["persistent"])) < len(connections["persistent"]) / 10
 
