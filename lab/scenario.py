@@ -208,6 +208,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=80)},
         times=REAL,
     ),
+    Scenario(
+        "real-time-listed",
+        "real time, Cloud Map lists new tasks as soon as ECS finds them healthy",
+        {"auto": Expectation("valid", retired_within=40)},
+        times=replace(REAL, cloud_map=0),
+    ),
 )
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
