@@ -31,7 +31,6 @@ NOTICED_WITHIN: Final = timedelta(seconds=10)
 
 
 class Container(msgspec.Struct, rename="pascal"):
-    docker_id: str = ""
     name: str = ""
     image: str = ""
     type: str = ""
