@@ -9,14 +9,14 @@ WORKDIR /build
 RUN python3 -m venv --without-pip /opt/task-helper
 COPY requirements.txt .
 # botocore describes some 400 services; the helper asks ECS and Cloud Map, and STS first where it is to assume a role
-RUN pip --python /opt/task-helper/bin/python3 install --require-hashes --only-binary :all: -r requirements.txt \
+RUN pip --python /opt/task-helper/bin/python3 install --no-deps --require-hashes --only-binary :all: -r requirements.txt \
  && find /opt/task-helper/lib/python3.*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
       ! -name ecs ! -name servicediscovery ! -name sts -exec rm -r {} +
 
 # the build backend, too, comes with its hash from the lock
 COPY requirements-dev.txt .
 RUN sed -n '/^poetry-core==/,/[^\\]$/p' requirements-dev.txt >backend.txt \
- && pip install --require-hashes -r backend.txt
+ && pip install --no-deps --require-hashes -r backend.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir . . \

@@ -131,16 +131,17 @@ bench: .venv/ready
 	$(BIN)/python -m lab bench $(SCENARIOS)
 
 # pip, not poetry, installs: pip knows the package index that this machine is set up for
+# and takes the list as it is: one that looks for what each needs refuses the first newer release that it meets
 .venv/ready: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "make: needs Python 3.11 or later with venv; on Debian: apt-get install python3 python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/examples: .venv/ready requirements-examples.txt
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements-examples.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-examples.txt
 	@touch $@
 
 .poetry/ready: tools/poetry.txt

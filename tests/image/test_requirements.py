@@ -37,6 +37,18 @@ def test_exported(file: str, groups: set[str]) -> None:
     assert exported == locked
 
 
+@pytest.mark.parametrize("file", ["Makefile", "Dockerfile", "Dockerfile.batect"])
+def test_taken_as_they_are(file: str) -> None:
+    """Who installs them asks no package what it needs: `coverage[toml]`, to pip, is any release but the one listed."""
+    installs = [line for line in (ROOT / file).read_text().splitlines() if "--require-hashes" in line]
+    assert installs and all("--no-deps" in line for line in installs)
+
+
+def test_nothing_missing() -> None:
+    """What they install has all that it needs, although none was asked."""
+    assert "No broken requirements" in run(sys.executable, "-m", "pip", "check")
+
+
 @pytest.mark.parametrize("processor", ["x86_64", "aarch64"])
 def test_both_processors(processor: str, tmp_path: Path) -> None:
     """Every requirement has a wheel for Python 3.13 on this processor: neither image needs a compiler."""
