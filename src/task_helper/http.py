@@ -18,7 +18,6 @@ from task_helper.settings import Url
 # Envoy's listeners, in large meshes, come to a few megabytes; more than this is not for a helper of 64 MiB to hold.
 LARGEST_BODY: Final = 8 * 1024 * 1024
 
-
 # nobody listens at the address: on loopback a fact about the other side, not a passing failure
 REFUSED: Final = (ConnectionRefusedError, FileNotFoundError)
 
@@ -43,12 +42,7 @@ async def request(method: str, url: Url, target: str) -> Response:
         head = h11.Request(
             method=method,
             target=target,
-            # admin APIs on a Unix socket want a Host too
-            headers=[
-                ("host", f"{url.host or 'localhost'}:{url.port}"),
-                ("connection", "close"),
-                ("content-length", "0"),
-            ],
+            headers=[("host", url.authority), ("connection", "close"), ("content-length", "0")],
         )
         writer.write((connection.send(head) or b"") + (connection.send(h11.EndOfMessage()) or b""))
         return await _read(connection, reader)

@@ -59,6 +59,21 @@ def test_request() -> None:
     assert any(header.lower().startswith("host: 127.0.0.1:") for header in headers)
 
 
+def test_host_of_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An IPv6 address stands in brackets where the request names its host: else its port could not be told from it."""
+    serve, asked = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async def ask_by_ipv6() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            # a machine may have no IPv6
+            monkeypatch.setattr(http, "_connect", lambda _: asyncio.open_connection("127.0.0.1", port))
+            await request("GET", Url("http", "::1", 9901), "/")
+
+    asyncio.run(ask_by_ipv6())
+    assert b"host: [::1]:9901" in asked[0].lower()
+
+
 def test_unix_socket(tmp_path: Path) -> None:
     """A Unix socket is asked as a TCP port is."""
     serve, asked = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
@@ -68,7 +83,7 @@ def test_unix_socket(tmp_path: Path) -> None:
             return await request("GET", Url("unix", path=str(tmp_path / "s")), "/")
 
     assert Response(200, b"") == asyncio.run(ask_unix())
-    assert b"localhost" in asked[0]
+    assert b"host: localhost\r\n" in asked[0].lower()
 
 
 @pytest.mark.parametrize(
