@@ -76,6 +76,7 @@ requirements: $(POETRY)/ready
 	$(POETRY)/bin/poetry export --output requirements.txt
 	$(POETRY)/bin/poetry export --with dev,lab --output requirements-dev.txt
 	$(POETRY)/bin/poetry export --only examples --output requirements-examples.txt
+	$(POETRY)/bin/poetry export --only poetry --output requirements-poetry.txt
 
 debug: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash
@@ -144,9 +145,9 @@ bench: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-examples.txt
 	@touch $@
 
-.poetry/ready: tools/poetry.txt
+.poetry/ready: requirements-poetry.txt
 	$(PYTHON) -m venv .poetry
-	.poetry/bin/pip install --quiet --requirement tools/poetry.txt
+	.poetry/bin/pip install --quiet --no-deps --require-hashes --requirement requirements-poetry.txt
 	@touch $@
 
 clean:

@@ -18,6 +18,7 @@ LOCKED = tomllib.loads((ROOT / "poetry.lock").read_text())["package"]
         ("requirements.txt", {"main"}),
         ("requirements-dev.txt", {"main", "dev", "lab"}),
         ("requirements-examples.txt", {"examples"}),
+        ("requirements-poetry.txt", {"poetry"}),
     ],
 )
 def test_exported(file: str, groups: set[str]) -> None:
