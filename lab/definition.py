@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess  # nosec B404
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,16 +30,7 @@ def missing(column: Column) -> str | None:
     """Why this column cannot be run here; None if it can."""
     if column == "trap" and shutil.which("curl") is None:
         return "shell trap: needs curl"
-    if column == "auto" and not _auto_is_known():
-        return "auto: not available"
     return None
-
-
-def _auto_is_known() -> bool:
-    """Whether this task-helper can `auto`, by whether it makes a plan of it."""
-    environ = {**os.environ, "DRAIN_DELAY": "auto"}
-    command = [TASK_HELPER, "plan"]
-    return subprocess.run(command, env=environ, capture_output=True, timeout=30).returncode == 0  # nosec B603
 
 
 def helper_settings(scenario: Scenario, column: Column) -> dict[str, str]:
