@@ -203,7 +203,7 @@ class Run:
 
 def simulate(rule: Rule, scenario: Scenario, tasks: int, seed: int = 1) -> Run:
     """Let the helpers of a service of so many tasks live while others make their calls."""
-    dice = random.Random(seed)  # nosec B311: the same every time
+    dice = random.Random(seed)  # nosec B311  # the same every time
     buckets = {kind: Bucket() for kind in get_args(Kind)}
     began = [number / scenario.stops for number in range(tasks)]
     run = Run(seconds=began[-1] + LATEST)

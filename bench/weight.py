@@ -244,13 +244,7 @@ def aws_where_it_is_replaced(folder: Path) -> Iterator[dict[str, str]]:
     runner = asyncio.run_coroutine_threadsafe(serve_aws(address, folder), loop).result()
     url = f"http://{address}:{aws.PORT}"
     try:
-        yield {
-            "ECS_CONTAINER_METADATA_URI_V4": f"{url}/v4/old/helper",
-            "AWS_ENDPOINT_URL": url,
-            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
-            "AWS_ACCESS_KEY_ID": "bench",
-            "AWS_SECRET_ACCESS_KEY": "bench",  # nosec B105: the lab's API looks at none
-        }
+        yield {"ECS_CONTAINER_METADATA_URI_V4": f"{url}/v4/old/helper", **aws.environment(url)}
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
         loop.call_soon_threadsafe(loop.stop)

@@ -37,6 +37,12 @@ def task_arn(id: str) -> str:
     return arn("ecs", f"task/{CLUSTER}/{id}")
 
 
+def environment(url: str) -> dict[str, str]:
+    """The variables with which botocore asks the API at `url`, with credentials that it does not look at."""
+    credentials = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "lab")
+    return {"AWS_ENDPOINT_URL": url, "AWS_DISABLE_HOST_PREFIX_INJECTION": "true", **credentials}
+
+
 class CallError(Exception):
     """Goes to the caller as this error of the API."""
 

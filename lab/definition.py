@@ -103,12 +103,8 @@ class TaskDefinition:
     def _helper(self, id: str, address: str) -> ContainerSpec:
         environ = {
             "ECS_CONTAINER_METADATA_URI_V4": f"{self._endpoint}/v4/{id}/helper",
-            "AWS_ENDPOINT_URL_ECS": self._endpoint,
-            "AWS_ENDPOINT_URL_SERVICEDISCOVERY": self._endpoint,
-            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
-            "AWS_ACCESS_KEY_ID": "lab",
-            "AWS_SECRET_ACCESS_KEY": "lab",  # nosec B105
             "AWS_REGION": aws.REGION,
+            **aws.environment(self._endpoint),
         }
         if self._scenario.protocol in ("http1", "http2"):
             environ["APP_HEALTH_URL"] = f"http://{address}:{envoy.APPLICATION_PORT}{envoy.HEALTH_PATH}"

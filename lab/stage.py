@@ -25,7 +25,7 @@ BASELINE, TAIL = 4.0, 4.0  # seconds of load before the change, and after the la
 def run_of(scenario: Scenario, column: Column) -> Run:
     """The first line of the record."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    revision = subprocess.run(git, capture_output=True, text=True, timeout=30).stdout.strip()  # nosec B603
+    described = subprocess.run(git, capture_output=True, text=True, timeout=30)  # nosec B603
     versions = {
         "python": platform.python_version(),
         "envoy": envoy.version(),
@@ -35,7 +35,9 @@ def run_of(scenario: Scenario, column: Column) -> Run:
     settings = asdict(scenario) | {"helper": helper_settings(scenario, column)}
     for key in ("name", "title"):
         del settings[key]
-    return Run(revision or "unknown", versions, scenario.name, scenario.title, column, settings, began_now())
+    return Run(
+        described.stdout.strip() or "unknown", versions, scenario.name, scenario.title, column, settings, began_now()
+    )
 
 
 class Stage:

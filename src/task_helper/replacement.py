@@ -122,7 +122,7 @@ async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, bl
         failures, told, whole_look_at = 0, set[str](), 0.0
         latest = Look(0, 0, ())
         moment = None
-        await asyncio.sleep(first_pause(random.random()))  # nosec B311: spreads calls, keeps no secret
+        await asyncio.sleep(first_pause(random.random()))  # nosec B311  # spreads calls, keeps no secret
         while True:
             listing_only = now() < whole_look_at
             try:

@@ -24,13 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """A function that makes the API at a URL the one that botocore finds."""
 
     def point_to(url: str) -> None:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "NO_PROXY": "*",
-        }.items():
+        for name, value in {**aws.environment(url), "NO_PROXY": "*"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("AWS_REGION", raising=False)
         monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)

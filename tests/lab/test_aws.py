@@ -63,13 +63,7 @@ def task(id: str, address: str, deployment: str) -> Task:
 
 def client(monkeypatch: pytest.MonkeyPatch, service: str, url: str, timeout: float = 10) -> Any:
     """A client of botocore as the helper's: endpoints from the environment, no retries."""
-    for name, value in {
-        "AWS_ENDPOINT_URL_ECS": url,
-        "AWS_ENDPOINT_URL_SERVICEDISCOVERY": url,
-        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
-        "AWS_ACCESS_KEY_ID": "lab",
-        "AWS_SECRET_ACCESS_KEY": "lab",
-    }.items():
+    for name, value in aws.environment(url).items():
         monkeypatch.setenv(name, value)
     config = botocore.config.Config(
         read_timeout=timeout, connect_timeout=timeout, retries={"total_max_attempts": 1}, proxies={}
