@@ -127,27 +127,29 @@ test-envoys: .venv/ready $(ENVOYS:%=.envoys/%/envoy)
 demo: .venv/ready
 	$(BIN)/python -m lab demo
 
-# every scenario, about half an hour; some of them: make bench SCENARIOS="plain scale-in"
+# every scenario, 20 to 30 minutes; some of them: make bench SCENARIOS="plain scale-in"
 bench: .venv/ready
 	$(BIN)/python -m lab bench $(SCENARIOS)
 
-# pip, not poetry, installs: pip knows the package index that this machine is set up for
-# and takes the list as it is: one that looks for what each needs refuses the first newer release that it meets
+# pip, not poetry, installs: pip knows the package index that this machine is set up for. It takes each list as it is:
+# left to look for what the packages need, it finds the newest coverage[toml], which is not in the list, and gives up
+INSTALL_LIST := pip install --quiet --no-deps --require-hashes --requirement
+
 .venv/ready: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "make: needs Python 3.11 or later with venv; on Debian: apt-get install python3 python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-dev.txt
+	$(BIN)/$(INSTALL_LIST) requirements-dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/examples: .venv/ready requirements-examples.txt
-	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-examples.txt
+	$(BIN)/$(INSTALL_LIST) requirements-examples.txt
 	@touch $@
 
 .poetry/ready: requirements-poetry.txt
 	$(PYTHON) -m venv .poetry
-	.poetry/bin/pip install --quiet --no-deps --require-hashes --requirement requirements-poetry.txt
+	.poetry/bin/$(INSTALL_LIST) requirements-poetry.txt
 	@touch $@
 
 clean:

@@ -26,6 +26,7 @@ def run_of(scenario: Scenario, column: Column) -> Run:
     """The first line of the record."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     described = subprocess.run(git, capture_output=True, text=True, timeout=30)  # nosec B603
+    revision = described.stdout.strip() or "unknown"
     versions = {
         "python": platform.python_version(),
         "envoy": envoy.version(),
@@ -35,9 +36,7 @@ def run_of(scenario: Scenario, column: Column) -> Run:
     settings = asdict(scenario) | {"helper": helper_settings(scenario, column)}
     for key in ("name", "title"):
         del settings[key]
-    return Run(
-        described.stdout.strip() or "unknown", versions, scenario.name, scenario.title, column, settings, began_now()
-    )
+    return Run(revision, versions, scenario.name, scenario.title, column, settings, began_now())
 
 
 class Stage:
