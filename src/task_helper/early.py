@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from task_helper.traffic import Traffic
 
-# So many requests have to fail one after another, and none succeed, before nothing counts as served: where one in three
-# fails for other reasons, that comes about by chance in one of 60,000 tries.
-ENOUGH_FAILURES: Final = 10
+# So many requests have to fail one after another, and none succeed, before nothing counts as served. Where one in ten
+# fails for other reasons, that comes about by chance in one of 100,000 tries; each further one is lost where all fail.
+ENOUGH_FAILURES: Final = 5
 
 # how long nothing may be in flight or arrive before the task is quiet: the second in which a downstream Envoy merges
 # what it has learnt, twice, and one more

@@ -28,8 +28,9 @@ READING_EVERY: Final = 1.0
 # what the last readings have to go back: QUIET, and one more to tell what came before
 LAST_READINGS: Final = early.QUIET + READING_EVERY
 
-# between two readings where a container beside Envoy has stopped: each request that comes meanwhile may fail
-FIRST_PAUSE: Final = 0.1
+# between two readings where a container beside Envoy has stopped: each request that comes meanwhile may fail, in the
+# first second; for one that lives on in the rest of the delay READING_EVERY will do
+SHORT_PAUSE: Final = 0.1
 
 
 async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> Verdict:
@@ -70,7 +71,7 @@ async def application_gone(envoy: Envoy, application: Application | None, metada
     """Wait until the application is gone for good; why."""
     which: Watched | None = None
     before: Traffic | None = None
-    pause = FIRST_PAUSE
+    hurry_until: float | None = None
     while True:
         if not (stopped := (await metadata.stopped()).others):
             await asyncio.sleep(POLL)
@@ -86,8 +87,8 @@ async def application_gone(envoy: Envoy, application: Application | None, metada
             return verdict.because
         if before is None or after is None or after.served != before.served:
             before = after
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, READING_EVERY)
+        hurry_until = now() + READING_EVERY if hurry_until is None else hurry_until
+        await asyncio.sleep(SHORT_PAUSE if now() < hurry_until else READING_EVERY)
 
 
 async def quiet(envoy: Envoy, meter: Meter, *, told_at: float, least: float, readings_from: float) -> None:

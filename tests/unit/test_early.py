@@ -12,7 +12,7 @@ from task_helper.early import Keep, Leave
 from task_helper.traffic import Traffic
 
 BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
-FAILING = Traffic(in_flight=0, completed=110, failed=15, connections=0)
+FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
 
 APPLICATION_GONE: dict[str, dict[str, Any]] = {
     "all proofs": {},
@@ -21,11 +21,11 @@ APPLICATION_GONE: dict[str, dict[str, Any]] = {
     "the port answers": {"refuses": False},
     "Envoy was not read": {"before": None},
     "Envoy is not read any more": {"after": None},
-    "a request succeeded": {"after": FAILING._replace(completed=111)},
-    "Envoy was restarted": {"after": Traffic(0, 10, 10, 0)},
+    "a request succeeded": {"after": FAILING._replace(completed=106)},
+    "Envoy was restarted": {"after": Traffic(0, 105, 105, 0)},
     "a request is in flight": {"after": FAILING._replace(in_flight=1)},
     "a connection is open": {"after": FAILING._replace(connections=1)},
-    "too few have failed": {"after": FAILING._replace(completed=109, failed=14)},
+    "too few have failed": {"after": FAILING._replace(completed=104, failed=9)},
     "none has come": {"after": BEFORE},
 }
 
