@@ -7,8 +7,8 @@ namespace, an abstract socket for one, all containers of a task share: a neighbo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final, Literal
 
 from task_helper.settings import METADATA_URI
@@ -22,12 +22,11 @@ _NAMES: Final[Mapping[Status, bytes]] = {
     "in service": b"th:in service",
 }
 
-_PROC: Final = Path("/proc")
-
 
 def show(status: Status) -> None:
     """Show `status` from now on, until this process ends; raises OSError where it cannot."""
-    (_PROC / "self/comm").write_bytes(_NAMES[status])
+    with open("/proc/self/comm", "wb", buffering=0) as name:
+        name.write(_NAMES[status])
 
 
 def status(environ: Mapping[str, str]) -> Status | None:
@@ -41,19 +40,20 @@ def _shown(environ: Mapping[str, str]) -> Iterator[bytes]:
 
     Where many containers' worth of them share a mount namespace, as in a test, what ECS gives each tells them apart.
     """
-    here = (_PROC / "self/ns/mnt").stat().st_ino
-    container = f"{METADATA_URI}={environ[METADATA_URI]}".encode() if METADATA_URI in environ else None
-    for process in _PROC.glob("[0-9]*"):
+    here = os.stat("/proc/self/ns/mnt").st_ino
+    container = [f"{METADATA_URI}={environ[METADATA_URI]}".encode()] if METADATA_URI in environ else []
+    for process in filter(str.isdigit, os.listdir("/proc")):
         try:
-            name = (process / "comm").read_bytes().rstrip()
-            if name not in _NAMES.values() or (process / "ns/mnt").stat().st_ino != here:
+            name = _read(process, "comm").rstrip()
+            if name not in _NAMES.values() or os.stat(f"/proc/{process}/ns/mnt").st_ino != here:
                 continue
-            its_container = [
-                each
-                for each in (process / "environ").read_bytes().split(b"\0")
-                if each.startswith(METADATA_URI.encode())
-            ]
+            given = _read(process, "environ").split(b"\0")
         except OSError:
             continue  # it has gone, or belongs to somebody else
-        if its_container == ([container] if container else []):
+        if container == [each for each in given if each.startswith(METADATA_URI.encode())]:
             yield name
+
+
+def _read(process: str, file: str) -> bytes:
+    with open(f"/proc/{process}/{file}", "rb") as content:
+        return content.read()
