@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
-from task_helper.settings import METADATA_URI
+# what ECS sets to the address of the task metadata endpoint, of which each container has its own
+METADATA_URI: Final = "ECS_CONTAINER_METADATA_URI_V4"
 
 Status = Literal["waiting for Envoy", "waiting for the application", "in service"]
 

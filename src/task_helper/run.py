@@ -20,7 +20,7 @@ from task_helper.logs import Event, log, log_fault, set_up
 from task_helper.metadata import Metadata
 from task_helper.record import Exit
 from task_helper.service import looking
-from task_helper.settings import METADATA_URI, BadSettings, Settings, Url, from_env, misspelt
+from task_helper.settings import BadSettings, Settings, Url, from_env, misspelt
 from task_helper.stop import Stop
 
 # a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
@@ -46,7 +46,7 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
     log(Event.STARTING, settings={name: _plain(value) for name, value in structs.asdict(settings).items()})
     stop = Stop()
     listen(stop, early_signals)
-    metadata = Metadata(environ.get(METADATA_URI, "").strip() or None, since=datetime.now(timezone.utc))
+    metadata = Metadata(environ.get(gate.METADATA_URI, "").strip() or None, since=datetime.now(timezone.utc))
     surroundings = Surroundings(
         Envoy(settings.envoy_admin_url),
         Application(settings.app_health_url) if settings.app_health_url else None,

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from task_helper.gate import METADATA_URI
+
 # ECS sends SIGKILL when stopTimeout has run out; the helper is gone this many seconds before.
 MARGIN: Final = 5.0
 
@@ -24,9 +26,6 @@ MARGIN: Final = 5.0
 # the second in which it merges what it has learnt (update_merge_window). Where requests cannot be counted, add REST.
 MERGE: Final = 1.0
 REST: Final = 9.0
-
-# what ECS sets to the address of the task metadata endpoint
-METADATA_URI: Final = "ECS_CONTAINER_METADATA_URI_V4"
 
 Seconds = float
 Auto = Literal["auto"]

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from lab.processes import die_with_parent, free_address
-from task_helper.gate import Status, status
-from task_helper.settings import METADATA_URI
+from task_helper.gate import METADATA_URI, Status, status
 from tests.process.helper import command, environment
 
 SHOW = (

@@ -19,7 +19,7 @@ import pytest
 
 from lab import envoy as real
 from lab.processes import free_address, wait_for
-from task_helper.settings import METADATA_URI
+from task_helper.gate import METADATA_URI
 from tests.process.helper import PROGRAM, command, environment, running, wait_until_armed
 
 QUICK = {"DRAIN_DELAY": "0.2", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "30"}
