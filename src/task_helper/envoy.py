@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Literal, get_args
 from urllib.parse import quote
 
@@ -108,13 +108,12 @@ class Envoy:
         """Whether one of these `listeners`, as they were once, still accepts connections of downstreams."""
         host = self.url.host or "127.0.0.1"
         places = [each.place for each in for_downstreams(listeners) if each.place]
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(CALL_TIMEOUT):
-                return any(
-                    [await self._accepts(host if address in _ANY else address, port) for address, port in places]
-                )
-        except TimeoutError:
-            return False
+                for address, port in places:
+                    if await self._accepts(host if address in _ANY else address, port):
+                        return True
+        return False
 
     async def _ask(self, method: str, target: str, *also: int) -> bytes:
         """The body of the answer, which has status 200 or one of `also`."""
