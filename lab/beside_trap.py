@@ -60,13 +60,18 @@ def _held(name: str, title: str, **envoy: Any) -> Scenario:
 
 ROWS: tuple[Scenario, ...] = (
     # one refused connection is no end of an application
-    _row("restart", "application refuses for 0.6 s during the delay", hazards=(_restart(2),)),
+    # (Envoy answers the health checks: else the restart itself, by luck, takes the task out of service in any column)
+    _row(
+        "restart",
+        "application refuses for 0.6 s during the delay",
+        hazards=(_restart(2),),
+        envoy={"pass_through": False},
+    ),
     _row(
         "restart-no-panic",
         "the same, and downstreams whose panic threshold is 0",
         hazards=(_restart(2),),
         panic_threshold=0,
-        # Envoy answers the health checks: else the restart itself, by luck, takes the task out of service
         envoy={"pass_through": False},
     ),
     _row(
@@ -138,6 +143,8 @@ ROWS: tuple[Scenario, ...] = (
         callers=LONG_REQUESTS,
         admin="unix",
         hazards=(Hazard("admin socket is removed", LONG.delay + 0.5),),
+        # in every column: an Envoy that is not told before the file goes can not be told at all
+        settings={"DRAIN_DELAY": f"{LONG.delay:g}"},
     ),
     # nobody waits for the log
     _row("log-blocks", "nobody reads the log at SIGTERM", hazards=(Hazard("log is not read", -0.5),)),
