@@ -58,6 +58,7 @@ _UNITS: Final = {
     "requests_in_flight_at_drain": "Count",
     "requests_in_flight_at_end": "Count",
     "requests_after_drain": "Count",
+    "drains_not_confirmed": "Count",
 }
 
 
@@ -83,6 +84,13 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, settin
 
 def embedded_metrics(fields: dict[str, Any], service: str, milliseconds: int) -> dict[str, Any]:
     """What turns a log line with `fields` into CloudWatch metrics of `service`, at this time since the epoch."""
-    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if fields[name] is not None]
+    # CloudWatch adds up numbers, not words; zeros tell a service whose drains are confirmed from one that never drains
+    unconfirmed = fields["reason"] in ("not confirmed", "deadline") and not fields["confirmed"]
+    figures = fields | {"drains_not_confirmed": int(unconfirmed)}
+    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if figures[name] is not None]
     directive = {"Namespace": "ecs-task-helper", "Dimensions": [["service"]], "Metrics": metrics}
-    return {"service": service, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}
+    return {
+        "service": service,
+        "drains_not_confirmed": figures["drains_not_confirmed"],
+        "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]},
+    }
