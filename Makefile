@@ -14,7 +14,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HE
 BUILD_FLAGS ?=
 BASE ?=
 
-.PHONY: build image publish demo bench sbom audit test-image test-envoys clean
+.PHONY: build image publish sign demo bench sbom audit test-image test-envoys clean
 
 build: requirements
 	@$(MAKE) --no-print-directory image
@@ -26,9 +26,15 @@ image:
 # IMAGE with its registry, REF a branch or version tag; needs a login, and QEMU for the processor that is not its own
 publish:
 	tools/image-tags $(REF)
+	@mkdir -p dist
 	docker buildx inspect ecs-task-helper >/dev/null 2>&1 || docker buildx create --name ecs-task-helper --driver docker-container
 	docker buildx build --builder ecs-task-helper --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max \
-	  --push $(LABELS) $(foreach tag,$(shell tools/image-tags $(REF)),--tag $(IMAGE):$(tag)) .
+	  --metadata-file dist/image.json --push $(LABELS) $(foreach tag,$(shell tools/image-tags $(REF)),--tag $(IMAGE):$(tag)) .
+
+# what publish has pushed, as SIGNING says: tools/sign-image; SIGN_FLAGS are cosign's, for a registry or log of one's own
+SIGN_FLAGS ?=
+sign:
+	tools/sign-image $(IMAGE) $(SIGN_FLAGS)
 
 # These run in the runner image through batect where it can run, else natively: tools/runner finds out and says which.
 STEPS := format lint-python lint-dockerfile lint security-checks typecheck test requirements debug
