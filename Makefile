@@ -14,7 +14,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HE
 BUILD_FLAGS ?=
 BASE ?=
 
-.PHONY: build image publish sign demo bench sbom audit test-image test-envoys clean
+.PHONY: build image publish sign demo bench sbom audit test-wheel test-image test-envoys clean
 
 build: requirements
 	@$(MAKE) --no-print-directory image
@@ -116,6 +116,20 @@ sbom: $(VENV)/ready
 audit: $(VENV)/ready
 	$(BIN)/python tools/audit.py requirements.txt
 
+# What is shipped is a wheel: it, and not the checkout, passes the tests of the package. Those of lab and image say no more.
+WHEEL_TESTS ?= tests/unit tests/contract tests/process
+test-wheel: .wheel/ready
+	.wheel/bin/python -c "import task_helper; assert 'site-packages' in task_helper.__file__, task_helper.__file__"
+	.wheel/bin/pytest $(WHEEL_TESTS)
+
+.wheel/ready: .venv/ready README.md LICENSE $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info*')
+	rm -rf .wheel && mkdir .wheel
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .wheel .
+	$(PYTHON) -m venv .wheel
+	.wheel/bin/$(INSTALL_LIST) requirements-dev.txt
+	.wheel/bin/pip install --quiet --no-deps --no-index .wheel/*.whl
+	@touch $@
+
 # builds and runs the image in a Docker engine; without one the tests are skipped, and say so
 test-image: $(VENV)/ready
 	$(BIN)/pytest -rs tests/image
@@ -159,4 +173,4 @@ INSTALL_LIST := pip install --quiet --no-deps --require-hashes --requirement
 	@touch $@
 
 clean:
-	rm -rf .venv .poetry .envoys .mypy_cache .pytest_cache .hypothesis .coverage* dist runs tools/jenkinsfile/node_modules
+	rm -rf .venv .wheel .poetry .envoys .mypy_cache .pytest_cache .hypothesis .coverage* dist runs tools/jenkinsfile/node_modules
