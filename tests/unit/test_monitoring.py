@@ -12,15 +12,16 @@ import cfnlint.decode
 import hcl2
 import pytest
 
-from task_helper.lifecycle import Exit
 from tests.unit.lives import World
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "examples" / "cloudformation" / "monitoring.yaml"
 LOG = (ROOT / "docs" / "log.md").read_text(encoding="utf-8")
 
-# ECS's own for a container that it has killed
-KILLED = 137
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# exit codes of the helper's container: its own for a drain that was not confirmed, and ECS's for one that it has killed
+UNCONFIRMED, KILLED = 75, 137
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,8 @@ def test_rules_watch_exit_codes_that_there_are(template: Any) -> None:
     alarms = [a for a in of_type(template, "AWS::CloudWatch::Alarm").values() if a["Namespace"] == "AWS/Events"]
     patterns = [rule["EventPattern"]["detail"] for rule in rules.values()]
 
-    assert [[Exit.UNCONFIRMED], [KILLED]] == [pattern["containers"]["exitCode"] for pattern in patterns]
+    assert f"| {UNCONFIRMED} | Envoy did not confirm" in README and f"| {KILLED} | not the helper's" in README
+    assert [[UNCONFIRMED], [KILLED]] == [pattern["containers"]["exitCode"] for pattern in patterns]
     assert all(pattern["containers"]["name"] == [{"Ref": "Container"}] for pattern in patterns)
     assert all(pattern["lastStatus"] == ["STOPPED"] for pattern in patterns)
     assert [[{"Name": "RuleName", "Value": {"Ref": name}}] for name in rules] == [a["Dimensions"] for a in alarms]
