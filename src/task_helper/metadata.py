@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from datetime import datetime
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,71 +23,81 @@ CALL_TIMEOUT: Final = 0.5
 # containers that carry an Envoy, by their name or image
 ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
 
-# what a container leaves with that was asked to stop: such a container was not held by the helper, and did not crash
-STOPPED_ON_REQUEST: Final = (0, 143)
-
-# ECS notes that an essential container has stopped a little after the container engine does
-NOTICED_WITHIN: Final = timedelta(seconds=10)
-
 
 class Container(msgspec.Struct, rename="pascal"):
     name: str = ""
     image: str = ""
     type: str = ""
+    desired_status: str = ""
     known_status: str = ""
-    exit_code: int | None = None
     finished_at: datetime | None = None
-    restart_count: int = 0
+    restart_count: int | None = None
 
     @property
     def is_envoy(self) -> bool:
         return any(word in f"{self.name} {self.image}".lower() for word in ENVOY_NAMES)
 
+    @property
+    def stopped_for_good(self) -> bool:
+        """Where it has no restart policy, and so no count, or is to stop, ECS does not restart it."""
+        return self.known_status == "STOPPED" and (self.restart_count is None or self.desired_status == "STOPPED")
+
 
 class Task(msgspec.Struct, rename="pascal"):
-    """`execution_stopped_at` is there once an essential container has stopped."""
-
     containers: list[Container] = []
-    execution_stopped_at: datetime | None = None
     cluster: str = ""
     family: str = ""
     service_name: str = ""
     task_arn: str = msgspec.field(default="", name="TaskARN")
 
 
-def crashed(task: Task, stop_requested: datetime) -> Sequence[Container]:
-    """The containers that took the task down, or died while the helper held them.
+class Stopped(NamedTuple):
+    """Names of containers that ran beside the helper and have stopped for good: those with Envoy, all of them or none,
+    and any others."""
 
-    ECS does not say which containers are essential, only since when one of them is stopped. Before `stop_requested`
-    whatever has stopped since the first essential one did counts; after it, what did not leave on request.
-    """
-    if task.execution_stopped_at is None:
-        return ()
-    return [
-        container
-        for container in task.containers
-        if container.type == "NORMAL"
-        and container.known_status == "STOPPED"
-        and (container.finished_at is None or container.finished_at >= task.execution_stopped_at - NOTICED_WITHIN)
-        and (task.execution_stopped_at < stop_requested or container.exit_code not in STOPPED_ON_REQUEST)
+    envoys: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+
+def stopped(task: Task, since: datetime) -> Stopped:
+    """What has stopped of what was there at `since`: containers that ended before have done what they were for."""
+    beside = [
+        each
+        for each in task.containers
+        if each.type == "NORMAL"
+        and (each.known_status != "STOPPED" or (each.finished_at and each.finished_at >= since))
     ]
+    envoys = [each for each in beside if each.is_envoy]
+    return Stopped(
+        [each.name for each in envoys] if all(each.stopped_for_good for each in envoys) else (),
+        [each.name for each in beside if each.stopped_for_good and each not in envoys],
+    )
 
 
 class Metadata:
-    """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing."""
+    """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing.
 
-    def __init__(self, uri: str | None, request: http.Request = http.request) -> None:
+    `since` is when the helper came up.
+    """
+
+    def __init__(self, uri: str | None, since: datetime, request: http.Request = http.request) -> None:
         self.url = health_url(uri) if uri else None
+        self._since = since
         self._request = request
 
-    async def may_have_restarted(self) -> bool:
-        """Whether this container's restart policy has restarted it; True too where ECS does not say."""
+    async def has_restarted(self) -> bool | None:
+        """Whether this container's restart policy has restarted it; None where ECS does not say."""
         if self.url is None:
             return False
         try:
-            return (await self._ask(self.url, "", Container)).restart_count > 0
+            return bool((await self._ask(self.url, "", Container)).restart_count)
         except OSError:
-            return True
+            return None
+
+    async def stopped(self) -> Stopped:
+        """Which containers have stopped; none where the endpoint is missing or gave no answer."""
+        task = await self.task()
+        return stopped(task, self._since) if task else Stopped()
 
     async def task(self) -> Task | None:
         """The task, or None where the endpoint is missing or gave no answer."""

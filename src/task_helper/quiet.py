@@ -1,61 +1,8 @@
-"""How much traffic a task still has, judged from Envoy's statistics. Pure: bytes in, counts out.
-
-Requests are counted, not connections: downstreams keep idle HTTP connections open however long a task drains. Only what
-has no requests, a TCP listener, is counted by its connections.
-"""
+"""What the readings of one drain tell: how many requests came, and for how long nothing has. Pure; takes `now`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Final, NamedTuple
-
-import msgspec
-
-from task_helper.listeners import Listener, is_inbound_name
-
-# `downstream_rq_completed` leaves out health checks, `downstream_rq_active` does not (Envoy's conn_manager_impl.cc).
-FILTER: Final = r"^(http\..*\.downstream_rq_(active|completed)|listener\..*\.downstream_cx_active)$"
-_REQUESTS: Final = re.compile(r"http\.(?P<prefix>.+)\.downstream_rq_(?P<kind>active|completed)")
-_CONNECTIONS: Final = re.compile(r"listener\.(?P<stat_name>.+)\.downstream_cx_active")
-
-
-class Traffic(NamedTuple):
-    """Counts at one moment: requests in flight, requests completed since Envoy started, open TCP connections."""
-
-    in_flight: int
-    completed: int
-    connections: int
-
-
-class _Stat(msgspec.Struct):
-    """A histogram has no name of its own."""
-
-    name: str = ""
-    value: int | float | str = 0
-
-
-class _Stats(msgspec.Struct):
-    stats: list[_Stat]
-
-
-def count(answer: bytes, listeners: Sequence[Listener]) -> Traffic:
-    """Count what downstreams have under way, from the answer to `/stats?format=json`.
-
-    Which stats count is told by the direction of the `listeners` they belong to, and by name for the others (all of
-    them where `listeners` is empty). Raises msgspec.DecodeError where the answer is none.
-    """
-    stats = msgspec.json.decode(answer, type=_Stats).stats
-    known = {prefix: each.inbound for each in listeners for prefix in each.prefixes}
-    tcp = {each.stat_name for each in listeners if each.inbound and not each.prefixes}
-    counts = {"active": 0, "completed": 0}
-    connections = 0
-    for stat in stats:
-        if (match := _REQUESTS.fullmatch(stat.name)) and known.get(match["prefix"], is_inbound_name(match["prefix"])):
-            counts[match["kind"]] += int(stat.value)
-        elif (match := _CONNECTIONS.fullmatch(stat.name)) and match["stat_name"] in tcp:
-            connections += int(stat.value)
-    return Traffic(counts["active"], counts["completed"], connections)
+from task_helper.traffic import Traffic
 
 
 class Meter:
@@ -79,11 +26,11 @@ class Meter:
         before, ended = self.arrived, traffic.completed != self.last.completed
         if traffic.completed < self.last.completed:  # a restarted Envoy counts from zero
             self._before_restart = before
-            self.first = Traffic(0, 0, 0)
+            self.first = Traffic(0, 0, 0, 0)
         self.last = traffic
         if self.arrived > before:
             self.last_arrival = now
-        if self.arrived > before or ended or traffic.in_flight or traffic.connections:
+        if self.arrived > before or ended or traffic.under_way:
             self._busy_at = now
 
     def quiet_for(self, now: float) -> float:

@@ -1,7 +1,8 @@
-"""What has happened to the task so far, and what is left of it in the log: the summary. Pure."""
+"""What has happened to the task so far, and what is left of it: the summary in the log, and the exit code. Pure."""
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,6 +15,18 @@ Ending = Literal["never in service", "drained", "not confirmed", "envoy gone", "
 
 # requests that came this shortly before the end of the drain would have gone on coming
 STILL_COMING: Final = 3.0
+
+# a reading that is older than this says nothing of the end
+STALE_AFTER: Final = 3.0
+
+
+class Exit(IntEnum):
+    """Exit codes, those of sysexits.h; `describe-tasks` shows them as the container's."""
+
+    DRAINED = 0
+    FAULT = 70
+    UNCONFIRMED = 75
+    BAD_SETTINGS = 78
 
 
 class Record(msgspec.Struct):
@@ -30,6 +43,11 @@ class Record(msgspec.Struct):
     attempts: int = 0
     faults: int = 0
     meter: Meter = msgspec.field(default_factory=Meter)
+
+    def exit_code(self, ending: Ending) -> Exit:
+        if self.faults:
+            return Exit.FAULT
+        return Exit.UNCONFIRMED if ending == "not confirmed" else Exit.DRAINED
 
     def still_coming(self, now: float) -> bool:
         """Whether requests came to the very end of the drain."""
@@ -66,7 +84,9 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, settin
     """The fields of the summary; a figure that is not known is None, which is not zero."""
     stopped = now if record.stop_requested_at is None else record.stop_requested_at
     drain_began = now if record.drain_began_at is None else record.drain_began_at
-    first, last = record.meter.first, record.meter.last
+    first, last, read_at = record.meter.first, record.meter.last, record.meter.read_at
+    if read_at is None or now - read_at > STALE_AFTER:
+        last = None
     return {
         "reason": ending,
         "exit_code": exit_code,
@@ -85,12 +105,7 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, settin
 def embedded_metrics(fields: dict[str, Any], service: str, milliseconds: int) -> dict[str, Any]:
     """What turns a log line with `fields` into CloudWatch metrics of `service`, at this time since the epoch."""
     # CloudWatch adds up numbers, not words; zeros tell a service whose drains are confirmed from one that never drains
-    unconfirmed = fields["reason"] in ("not confirmed", "deadline") and not fields["confirmed"]
-    figures = fields | {"drains_not_confirmed": int(unconfirmed)}
-    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if figures[name] is not None]
+    count = {"drains_not_confirmed": int(fields["reason"] == "not confirmed")}
+    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if (fields | count)[name] is not None]
     directive = {"Namespace": "ecs-task-helper", "Dimensions": [["service"]], "Metrics": metrics}
-    return {
-        "service": service,
-        "drains_not_confirmed": figures["drains_not_confirmed"],
-        "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]},
-    }
+    return {"service": service, **count, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}

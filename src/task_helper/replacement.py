@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from task_helper.logs import Event, log, why
-from task_helper.timing import first, now, sleep_until
+from task_helper.timing import first, forever, now, sleep_until
 
 # Cloud Map lists a new task; its control plane pushes it to the Envoys, and they check its health for the first time
 PUSH: Final = 5.0
@@ -110,46 +110,66 @@ def listing_pause(tasks: int, draw: float) -> float:
     return max(SHORTEST_LISTING_PAUSE, tasks / LISTINGS_A_SECOND) * (0.5 + draw)
 
 
+class Lookout:
+    """Looks at the service, once a step, and knows when to look next."""
+
+    def __init__(self, look: LookAtService, discovery_lag: float) -> None:
+        self._look = look
+        self._replacement = Replacement(discovery_lag)
+        self._latest = Look(0, 0, ())
+        self._failures = 0
+        self._told: set[str] = set()
+        self._whole_look_at = 0.0
+        self.has_seen = False
+
+    async def step(self) -> float | None:
+        """Look, only at the listing until the next whole look is due; from when on the replacement is in service."""
+        listing_only = now() < self._whole_look_at
+        moment = None
+        try:
+            self._latest = await self._look(listing_only)
+            self._failures, self.has_seen = 0, True
+            moment = self._replacement.in_service_from(now(), self._latest)
+        except OSError as error:
+            self._failures += 1
+            self._tell(why(error))
+        if not listing_only:
+            self._whole_look_at = now() + pause(self._latest.tasks, self._failures, random.random())  # nosec B311
+        return moment
+
+    def next_at(self) -> float:
+        """When to look again."""
+        if not self._latest.awaits_listing or self._failures:
+            return self._whole_look_at
+        return min(self._whole_look_at, now() + listing_pause(self._latest.tasks, random.random()))  # nosec B311
+
+    def _tell(self, because: str) -> None:
+        if because not in self._told:
+            until = (
+                "they are seen in service, or the drain needs the time" if self.has_seen else "DISCOVERY_LAG is over"
+            )
+            log(Event.REPLACEMENT_UNSEEN, because=because, waits_until=until)
+            self._told.add(because)
+
+
 async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, blind_until: float) -> bool:
     """Look until the replacement is in service, and return True; False if no look has told anything by `blind_until`.
 
-    `look` raises OSError where it cannot see; why, is logged once.
+    `look` raises OSError where it cannot see; why, is logged once. Once a look has told that the replacement is not in
+    service, only another one that it is ends the wait: looks that fail are no news.
     """
-    seen = asyncio.Event()
+    lookout = Lookout(look, discovery_lag)
 
     async def look_until_in_service() -> bool:
-        replacement = Replacement(discovery_lag)
-        failures, told, whole_look_at = 0, set[str](), 0.0
-        latest = Look(0, 0, ())
-        moment = None
         await asyncio.sleep(first_pause(random.random()))  # nosec B311  # spreads calls, keeps no secret
-        while True:
-            listing_only = now() < whole_look_at
-            try:
-                latest = await look(listing_only)
-                seen.set()
-                failures, moment = 0, replacement.in_service_from(now(), latest)
-            except OSError as error:
-                failures += 1
-                if (because := why(error)) not in told:
-                    log(Event.REPLACEMENT_UNSEEN, because=because)
-                    told.add(because)
-            if moment is not None:
-                # no more looks: in a large service they would be taken from those who have not seen theirs yet
-                await sleep_until(moment)
-                return True
-            draw = random.random()  # nosec B311
-            if not listing_only:
-                whole_look_at = now() + pause(latest.tasks, failures, draw)
-            listing_at = now() + listing_pause(latest.tasks, draw)
-            await sleep_until(
-                min(listing_at, whole_look_at) if latest.awaits_listing and not failures else whole_look_at
-            )
+        while (moment := await lookout.step()) is None:
+            await sleep_until(lookout.next_at())
+        # no more looks: in a large service they would be taken from those who have not seen theirs yet
+        await sleep_until(moment)
+        return True
 
     async def wait_blindly() -> bool:
         await sleep_until(blind_until)
-        if seen.is_set():
-            await asyncio.Event().wait()
-        return False
+        return await forever() if lookout.has_seen else False
 
     return await first(look_until_in_service(), wait_blindly())

@@ -1,86 +1,114 @@
-"""What may happen to Envoy and the application while the task shuts down: each function returns once it has."""
+"""What may end the plan early: each function gathers the facts until `early` finds them enough, and says why."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
+from task_helper import early
 from task_helper.application import Application
+from task_helper.early import Leave, Verdict
+from task_helper.envoy import CALL_TIMEOUT, Envoy
 from task_helper.listeners import Listener
-from task_helper.metadata import Metadata, crashed
+from task_helper.logs import Event, log, why
+from task_helper.metadata import Metadata
 from task_helper.quiet import Meter
-from task_helper.envoy import Envoy
-from task_helper.http import REFUSED
-from task_helper.timing import now
+from task_helper.record import Record
+from task_helper.timing import now, sleep_until
+from task_helper.traffic import Traffic, Watched
 
 # between two looks; nothing tells these things by itself
 POLL: Final = 0.5
 
-# an Envoy that its supervisor restarts refuses connections for a moment; one that refuses for this long is gone
-GONE_AFTER: Final = 3.0
-
-# between two readings of Envoy's statistics
+# Between two readings of Envoy's statistics. The first of a drain, and those of its last seconds, tell all there is to
+# tell: in a large mesh each takes Envoy a tenth of a second.
 READING_EVERY: Final = 1.0
 
-# how long nothing may be in flight or arrive before the task is quiet: the second in which a downstream Envoy merges
-# what it has learnt, twice, and one more
-QUIET: Final = 3.0
+# what the last readings have to go back: QUIET, and one more to tell what came before
+LAST_READINGS: Final = early.QUIET + READING_EVERY
+
+# between two readings where a container beside Envoy has stopped: each request that comes meanwhile may fail, in the
+# first second; for one that lives on in the rest of the delay READING_EVERY will do
+SHORT_PAUSE: Final = 0.1
 
 
-async def envoy_gone(envoy: Envoy, metadata: Metadata, stop_requested: datetime) -> None:
-    """Wait until Envoy's admin API has refused for GONE_AFTER, or its container has stopped.
+async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> Verdict:
+    """Judge once, within CALL_TIMEOUT, whether a task that was not seen in service ever was."""
 
-    An Envoy that does not answer, or answers with an error, is not gone.
+    async def served() -> bool | None:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                which = await envoy.watched()
+                traffic = await envoy.traffic(which)
+        except OSError:
+            return None
+        # whether there ever were connections, their number now does not tell
+        return traffic.served > 0 or traffic.under_way or (None if which.connections else False)
+
+    has_served, has_restarted = await asyncio.gather(served(), metadata.has_restarted())
+    may_have_been = None
+    if record.left_draining:
+        may_have_been = "Envoy was left draining by a helper before this one"
+    elif record.faults:
+        may_have_been = "the helper had a fault before it could see"
+    elif has_restarted is not False:
+        may_have_been = "the helper was restarted" if has_restarted else "ECS does not say if the helper was restarted"
+    return early.never_in_service(may_have_been=may_have_been, served=has_served)
+
+
+async def envoy_gone(envoy: Envoy, listeners: Sequence[Listener], metadata: Metadata) -> str:
+    """Wait until Envoy is gone for good; why. `listeners` are those that it had."""
+    while True:
+        if stopped := (await metadata.stopped()).envoys:
+            answers, accepts = await envoy.answers(), await envoy.accepts(listeners)
+            if isinstance(verdict := early.envoy_gone(stopped=stopped, answers=answers, accepts=accepts), Leave):
+                return verdict.because
+        await asyncio.sleep(POLL)
+
+
+async def application_gone(envoy: Envoy, application: Application | None, metadata: Metadata) -> str:
+    """Wait until the application is gone for good; why."""
+    which: Watched | None = None
+    before: Traffic | None = None
+    hurry_until: float | None = None
+    while True:
+        if not (stopped := (await metadata.stopped()).others):
+            await asyncio.sleep(POLL)
+            continue
+        refuses = await application.refuses() if application else None
+        try:
+            which = which or await envoy.watched()
+            after = await envoy.traffic(which)
+        except OSError:
+            after = None
+        verdict = early.application_gone(stopped=stopped, refuses=refuses, before=before, after=after)
+        if isinstance(verdict, Leave):
+            return verdict.because
+        if before is None or after is None or after.served != before.served:
+            before = after
+        hurry_until = now() + READING_EVERY if hurry_until is None else hurry_until
+        await asyncio.sleep(SHORT_PAUSE if now() < hurry_until else READING_EVERY)
+
+
+async def quiet(envoy: Envoy, meter: Meter, *, told_at: float, least: float, readings_from: float) -> None:
+    """Feed `meter` with a first reading and with those from `readings_from` on; return when the task is quiet.
+
+    `told_at` is when Envoy confirmed that its health checks fail, `least` how long all downstreams take to notice.
     """
-    refused_since = None
+    which: Watched | None = None
+    unreadable = False
     while True:
         try:
-            await envoy.state()
-            refused_since = None
-        except REFUSED:
-            refused_since = now() if refused_since is None else refused_since
-            task = await metadata.task()
-            stopped = task is not None and any(container.is_envoy for container in crashed(task, stop_requested))
-            if stopped or now() - refused_since >= GONE_AFTER:
-                return
-        except OSError:
-            refused_since = None
-        await asyncio.sleep(POLL)
-
-
-async def application_gone(application: Application | None, metadata: Metadata, stop_requested: datetime) -> None:
-    """Wait until the application's port refuses, or where no URL tells its port, until its container has stopped."""
-    while True:
-        if application:
-            gone = await application.is_gone()
+            which = which or await envoy.watched()
+            meter.read(now(), await envoy.traffic(which))
+        except OSError as error:
+            if not unreadable:
+                log(Event.TRAFFIC_UNREADABLE, because=why(error))
+            unreadable = True
         else:
-            task = await metadata.task()
-            gone = task is not None and any(not container.is_envoy for container in crashed(task, stop_requested))
-        if gone:
-            return
-        await asyncio.sleep(POLL)
-
-
-async def quiet(envoy: Envoy, listeners: Sequence[Listener], meter: Meter, not_before: float) -> None:
-    """Feed `meter` with Envoy's traffic; return when it has been quiet for QUIET, but `not_before` this moment."""
-    while True:
-        try:
-            meter.read(now(), await envoy.traffic(listeners))
-            if now() >= not_before and meter.quiet_for(now()) >= QUIET:
+            verdict = early.quiet(told_for=now() - told_at, least=least, quiet_for=meter.quiet_for(now()))
+            if isinstance(verdict, Leave):
                 return
-        except OSError:
-            pass  # a reading is missing, which the summary shows
-        await asyncio.sleep(READING_EVERY)
-
-
-async def live_again(envoy: Envoy) -> None:
-    """Wait until an Envoy that had confirmed the drain says that it is live: it was restarted, and has forgotten."""
-    while True:
-        await asyncio.sleep(POLL)
-        try:
-            if await envoy.state() == "LIVE":
-                return
-        except OSError:
-            pass  # gone or busy, which `envoy_gone` judges
+        following = now() + READING_EVERY
+        await sleep_until(following if meter.read_at is None else max(following, readings_from))

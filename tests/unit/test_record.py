@@ -22,13 +22,13 @@ def metrics(life: Life) -> dict[str, Any]:
         ([SIGTERM], "drained", 0),
         ([SIGTERM, (120, "envoy 500")], "not confirmed", 1),
         ([SIGTERM, (120, "envoy hangs")], "not confirmed", 1),
-        ([(0, "envoy refuses"), (5, "SIGTERM")], "never in service", 0),
-        ([SIGTERM, (150.1, "envoy refuses")], "envoy gone", 0),
+        ([(0, "app 503"), (5, "SIGTERM")], "never in service", 0),
+        ([SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")], "envoy gone", 0),
     ],
 )
 def test_drains_not_confirmed(timeline: Timeline, ending: str, count: int) -> None:
     """A drain that Envoy did not confirm counts one; where there was nothing to drain, none is missing."""
-    life = World().live(timeline, METRICS="emf")
+    life = World().live(timeline, metadata=True, METRICS="emf")
 
     assert (ending, count) == (life.ending, metrics(life)["drains_not_confirmed"])
 

@@ -123,6 +123,10 @@ WAITS: dict[str, tuple[list[tuple[float, Look | None]], tuple[bool, float, float
         [(0, Look(1, 1, [new(10, healthy=True)])), (3, None)],
         (True, LAG, 2 + LAG),
     ),
+    "seen not to be there, and never again: waited for beyond the fixed time": (
+        [(0, Look(1, 1, [])), (3, None), (90, Look(1, 1, [old()]))],
+        (True, 90, 90 + 7.5 * 2**6),
+    ),
     "not there for a long time: waited for beyond the fixed time": (
         [(0, Look(1, 1, [])), (90, Look(1, 1, [old()]))],
         (True, 90, 97.5),
