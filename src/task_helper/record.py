@@ -76,6 +76,7 @@ _UNITS: Final = {
     "requests_in_flight_at_drain": "Count",
     "requests_in_flight_at_end": "Count",
     "requests_after_drain": "Count",
+    "drains_not_confirmed": "Count",
 }
 
 
@@ -103,6 +104,8 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, settin
 
 def embedded_metrics(fields: dict[str, Any], service: str, milliseconds: int) -> dict[str, Any]:
     """What turns a log line with `fields` into CloudWatch metrics of `service`, at this time since the epoch."""
-    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if fields[name] is not None]
+    # CloudWatch adds up numbers, not words; zeros tell a service whose drains are confirmed from one that never drains
+    count = {"drains_not_confirmed": int(fields["reason"] == "not confirmed")}
+    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if (fields | count)[name] is not None]
     directive = {"Namespace": "ecs-task-helper", "Dimensions": [["service"]], "Metrics": metrics}
-    return {"service": service, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}
+    return {"service": service, **count, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}

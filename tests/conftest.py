@@ -1,0 +1,15 @@
+"""How long a test may take before it counts as hanging, where the default in pyproject.toml is too short."""
+
+from pathlib import Path
+
+import pytest
+
+# seconds, by folder: rolling updates in real time; an engine that is to be installed, and two images to be built
+LONGER = {"lab": 600, "image": 1800}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in LONGER and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONGER[folder]))
