@@ -13,7 +13,7 @@ def test_every_scenario_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_trap_is_there_long_enough(row: Scenario) -> None:
-    """In each row the trap runs too, and leaves only when the replacement is known: else the row would prove nothing."""
+    """In each row the trap runs, and leaves only when the replacement is known: else the row would prove nothing."""
     times = row.times
     assert "trap" in row.expected and {"fixed", "auto"} & row.expected.keys()
     assert times.delay + times.timeout >= times.cloud_map + times.push + times.checks
