@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says something of the machine, and nothing of what is tested; the bound is pytest's
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # seconds, by folder: rolling updates in real time; an engine that is to be installed, and two images to be built
 LONGER = {"lab": 600, "image": 1800}

@@ -78,6 +78,17 @@ def test_listed(listed: set[str], expected: bool) -> None:
     assert [expected] == [each.listed for each in others_of(OWN.task_arn, [task("2")], listed, NOW)]
 
 
+@pytest.mark.parametrize(
+    ("last", "started", "age"),
+    [("RUNNING", 30, 30), ("RUNNING", 0.5, 0.5), ("RUNNING", -2, 0), ("RUNNING", None, None), ("PENDING", 30, None)],
+)
+def test_age(last: str, started: float | None, age: float | None) -> None:
+    """A task is as old as it has been running, by clocks that may differ; one that does not run has no age."""
+    started_at = None if started is None else NOW - timedelta(seconds=started)
+
+    assert age == Task(task_arn="t", last_status=last, started_at=started_at).age(NOW)
+
+
 # the service | whether its page of tasks is full | how many others were seen | how many of them have to be in service
 WANTED: dict[str, tuple[Service, bool, int, int]] = {
     "as many as are desired": (Service(4, 5), False, 4, 4),

@@ -239,6 +239,32 @@ def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     life = World().live([SIGTERM])
 
     assert (70, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
+    assert (40, 40) == pytest.approx([life.fields("summary")[f"{stage}_seconds"] for stage in ("delaying", "draining")])
+
+
+def test_a_fault_before_the_task_is_in_service() -> None:
+    """Why a task that was not seen in service is drained is said where the helper's own fault kept it from seeing."""
+    life = World().live([(0, "envoy breaks"), (1, "envoy fine"), SIGTERM])
+
+    assert {"because": "the helper had a fault before it could see"} == life.fields("plan_kept")
+
+
+def test_one_request_was_served() -> None:
+    """One request that Envoy has served is enough to drain a task that was not seen in service."""
+    world = World()
+    world.envoy.completed, world.envoy.failed = 11, 10
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
+
+    assert {"because": "Envoy has served requests"} == life.fields("plan_kept")
+
+
+def test_question_that_takes_long() -> None:
+    """What Envoy has served is asked for two seconds in all, and then not known."""
+    life = World().live([(0, "app 503"), (4, "envoy takes 0.6"), (5, "SIGTERM"), (10, "envoy takes 0")])
+
+    (asked_until,) = [moment for moment, event, _ in life.log if event == "plan_kept"]
+    assert (7, [(45, FAIL)]) == (asked_until, life.journal)
 
 
 @pytest.mark.parametrize("mood", ["500", "403", "hangs", "refuses", "resets", "babbles"])
@@ -342,6 +368,7 @@ def test_stale_drain() -> None:
 
     assert [(0, OK), (140, FAIL)] == life.journal
     assert (0, "drained") == (life.exit, life.ending)
+    assert {"because": "Envoy was left draining by a helper before this one"} == life.fields("plan_kept")
     assert 1 == life.events.count("stale_drain_undone")
 
 
@@ -494,6 +521,7 @@ def test_listeners_that_never_come() -> None:
     life = world.live([SIGTERM])
 
     assert [("in_service", 60), ("no_listeners", 60)] == [(event, moment) for moment, event, _ in life.log[1:3]]
+    assert {"seconds": 60} == life.fields("no_listeners")
 
 
 def test_listeners_that_may_not_be_asked_for() -> None:
@@ -516,7 +544,12 @@ def test_listeners_that_drain_listeners_passes_over(setting: str, direction: str
     world = World()
     world.envoy.direction = direction
 
-    assert warned == ("no_inbound_listener" in world.live([SIGTERM], DRAIN_LISTENERS=setting).events)
+    warnings = [
+        fields
+        for _, event, fields in world.live([SIGTERM], DRAIN_LISTENERS=setting).log
+        if event == "no_inbound_listener"
+    ]
+    assert [{"listeners": ["inbound"]}] * warned == warnings
 
 
 def test_look_at_a_good_configuration() -> None:

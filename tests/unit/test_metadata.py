@@ -39,6 +39,7 @@ CONTAINERS: dict[str, tuple[list[Container], Stopped]] = {
         [container("envoy-init", finished_at=at(99)), container("envoy", **RUNNING)],
         Stopped((), []),
     ),
+    "a container that ended just as the helper came up": ([container(finished_at=at(100))], Stopped([], ["app"])),
     "when is not known": ([container(finished_at=None)], Stopped([], [])),
     "the task's network": ([container(type="CNI_PAUSE")], Stopped([], [])),
     "it may be restarted": ([container(desired_status="RUNNING", restart_count=0)], Stopped([], [])),

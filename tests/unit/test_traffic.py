@@ -86,6 +86,11 @@ COUNTS: dict[str, tuple[list[Listener], dict[str, int], Traffic]] = {
         {**tcp("both", 7), **http("b", connections=5)},
         Traffic(1, 10, 3, 2),
     ),
+    "connections of several listeners add up, and HTTP that was never used is none of them": (
+        [listener("tcp"), listener("both", "b", other_protocols=True)],
+        {**tcp("tcp", 2), **tcp("both", 3), "http.b.downstream_rq_active": 0, "http.b.downstream_rq_completed": 0},
+        Traffic(1, 10, 3, 5),
+    ),
     "a listener of both that shares its prefix counts whole": (
         [listener("both", "ingress", other_protocols=True)],
         tcp("both", 7),
