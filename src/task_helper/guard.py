@@ -22,7 +22,7 @@ async def guarded(part: Awaitable[T], instead: Callable[[], Awaitable[T]], recor
     try:
         return await part
     except Exception as error:
-        record.faults += 1
+        record.faulty = True
         log_fault(error)
         return await instead()
 

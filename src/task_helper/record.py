@@ -41,11 +41,11 @@ class Record(msgspec.Struct):
     drain_began_at: float | None = None
     confirmed_at: float | None = None
     attempts: int = 0
-    faults: int = 0
+    faulty: bool = False
     meter: Meter = msgspec.field(default_factory=Meter)
 
     def exit_code(self, ending: Ending) -> Exit:
-        if self.faults:
+        if self.faulty:
             return Exit.FAULT
         return Exit.UNCONFIRMED if ending == "not confirmed" else Exit.DRAINED
 

@@ -50,7 +50,7 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
     may_have_been = None
     if record.left_draining:
         may_have_been = "Envoy was left draining by a helper before this one"
-    elif record.faults:
+    elif record.faulty:
         may_have_been = "the helper had a fault before it could see"
     elif has_restarted is not False:
         may_have_been = "the helper was restarted" if has_restarted else "ECS does not say if the helper was restarted"

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -105,11 +106,10 @@ class World:
             stop.request(who, asyncio.get_running_loop().time())
         elif what == "envoy restarts":
             self.envoy.restart()
-        elif what == "envoy answers requests":
-            self.envoy.completed += 10
-        elif what == "envoy fails requests":
-            self.envoy.completed += 10
-            self.envoy.failed += 10
+        elif match := re.fullmatch(r"envoy (answers|fails) (\d*) ?requests?", what):
+            number = int(match[2] or 10)
+            self.envoy.completed += number
+            self.envoy.failed += number if match[1] == "fails" else 0
         elif what == "envoy dies":
             self.envoy.mood, self.envoy.accepts = "refuses", False
         elif what.startswith("envoy denies "):

@@ -9,6 +9,7 @@ from task_helper.envoy import AdminError, Envoy
 from task_helper.http import Response
 from task_helper.listeners import Listener
 from task_helper.settings import Url
+from task_helper.traffic import Watched
 from tests import virtual
 from tests.fakes import ENVOY
 from tests.unit.test_traffic import listener
@@ -86,6 +87,8 @@ def test_host_of_listeners(url: Url, host: str) -> None:
     ("call", "answer", "words"),
     [
         ("state", Response(200, b"hello"), "/ready answered 'hello', which is no state of an Envoy"),
+        ("state", Response(200, b"\xff"), "/ready answered '\ufffd', which is no state of an Envoy"),
+        ("state", Response(200, b"x" * 50), f"/ready answered '{'x' * 40}', which is no state of an Envoy"),
         ("state", Response(500, b""), "/ready answered 500"),
         ("state", Response(403, b""), "GET /ready is denied: allow it in the admin API's allow_paths"),
         ("fail_health_checks", Response(503, b""), "/healthcheck/fail answered 503"),
@@ -111,3 +114,9 @@ def test_calls_are_bounded() -> None:
         return asyncio.get_running_loop().time()
 
     assert 2 == virtual.run(ask())
+
+
+def test_words_for_statistics() -> None:
+    """Statistics that cannot be read are told by their path."""
+    with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
+        virtual.run(envoy(Response(200, b"<html>")).traffic(Watched(frozenset(), {}, frozenset())))

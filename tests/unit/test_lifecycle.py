@@ -4,6 +4,8 @@ In service within the first second; the delay begins at 100, the drain at 140, a
 """
 
 import asyncio
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -121,6 +123,26 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         [SIGTERM, (150, "app refuses"), (150, "container app stops"), (151, "envoy fails requests")],
         (0, 180, "drained"),
         [(140, FAIL)],
+    ),
+    "the application is gone, and few ask for it: five failures, a second or two apart": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.55 + 1.5 * n, "envoy fails 1 request") for n in range(5)],
+        (0, 147.1, "drained"),
+        [(107.1, FAIL)],
+    ),
+    "a request succeeds among those that fail: they count anew": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.15, "envoy fails 4 requests"), (100.25, "envoy answers 1 request"), (100.35, "envoy fails 4 requests")]
+        + [(110.2, "envoy fails 1 request")],
+        (0, 151.1, "drained"),
+        [(111.1, FAIL)],
+    ),
+    "Envoy does not say what it serves among the failures: they count anew": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.15, "envoy fails 4 requests"), (100.25, "envoy denies /stats"), (103, "envoy allows all")]
+        + [(105, "envoy fails 4 requests"), (110.2, "envoy fails 1 request")],
+        (0, 151.1, "drained"),
+        [(111.1, FAIL)],
     ),
     "the application is gone, and nobody asks for it": (
         [(99, "app refuses"), (99, "container app stops"), SIGTERM],
@@ -438,6 +460,18 @@ def test_application_that_is_gone_while_something_is_under_way(left: str) -> Non
     assert [(140, FAIL)] == life.journal
 
 
+def test_readings_while_another_container_has_stopped() -> None:
+    """Envoy's statistics are read ten times in the first second, and then once a second."""
+    world = World()
+
+    world.live([(99, "container sidecar stops"), SIGTERM], metadata=True, app=False)
+
+    readings = [moment for moment, _, target in world.envoy.calls if "usedonly" in target and moment < 140]
+    assert [10, 10] == [
+        len([moment for moment in readings if start <= moment < end]) for start, end in ((100, 101), (102, 112))
+    ]
+
+
 def test_application_that_is_gone_without_statistics() -> None:
     """Where Envoy does not say what it serves, the delay is kept."""
     world = World()
@@ -470,6 +504,9 @@ def test_what_the_log_tells_of_a_plain_life() -> None:
     life = World().live([SIGTERM])
 
     assert ["in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == life.events
+    assert [{"seconds": 0}, {"seconds": 40}, {"seconds": 40}] == [
+        life.fields(event) for event in ("in_service", "delaying", "draining")
+    ]
 
 
 def test_what_startup_waits_for_is_said_once() -> None:
@@ -509,6 +546,7 @@ def test_listeners_that_come_late() -> None:
     life = world.live([(7.2, "envoy gets listeners"), SIGTERM])
 
     assert {"because": "Envoy at http://127.0.0.1:9901 has no listener yet"} == life.fields("waiting")
+    assert ["waiting for Envoy", "in service"] == list(dict.fromkeys(world.shown))
     assert 7.2 <= next(moment for moment, event, _ in life.log if event == "in_service") <= 8
     assert "no_listeners" not in life.events
 
@@ -595,8 +633,37 @@ def test_metrics() -> None:
 
     (directive,) = fields["_aws"]["CloudWatchMetrics"]
     assert "orders" == fields["service"]
+    assert time.time() - 60 < fields["_aws"]["Timestamp"] / 1000 <= time.time()
     assert {"Name": "draining_seconds", "Unit": "Seconds"} in directive["Metrics"]
     assert {metric["Name"] for metric in directive["Metrics"]} <= fields.keys()
+
+
+@pytest.mark.parametrize("metrics", ["emf", ""])
+def test_metrics_are_logged_at_any_level(metrics: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A summary that carries metrics is logged whatever the level is."""
+    logged: list[object] = []
+    monkeypatch.setattr(
+        "task_helper.lifecycle.log",
+        lambda event, whatever_level=False, **fields: logged.append((event.name, whatever_level)),
+    )
+
+    with suppress(KeyError):  # the life's ending is read from the log
+        World().live([SIGTERM], METRICS=metrics)
+
+    assert ("SUMMARY", bool(metrics)) == logged[-1]
+
+
+def test_first_reading_that_fails() -> None:
+    """Where the first reading of a drain fails, the next one is a second later, not at the drain's end."""
+    world = World()
+    world.envoy.in_flight = 3
+
+    life = world.live(
+        [SIGTERM, (139, "envoy denies /stats"), (140.5, "envoy allows all"), (145, "envoy ends requests")]
+    )
+
+    assert 3 == life.fields("summary")["requests_in_flight_at_drain"]
+    assert 1 == life.events.count("traffic_unreadable")
 
 
 def test_traffic_after_the_drain() -> None:
@@ -619,9 +686,9 @@ def test_healthcheck_that_cannot_be_shown() -> None:
         raise OSError("Address already in use")
 
     world.show = taken
-    life = world.live([SIGTERM])
+    life = world.live([(0, "app 503"), (10, "app fine"), SIGTERM])
 
-    assert {"because": "Address already in use"} == life.fields("healthcheck_unavailable")
+    assert {"because": "Address already in use"} == life.fields("healthcheck_unavailable")  # once
     assert "drained" == life.ending
 
 
@@ -644,6 +711,14 @@ def test_auto_where_all_is_well() -> None:
     assert 31 - ROUNDED <= life.at - told[0] <= 32
     assert (0, "drained") == (life.exit, life.ending)
     assert life.fields("replaced")["seconds"] <= 2
+
+
+def test_what_the_log_tells_of_auto() -> None:
+    """With `auto` the log tells how long each stage may last at most: the drain to the deadline."""
+    life = World().live([(0, "app 503"), (7.3, "app fine"), SIGTERM], settings=AUTO)
+
+    assert [{"seconds": 7.5}, {"seconds": 75}] == [life.fields(event) for event in ("in_service", "delaying")]
+    assert {"seconds": 215 - 140} == life.fields("draining")
 
 
 def test_auto_waits_for_the_replacement_as_long_as_the_drain_allows() -> None:
@@ -676,7 +751,8 @@ def test_auto_with_a_fault_in_the_judgement() -> None:
     life = world.live([SIGTERM], settings=AUTO)
 
     assert [(140, FAIL)] == life.journal
-    assert 70 == life.exit
+    assert (70, 1) == (life.exit, life.events.count("fault"))
+    assert "health_checks_failed" in life.events
 
 
 def test_auto_with_a_dead_application() -> None:
@@ -833,6 +909,7 @@ def test_envoy_that_initialises(state: str) -> None:
 
     assert "never in service" == life.ending
     assert {"because": f"Envoy at http://127.0.0.1:9901 is {state}"} == life.fields("waiting")
+    assert {"waiting for Envoy"} == set(world.shown)
 
 
 def test_stale_drain_that_cannot_be_undone() -> None:

@@ -64,6 +64,7 @@ def test_app_mesh_listener() -> None:
         ("listener_0", "UNSPECIFIED", True, False),
         ("lds_egress_0.0.0.0_15001", "UNSPECIFIED", False, True),
         ("prometheus", "UNSPECIFIED", False, False),
+        ("outbound_orders", "UNSPECIFIED", False, True),
     ],
 )
 def test_direction(name: str, direction: str, inbound: bool, outbound: bool) -> None:
