@@ -18,8 +18,8 @@ from rich.console import Console
 
 from lab import bench, history, report, verdict
 from lab.beside_trap import ALL
-from lab.scenario import COLUMNS, DEMO, Column, Scenario
 from lab.definition import missing
+from lab.scenario import COLUMNS, DEMO, Column, Scenario
 from lab.stage import Stage
 
 BY_NAME = {scenario.name: scenario for scenario in ALL}

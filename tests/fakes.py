@@ -8,7 +8,7 @@ import json
 from datetime import datetime, timezone
 from typing import Any
 
-from task_helper.http import Response
+from task_helper.asks.http import Response
 from task_helper.settings import Url
 
 # how a peer takes a call: "fine" answers; a number is the status it answers with; the others are the ways not to answer
@@ -185,7 +185,7 @@ class FakeMetadata(Peer):
 
 
 class Network:
-    """All of them behind one function, as `task_helper.http.request` is."""
+    """All of them behind one function, as `task_helper.asks.http.request` is."""
 
     def __init__(self, envoy: FakeEnvoy, application: FakeApplication, metadata: FakeMetadata) -> None:
         self._envoy = envoy

@@ -13,15 +13,15 @@ from typing import NoReturn
 from msgspec import structs
 
 from task_helper import gate
-from task_helper.application import Application
-from task_helper.envoy import Envoy
-from task_helper.lifecycle import Lifecycle, Surroundings
+from task_helper.asks.application import Application
+from task_helper.asks.envoy import Envoy
+from task_helper.asks.metadata import Metadata
+from task_helper.asks.service import looking
+from task_helper.life.lifecycle import Lifecycle, Surroundings
+from task_helper.life.record import Exit
+from task_helper.life.stop import Stop
 from task_helper.logs import Event, log, log_fault, set_up
-from task_helper.metadata import Metadata
-from task_helper.record import Exit
-from task_helper.service import looking
 from task_helper.settings import BadSettings, Settings, Url, from_env, misspelt
-from task_helper.stop import Stop
 
 # a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
 INTERRUPTED = 128 + signal.SIGINT

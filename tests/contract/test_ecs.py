@@ -13,10 +13,10 @@ from moto.server import ThreadedMotoServer
 
 from lab import aws
 from lab.discovery import Instance
-from task_helper.ecs import Denied, Ecs
-from task_helper.metadata import Metadata
-from task_helper.replacement import Look
-from task_helper.service import looking
+from task_helper.asks.ecs import Denied, Ecs
+from task_helper.asks.metadata import Metadata
+from task_helper.asks.service import looking
+from task_helper.judges.replacement import Look
 from tests.fakes import SINCE
 from tests.lab.test_aws import NEW, OLD, ask
 
@@ -218,8 +218,8 @@ def test_look_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.to_thread(gone_on.wait, 60)
         await look(True)
 
-    monkeypatch.setattr("task_helper.service._connect", lambda *_: SlowAtFirst())
-    monkeypatch.setattr("task_helper.service.LOOK_TIMEOUT", 0.5)
+    monkeypatch.setattr("task_helper.asks.service._connect", lambda *_: SlowAtFirst())
+    monkeypatch.setattr("task_helper.asks.service.LOOK_TIMEOUT", 0.5)
     asyncio.run(look_three_times())
 
     assert [None, None, "new"] == listed_of
@@ -290,7 +290,7 @@ def test_too_few_run(tmp_path: Path, environment: Callable[[str], None]) -> None
 
 def test_sample(tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a service that is larger than a page, each task of the page has to be there."""
-    monkeypatch.setattr("task_helper.ecs.PAGE", 1)
+    monkeypatch.setattr("task_helper.asks.ecs.PAGE", 1)
 
     look = look_at(service(desiredCount=40, runningCount=50), tmp_path, environment)
 

@@ -18,9 +18,9 @@ import pytest
 from lab import envoy as real
 from lab import processes
 from lab.processes import free_address, wait_for
-from task_helper.envoy import AdminError, Denied, Envoy
-from task_helper.listeners import draining_egress, without_health_check_filter
-from task_helper.traffic import Traffic, Unreadable, Watched
+from task_helper.asks.envoy import AdminError, Denied, Envoy
+from task_helper.judges.listeners import draining_egress, without_health_check_filter
+from task_helper.judges.traffic import Traffic, Unreadable, Watched
 from task_helper.settings import admin_url
 from tests.fakes import ENVOY, FakeApplication, FakeEnvoy, FakeMetadata, Network
 

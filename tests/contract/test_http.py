@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from task_helper import http
-from task_helper.http import Response, request
+from task_helper.asks import http
+from task_helper.asks.http import Response, request
 from task_helper.settings import Url
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.history import Event, History, Recorder, Request, Run, read
 from lab.callers import Caller
+from lab.history import Event, History, Recorder, Request, Run, read
 from lab.scenario import Expectation, Scenario
 from lab.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap
 

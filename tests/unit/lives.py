@@ -7,15 +7,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from task_helper.application import Application
-from task_helper.metadata import Metadata
-from task_helper.envoy import Envoy
+from task_helper.asks.application import Application
+from task_helper.asks.envoy import Envoy
+from task_helper.asks.metadata import Metadata
 from task_helper.gate import Status
-from task_helper.lifecycle import Lifecycle, Surroundings
-from task_helper.record import Exit
-from task_helper.replacement import Look
+from task_helper.judges.replacement import Look
+from task_helper.life.lifecycle import Lifecycle, Surroundings
+from task_helper.life.record import Exit
+from task_helper.life.stop import Stop
 from task_helper.settings import from_env
-from task_helper.stop import Stop
 from tests import virtual
 from tests.fakes import APPLICATION, ENVOY, METADATA, SINCE, FakeApplication, FakeEnvoy, FakeMetadata, Mood, Network
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from task_helper import early
-from task_helper.early import Keep, Leave
-from task_helper.traffic import Traffic
+from task_helper.judges import early
+from task_helper.judges.early import Keep, Leave
+from task_helper.judges.traffic import Traffic
 
 BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
 FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)

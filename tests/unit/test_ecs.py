@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from task_helper.ecs import (
+from task_helper.asks.ecs import (
     Attachment,
     Container,
     DeploymentConfiguration,
@@ -15,7 +15,7 @@ from task_helper.ecs import (
     others_of,
     wanted,
 )
-from task_helper.replacement import Other
+from task_helper.judges.replacement import Other
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 

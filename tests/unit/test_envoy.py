@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from task_helper.envoy import AdminError, Envoy
-from task_helper.http import Response
-from task_helper.listeners import Listener
+from task_helper.asks.envoy import AdminError, Envoy
+from task_helper.asks.http import Response
+from task_helper.judges.listeners import Listener
+from task_helper.judges.traffic import Watched
 from task_helper.settings import Url
-from task_helper.traffic import Watched
 from tests import virtual
 from tests.fakes import ENVOY
 from tests.unit.test_traffic import listener

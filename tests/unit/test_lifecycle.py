@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from task_helper.lifecycle import Lifecycle
-from task_helper.replacement import Look, Other
+from task_helper.judges.replacement import Look, Other
+from task_helper.life.lifecycle import Lifecycle
 from tests.unit.lives import Timeline, World
 
 FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
@@ -643,7 +643,7 @@ def test_metrics_are_logged_at_any_level(metrics: str, monkeypatch: pytest.Monke
     """A summary that carries metrics is logged whatever the level is."""
     logged: list[object] = []
     monkeypatch.setattr(
-        "task_helper.lifecycle.log",
+        "task_helper.life.summary.log",
         lambda event, whatever_level=False, **fields: logged.append((event.name, whatever_level)),
     )
 

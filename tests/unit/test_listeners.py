@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from task_helper.listeners import Listener, for_downstreams, open_admin, parse
+from task_helper.judges.listeners import Listener, for_downstreams, open_admin, parse
 
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from task_helper.http import Response
-from task_helper.metadata import Container, Metadata, Stopped, Task, stopped
+from task_helper.asks.http import Response
+from task_helper.asks.metadata import Container, Metadata, Stopped, Task, stopped
 from task_helper.settings import Url
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from task_helper.quiet import Meter
-from task_helper.traffic import Traffic
+from task_helper.judges.quiet import Meter
+from task_helper.judges.traffic import Traffic
 
 # readings as (moment, in flight, completed) | arrived, moment of the last arrival
 METERS = {

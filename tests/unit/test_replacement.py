@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from task_helper.replacement import (
+from task_helper.judges.replacement import (
     SETTLED,
     Look,
     Other,
@@ -15,8 +15,8 @@ from task_helper.replacement import (
     first_pause,
     listing_pause,
     pause,
-    wait_until_in_service,
 )
+from task_helper.life.lookout import wait_until_in_service
 from tests import virtual
 
 HOUR = 3600.0
@@ -230,7 +230,7 @@ def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.random", lambda: 0.5)
     asked: list[float] = []
     told: list[dict[str, object]] = []
-    monkeypatch.setattr("task_helper.replacement.log", lambda event, **fields: told.append(fields))
+    monkeypatch.setattr("task_helper.life.lookout.log", lambda event, **fields: told.append(fields))
 
     async def look(listing_only: bool) -> Look:
         asked.append(asyncio.get_running_loop().time())

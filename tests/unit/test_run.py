@@ -6,10 +6,10 @@ from typing import NoReturn
 import pytest
 
 from task_helper import run
-from task_helper.lifecycle import Lifecycle
-from task_helper.record import Exit
+from task_helper.life.lifecycle import Lifecycle
+from task_helper.life.record import Exit
+from task_helper.life.stop import Stop
 from task_helper.settings import from_env
-from task_helper.stop import Stop
 
 
 class Left(Exception):

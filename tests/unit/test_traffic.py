@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from task_helper.listeners import Listener
-from task_helper.traffic import Traffic, Unreadable, count, read, watched
+from task_helper.judges.listeners import Listener
+from task_helper.judges.traffic import Traffic, Unreadable, count, read, watched
 
 
 def http(prefix: str, active: int = 0, completed: int = 0, failed: int = 0, connections: int = 0) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from task_helper.listeners import Listener, for_downstreams
+from task_helper.judges.listeners import Listener, for_downstreams
 
 # Envoy's health_check filter keeps health checks out of `completed` and `5xx`, not out of `active` (its
 # conn_manager_impl.cc). The connections of a listener with HTTP are those of its managers, too.

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from task_helper.envoy import Denied, Envoy
+from task_helper.asks.envoy import Denied, Envoy
+from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
-from task_helper.record import Record
 from task_helper.timing import now
 
 # between attempts to tell Envoy: a busy admin API gets some air, a lost second is lost traffic
@@ -62,6 +62,7 @@ async def until_live_again(envoy: Envoy) -> None:
         await asyncio.sleep(POLL)
         try:
             if await envoy.state() == "LIVE":
+                log(Event.LIVE_AGAIN)
                 return
         except OSError:
             pass  # gone or busy, which others judge

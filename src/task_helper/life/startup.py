@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from task_helper.application import Application
-from task_helper.envoy import Envoy
+from task_helper.asks.application import Application
+from task_helper.asks.envoy import Envoy
+from task_helper.asks.metadata import Metadata
 from task_helper.gate import Status
-from task_helper.listeners import draining_egress, for_downstreams, without_health_check_filter
+from task_helper.judges.listeners import draining_egress, for_downstreams, without_health_check_filter
+from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
-from task_helper.metadata import Metadata
-from task_helper.record import Record
 from task_helper.timing import now
 
 # between two looks at Envoy and the application

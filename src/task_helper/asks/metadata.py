@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from task_helper import http
+from task_helper.asks import http
 from task_helper.settings import Url, health_url
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
+from task_helper.judges.replacement import Look, Other
 from task_helper.logs import Event, log
-from task_helper.replacement import Look, Other
 
 T = TypeVar("T")
 

@@ -14,10 +14,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from task_helper import http, traffic
-from task_helper.listeners import Listener, for_downstreams, open_admin, parse
+from task_helper.asks import http
+from task_helper.judges import traffic
+from task_helper.judges.listeners import Listener, for_downstreams, open_admin, parse
+from task_helper.judges.traffic import FILTER, Traffic, Watched
 from task_helper.settings import Url
-from task_helper.traffic import FILTER, Traffic, Watched
 
 # An admin API that has not answered on loopback in this time is hanging: better to ask anew.
 CALL_TIMEOUT: Final = 2.0

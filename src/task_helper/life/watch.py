@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from task_helper import early
-from task_helper.application import Application
-from task_helper.early import Leave, Verdict
-from task_helper.envoy import CALL_TIMEOUT, Envoy
-from task_helper.listeners import Listener
+from task_helper.asks.application import Application
+from task_helper.asks.envoy import CALL_TIMEOUT, Envoy
+from task_helper.asks.metadata import Metadata
+from task_helper.judges import early
+from task_helper.judges.early import Leave, Verdict
+from task_helper.judges.listeners import Listener
+from task_helper.judges.quiet import Meter
+from task_helper.judges.traffic import Traffic, Watched
+from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
-from task_helper.metadata import Metadata
-from task_helper.quiet import Meter
-from task_helper.record import Record
 from task_helper.timing import now, sleep_until
-from task_helper.traffic import Traffic, Watched
 
 # between two looks; nothing tells these things by itself
 POLL: Final = 0.5

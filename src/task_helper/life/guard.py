@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from task_helper.envoy import Envoy
+from task_helper.asks.envoy import Envoy
+from task_helper.life.record import Ending, Record
+from task_helper.life.telling import LONGEST_PAUSE
 from task_helper.logs import log_fault
-from task_helper.record import Ending, Record
 from task_helper.settings import Settings
-from task_helper.telling import LONGEST_PAUSE
 from task_helper.timing import now, sleep_until
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ async def guarded(part: Awaitable[T], instead: Callable[[], Awaitable[T]], recor
         return await instead()
 
 
-async def keep_the_plan(envoy: Envoy, settings: Settings, stopped_at: float, record: Record) -> Ending:
+async def keep_the_plan(envoy: Envoy, settings: Settings, record: Record, stopped_at: float) -> Ending:
     """What is left of the plan at its fixed times, with as little code as can be."""
     if record.drain_began_at is None:
         await sleep_until(stopped_at + settings.fixed_delay)

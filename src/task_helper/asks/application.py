@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from task_helper import http
+from task_helper.asks import http
 from task_helper.settings import Url
 
 # an application that starts may be slow to answer; one that takes longer than this is not ready for requests either

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from task_helper.traffic import Traffic
+from task_helper.judges.traffic import Traffic
 
 # So many requests have to fail one after another, and none succeed, before nothing counts as served. Where one in ten
 # fails for other reasons, that comes about by chance in one of 100,000 tries; each further one is lost where all fail.

@@ -1,58 +1,32 @@
-"""What has happened to the task so far, and what is left of it: the summary in the log, and the exit code. Pure."""
+"""What is left of a task's life: the summary in the log, with the figures that CloudWatch makes metrics of."""
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Any, Final, Literal
+import time
+from typing import Any, Final
 
-import msgspec
-
-from task_helper.listeners import Listener, without_health_check_filter
-from task_helper.quiet import Meter
+from task_helper.judges.listeners import without_health_check_filter
+from task_helper.life.record import Ending, Exit, Record
+from task_helper.logs import Event, log
 from task_helper.settings import Settings
-
-Ending = Literal["never in service", "drained", "not confirmed", "envoy gone", "deadline"]
-
-# requests that came this shortly before the end of the drain would have gone on coming
-STILL_COMING: Final = 3.0
+from task_helper.timing import now
 
 # a reading that is older than this says nothing of the end
 STALE_AFTER: Final = 3.0
 
 
-class Exit(IntEnum):
-    """Exit codes, those of sysexits.h; `describe-tasks` shows them as the container's."""
-
-    DRAINED = 0
-    FAULT = 70
-    UNCONFIRMED = 75
-    BAD_SETTINGS = 78
-
-
-class Record(msgspec.Struct):
-    """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's."""
-
-    service: str = "unknown"
-    listeners: list[Listener] = []
-    in_service_at: float | None = None
-    left_draining: bool = False
-    stop_requested_at: float | None = None
-    application_gone_at: float | None = None
-    drain_began_at: float | None = None
-    confirmed_at: float | None = None
-    attempts: int = 0
-    faulty: bool = False
-    meter: Meter = msgspec.field(default_factory=Meter)
-
-    def exit_code(self, ending: Ending) -> Exit:
-        if self.faulty:
-            return Exit.FAULT
-        return Exit.UNCONFIRMED if ending == "not confirmed" else Exit.DRAINED
-
-    def still_coming(self, now: float) -> bool:
-        """Whether requests came to the very end of the drain."""
-        last_arrival = self.meter.last_arrival
-        return last_arrival is not None and now - last_arrival < STILL_COMING
+def conclude(record: Record, ending: Ending, settings: Settings) -> Exit:
+    """Leave the summary, and give the exit code that goes with it."""
+    code = record.exit_code(ending)
+    fields = summarise(record, ending, code, now(), settings)
+    if record.still_coming(now()):
+        causes = causes_of_traffic(record, settings)
+        log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=causes)
+    metrics = settings.metrics == "emf"
+    if metrics:
+        fields |= embedded_metrics(fields, record.service, int(time.time() * 1000))
+    log(Event.SUMMARY, whatever_level=metrics, **fields)
+    return code
 
 
 def causes_of_traffic(record: Record, settings: Settings) -> list[str]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from task_helper.metadata import Metadata, Task
-from task_helper.replacement import Look, LookAtService
+from task_helper.asks.metadata import Metadata, Task
+from task_helper.judges.replacement import Look
 
 if TYPE_CHECKING:
-    from task_helper.ecs import Ecs, Seen
+    from task_helper.asks.ecs import Ecs, Seen
+
+# Looks; where True is given, only at Cloud Map's listing of the tasks seen before. Raises OSError where it cannot see.
+LookAtService = Callable[[bool], Awaitable[Look]]
 
 # A look is up to seven calls, each bounded in itself but for the name server's answer. A thread that is given up goes
 # on in the background: nobody takes what it finds, and it does not matter at exit.
@@ -36,6 +40,6 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
 
 
 def _connect(task: Task, cloud_map_service: str | None) -> Ecs:
-    from task_helper.ecs import Ecs
+    from task_helper.asks.ecs import Ecs
 
     return Ecs(task.task_arn, task.cluster, cloud_map_service, task.service_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from task_helper.traffic import Traffic
+from task_helper.judges.traffic import Traffic
 
 
 class Meter:
