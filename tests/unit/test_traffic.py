@@ -166,6 +166,13 @@ def test_histograms_have_no_name() -> None:
     assert {"http.in.downstream_rq_active": 1} == read(answer)
 
 
+def test_names_with_colons() -> None:
+    """Envoy 1.36 writes the colons of a prefix as they are, 1.40 as underscores: both are read alike."""
+    answer = b'{"stats":[{"name":"http.ready:8080.downstream_rq_active","value":1}]}'
+
+    assert {"http.ready_8080.downstream_rq_active": 1} == read(answer)
+
+
 def test_no_answer() -> None:
     """An answer that is none is an error, not zero."""
     with pytest.raises(msgspec.DecodeError):

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from task_helper.judges.listeners import Listener, for_downstreams
+from task_helper.judges.listeners import Listener, as_in_stats, for_downstreams
 
 # Envoy's health_check filter keeps health checks out of `completed` and `5xx`, not out of `active` (its
 # conn_manager_impl.cc). The connections of a listener with HTTP are those of its managers, too.
@@ -76,9 +76,12 @@ Stats = Mapping[str, int]
 
 
 def read(answer: bytes) -> Stats:
-    """The statistics in an answer to `/stats?format=json`; raises msgspec.DecodeError where it is none."""
+    """The statistics in an answer to `/stats?format=json`; raises msgspec.DecodeError where it is none.
+
+    Their names are as newer Envoys write them: 1.36 keeps the colons of a stat_prefix.
+    """
     stats = msgspec.json.decode(answer, type=_Stats).stats
-    return {stat.name: int(stat.value) for stat in stats if stat.name}
+    return {as_in_stats(stat.name): int(stat.value) for stat in stats if stat.name}
 
 
 def watched(listeners: Sequence[Listener], all_stats: Stats) -> Watched:
