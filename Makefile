@@ -63,6 +63,7 @@ format: $(VENV)/ready
 
 lint-python: $(VENV)/ready
 	$(BIN)/flake8 src lab bench tests tools
+	$(BIN)/lint-imports --no-cache --no-logo
 
 lint-dockerfile: $(VENV)/ready
 	$(BIN)/hadolint Dockerfile Dockerfile.batect
