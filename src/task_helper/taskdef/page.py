@@ -57,12 +57,17 @@ def markdown() -> str:
     return "\n".join([*parts, "", *map(section, RULES)])
 
 
+def reason(name: str) -> str:
+    """What the rule `name` wants and why, as text."""
+    title, _, text = dict(pages())[name].partition("\n")
+    return f"{title}.\n\n{(text[: found.start()] if (found := _EXAMPLE.search(text)) else text).strip()}"
+
+
 def section(name: str) -> str:
     """What the page has of the rule `name`."""
-    title, _, text = dict(pages())[name].partition("\n")
-    intro = text[: found.start()] if (found := _EXAMPLE.search(text)) else text
-    lines = [f"## {name}", "", f"**{title}.**", "", intro.strip(), ""]
-    for example in examples(text):
+    title, _, text = reason(name).partition("\n")
+    lines = [f"## {name}", "", f"**{title}**", "", text.strip(), ""]
+    for example in examples(dict(pages())[name]):
         lines += [f"{example.verdict}{f' with `{example.option}`' if example.option else ''}:", ""]
         lines += [f"```json\n{document}\n```\n" for document in example.documents]
         lines += [f"```text\n{example.findings}\n```\n"] if example.findings else []
