@@ -108,7 +108,7 @@ def check(arguments: argparse.Namespace) -> int:
             unreadable.append(found)
         else:
             checked += found
-    _no_such_name(options, checked)
+    _no_such_name((arguments.helper, arguments.envoy), checked)
     report = Report(checked, unreadable)
     if arguments.format == "text":
         for each in unreadable:
@@ -199,9 +199,9 @@ def _located(source: Source, error: NotATaskDefinition) -> Unreadable:
     return Unreadable(source.file, f"{source.shown(place)}{colon}{reason}", *source.at(place))
 
 
-def _no_such_name(options: Options, checked: Sequence[Checked]) -> None:
-    """Raise BadName for a name of a container that none of the definitions has."""
-    for name in filter(None, (options.helper, options.envoy)):
+def _no_such_name(given: Sequence[str | None], checked: Sequence[Checked]) -> None:
+    """Raise BadName for the name of a container that none of the definitions has."""
+    for name in filter(None, given):
         names = [container for each in checked for container in each.task.definition.by_name]
         if checked and name not in names:
             raise BadName(f"no container is named {name!r}; there are {', '.join(dict.fromkeys(names))}")

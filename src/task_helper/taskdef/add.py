@@ -83,12 +83,14 @@ def edits(
     return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
 
 
-def registrable(document: Any) -> Any:
+def registrable(document: Any) -> dict[str, Any]:
     """`document` as register-task-definition takes it: without what only describe-task-definition prints, and nulls."""
     outer = document if isinstance(document, dict) else {}
     fields = outer["taskDefinition"] if isinstance(outer.get("taskDefinition"), dict) else outer
     tags = {"tags": outer["tags"]} if outer is not fields and outer.get("tags") else {}
-    return {key: _without_nulls(item) for key, item in {**fields, **tags}.items() if api.registrable(key)}
+    known = {key: item for key, item in {**fields, **tags}.items() if api.registrable(key)}
+    registered: dict[str, Any] = _without_nulls(known)
+    return registered
 
 
 def _without_nulls(value: Any) -> Any:

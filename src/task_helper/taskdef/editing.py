@@ -24,12 +24,13 @@ def apply(source: Source, edit: Edit) -> str:
     """The text of the file of `source` with `edit` made; raises NotEditable."""
     if source.spelling == "terraform":
         raise NotEditable("a plan is not where the containers are written down; put this into the Terraform code")
+    if source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
+        raise NotEditable(f"a list of containers has no place for {edit.place[2:]}; give the whole task definition")
     place = source.shown(edit.place)
     spell = cloudformation.spelt if source.spelling == "cloudformation" else (lambda value: value)
-    name = cloudformation.spelt({edit.rename: 0}) if source.spelling == "cloudformation" else {edit.rename: 0}
     text = _Text(source.tree)
     if edit.rename:
-        return text.rename(place, next(iter(name)))
+        return text.rename(place, next(iter(spell({edit.rename: 0}))))
     if edit.remove:
         return text.remove(place)
     if edit.append:
@@ -82,6 +83,8 @@ class _Text:
             span = self._spans[place]
             if span.flow or not isinstance(value, dict | list):
                 return self._replaced(span.start, self._end(place), self._flow(value, span.start))
+            if place in self._tree.keys:
+                return self._put_block(place, value)
             raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
         if place.endswith("]"):
             raise NotEditable(f"{place} is not there")
@@ -89,6 +92,13 @@ class _Text:
         if above not in self._spans or self._at(above) is None:
             return self.put(above, {key: value})
         return self._add_member(above, key, value)
+
+    def _put_block(self, place: str, value: Any) -> str:
+        """With lines of YAML in the place of those that are there, the key's own included."""
+        key = self._tree.keys[place]
+        column = " " * (key - self._text.rfind("\n", 0, key) - 1)
+        written = self._block({place.rpartition(".")[2]: value}, column)
+        return self._replaced(key, self._end(place), written.lstrip())
 
     def append(self, place: str, item: Any) -> str:
         """With `item` behind the last one of the list at `place`."""
@@ -197,8 +207,13 @@ class _Text:
     def _block(self, value: Any, column: str) -> str:
         import yaml
 
+        # None is for short ones in JSON's way; the type stubs do not know it
+        style: Any = None
+        node: Any = yaml.representer.SafeRepresenter(default_flow_style=style, sort_keys=False).represent_data(value)
+        # lines of their own without, JSON's way within, as people write short lists and objects
+        node.flow_style = False
         # a width that no line has: what is there to be copied stays in one piece
-        written = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=10_000, allow_unicode=True)
+        written: str = yaml.serialize(node, Dumper=yaml.SafeDumper, width=10_000, allow_unicode=True)
         return textwrap.indent(written.rstrip("\n"), column)
 
     def _add_line(self, last: str, written: str) -> str:
