@@ -33,7 +33,7 @@ from task_helper.taskdef.reports.sarif import as_sarif
 from task_helper.taskdef.reports.text import as_text
 from task_helper.taskdef.rules import RULES
 from task_helper.taskdef.rules import check as findings
-from task_helper.taskdef.task import BadName, cast
+from task_helper.taskdef.task import BadName, Mesh, cast
 from task_helper.taskdef.timeline import draw
 
 STDIN: Final = "-"
@@ -94,6 +94,7 @@ class Options(NamedTuple):
     off: set[str]
     configuration: Configuration
     node: tuple[Source, VirtualNode] | None
+    mesh: Mesh | None
 
 
 @_refusing
@@ -134,6 +135,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         off={*ignored, *configuration.ignore},
         configuration=configuration,
         node=_virtual_node(arguments.virtual_node) if arguments.virtual_node else None,
+        mesh=arguments.mesh or configuration.mesh,
     )
 
 
@@ -176,6 +178,7 @@ def _judged(source: Source, options: Options) -> Checked | Unreadable:
         options.spot,
         options.node[1] if options.node else None,
         [place for place, _ in _duplicates(source)],
+        options.mesh,
     )
     off = options.off | {
         rule for files in options.configuration.files if fnmatch(source.file, files.match) for rule in files.ignore

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from task_helper.taskdef import api
-from task_helper.taskdef.admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, user_of
+from task_helper.taskdef.admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh_at, user_of
 from task_helper.taskdef.definition import Container, at, read
 from task_helper.taskdef.editing import changed
 from task_helper.taskdef.problem import Edit
@@ -22,7 +22,6 @@ from task_helper.taskdef.task import (
     condition_for,
     is_helper,
     logging_neighbour,
-    mesh_of,
     settings_of,
     shares_network,
     to_depend_on,
@@ -127,9 +126,13 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
         container["mountPoints"] = [_mount(task, socket)]
     if task.envoys and shares_network(task) is False and task.envoys[0].name in environment.get("ENVOY_ADMIN_URL", ""):
         container["links"] = [task.envoys[0].name]
-    if neighbour := logging_neighbour(task):
-        container["logConfiguration"] = at(task.definition, f"{neighbour.place}.logConfiguration")
-    return container
+    return container | _logging(task)
+
+
+def _logging(task: Task) -> dict[str, Any]:
+    """The logConfiguration of a neighbour, if there is one."""
+    neighbour = logging_neighbour(task)
+    return {"logConfiguration": at(task.definition, f"{neighbour.place}.logConfiguration")} if neighbour else {}
 
 
 def _environment(task: Task, socket: PurePosixPath | None) -> dict[str, str]:
@@ -148,7 +151,7 @@ def _user(task: Task) -> str:
     proxy = task.definition.proxy_configuration
     user = ignored_user(proxy) if proxy else ""
     if envoy and admin and admin.port is None:
-        user = user_of(envoy) or user
+        user = user_of(task, envoy) or user
     # never root, which the helper does not need
     return user if user.partition(":")[0] not in ("", "0", "root") else NOBODY_IN_PARTICULAR
 
@@ -157,7 +160,7 @@ def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
     """The socket of Kuma's admin API, None where it has none, and what puts it where the helper can reach it."""
     envoy = task.envoys[0] if task.envoys else None
     admin = admin_of(task, envoy) if envoy else None
-    if envoy is None or admin is None or admin.port is not None or "kuma" not in (task.named_mesh, mesh_of(envoy)):
+    if envoy is None or admin is None or admin.port is not None or mesh_at(task, envoy) != "kuma":
         return None, []
     if admin.socket and any(admin.socket.is_relative_to(mount.container_path) for mount in envoy.mount_points):
         return admin.socket, []
@@ -174,6 +177,7 @@ def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
         "user": "0",
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+        **_logging(task),
     }
     shared = [
         Edit("$.volumes", {"name": KUMA_VOLUME}, append=True),

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from task_helper.taskdef.definition import Container
-from task_helper.taskdef.task import Task, mesh_of, shares_network
+from task_helper.taskdef.task import Mesh, Task, mesh_of, shares_network
 
 # Consul's module gives Envoy this port, Envoy's own examples and all other images the other
 CONSUL_PORT: Final = 19000
@@ -46,7 +46,7 @@ def admin_of(task: Task, envoy: Container) -> Admin | None:
     if not all(map(envoy.knows, ("ENVOY_ADMIN_MODE", "ENVOY_ADMIN_ACCESS_PORT", "KUMA_DATAPLANE_ADMIN_PORT"))):
         return None
     told = f"{envoy.place}.image", f"{envoy.place}.entryPoint", f"{envoy.place}.command", f"{envoy.place}.environment"
-    mesh = task.named_mesh or mesh_of(envoy)
+    mesh = mesh_at(task, envoy)
     if envoy.env.get("ENVOY_ADMIN_MODE") == "uds":
         return Admin(None, AWS_SOCKET, told)
     if mesh == "kuma" and serves_kuma_socket(task, envoy):
@@ -55,6 +55,11 @@ def admin_of(task: Task, envoy: Container) -> Admin | None:
     if re.fullmatch("[1-9][0-9]{0,4}", given) and int(given) < 65536:
         return Admin(int(given), None, told)
     return Admin(CONSUL_PORT if mesh == "consul" else PORT, None, told)
+
+
+def mesh_at(task: Task, envoy: Container) -> Mesh | None:
+    """Whose data plane `envoy` is: as named, else as the container says."""
+    return task.named_mesh or mesh_of(envoy)
 
 
 def serves_kuma_socket(task: Task, envoy: Container) -> bool:
@@ -73,10 +78,10 @@ def kuma_socket(envoy: Container) -> PurePosixPath | None:
     return PurePosixPath(folder) / KUMA_SOCKET if folder else None
 
 
-def user_of(envoy: Container) -> str | None:
+def user_of(task: Task, envoy: Container) -> str | None:
     """The user that `envoy` runs as and its socket belongs to; None where the image alone knows."""
     uid = envoy.user.partition(":")[0]
-    return uid or (KUMA_USER if mesh_of(envoy) == "kuma" else None)
+    return uid or (KUMA_USER if mesh_at(task, envoy) == "kuma" else None)
 
 
 def shares_folder(helper: Container, envoy: Container, socket: PurePosixPath) -> bool:

@@ -36,6 +36,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="a file, a directory or a pattern such as 'tasks/**/*.json'; - for stdin",
     )
     add_roles(checks)
+    add_mesh(checks)
     checks.add_argument("--virtual-node", metavar="FILE", help="the mesh's virtual node, for its health check")
     checks.add_argument("--spot", action="store_true", help="the task runs on Spot: its whole stop has two minutes")
     checks.add_argument(
@@ -66,9 +67,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     adds.add_argument("--image", required=True, help="the helper's image, with its tag or digest")
     adds.add_argument("--name", default="task-helper", help="the name of the helper's container (%(default)s)")
     adds.add_argument("--envoy", metavar="NAME", help="the container that is Envoy, if it cannot be told")
-    adds.add_argument(
-        "--mesh", choices=("app-mesh", "consul", "kuma"), help="whose data plane Envoy is, if it cannot be told"
-    )
+    add_mesh(adds)
     adds.add_argument("--spot", action="store_true", help="with times that leave room for all in Spot's two minutes")
     adds.add_argument(
         "--registrable", action="store_true", help="leave out what register-task-definition does not take"
@@ -86,6 +85,12 @@ def register_plan(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--taskdef", metavar="FILE", help="draw the stop of a whole task of this definition; - for stdin")
     add_roles(plan)
     plan.add_argument("--spot", action="store_true", help="with --taskdef: show what Spot's two minutes cut off")
+
+
+def add_mesh(parser: argparse.ArgumentParser) -> None:
+    """Add the option that tells the mesh."""
+    meshes = ("app-mesh", "consul", "kuma")
+    parser.add_argument("--mesh", choices=meshes, help="whose data plane Envoy is, if it cannot be told")
 
 
 def add_roles(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@
     helper = "drain"
     envoy = "proxy"
     spot = true
+    mesh = "kuma"
 
     [[files]]
     match = "batch/*.json"
@@ -26,6 +27,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from task_helper.taskdef.rules import RULES
+from task_helper.taskdef.task import Mesh
 
 NAME: Final = ".task-helper.toml"
 
@@ -50,6 +52,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     helper: str | None = None
     envoy: str | None = None
     spot: bool = False
+    mesh: Mesh | None = None
 
 
 def find(directory: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import textwrap
@@ -40,7 +41,7 @@ def apply(source: Source, edit: Edit) -> str:
 
 def changed(document: Any, edits: Iterable[Edit]) -> Any:
     """`document`, in the API's spelling, with `edits` made; `document` itself stays as it is."""
-    document = json.loads(json.dumps(document))
+    document = copy.deepcopy(document)
     for edit in edits:
         *keys, last = _keys(edit.place)
         holder = document

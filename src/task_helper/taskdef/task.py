@@ -97,7 +97,8 @@ def _named(definition: Definition, name: str) -> Container:
 
 def is_helper(container: Container) -> bool:
     """Whether its name, image, health check or what it starts says so; our image with another program does not."""
-    other = bool(container.entry_point) and follows_helper(container.words) is None
+    starts = container.entry_point or f"{container.place}.entryPoint" in container.unknown
+    other = bool(starts) and follows_helper(container.words) is None
     return (
         container.name in HELPER_NAMES
         or (container.repository in HELPER_NAMES and not other)

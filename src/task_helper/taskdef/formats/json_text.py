@@ -23,19 +23,19 @@ _OPEN: Final = "\ue000"
 
 def parse(text: str) -> Tree:
     """The tree of `text`; raises NotATaskDefinition with the line and column of a syntax error."""
+    json_text = text
     try:
         value = _load(text)
     except json.JSONDecodeError as error:
-        filled = _filled(text)
+        json_text = _filled(text)
         try:
-            value = _opened(_load(filled))
+            value = _opened(_load(json_text))
         except json.JSONDecodeError:
             raise NotATaskDefinition(_syntax_error(text, error), error.pos) from None
-        text = filled
     except RecursionError:
         raise NotATaskDefinition("nested too deeply") from None
     try:
-        spans, keys, duplicates = _places(text)
+        spans, keys, duplicates = _places(json_text)
         return Tree(text, mark_placeholders(value), spans, keys, duplicates)
     except RecursionError:
         raise NotATaskDefinition("nested too deeply") from None

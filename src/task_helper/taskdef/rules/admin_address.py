@@ -22,6 +22,15 @@ Passes:
       {"name": "task-helper", "links": ["envoy"],
        "environment": [{"name": "ENVOY_ADMIN_URL", "value": "http://envoy:9901"}]}]}
 
+Passes:
+
+    {"requiresCompatibilities": ["EC2"], "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
+
+Passes:
+
+    {"requiresCompatibilities": ["MANAGED_INSTANCES"],
+     "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
+
 Fails:
 
     {"networkMode": "bridge", "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
@@ -46,6 +55,17 @@ Fails:
 
     error $.containerDefinitions[1].environment
       The admin API of consul-dataplane is at http://127.0.0.1:19000, but the helper looks at http://127.0.0.1:9901.
+      Set ENVOY_ADMIN_URL to http://127.0.0.1:19000 at the helper.
+
+Fails:
+
+    {"networkMode": "awsvpc", "containerDefinitions": [
+      {"name": "sidecar-proxy", "image": "envoyproxy/envoy-alpine:v1.21.2",
+       "entryPoint": ["/consul/consul-ecs", "envoy-entrypoint"]},
+      {"name": "task-helper"}]}
+
+    error $.containerDefinitions[1].environment
+      The admin API of sidecar-proxy is at http://127.0.0.1:19000, but the helper looks at http://127.0.0.1:9901.
       Set ENVOY_ADMIN_URL to http://127.0.0.1:19000 at the helper.
 
 Fails:
@@ -113,10 +133,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from task_helper.settings import Url
-from task_helper.taskdef.admin import Admin, admin_of, shares_folder, user_of
+from task_helper.taskdef.admin import Admin, admin_of, mesh_at, shares_folder, user_of
 from task_helper.taskdef.definition import Container
 from task_helper.taskdef.problem import Edit, Finding, error, warning
-from task_helper.taskdef.task import Task, mesh_of, settings_of, shares_network
+from task_helper.taskdef.task import Task, settings_of, shares_network
 
 LOOPBACK = ("127.0.0.1", "::1")
 FALSE = "KUMA_BOOTSTRAP_SERVER_PARAMS_ENVOY_ADMIN_UNIX_SOCKET to false at the control plane"
@@ -163,7 +183,7 @@ def judge(task: Task, helper: Container, url: Url, envoy: Container) -> Iterator
             f"Link the helper to {envoy.name} and set ENVOY_ADMIN_URL to {at}, or use networkMode awsvpc.",
             [f"{task.definition.place}.networkMode"],
         )
-    elif mesh_of(envoy) == "kuma" and admin.port is None:
+    elif mesh_at(task, envoy) == "kuma" and admin.port is None:
         yield error(
             place,
             f"The admin API of {envoy.name} is a Unix socket, as Kuma has it from 2.14 on,"
@@ -179,7 +199,7 @@ def judge(task: Task, helper: Container, url: Url, envoy: Container) -> Iterator
 def judge_socket(
     task: Task, helper: Container, socket: PurePosixPath, envoy: Container, admin: Admin
 ) -> Iterator[Finding]:
-    if mesh_of(envoy) == "kuma" and admin.socket and socket != admin.socket:
+    if mesh_at(task, envoy) == "kuma" and admin.socket and socket != admin.socket:
         yield misses(task, helper, Url("unix", path=str(socket)), envoy, admin)
     mounts = [f"{c.place}.{key}" for c in (helper, envoy) for key in ("mountPoints", "volumesFrom")]
     if not shares_folder(helper, envoy, socket):
@@ -187,10 +207,10 @@ def judge_socket(
             f"{helper.place}.mountPoints",
             f"The socket {socket} is in the file system of {envoy.name}, where the helper cannot reach it.",
             "Mount one volume over its folder in both containers and run both as one user,"
-            + (" or set ENVOY_ADMIN_MODE to tcp." if mesh_of(envoy) != "kuma" else f" or set {FALSE}."),
+            + (" or set ENVOY_ADMIN_MODE to tcp." if mesh_at(task, envoy) != "kuma" else f" or set {FALSE}."),
             [*mounts, *(p for p in task.definition.unknown if p.startswith(tuple(mounts)))],
         )
-    owner, user = user_of(envoy), helper.user.partition(":")[0]
+    owner, user = user_of(task, envoy), helper.user.partition(":")[0]
     if owner and user and user not in (owner, "0", "root"):
         yield error(
             f"{helper.place}.user",

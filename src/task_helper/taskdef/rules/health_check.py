@@ -12,6 +12,11 @@ Passes:
     {"containerDefinitions": [{"name": "task-helper", "healthCheck": {"command": ["CMD", "task-helper", "healthcheck"],
       "interval": 10, "timeout": 5, "retries": 10, "startPeriod": 300}}]}
 
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "healthCheck": {
+      "command": ["CMD-SHELL", "/usr/local/bin/task-helper healthcheck || exit 1"], "interval": 30}}]}
+
 Fails:
 
     {"containerDefinitions": [{"name": "task-helper"}]}

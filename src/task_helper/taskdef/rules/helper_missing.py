@@ -56,7 +56,7 @@ def check(task: Task) -> Iterator[Finding]:
         f"{task.definition.place}.containerDefinitions",
         f"No container is the task helper, so {stops}",
         "Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.",
-        rests_on=task.definition.open_containers,
+        rests_on=[place for place in task.definition.open_containers if place.endswith("]")],
     )
 
 
@@ -64,7 +64,7 @@ def may_be_helper(task: Task, container: Container) -> bool:
     """Whether what a template leaves open may make this the helper: it serves no port, and others do not wait."""
     definition = task.definition
     return (
-        f"{container.place}.image" in container.unknown
+        any(f"{container.place}.{key}" in container.unknown for key in ("image", "name", "entryPoint"))
         and not container.port_mappings
         and bool(definition.waits_for(container))
         and not any(container.name in definition.waits_for(other) for other in definition.container_definitions)

@@ -9,6 +9,11 @@ Passes:
     {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100,
       "environment": [{"name": "STOP_TIMEOUT", "value": "100"}]}]}
 
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100,
+      "environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::settings/shop.env"}]}]}
+
 Fails:
 
     {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100}]}
