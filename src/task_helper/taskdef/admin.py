@@ -12,7 +12,7 @@ from task_helper.taskdef.task import Mesh, Task, mesh_of, shares_network
 # Consul's module gives Envoy this port, Envoy's own examples and all other images the other
 CONSUL_PORT: Final = 19000
 PORT: Final = 9901
-# AWS's images with ENVOY_ADMIN_MODE=uds
+# AWS's images with ENVOY_ADMIN_MODE=uds; a file of Envoy's container, not one that is made here
 AWS_SOCKET: Final = PurePosixPath("/tmp/envoy_admin.sock")  # nosec B108
 # what kuma-dp makes of its work directory (kumahq/kuma, pkg/core/xds/sockets.go)
 KUMA_SOCKET: Final = "kuma-envoy-admin.sock"

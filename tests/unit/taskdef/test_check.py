@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,23 @@ def test_configuration_holds_for_everybody(folder: Path, capsys: pytest.CaptureF
         assert "restart-policy" in rules(report(capsys, "legacy/b.json")[1])
 
 
+def test_page_shows_a_configuration_and_ignoring_that_work(capsys: pytest.CaptureFixture[str]) -> None:
+    """The configuration, the label and the comment of docs/rules.md are obeyed as they stand there."""
+    page = (Path(__file__).parents[3] / "docs" / "rules.md").read_text(encoding="utf-8")
+    (toml,) = re.findall("```toml\n(.*?)```", page, re.S)
+    (label,) = re.findall('```json\n("dockerLabels": .*?)\n```', page, re.S)
+    (comment,) = re.findall("```yaml\n(# task-helper: .*?)\n```", page, re.S)
+    write("a.json", ENVOY, APP, {**HELPER, **json.loads(f"{{{label}}}")})
+    Path("t.yaml").write_text(
+        TEMPLATE.replace("# task-helper: ignore holds-all health-check: a demonstration", comment)
+    )
+
+    assert "holds-all" not in rules(report(capsys, "a.json", "t.yaml")[1])
+    Path(".task-helper.toml").write_text(toml, encoding="utf-8")
+    write("batch/b.json", ENVOY, APP, HELPER, {"name": "drain", "image": "x:1"}, {"name": "proxy", "image": "x:1"})
+    assert "health-check" not in rules(report(capsys, "batch")[1])
+
+
 @pytest.mark.parametrize(
     "text, reason",
     [
@@ -275,7 +293,7 @@ def test_sarif_report_is_valid_and_has_pages_and_places(capsys: pytest.CaptureFi
 
     names = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert ["application-health", "health-check", "holds-all", "ignore", "restart-policy", "stop-timeout"] == names
-    assert run["tool"]["driver"]["rules"][2]["help"]["markdown"].startswith("## holds-all\n")
+    assert run["tool"]["driver"]["rules"][2]["help"]["markdown"].startswith("### holds-all\n")
     assert all(result["ruleId"] == names[result["ruleIndex"]] for result in run["results"])
     location = run["results"][0]["locations"][0]
     assert "t%20asks/a.json" == location["physicalLocation"]["artifactLocation"]["uri"]

@@ -269,7 +269,7 @@ def test_rules_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
 def test_rules_prints_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
     """taskdef rules RULE prints what the page has of it, and refuses a name that no rule has."""
     assert main(["taskdef", "rules", "root-user"]) == 0
-    assert capsys.readouterr().out.startswith("## root-user\n\n**The helper does not run as root.**\n")
+    assert capsys.readouterr().out.startswith("### root-user\n\n**The helper does not run as root.**\n")
 
     assert main(["taskdef", "rules", "root"]) == 2
     assert capsys.readouterr().err.startswith("task-helper: no rule is named 'root'; there are containers-unknown, ")
