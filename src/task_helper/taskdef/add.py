@@ -109,7 +109,10 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
         # its health gates the deployment, and its crash costs no task
         "essential": True,
         "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60},
-        "dependsOn": [{"containerName": c.name, "condition": condition_for(task, c)} for c in to_depend_on(task)],
+        "dependsOn": [
+            {"containerName": task.definition.written_name(c), "condition": condition_for(task, c)}
+            for c in to_depend_on(task)
+        ],
         "stopTimeout": round(settings.stop_timeout) if settings and own else stop_timeout,
         "healthCheck": dict(CHECK),
         "memory": need(helper).enough,

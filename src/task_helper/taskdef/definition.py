@@ -180,6 +180,11 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
     def windows(self) -> bool:
         return bool(self.runtime_platform and self.runtime_platform.operating_system_family.startswith("WINDOWS"))
 
+    def written_name(self, container: Container) -> str:
+        """The name of `container` as it is to be copied: where a function of a template makes it, as that function."""
+        name: str = at(self, f"{container.place}.name")
+        return name
+
     @property
     def open_containers(self) -> list[str]:
         """The places of containers that a template leaves open as a whole, or whose name it does."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from task_helper.taskdef.formats import Source, cloudformation
-from task_helper.taskdef.formats.tree import Span, Tree, parent
+from task_helper.taskdef.formats.tree import Span, Tree, parent, plain
 from task_helper.taskdef.problem import Edit
 
 DEFAULT_INDENT: Final = "  "
@@ -28,7 +28,7 @@ def apply(source: Source, edit: Edit) -> str:
     if source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
         raise NotEditable(f"a list of containers has no place for {edit.place[2:]}; give the whole task definition")
     place = source.shown(edit.place)
-    spell = cloudformation.spelt if source.spelling == "cloudformation" else (lambda value: value)
+    spell = cloudformation.spelt if source.spelling == "cloudformation" else plain
     text = _Text(source.tree)
     if edit.rename:
         return text.rename(place, next(iter(spell({edit.rename: 0}))))
@@ -208,9 +208,24 @@ class _Text:
     def _block(self, value: Any, column: str) -> str:
         import yaml
 
+        class Representer(yaml.representer.SafeRepresenter):
+            """With a template's functions in their short form, `!Ref Image`, as people write them in YAML."""
+
+            def represent_dict(self, data: Any) -> Any:
+                (name, argument), *others = data.items() if data else [("", "")]
+                if others or not (name == "Ref" or name.startswith("Fn::")):
+                    return super().represent_dict(data)
+                tag = f"!{name.removeprefix('Fn::')}"
+                if tag == "!GetAtt" and isinstance(argument, list):
+                    argument = ".".join(argument)
+                if isinstance(argument, list):
+                    return self.represent_sequence(tag, argument)
+                return self.represent_scalar(tag, str(argument))
+
+        Representer.add_representer(dict, Representer.represent_dict)
         # None is for short ones in JSON's way; the type stubs do not know it
         style: Any = None
-        node: Any = yaml.representer.SafeRepresenter(default_flow_style=style, sort_keys=False).represent_data(value)
+        node: Any = Representer(default_flow_style=style, sort_keys=False).represent_data(value)
         # lines of their own without, JSON's way within, as people write short lists and objects
         node.flow_style = False
         # a width that no line has: what is there to be copied stays in one piece

@@ -71,6 +71,7 @@ def _fit(value: Any, kind: inspect.Type, place: str, unknown: list[str]) -> Any:
         case inspect.LiteralType(values=allowed):
             if value not in allowed:
                 raise NotATaskDefinition(f"{place}: {_quoted(value)} is none of {', '.join(map(str, allowed))}")
+            return str(value)
     return value
 
 

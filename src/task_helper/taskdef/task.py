@@ -135,7 +135,9 @@ def _envoys(definition: Definition, helpers: list[Container]) -> list[Container]
 
 
 def runs_envoy(container: Container) -> bool:
-    """Whether the image is an Envoy's."""
+    """Whether the image is an Envoy's; a log router for Envoy's logs is named after it, too."""
+    if container.firelens_configuration is not None:
+        return False
     return container.repository.startswith(ENVOY_IMAGES) or _says_envoy(container.repository)
 
 

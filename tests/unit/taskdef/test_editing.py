@@ -216,6 +216,37 @@ def test_add_puts_the_helper_into_a_template(capsys: pytest.CaptureFixture[str])
     assert after == Path("t.yaml").read_text(encoding="utf-8")
 
 
+def test_add_copies_functions_of_a_template_as_they_are_written() -> None:
+    """A name or a log group that a function makes is that function in the helper's container, not what it comes to."""
+    text = """\
+Parameters: {Proxy: {Type: String, Default: envoy}}
+Resources:
+  T:
+    Type: AWS::ECS::TaskDefinition
+    Properties:
+      ContainerDefinitions:
+        - Name: !Ref Proxy
+          Image: envoyproxy/envoy:v1
+          LogConfiguration:
+            LogDriver: awslogs
+            Options:
+              awslogs-group: !Sub "/ecs/${AWS::StackName}"
+              awslogs-region: !GetAtt Logs.Region
+              awslogs-stream-prefix: !Join ["-", [a, !Ref Proxy]]
+"""
+    Path("t.yaml").write_text(text, encoding="utf-8")
+    main(["taskdef", "add", "t.yaml", "--image", IMAGE, "--in-place"])
+    added = [line[2:].strip() for line in difference(text, Path("t.yaml").read_text(encoding="utf-8"))]
+
+    assert "- {ContainerName: !Ref 'Proxy', Condition: START}" in added
+    assert "awslogs-group: !Sub '/ecs/${AWS::StackName}'" in added
+    assert "awslogs-region: !GetAtt 'Logs.Region'" in added
+    tree = parse("t.yaml", Path("t.yaml").read_bytes()).value
+    envoy, helper = tree["Resources"]["T"]["Properties"]["ContainerDefinitions"]
+    assert envoy["LogConfiguration"] == helper["LogConfiguration"]
+    assert [{"ContainerName": {"Ref": "Proxy"}, "Condition": "START"}] == helper["DependsOn"]
+
+
 def test_add_writes_through_a_link_and_leaves_it_one(folder: Path) -> None:
     """The file that a symbolic link names is written; the link stays, and so do the file's permissions."""
     (folder / "real").mkdir()

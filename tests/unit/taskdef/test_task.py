@@ -53,6 +53,7 @@ def test_helper_is_told_by_name_image_health_check_and_command(container: dict[s
         ([{"name": "web"}, {"name": "proxy", "image": "${AWS::AccountId}.example/envoy:1"}], {}, "proxy"),
         ([{"name": "web"}, {"name": "proxy", "image": "${EnvoyImage}"}], {}, "proxy"),
         ([{"name": "web"}, {"name": "envoy-control-plane"}], {}, None),
+        ([{"name": "logs", "image": "logs-of-envoy:1", "firelensConfiguration": {"type": "fluentbit"}}], {}, None),
         ([{"name": "web"}, {"name": "task-helper", "image": "envoy-task-helper"}], {}, None),
     ],
 )

@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from task_helper.taskdef.formats.tree import Unknown
+from task_helper.taskdef.formats.tree import Resolved, Unknown, plain
 
 KIND: Final = "AWS::ECS::TaskDefinition"
 # stands for what `!Ref AWS::NoValue` removes
 _NOTHING: Final = object()
 # what is below is the user's own: keys of a map, not names of the API
 _MAPS: Final = {"DockerLabels", "Options", "DriverOpts", "Labels"}
+_COPIED: Final = {"dockerLabels", "options", "driverOpts", "labels"}
 _IRREGULAR: Final = {
     "ProxyConfigurationProperties": "properties",
     "EFSVolumeConfiguration": "efsVolumeConfiguration",
@@ -54,10 +55,19 @@ def unshown(place: str) -> str:
 
 
 def spelt(value: Any) -> Any:
-    """A value of the API in CloudFormation's spelling."""
+    """A value of the API in CloudFormation's spelling; what a function of the template made is that function again."""
+    if isinstance(value, Resolved):
+        return str(value) if value.written is None else plain(value.written)
     if isinstance(value, dict):
-        return {key[0].upper() + key[1:]: item if key == "options" else spelt(item) for key, item in value.items()}
+        return {
+            key[0].upper() + key[1:]: _copied(item) if key in _COPIED else spelt(item) for key, item in value.items()
+        }
     return [spelt(item) for item in value] if isinstance(value, list) else value
+
+
+def _copied(value: Any) -> Any:
+    """A map whose keys are the user's own."""
+    return {key: spelt(item) for key, item in value.items()} if isinstance(value, dict) else spelt(value)
 
 
 class _Resolver:
@@ -84,9 +94,9 @@ class _Resolver:
         if len(value) == 1:
             ((name, argument),) = value.items()
             if name == "Ref":
-                return self._reference(str(argument))
+                return _as_written(self._reference(str(argument)), value)
             if name.startswith("Fn::") or name == "Condition":
-                return self._function(name, argument)
+                return _as_written(self._function(name, argument), value)
         return {key: item for key, item in ((k, self.resolve(v)) for k, v in value.items()) if item is not _NOTHING}
 
     def _reference(self, name: str) -> Any:
@@ -142,6 +152,15 @@ class _Resolver:
 
         substituted = re.sub(r"\$\{([^{}]*)\}", replace, text)
         return str(substituted) if known else Unknown(substituted)
+
+
+def _as_written(resolved: Any, function: Any) -> Any:
+    """`resolved`, which remembers the function that made it."""
+    if not isinstance(resolved, str):
+        return resolved
+    text = Unknown(resolved) if isinstance(resolved, Unknown) else Resolved(resolved)
+    text.written = function
+    return text
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -24,10 +24,23 @@ class NotATaskDefinition(ValueError):
         self.offset = offset
 
 
-class Unknown(str):
+class Resolved(str):
+    """A text that a template's function makes, with the function as it is `written` there, for whoever copies it."""
+
+    written: Any = None
+
+
+class Unknown(Resolved):
     """A text that is not wholly known before something is deployed: `${Image}`, `${AWS::AccountId}.example/envoy:1`."""
 
-    __slots__ = ()
+
+def plain(value: Any) -> Any:
+    """`value` with nothing but texts for texts, to be written."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
 
 
 class Span(NamedTuple):

@@ -56,5 +56,5 @@ def check(task: Task) -> Iterator[Finding]:
                 f"Add {json.dumps(entry)} to the dependsOn of {application.name}.",
                 # an image that is open may be that of an agent, which serves no port and needs no Envoy
                 rests_on=definition.open_order + ([] if application.port_mappings else [f"{application.place}.image"]),
-                fix=[Edit(place, entry, append=True)],
+                fix=[Edit(place, {**entry, "containerName": definition.written_name(envoy)}, append=True)],
             )

@@ -51,7 +51,8 @@ def check(task: Task) -> Iterator[Finding]:
             place = f"{helper.place}.dependsOn"
             entry = f'{{"containerName": "{held.name}", "condition": "{condition_for(task, held)}"}}'
             remedy = f"Add {entry} to the helper's dependsOn."
-            fix = [Edit(place, {"containerName": held.name, "condition": condition_for(task, held)}, append=True)]
+            name = task.definition.written_name(held)
+            fix = [Edit(place, {"containerName": name, "condition": condition_for(task, held)}, append=True)]
             # another item of these lists may be what holds it
             # what is open may be what holds it, or be no container that serves
             rests_on = task.definition.open_order
