@@ -10,6 +10,7 @@ from task_helper.taskdef import api
 from task_helper.taskdef.admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh_at, user_of
 from task_helper.taskdef.definition import Container, at, read
 from task_helper.taskdef.editing import changed
+from task_helper.taskdef.formats.tree import Unknown
 from task_helper.taskdef.problem import Edit
 from task_helper.taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
 from task_helper.taskdef.rules.health_check import CHECK
@@ -182,15 +183,23 @@ def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
         **_logging(task),
     }
-    shared = [
-        Edit("$.volumes", {"name": KUMA_VOLUME}, append=True),
-        Edit(f"{envoy.place}.mountPoints", mount, append=True),
-        Edit(f"{envoy.place}.dependsOn", {"containerName": OPENER, "condition": "SUCCESS"}, append=True),
-        Edit("$.containerDefinitions", opener, append=True),
-    ]
+    shared = [Edit(f"{envoy.place}.mountPoints", mount, append=True)]
+    # what is left of an earlier run stays
+    if not any(isinstance(v, dict) and v.get("name") == KUMA_VOLUME for v in _listed(task, "volumes")):
+        shared.append(Edit("$.volumes", {"name": KUMA_VOLUME}, append=True))
+    if OPENER not in task.definition.waits_for(envoy):
+        shared.append(Edit(f"{envoy.place}.dependsOn", {"containerName": OPENER, "condition": "SUCCESS"}, append=True))
+    if OPENER not in task.definition.by_name:
+        shared.append(Edit("$.containerDefinitions", opener, append=True))
     if admin.socket is None:
         shared.append(Edit(f"{envoy.place}.environment", {"name": KUMA_WORK_DIR, "value": str(folder)}, append=True))
     return folder / KUMA_SOCKET, shared
+
+
+def _listed(task: Task, key: str) -> list[Any]:
+    """The list at `key` of the definition, empty where there is none."""
+    value = task.definition.document.get(key)
+    return value if isinstance(value, list) else []
 
 
 def _mount(task: Task, socket: PurePosixPath) -> dict[str, str]:
@@ -207,6 +216,9 @@ def _completing(helper: Container, there: dict[str, Any], wanted: dict[str, Any]
     for key, value in wanted.items():
         have = there.get(key)
         place = f"{helper.place}.{key}"
+        if isinstance(have, Unknown):
+            # what it has is known only to the deployment, and so is what it lacks
+            continue
         if key in ("dependsOn", "environment", "links", "mountPoints"):
             keys = list(map(_key, have or []))
             found += [Edit(place, item, append=True) for item in value if _key(item) not in keys]

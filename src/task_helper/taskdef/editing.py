@@ -40,7 +40,7 @@ def apply(source: Source, edit: Edit) -> str:
 
 
 def changed(document: Any, edits: Iterable[Edit]) -> Any:
-    """`document`, in the API's spelling, with `edits` made; `document` itself stays as it is."""
+    """`document`, in the API's spelling, with `edits` made; itself it stays as it is. Raises NotEditable."""
     document = copy.deepcopy(document)
     for edit in edits:
         *keys, last = _keys(edit.place)
@@ -56,7 +56,10 @@ def changed(document: Any, edits: Iterable[Edit]) -> Any:
         elif edit.remove:
             del holder[last]
         elif edit.append:
-            holder[last] = [*(holder.get(last) or []), edit.value]
+            items = holder.get(last)
+            if items is not None and not isinstance(items, list):
+                raise NotEditable(f"{edit.place} is made by a function of the template; change it by hand")
+            holder[last] = [*(items or []), edit.value]
         else:
             holder[last] = edit.value
     return document
