@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
@@ -26,7 +27,7 @@ from task_helper.taskdef.files import read as read_file
 from task_helper.taskdef.formats import Source, parse, sources
 from task_helper.taskdef.formats.tree import NotATaskDefinition
 from task_helper.taskdef.page import markdown, section
-from task_helper.taskdef.problem import Problem
+from task_helper.taskdef.problem import Edit, Problem
 from task_helper.taskdef.reports import Checked, Report, as_json
 from task_helper.taskdef.reports.github import as_github
 from task_helper.taskdef.reports.sarif import as_sarif
@@ -231,12 +232,18 @@ def _mended(file: File, found: list[Source], options: Options) -> str | None:
         tried.add((source.root, problem.rule, problem.place))
         if source.tree.duplicates:
             raise editing.NotEditable(f"{source.file}: a key stands twice in one object; remove one of them first")
-        label = source.label
-        # one change after the other, each with the places that the one before has left
-        for edit in problem.fix:
-            text = editing.apply(source, edit)
-            again = sources(source.file, parse(file.name, text.encode(errors="surrogatepass")))
-            source = next(each for each in again if each.label == label)
+        # what cannot be changed here is left for a person, who is told of it as of all else
+        with suppress(editing.NotEditable):
+            text = _edited(file, source, problem.fix).tree.text
+
+
+def _edited(file: File, source: Source, edits: Sequence[Edit]) -> Source:
+    """`source` with `edits` made, one after the other, each with the places that the one before has left."""
+    for edit in edits:
+        text = editing.apply(source, edit)
+        again = sources(source.file, parse(file.name, text.encode(errors="surrogatepass")))
+        source = next(each for each in again if each.label == source.label)
+    return source
 
 
 def _fixable(
@@ -270,11 +277,7 @@ def add(arguments: argparse.Namespace) -> int:
         )
     except NotATaskDefinition as error:
         raise NoTaskDefinition(_located(source, error)) from None
-    for edit in edits:
-        text = editing.apply(source, edit)
-        label = source.label
-        again = sources(source.file, parse(file.name, text.encode(errors="surrogatepass")))
-        source = next(each for each in again if each.label == label)
+    source = _edited(file, source, edits)
     text = source.tree.text
     if arguments.registrable:
         if source.spelling == "cloudformation":

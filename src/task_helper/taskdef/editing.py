@@ -83,6 +83,7 @@ class _Text:
 
     def put(self, place: str, value: Any) -> str:
         """With `value` at `place`, whether there is one or not."""
+        self._refuse_function(place)
         if place in self._spans:
             span = self._spans[place]
             if span.flow or not isinstance(value, dict | list):
@@ -108,8 +109,7 @@ class _Text:
         """With `item` behind the last one of the list at `place`."""
         if place not in self._spans or self._at(place) is None:
             return self.put(place, [item])
-        if not isinstance(self._at(place), list):
-            raise NotEditable(f"{place} is made by a function of the template; change it by hand")
+        self._refuse_function(place)
         items = self._below(place)
         if self._spans[place].flow:
             return self._add_flow(self._spans[place], items, lambda column: self._flow(item, column))
@@ -148,6 +148,12 @@ class _Text:
         if old is None:
             raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
         return self._replaced(start, old.end(), f'"{name}"' if old[0].startswith('"') else name)
+
+    def _refuse_function(self, place: str) -> None:
+        """Raise NotEditable where a function makes the value: what it takes, a parameter perhaps, is to be changed."""
+        match self._at(place):
+            case dict(value) if len(value) == 1 and next(iter(value)).startswith(("Ref", "Fn::")):
+                raise NotEditable(f"{place} is made by a function of the template; change it by hand")
 
     def _replaced(self, start: int, end: int, new: str) -> str:
         return self._text[:start] + new + self._text[end:]

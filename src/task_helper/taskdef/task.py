@@ -26,6 +26,9 @@ AGENT_WORDS: Final = {
     *("fluentd", "newrelic", "otel", "statsd", "telegraf", "vector", "xray"),
 }
 
+# what stands in for a setting that is not set (settings.from_env)
+OLDER_VARIABLES: Final = ["ENVOY_ADMIN_ACCESS_PORT", "PORT", "HEALTHCHECK_PATH"]
+
 Mesh = Literal["app-mesh", "consul", "kuma"]
 
 
@@ -135,9 +138,14 @@ def _envoys(definition: Definition, helpers: list[Container]) -> list[Container]
 
 
 def runs_envoy(container: Container) -> bool:
-    """Whether the image is an Envoy's; a log router for Envoy's logs is named after it, too."""
+    """Whether the image is an Envoy's; a log router for Envoy's logs is named after it, too.
+
+    Where the image is left open, the container's own name stands in for it.
+    """
     if container.firelens_configuration is not None:
         return False
+    if f"{container.place}.image" in container.unknown and is_named_envoy(container):
+        return True
     return container.repository.startswith(ENVOY_IMAGES) or _says_envoy(container.repository)
 
 
@@ -206,9 +214,14 @@ def waits_for_replacement(helper: Container) -> bool:
     return helper.env.get("DRAIN_DELAY", "").strip().lower() == "auto"
 
 
+def knows_settings(helper: Container) -> bool:
+    """Whether nothing that the helper's settings are made of is left open."""
+    return all(map(helper.knows, [setting.name for setting in SETTINGS] + OLDER_VARIABLES))
+
+
 def settings_of(helper: Container) -> Settings | None:
     """The helper's settings; None where they are not known, or not usable, which is the `settings` rule's matter."""
-    if not all(helper.knows(setting.name) for setting in SETTINGS):
+    if not knows_settings(helper):
         return None
     try:
         return from_env(helper.env)

@@ -425,6 +425,28 @@ def test_fix_leaves_alone_what_is_ignored_and_what_is_not_its_own() -> None:
     assert JSON.count("\n") == Path("b.json").read_text().count("\n") - 6
 
 
+def test_fix_leaves_a_parameter_alone_and_mends_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that is a parameter's is not overwritten: it is still told, and all else is mended."""
+    text = """\
+Parameters: {Stop: {Type: Number, Default: 300}}
+Resources:
+  T:
+    Type: AWS::ECS::TaskDefinition
+    Properties:
+      RequiresCompatibilities: [FARGATE]
+      ContainerDefinitions:
+        - {Name: envoy, Image: "envoyproxy/envoy:v1", StopTimeout: !Ref Stop}
+        - {Name: task-helper, Image: "ecs-task-helper:1", User: root}
+"""
+    Path("t.yaml").write_text(text, encoding="utf-8")
+    main(["taskdef", "check", "t.yaml", "--fix", "--format", "json"])
+    report = json.loads(capsys.readouterr().out)
+
+    assert ["stop-timeout"] == [problem["rule"] for problem in report["problems"]]
+    after = Path("t.yaml").read_text(encoding="utf-8")
+    assert "StopTimeout: !Ref Stop}" in after and 'User: "65532"' in after
+
+
 def test_fix_cannot_write_to_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input has no file to mend."""
     import io

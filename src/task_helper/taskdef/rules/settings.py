@@ -21,14 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.settings import SETTINGS, BadSettings, from_env
+from task_helper.settings import BadSettings, from_env
 from task_helper.taskdef.problem import Finding, error
-from task_helper.taskdef.task import Task
+from task_helper.taskdef.task import Task, knows_settings
 
 
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
-        whole = all(helper.knows(setting.name) for setting in SETTINGS)
+        whole = knows_settings(helper)
         try:
             from_env(helper.env)
         except BadSettings as bad:

@@ -29,15 +29,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from graphlib import CycleError
 
-from task_helper.settings import SETTINGS
 from task_helper.taskdef.problem import Finding, error
-from task_helper.taskdef.task import Task
+from task_helper.taskdef.task import Task, knows_settings
 from task_helper.taskdef.timeline import SPOT_SECONDS, stop_schedule
 
 
 def check(task: Task) -> Iterator[Finding]:
     # how long a helper takes that is given its times from elsewhere, nobody can say
-    if not task.spot or not all(helper.knows(setting.name) for helper in task.helpers for setting in SETTINGS):
+    if not task.spot or not all(map(knows_settings, task.helpers)):
         return
     try:
         last = max(stop_schedule(task), key=lambda phase: phase.ends, default=None)
