@@ -112,6 +112,7 @@ def test_what_is_no_yaml_is_refused_with_the_place(text: str, reason: str) -> No
         ("container.json", '{"name": "app", "image": "shop"}', "this is one container"),
         ("number.json", "3", "a single value"),
         ("list.json", "[3]", "no containerDefinitions are in it"),
+        ("tests.yaml", "- name: a case\n  input: {}\n", "no containerDefinitions are in it"),
         ("other.json", '{"family": "shop"}', "no containerDefinitions are in it; give what `aws ecs describe-task-def"),
     ],
 )

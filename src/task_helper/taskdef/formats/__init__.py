@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from task_helper.taskdef import api
 from task_helper.taskdef.formats import cloudformation, json_text, strangers, terraform, yaml_text
 from task_helper.taskdef.formats.tree import Lines, NotATaskDefinition, Tree
 
@@ -97,7 +98,7 @@ def sources(name: str, tree: Tree) -> list[Source]:
 
 def _sources(name: str, tree: Tree) -> Iterator[Source]:
     value = tree.value
-    if isinstance(value, list) and (not value or all(_is_container(item) for item in value)):
+    if _are_containers(value):
         yield Source(name, tree, {"containerDefinitions": value}, spelling="containers")
     elif cloudformation.is_template(value):
         for label, document in cloudformation.definitions(value):
@@ -117,8 +118,13 @@ def _sources(name: str, tree: Tree) -> Iterator[Source]:
         yield Source(name, tree, value)
 
 
-def _is_container(value: Any) -> bool:
-    return isinstance(value, dict) and ("image" in value or "name" in value)
+def _are_containers(value: Any) -> bool:
+    """Whether it is a list of containers: objects with names, and an image or nothing that the API has not."""
+    if not isinstance(value, list):
+        return False
+    if not all(isinstance(item, dict) and item.keys() & {"name", "image"} for item in value):
+        return False
+    return any("image" in item for item in value) or not list(api.unknown_keys({"containerDefinitions": value}))
 
 
 def _decoded(raw: bytes) -> str:
