@@ -22,7 +22,12 @@ class NotEditable(ValueError):
 
 
 def apply(source: Source, edit: Edit) -> str:
-    """The text of the file of `source` with `edit` made; raises NotEditable."""
+    """The text of the file of `source` with `edit` made, its lines ended as they were; raises NotEditable."""
+    text = _applied(source, edit)
+    return re.sub("(?<!\r)\n", "\r\n", text) if "\r\n" in source.tree.text else text
+
+
+def _applied(source: Source, edit: Edit) -> str:
     if source.spelling == "terraform":
         raise NotEditable("a plan is not where the containers are written down; put this into the Terraform code")
     if source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
@@ -86,6 +91,10 @@ class _Text:
         self._refuse_function(place)
         if place in self._spans:
             span = self._spans[place]
+            if span.start == span.end:
+                # YAML's nothing is nowhere: `cpu:`
+                colon = self._after_colon(place)
+                return self._replaced(colon, colon, f" {self._flow(value, colon)}")
             if span.flow or not isinstance(value, dict | list):
                 return self._replaced(span.start, self._end(place), self._flow(value, span.start))
             if place in self._tree.keys:
@@ -133,7 +142,8 @@ class _Text:
         line = self._text.rfind("\n", 0, start) + 1
         end = self._text.find("\n", end) + 1 or len(self._text)
         if len(siblings) == 1:
-            return self._replaced(above.start, self._end(parent(place)), "[]" if place.endswith("]") else "{}")
+            colon = self._after_colon(parent(place))
+            return self._replaced(colon, self._end(parent(place)), " []" if place.endswith("]") else " {}")
         if self._text[line:start].strip(" -"):
             raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
         if place == siblings[0] and not place.endswith("]"):
@@ -178,6 +188,12 @@ class _Text:
         span = self._spans[place]
         below = [] if span.flow else self._below(place)
         return max(map(self._end, below)) if below else span.start + len(self._text[span.start : span.end].rstrip())
+
+    def _after_colon(self, place: str) -> int:
+        """Where the colon ends behind the key of `place`."""
+        if place not in self._tree.keys:
+            raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
+        return self._text.index(":", self._tree.keys[place]) + 1
 
     def _column(self, offset: int) -> str:
         """The white space at the beginning of the line of `offset`."""

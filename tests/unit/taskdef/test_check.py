@@ -336,6 +336,18 @@ def test_standard_input_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert (0, "standard input", "Task") == (code, found["definitions"][0]["file"], found["definitions"][0]["name"])
 
 
+def test_key_that_stands_twice_is_told_in_any_format(capsys: pytest.CaptureFixture[str]) -> None:
+    """The second of two equal keys is named with its place, in a list of containers and in a template, too."""
+    Path("a.json").write_text('[{"name": "app", "image": "x:1",\n "image": "x:2"}]', encoding="utf-8")
+    Path("t.yaml").write_text(TEMPLATE.replace("Image: shop:1", "Image: shop:1\n          Image: shop:2"))
+    _, found = report(capsys, "a.json", "t.yaml")
+
+    assert [
+        ("a.json", 2, "$[0].image"),
+        ("t.yaml", 12, "$.Resources.Task.Properties.ContainerDefinitions[1].Image"),
+    ] == [(each["file"], each["line"], each["place"]) for each in found["problems"] if each["rule"] == "duplicate-key"]
+
+
 def test_plan_that_knows_no_containers_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     """Where Terraform knows the containers only when it has applied, that is said, and is no fault."""
     resource = {"type": "aws_ecs_task_definition", "address": "x", "values": {"family": "shop"}}

@@ -192,6 +192,61 @@ def test_list_of_containers_is_changed_as_such() -> None:
         edited("x.json", text, Edit("$.volumes", {"name": "x"}, append=True))
 
 
+@pytest.mark.parametrize(
+    "text, edit, after",
+    [
+        ('[{"name": "a", "links": []}]', Edit("$.containerDefinitions[0].links", "b", append=True), None),
+        ('[{"name": "a", "links": ["b", "c"]}]', Edit("$.containerDefinitions[0].links[0]", remove=True), None),
+        ('[{"name": "a", "links": ["b", "c"]}]', Edit("$.containerDefinitions[0].links[1]", remove=True), None),
+        ('[{"name": "a", "links": ["b"]}]', Edit("$.containerDefinitions[0].links[0]", remove=True), None),
+        ("- name: a\n  image: x\n  links:\n  - b\n", Edit("$.containerDefinitions[0].links[0]", remove=True), None),
+        (
+            "- name: a\n  image: x\n  links:\n  - b\n  - c\n",
+            Edit("$.containerDefinitions[0].links[1]", remove=True),
+            None,
+        ),
+        ("- name: a\n  image: x\n  cpu:\n", Edit("$.containerDefinitions[0].cpu", 1), None),
+        ("- name: a\n  image: x", Edit("$.containerDefinitions[0].healthCheck.interval", 1), None),
+        (
+            "- name: a\n  image: x\n  links: [b]\n  'user': root\n",
+            Edit("$.containerDefinitions[0].user", "1"),
+            "- name: a\n  image: x\n  links: [b]\n  'user': \"1\"\n",
+        ),
+        ('[{"name": "a",\r\n "cpu": 1}]\r\n', Edit("$.containerDefinitions[0].user", "1"), None),
+        (
+            "- name: a\r\n  image: x\r\n",
+            Edit("$.containerDefinitions[0].user", "1"),
+            "- name: a\r\n  image: x\r\n  user: '1'\r\n",
+        ),
+    ],
+)
+def test_change_of_the_text_is_that_of_the_values(text: str, edit: Edit, after: str | None) -> None:
+    """Whatever is changed in whatever way of writing, the text then has the values that it is to have."""
+    name = "x.json" if text.startswith("[") else "x.yaml"
+    (before,) = sources(name, parse(name, text.encode()))
+    written = apply(before, edit)
+
+    assert changed(before.document, [edit]) == sources(name, parse(name, written.encode()))[0].document
+    assert after in (None, written)
+    assert written.count("\r\n") == (written.count("\n") if "\r\n" in text else 0)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit("$.containerDefinitions[7]", {"name": "x"}),
+        Edit("$.containerDefinitions[0].dependsOn[0]", {"containerName": "x"}),
+        Edit("$.containerDefinitions[0].dependsOn[0].condition", remove=True),
+    ],
+)
+def test_what_cannot_be_changed_without_harm_is_refused(edit: Edit) -> None:
+    """An item that is not there, and what is written in lines of several things, are left for a person."""
+    text = "- name: a\n  image: x\n  dependsOn:\n  - containerName: b\n    ? condition\n    : START\n"
+
+    with pytest.raises(NotEditable):
+        edited("x.yaml", text, edit)
+
+
 def test_what_a_function_makes_is_not_changed() -> None:
     """A list that the template computes cannot have an item more."""
     text = YAML.replace("Command:\n          - |\n            run\n              it\n", "DependsOn: !If [X, [], []]\n")
@@ -269,6 +324,14 @@ def test_add_refuses_a_key_that_stands_twice(capsys: pytest.CaptureFixture[str])
     assert "$.containerDefinitions[1].image: the key stands twice" in capsys.readouterr().err
     assert main(["taskdef", "check", "shop.json", "--fix"]) == 65
     assert text == Path("shop.json").read_text(encoding="utf-8")
+
+
+def test_add_keeps_a_byte_order_mark() -> None:
+    """A file that Windows tools wrote stays one."""
+    Path("shop.json").write_bytes(b"\xef\xbb\xbf" + JSON.encode())
+
+    assert main(["taskdef", "add", "shop.json", "--image", IMAGE, "--in-place"]) == 0
+    assert Path("shop.json").read_bytes().startswith(b"\xef\xbb\xbf{")
 
 
 def test_add_refuses_a_plan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,12 @@ Resources:
 """
 
 
+def multiplied(letters: str) -> str:
+    """Anchors each of which has the one before eight times."""
+    lines = [f"{b}: &{b} [{', '.join(f'*{a}' for _ in range(8))}]" for a, b in zip(letters, letters[1:], strict=False)]
+    return "\n".join(lines)
+
+
 def only(name: str, text: str) -> Any:
     """The document of the only task definition in `text`."""
     (source,) = sources(name, parse(name, text.encode()))
@@ -50,8 +56,10 @@ def only(name: str, text: str) -> Any:
         (b"\xff\xfe\xff", "byte 2: not UTF-8 text"),
         (b'{"family": "\xe9"}', "byte 12: not UTF-8 text"),
         (b'{"cpu": NaN}', "NaN is no JSON number"),
+        (b"family: shop\ncontainers: [", "line 1, column 1: Expecting value"),
         (b'{"cpu": 1e999}', "1e999 is too large a number"),
         (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 300 + b"]" * 300, "nested too deeply"),
         (b'{"cpu": ' + b"9" * 5000 + b"}", "99999999999999999999... is too large a number"),
         (b'{"a": %{ if x }1%{ endif }}', "a template whose %{ if x } is not filled in; give the rendered file"),
     ],
@@ -74,6 +82,8 @@ def test_what_is_no_json_is_refused_with_the_place(text: bytes, reason: str) -> 
             "a:\n  {{- if .Values.x }}\n  b: [",
             "a template whose {{- if .Values.x }} is not filled in; give the rendered",
         ),
+        ("[" * 100_000, "nested too deeply"),
+        ("a: &a [x, x, x, x, x, x, x, x]\n" + multiplied("abcdefg"), "too many values: its anchors multiply"),
         ("a: \x00", "control characters are not allowed"),
     ],
 )

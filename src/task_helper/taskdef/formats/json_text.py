@@ -7,6 +7,7 @@ import re
 from typing import Any, Final, NoReturn
 
 from task_helper.taskdef.formats.tree import (
+    DEEPEST,
     PLACEHOLDER,
     NotATaskDefinition,
     Span,
@@ -29,16 +30,13 @@ def parse(text: str) -> Tree:
     except json.JSONDecodeError as error:
         json_text = _filled(text)
         try:
-            value = _opened(_load(json_text))
+            value = _load(json_text)
         except json.JSONDecodeError:
             raise NotATaskDefinition(_syntax_error(text, error), error.pos) from None
     except RecursionError:
         raise NotATaskDefinition("nested too deeply") from None
-    try:
-        spans, keys, duplicates = _places(json_text)
-        return Tree(text, mark_placeholders(value), spans, keys, duplicates)
-    except RecursionError:
-        raise NotATaskDefinition("nested too deeply") from None
+    spans, keys, duplicates = _places(json_text)
+    return Tree(text, mark_placeholders(_opened(value)), spans, keys, duplicates)
 
 
 def _load(text: str) -> Any:
@@ -78,15 +76,17 @@ def _places(text: str) -> tuple[dict[str, Span], dict[str, int], list[tuple[str,
     duplicates: list[tuple[str, int]] = []
     tokens = _TOKEN.finditer(text)
 
-    def walk(token: re.Match[str], place: str) -> int:
+    def walk(token: re.Match[str], place: str, depth: int = 0) -> int:
         """Note the value that begins with `token`, and all in it; where it ends."""
         end = token.end()
+        if depth > DEEPEST:
+            raise NotATaskDefinition("nested too deeply", token.start())
         if token[0] == "[":
             for i, item in enumerate(iter(lambda: next(tokens), None)):
                 if item is None or item[0] == "]":
                     end = item.end() if item else end
                     break
-                walk(item, f"{place}[{i}]")
+                walk(item, f"{place}[{i}]", depth + 1)
         elif token[0] == "{":
             for key in iter(lambda: next(tokens), None):
                 if key is None or key[0] == "}":
@@ -96,7 +96,7 @@ def _places(text: str) -> tuple[dict[str, Span], dict[str, int], list[tuple[str,
                 if below in keys:
                     duplicates.append((below, key.start()))
                 keys[below] = key.start()
-                walk(next(tokens), below)
+                walk(next(tokens), below, depth + 1)
         spans[place] = Span(token.start(), end)
         return end
 

@@ -12,6 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+# more than any template has, and far less than what would harm whoever follows it down
+DEEPEST: Final = 200
+
 
 class NotATaskDefinition(ValueError):
     """The input is no task definition; the message says where and why, and what to give instead where that is clear.

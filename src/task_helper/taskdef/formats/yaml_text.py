@@ -7,14 +7,17 @@ comes with the extra `taskdef`: the image and every task do without it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
-from task_helper.taskdef.formats.tree import NotATaskDefinition, Span, Tree, mark_placeholders, unrendered
+from task_helper.taskdef.formats.tree import DEEPEST, NotATaskDefinition, Span, Tree, mark_placeholders, unrendered
 
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference.html
 _WITHOUT_FN: Final = {"Ref", "Condition"}
 # lines that a template engine takes for itself: Helm's and Copilot's, Jinja's
 _TEMPLATE: Final = re.compile(r"^\s*(?:\{\{.*|\{%.*)", re.M)
+# as DEEPEST, for anchors that multiply
+_MOST: Final = 500_000
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,20}$")
 
 
@@ -27,7 +30,9 @@ def parse(text: str) -> Tree:
             "YAML is read with PyYAML, which is not installed here: pip install 'ecs-task-helper[taskdef]'"
         ) from None
     try:
-        node = next(yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), None)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        _refuse_depth(yaml.parse(text, Loader=loader))
+        node = next(yaml.compose_all(text, Loader=loader), None)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         if placeholder := _TEMPLATE.search(text):
@@ -36,20 +41,27 @@ def parse(text: str) -> Tree:
         raise NotATaskDefinition(f"{where}{error.problem}", mark.index if mark else None) from None
     except yaml.YAMLError as error:
         raise NotATaskDefinition(str(error).replace("\n", " ")) from None
-    except RecursionError:
-        raise NotATaskDefinition("nested too deeply") from None
     if node is None:
         raise NotATaskDefinition("the file is empty")
     tree = Tree(text, None, {}, {}, [])
-    try:
-        value = _value(node, "$", tree, frozenset())
-        return Tree(text, mark_placeholders(value), tree.spans, tree.keys, tree.duplicates)
-    except RecursionError:
-        raise NotATaskDefinition("nested too deeply") from None
+    value = _value(node, "$", tree, frozenset())
+    return Tree(text, mark_placeholders(value), tree.spans, tree.keys, tree.duplicates)
+
+
+def _refuse_depth(events: Iterable[Any]) -> None:
+    """Raise NotATaskDefinition for what is nested so deeply that the C code, which recurses, would crash on it."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if depth > DEEPEST:
+            raise NotATaskDefinition("nested too deeply", event.start_mark.index)
 
 
 def _value(node: Any, place: str, tree: Tree, above: frozenset[int]) -> Any:
     """What `node` stands for; notes in `tree` where it and all below it stands."""
+    if len(tree.spans) > _MOST:
+        raise NotATaskDefinition("too many values: its anchors multiply", node.start_mark.index)
     if id(node) in above:
         raise NotATaskDefinition(f"{place}: an anchor that holds itself", node.start_mark.index)
     short = node.tag[1:] if node.tag.startswith("!") and len(node.tag) > 1 else ""
