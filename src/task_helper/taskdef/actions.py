@@ -40,6 +40,10 @@ from task_helper.taskdef.timeline import draw
 STDIN: Final = "-"
 
 
+class BadCommandLine(ValueError):
+    """What the options ask for cannot be done."""
+
+
 class NoTaskDefinition(Exception):
     """A file cannot be used; `unreadable` says why."""
 
@@ -68,7 +72,7 @@ def _refusing(command: Callable[[argparse.Namespace], int]) -> Callable[[argpars
             code, reason = error.unreadable.code, str(error)
         except editing.NotEditable as error:
             code, reason = 65, str(error)
-        except (BadName, BadConfiguration) as error:
+        except (BadName, BadConfiguration, BadCommandLine) as error:
             code, reason = 2, str(error)
         except OSError as error:
             code, reason = 66, f"{error.filename}: {error.strerror}"
@@ -101,6 +105,8 @@ class Options(NamedTuple):
 @_refusing
 def check(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef check`"""
+    if arguments.fix and STDIN in arguments.files:
+        raise BadCommandLine("standard input cannot be mended; give a file")
     options = _options(arguments)
     checked: list[Checked] = []
     unreadable: list[Unreadable] = []
@@ -156,9 +162,10 @@ def _checked(file: File, options: Options, fix: bool) -> list[Checked] | Unreada
         return found
     judged = [_judged(source, options) for source in found]
     if fix and all(isinstance(each, Checked) for each in judged):
-        text = _mended(file, found, options)
-        if text is not None and text != found[0].tree.text:
+        text, mended = _mended(file, found, options)
+        if mended:
             _write(file.name, text)
+            print(f"task-helper: {file.name}: mended {', '.join(dict.fromkeys(mended))}", file=sys.stderr)
             found = sources(found[0].file, parse(file.name, text.encode(errors="surrogatepass")))
             judged = [_judged(source, options) for source in found]
     unreadable = next((each for each in judged if isinstance(each, Unreadable)), None)
@@ -218,23 +225,23 @@ def _code(report: Report, fail_on: str) -> int:
     return int(any(problem.severity in failing for each in report.checked for problem in each.problems))
 
 
-def _mended(file: File, found: list[Source], options: Options) -> str | None:
-    """The text of `file` with all that is mechanical mended; None where it is not to be written."""
-    if file.name == STDIN:
-        raise editing.NotEditable("standard input cannot be mended; give a file")
+def _mended(file: File, found: list[Source], options: Options) -> tuple[str, list[str]]:
+    """The text of `file` with all that is mechanical mended, and the rules that had something to say of it."""
     text, tried = found[0].tree.text, set[tuple[str, str, str]]()
-    while True:
+    mended: list[str] = []
+    # written anew, one of the values of a key that stands twice would be lost; the rule for that tells it
+    while not found[0].tree.duplicates:
         found = sources(found[0].file, parse(file.name, text.encode(errors="surrogatepass")))
         next_ = next(_fixable(found, options, tried), None)
         if next_ is None:
-            return text
+            break
         source, problem = next_
         tried.add((source.root, problem.rule, problem.place))
-        if source.tree.duplicates:
-            raise editing.NotEditable(f"{source.file}: a key stands twice in one object; remove one of them first")
         # what cannot be changed here is left for a person, who is told of it as of all else
         with suppress(editing.NotEditable):
             text = _edited(file, source, problem.fix).tree.text
+            mended.append(problem.rule)
+    return text, mended
 
 
 def _edited(file: File, source: Source, edits: Sequence[Edit]) -> Source:

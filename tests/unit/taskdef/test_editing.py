@@ -322,7 +322,8 @@ def test_add_refuses_a_key_that_stands_twice(capsys: pytest.CaptureFixture[str])
 
     assert main(["taskdef", "add", "shop.json", "--image", IMAGE, "--in-place"]) == 65
     assert "$.containerDefinitions[1].image: the key stands twice" in capsys.readouterr().err
-    assert main(["taskdef", "check", "shop.json", "--fix"]) == 65
+    main(["taskdef", "check", "shop.json", "--fix"])
+    assert "(duplicate-key)" in capsys.readouterr().out
     assert text == Path("shop.json").read_text(encoding="utf-8")
 
 
@@ -458,7 +459,9 @@ def test_fix_mends_all_that_is_mechanical(form: str, capsys: pytest.CaptureFixtu
     Path(name).write_text(dump, encoding="utf-8")
 
     code = main(["taskdef", "check", name, "--fix", "--format", "json"])
-    report = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert printed.err.startswith(f"task-helper: {name}: mended misspelt-key, ")
 
     assert 0 == code
     assert [] == [problem["rule"] for problem in report["problems"]]
@@ -516,5 +519,5 @@ def test_fix_cannot_write_to_a_pipe(capsys: pytest.CaptureFixture[str], monkeypa
 
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(BAD).encode())))
 
-    assert main(["taskdef", "check", "-", "--fix"]) == 65
+    assert main(["taskdef", "check", "-", "--fix"]) == 2
     assert "standard input cannot be mended" in capsys.readouterr().err

@@ -60,6 +60,7 @@ def only(name: str, text: str) -> Any:
         (b'{"cpu": 1e999}', "1e999 is too large a number"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[" * 300 + b"]" * 300, "nested too deeply"),
+        (b"[${x}, " + b"[" * 100_000, "nested too deeply"),
         (b'{"cpu": ' + b"9" * 5000 + b"}", "99999999999999999999... is too large a number"),
         (b'{"a": %{ if x }1%{ endif }}', "a template whose %{ if x } is not filled in; give the rendered file"),
     ],

@@ -33,14 +33,15 @@ def parse(text: str) -> Tree:
             value = _load(json_text)
         except json.JSONDecodeError:
             raise NotATaskDefinition(_syntax_error(text, error), error.pos) from None
-    except RecursionError:
-        raise NotATaskDefinition("nested too deeply") from None
     spans, keys, duplicates = _places(json_text)
     return Tree(text, mark_placeholders(_opened(value)), spans, keys, duplicates)
 
 
 def _load(text: str) -> Any:
-    return json.loads(text, parse_constant=_no_json, parse_float=_finite, parse_int=_whole)
+    try:
+        return json.loads(text, parse_constant=_no_json, parse_float=_finite, parse_int=_whole)
+    except RecursionError:
+        raise NotATaskDefinition("nested too deeply") from None
 
 
 def _syntax_error(text: str, error: json.JSONDecodeError) -> str:
