@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +96,15 @@ def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any],
     assert ["kuma-dp", "app"] == [dependency["containerName"] for dependency in helper["dependsOn"]]
     assert [] == findings(document)
     assert document == add(document, IMAGE)
+
+
+def test_container_that_opens_kumas_volume_opens_it(tmp_path: Path) -> None:
+    """What it runs lets any user write into the folder, and nobody remove another's files."""
+    opener = add(with_envoy(KUMA), IMAGE)["containerDefinitions"][2]
+    command = [*opener["entryPoint"], *opener["command"]]
+    subprocess.run([word.replace("/run/kuma", str(tmp_path)) for word in command], check=True, timeout=60)
+
+    assert 0o1777 == tmp_path.stat().st_mode & 0o7777
 
 
 def test_kumas_volume_that_is_there_is_used() -> None:

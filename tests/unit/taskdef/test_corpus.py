@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from task_helper.cli import main
 from task_helper.taskdef.add import add, edits
 from task_helper.taskdef.definition import Container, read
-from task_helper.taskdef.editing import NotEditable, apply
-from task_helper.taskdef.formats import Source, json_text, parse, sources
-from task_helper.taskdef.formats.tree import NotATaskDefinition, Unknown
+from task_helper.taskdef.editing import NotEditable, apply, changed
+from task_helper.taskdef.formats import Source, cloudformation, json_text, parse, sources
+from task_helper.taskdef.formats.tree import NotATaskDefinition, Unknown, plain
 from task_helper.taskdef.reports import Checked, Report, as_json
 from task_helper.taskdef.reports.github import as_github
 from task_helper.taskdef.reports.sarif import as_sarif
@@ -96,15 +97,59 @@ def test_add_changes_the_text_as_it_changes_the_values(document: Any, indent: in
     bare = without_helper(document)
     text = json.dumps(bare, indent=indent, ensure_ascii=False)
     bare = sources("x.json", parse("x.json", text.encode()))[0].document
-    changed = text
+    after = text
     for edit in edits(bare, IMAGE):
-        changed = apply(sources("x.json", parse("x.json", changed.encode()))[0], edit)
+        after = apply(sources("x.json", parse("x.json", after.encode()))[0], edit)
 
-    assert sources("x.json", parse("x.json", changed.encode()))[0].document == add(bare, IMAGE)
-    lines = iter(changed.splitlines())
+    assert sources("x.json", parse("x.json", after.encode()))[0].document == add(bare, IMAGE)
+    lines = iter(after.splitlines())
     assert indent is None or all(
         any(line.rstrip(",") == each.rstrip(",") for each in lines) for line in text.splitlines()
     )
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "cloudformation"])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
+def test_each_fix_changes_the_text_as_it_changes_the_values(document: Any, form: str) -> None:
+    """In whatever format, what mends one finding changes the file as it changes the values, or is refused."""
+    source = written(document, form)
+    for problem in check(cast(read(source.document), spot=True)):
+        try:
+            edited = source
+            for edit in problem.fix:
+                edited = reread(edited, apply(edited, edit))
+        except NotEditable:
+            continue
+        assert changed(source.document, problem.fix) == edited.document, problem.rule
+
+
+@pytest.mark.parametrize("form", ["yaml", "cloudformation"])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
+def test_add_changes_yaml_as_it_changes_the_values(document: Any, form: str) -> None:
+    """In YAML and in a template, too, the text that add writes has the values of the document that it makes."""
+    source = written(without_helper(document), form)
+    edited = source
+    for edit in edits(source.document, IMAGE):
+        edited = reread(edited, apply(edited, edit))
+
+    assert add(source.document, IMAGE) == edited.document
+
+
+def written(document: Any, form: str) -> Source:
+    """`document` as a file in another format has it."""
+    document = plain(document)
+    if form == "json":
+        return sources("x.json", parse("x.json", json.dumps(document, indent=2).encode()))[0]
+    if form == "cloudformation":
+        properties = cloudformation.spelt(document)
+        if proxy := properties.get("ProxyConfiguration"):
+            proxy["ProxyConfigurationProperties"] = proxy.pop("Properties", [])
+        document = {"Resources": {"Task": {"Type": "AWS::ECS::TaskDefinition", "Properties": properties}}}
+    return sources("x.yaml", parse("x.yaml", yaml.safe_dump(document, sort_keys=False).encode()))[0]
+
+
+def reread(source: Source, text: str) -> Source:
+    return sources(source.file, parse(source.file, text.encode()))[0]
 
 
 def without_helper(document: Any) -> Any:
