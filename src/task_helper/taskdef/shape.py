@@ -20,6 +20,7 @@ UNKNOWN: Final = "$unknown"
 # the object itself, as it was
 DOCUMENT: Final = "$document"
 T = TypeVar("T")
+_KNOWN: Final[dict[type, inspect.Type]] = {}
 _WORDS: Final[dict[type, str]] = {
     dict: "an object",
     list: "a list",
@@ -33,10 +34,17 @@ _WORDS: Final[dict[type, str]] = {
 def typed(document: Any, place: str, kind: type[T]) -> T:
     """`document` as a value of `kind`; raises NotATaskDefinition with the place of what does not fit."""
     try:
-        fitted = _fit(document, inspect.type_info(kind), place, [])
+        fitted = _fit(document, _described(kind), place, [])
         return msgspec.convert(fitted, kind)
     except UnicodeEncodeError as error:
         raise NotATaskDefinition(f"{place}: {error.object!r} has half a character in it") from None
+
+
+def _described(kind: type) -> inspect.Type:
+    """What msgspec knows of `kind`; to find that out takes longer than to read a definition."""
+    if kind not in _KNOWN:
+        _KNOWN[kind] = inspect.type_info(kind)
+    return _KNOWN[kind]
 
 
 def _fit(value: Any, kind: inspect.Type, place: str, unknown: list[str]) -> Any:
