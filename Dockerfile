@@ -1,4 +1,5 @@
-# The image: the helper in a virtual environment of its own, on a bare Python. RELEASING.md says how the base moves on.
+# The image: the helper in a virtual environment of its own, and of the base only the Python that runs it: docs/image.md.
+# RELEASING.md says how the base moves on.
 ARG BASE=python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${BASE} AS build
@@ -25,16 +26,20 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir . . \
 # nothing in an image ever changes, so Python need not look at each start whether the source is newer
 RUN python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/task-helper/lib
 
+COPY tools/minimal_root.py ./
+RUN python3 minimal_root.py /minimal /opt/task-helper
 
-FROM ${BASE}
-ENV PATH=/opt/task-helper/bin:$PATH
+
+FROM scratch
+ENV PATH=/opt/task-helper/bin:/usr/local/bin:/usr/bin
+COPY --from=build /minimal /
 COPY --from=build /opt/task-helper /opt/task-helper
 
-# Official Python images have no byte code of the standard library (docker-library/python issue 615), so with a read-only
-# root every start and every health check would compile it anew. Importing all that the helper imports writes it once.
-RUN python3 -c "import importlib, pkgutil, encodings.idna, botocore.session, task_helper; \
+# The standard library has come without byte code, so with a read-only root every start and every health check would compile
+# it anew. Importing all that the helper imports writes it once.
+RUN ["python3", "-c", "import importlib, pkgutil, encodings.idna, botocore.session, task_helper; \
       botocore.session.get_session().create_client('ecs', region_name='eu-west-1'); \
-      [importlib.import_module(m.name) for m in pkgutil.walk_packages(task_helper.__path__, 'task_helper.')]"
+      [importlib.import_module(m.name) for m in pkgutil.walk_packages(task_helper.__path__, 'task_helper.')]"]
 
 ENV PYTHONDONTWRITEBYTECODE=1
 # a number, so that an orchestrator can see that it is not root; any other UID does as well

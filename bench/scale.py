@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from task_helper.replacement import first_pause, pause
+from task_helper.judges.replacement import first_pause, pause
 
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
 BURST, REFILL = 100.0, 20.0
@@ -89,7 +89,7 @@ SCENARIOS: Final = (
 
 @dataclass(frozen=True)
 class Rule:
-    """When a helper looks, and by which calls. `first` and `pause` are as in task_helper.replacement.
+    """When a helper looks, and by which calls. `first` and `pause` are as in task_helper.judges.replacement.
 
     thorough: each look is at all pages of tasks; else at the counts, and where they suffice at one page
     asks_itself: DescribeTasks of the own task comes first, once, to learn the service

@@ -17,10 +17,12 @@ from pathlib import Path
 from rich.console import Console
 
 from lab import bench, history, report, verdict
-from lab.scenario import BY_NAME, COLUMNS, DEMO, SCENARIOS, Column, Scenario
+from lab.beside_trap import ALL
 from lab.definition import missing
+from lab.scenario import COLUMNS, DEMO, Column, Scenario
 from lab.stage import Stage
 
+BY_NAME = {scenario.name: scenario for scenario in ALL}
 EVERY: dict[str, Scenario] = {**BY_NAME, DEMO.name: DEMO}
 
 
@@ -104,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     now = Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    scenarios = "\n".join(f"  {each.name:18} {each.title}" for each in SCENARIOS)
+    scenarios = "\n".join(f"  {each.name:20} {each.title}" for each in ALL)
 
     one = commands.add_parser("run", help="one run of one scenario")
     one.add_argument("scenario", choices=EVERY, metavar="SCENARIO")

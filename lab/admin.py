@@ -1,6 +1,8 @@
 """Stands between a helper and its Envoy's admin API, to fail on demand."""
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import aiohttp
@@ -12,31 +14,65 @@ from lab.scheduler import Scheduler
 
 PORT = ADMIN_PORT + 1
 
-# errors: 500; hangs: no answer; refuses: nobody listens
-Fault = Literal["errors", "hangs", "refuses"]
+# errors: 500; hangs: no answer; stalls: the answer comes when the fault has ended; refuses: nobody listens
+Fault = Literal["errors", "hangs", "stalls", "refuses"]
 
 
 async def guard(scheduler: Scheduler, fault: Fault, seconds: float, record: Recorder) -> None:
-    """Put a door before the admin API of every task. Runs until it is cancelled."""
+    """Put a door before the admin API of every task. Runs until it is cancelled.
+
+    With the first call of /healthcheck/fail, which is when it hurts, the fault begins, and lasts some seconds.
+    """
     guarded: set[str] = set()
     while True:
         change = scheduler.change
         for task in scheduler.tasks.values():
             if task.id not in guarded:
                 guarded.add(task.id)
-                scheduler.spawn(AdminDoor(task.id, task.address, fault, seconds, record).serve())
+                scheduler.spawn(_guard_one(task.id, task.address, fault, seconds, record))
         await change.wait()
 
 
-class AdminDoor:
-    """Passes calls on to the admin API of the Envoy on the same address.
+async def _guard_one(task: str, address: str, fault: Fault, seconds: float, record: Recorder) -> None:
+    calls: set[str] = set()
+    loop = asyncio.get_running_loop()
 
-    But with the first call of /healthcheck/fail, which is when it hurts, a fault begins that lasts some seconds.
+    def seen(path: str) -> None:
+        if path == "/healthcheck/fail" and path not in calls:
+            record.event("admin", fault, task, seconds=seconds)
+            door.fault = fault
+            loop.call_later(seconds, door.mend)
+        calls.add(path)
+
+    door = Door(address, (address, PORT), seen)
+    await door.serve()
+
+
+class Door:
+    """Passes calls on to the admin API of the Envoy on `address`, or fails as `fault` says.
+
+    place: where it listens, an address and a port or the path of a Unix socket; seen: is told the path of each call
     """
 
-    def __init__(self, task: str, address: str, fault: Fault, seconds: float, record: Recorder) -> None:
-        self._task, self._address, self._fault, self._seconds, self._record = task, address, fault, seconds, record
-        self._ends: float | None = None
+    def __init__(
+        self, address: str, place: tuple[str, int] | Path, seen: Callable[[str], None] = lambda path: None
+    ) -> None:
+        self._address, self._place, self._seen = address, place, seen
+        self._fault: Fault | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def fault(self) -> Fault | None:
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault | None) -> None:
+        self._fault = fault
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def mend(self) -> None:
+        self.fault = None
 
     async def serve(self) -> None:
         """Runs until it is cancelled."""
@@ -44,26 +80,28 @@ class AdminDoor:
         application.router.add_route("*", "/{path:.*}", self._pass_on)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
+        site: web.BaseSite | None = None
         try:
             while True:
-                site = web.TCPSite(runner, self._address, PORT)
-                await site.start()
-                while not (self._fault == "refuses" and self._failing()):
-                    await asyncio.sleep(0.02)
-                await site.stop()
-                while self._failing():
-                    await asyncio.sleep(0.02)
+                changed = self._changed
+                if self._fault == "refuses" and site:
+                    await site.stop()
+                    site = None
+                elif self._fault != "refuses" and not site:
+                    site = self._site(runner)
+                    await site.start()
+                await changed.wait()
         finally:
             await runner.cleanup()
 
-    def _failing(self) -> bool:
-        return self._ends is not None and self._record.now() < self._ends
+    def _site(self, runner: web.AppRunner) -> web.BaseSite:
+        return web.UnixSite(runner, self._place) if isinstance(self._place, Path) else web.TCPSite(runner, *self._place)
 
     async def _pass_on(self, request: web.Request) -> web.Response:
-        if request.path == "/healthcheck/fail" and self._ends is None:
-            self._ends = self._record.now() + self._seconds
-            self._record.event("admin", self._fault, self._task, seconds=self._seconds)
-        if self._failing():
+        self._seen(request.path)
+        while self._fault == "stalls":
+            await self._changed.wait()
+        if self._fault:
             return await self._fail(request)
         url = f"http://{self._address}:{ADMIN_PORT}{request.raw_path}"
         # a connection kept alive would let calls pass where new ones are refused

@@ -80,6 +80,20 @@ async def _http(address: str, record: Recorder, names: Mapping[str, str]) -> Asy
         yield send
 
 
+async def answered(address: str) -> bool:
+    """Whether the downstream on this address has tasks for both kinds of requests over HTTP/1.1."""
+    url = f"http://{address}:{INBOUND_PORT}{WORK_PATH}?seconds=0"
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            for headers in ({}, {NEW_CONNECTION_HEADER: "1"}):
+                async with session.get(url, headers=headers) as answer:
+                    if answer.status != 200:
+                        return False
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+    return True
+
+
 @asynccontextmanager
 async def _grpc(address: str, record: Recorder, names: Mapping[str, str]) -> AsyncIterator[Send]:
     import grpc

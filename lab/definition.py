@@ -1,10 +1,12 @@
-"""The task definition: Envoy, the application, and what each column has beside them, wired for a drain."""
+"""The task definition: Envoy, the application, perhaps a sidecar, and what each column has beside them to drain."""
 
 import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +14,25 @@ from pathlib import Path
 import aiohttp
 
 from lab import admin, aws, envoy, processes
+from lab.application import DEEP_HEALTH_PATH
 from lab.history import Recorder
 from lab.rules import Condition
-from lab.scenario import Column, Scenario
+from lab.scenario import AppHealth, Column, Scenario
 from lab.scheduler import ContainerSpec
 
 TASK_HELPER = str(Path(sys.executable).with_name("task-helper"))
 
-# `sleep infinity & wait` is what people write; short naps leave nothing behind when the lab is killed
+# `sleep infinity & wait` is what people write; short naps leave nothing behind when the lab is killed. ADMIN is the URL
+# of the admin API, for a Unix socket as curl wants it; INT is for where it is the image's STOPSIGNAL.
 TRAP = """
-trap 'sleep $DRAIN_DELAY; curl -s -X POST $ENVOY_ADMIN_URL/healthcheck/fail; sleep $DRAIN_TIMEOUT; exit 0' TERM
+trap 'sleep $DRAIN_DELAY; curl -s -X POST $ADMIN/healthcheck/fail; sleep $DRAIN_TIMEOUT; exit 0' TERM INT
 while :; do sleep 1 & wait $!; done
 """
+# a shell in the background starts its programs deaf to SIGINT, and they cannot trap what they never hear
+TRAP_COMMAND = ["env", "--default-signal=INT", "bash", "-c", TRAP]
+
+SIDECAR_PORT = 8082
+WRONG_PORT = 9999
 
 
 def missing(column: Column) -> str | None:
@@ -60,25 +69,47 @@ class TaskDefinition:
         self._scenario, self._column, self._folder = scenario, column, folder
         self._endpoint, self._record = endpoint, record
         self._checks = asyncio.Semaphore(2)  # at once: what health checks cost is not what is measured
+        # the path of a Unix socket has 107 characters at most, and the folder is anywhere
+        self._sockets = tempfile.TemporaryDirectory(prefix="lab-")
+        self._gated = scenario.gate and column in ("fixed", "auto")
+
+    def options(self, id: str, address: str) -> envoy.EnvoyOptions:
+        """What the task's Envoy is like."""
+        scenario = self._scenario
+        options = envoy.EnvoyOptions(address, (address, envoy.APPLICATION_PORT), scenario.protocol, **scenario.envoy)
+        if scenario.admin == "unix":
+            options = replace(options, admin=self.admin_socket(id))
+        if options.tcp == "later":
+            options = replace(options, lds=self._folder.absolute() / f"{id[:6]}-listeners.json")
+        return options
+
+    def admin_socket(self, id: str) -> Path:
+        return Path(self._sockets.name) / f"{id[:6]}.sock"
 
     def containers(self, id: str, address: str) -> list[ContainerSpec]:
         """Those of the task with this id on this address."""
         is_new = len(self.names) >= self._scenario.tasks
         self.names[address] = id
         containers = [self._envoy(id, address), self._application(id, address, is_new)]
+        if self._scenario.sidecar:
+            # first, as ECS is free to ask it first of all that nobody holds
+            containers.insert(0, self._sidecar(id, address))
         if self._column == "trap":
-            containers.append(self._holder(["bash", "-c", TRAP], address, {}))
+            containers.append(self._holder(id, TRAP_COMMAND, address, {}))
         elif self._column != "none":
             containers.append(self._helper(id, address))
         return containers
 
     def _envoy(self, id: str, address: str) -> ContainerSpec:
-        options = envoy.EnvoyOptions(address, (address, envoy.APPLICATION_PORT), self._scenario.protocol)
+        options = self.options(id, address)
+        if options.lds:
+            envoy.publish_listeners(options.lds, [])
+        socket = options.admin if isinstance(options.admin, Path) else None
         return ContainerSpec(
             "envoy",
             envoy.command(envoy.configuration(options), self._folder / f"{id[:6]}-envoy.json"),
             os.environ,
-            check=lambda: _answers(f"http://{address}:{envoy.ADMIN_PORT}/ready"),
+            check=lambda: _answers(f"http://{address}:{envoy.ADMIN_PORT}/ready", socket),
         )
 
     def _application(self, id: str, address: str, is_new: bool) -> ContainerSpec:
@@ -88,8 +119,10 @@ class TaskDefinition:
             "--task": id,
             "--host": address,
             "--port": str(envoy.APPLICATION_PORT),
+            "--lines-port": str(envoy.LINES_PORT),
             "--protocol": self._scenario.protocol,
             "--starts-in": str(starts_in),
+            "--stops-in": str(self._scenario.stops_in),
         }
         return ContainerSpec(
             "application",
@@ -97,8 +130,18 @@ class TaskDefinition:
             os.environ,
             depends_on={"envoy": "HEALTHY"},
             # the helper's health check is the gate; where there is none, the application has one of its own
-            check=None if self._column in ("fixed", "auto") else lambda: _accepts(address, envoy.APPLICATION_PORT),
+            check=None if self._gated else lambda: _accepts(address, envoy.APPLICATION_PORT),
+            on_line=lambda line: self._application_said(id, line),
         )
+
+    def _sidecar(self, id: str, address: str) -> ContainerSpec:
+        """It could be anything; that it answers requests for health serves APP_HEALTH_URL."""
+        sidecar = self._scenario.sidecar
+        if sidecar is None:
+            raise ValueError("the scenario has no sidecar")
+        options = {"--task": id, "--host": address, "--port": str(SIDECAR_PORT), "--on-stop": sidecar.on_stop}
+        command = [sys.executable, "-m", "lab.application", *(word for option in options.items() for word in option)]
+        return ContainerSpec("sidecar", command, os.environ, stop_timeout=sidecar.stop_timeout)
 
     def _helper(self, id: str, address: str) -> ContainerSpec:
         environ = {
@@ -106,24 +149,49 @@ class TaskDefinition:
             "AWS_REGION": aws.REGION,
             **aws.environment(self._endpoint),
         }
-        if self._scenario.protocol in ("http1", "http2"):
-            environ["APP_HEALTH_URL"] = f"http://{address}:{envoy.APPLICATION_PORT}{envoy.HEALTH_PATH}"
-        container = self._holder([TASK_HELPER, "run"], address, environ)
+        if health := _health_urls(address)[self._scenario.app_health]:
+            if self._scenario.protocol in ("http1", "http2"):
+                environ["APP_HEALTH_URL"] = health
+        container = self._holder(id, [TASK_HELPER, "run"], address, environ)
         return replace(
             container,
-            check=lambda: self._succeeds([TASK_HELPER, "healthcheck"], container.environ),
-            on_line=lambda line: self._heard(id, line),
+            check=(lambda: self._succeeds([TASK_HELPER, "healthcheck"], container.environ)) if self._gated else None,
+            on_line=None if container.unread else lambda line: self._heard(id, line),
         )
 
-    def _holder(self, command: list[str], address: str, environ: Mapping[str, str]) -> ContainerSpec:
-        """A container that ECS stops first, since it depends on both others, directly."""
-        port = admin.PORT if self._scenario.admin_fault else envoy.ADMIN_PORT
-        settings = helper_settings(self._scenario, self._column) | {"ENVOY_ADMIN_URL": f"http://{address}:{port}"}
+    def _holder(self, id: str, command: list[str], address: str, environ: Mapping[str, str]) -> ContainerSpec:
+        """A container that ECS stops first, since it depends on all that it holds, directly."""
+        scenario = self._scenario
         depends_on: dict[str, Condition] = {"envoy": "HEALTHY", "application": "START"}
-        stop_timeout = self._scenario.times.stop_timeout
+        if scenario.sidecar and scenario.sidecar.held:
+            depends_on["sidecar"] = "START"
         return ContainerSpec(
-            "helper", command, {**os.environ, **settings, **environ}, depends_on, stop_timeout=stop_timeout
+            "helper",
+            command,
+            {**os.environ, **helper_settings(scenario, self._column), **self._admin(id, address), **environ},
+            depends_on,
+            stop_timeout=scenario.times.stop_timeout,
+            asked_after=scenario.sidecar.ahead if scenario.sidecar else 0.0,
+            stop_signal=signal.Signals[scenario.stop_signal],
+            unread=any(hazard.kind == "log is not read" for hazard in scenario.hazards),
         )
+
+    def _admin(self, id: str, address: str) -> dict[str, str]:
+        """Where the admin API is: for the helper, and as curl takes it."""
+        if self._scenario.admin == "unix":
+            socket = self.admin_socket(id)
+            return {"ENVOY_ADMIN_URL": f"unix://{socket}", "ADMIN": f"--unix-socket {socket} http://localhost"}
+        port = admin.PORT if self._scenario.admin_fault else envoy.ADMIN_PORT
+        url = f"http://{address}:{WRONG_PORT if self._scenario.admin == 'wrong port' else port}"
+        return {"ENVOY_ADMIN_URL": url, "ADMIN": url}
+
+    def _application_said(self, id: str, line: bytes) -> None:
+        """When the application itself was down belongs to the record: what fails then is not for others to answer."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return  # a traceback; the whole log is in the folder
+        self._record.event("application", said["event"], id, clock=said["time"])
 
     def _heard(self, id: str, line: bytes) -> None:
         """A line of the helper's log: its events belong to the record."""
@@ -148,11 +216,23 @@ class TaskDefinition:
             return await process.wait() == 0
 
 
-async def _answers(url: str) -> bool:
-    """As `curl --fail` in a health check."""
+def _health_urls(address: str) -> dict[AppHealth, str | None]:
+    application = f"http://{address}:{envoy.APPLICATION_PORT}"
+    return {
+        "application": application + envoy.HEALTH_PATH,
+        "unwell": application + DEEP_HEALTH_PATH,
+        "sidecar": f"http://{address}:{SIDECAR_PORT}{envoy.HEALTH_PATH}",
+        "none": None,
+    }
+
+
+async def _answers(url: str, socket: Path | None = None) -> bool:
+    """As `curl --fail` in a health check; `socket` is a Unix socket's path."""
+    connector = aiohttp.UnixConnector(str(socket)) if socket else None
     try:
-        async with aiohttp.request("GET", url, timeout=aiohttp.ClientTimeout(total=2)) as answer:
-            return answer.status == 200
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=2)) as session:
+            async with session.get(url) as answer:
+                return answer.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
 

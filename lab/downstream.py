@@ -29,9 +29,14 @@ NEW_CONNECTION_HEADER = "x-new-connection"
 _PERSISTENT, _NEW = "service", "service-new-connections"
 
 
-def configuration(address: str, endpoints: Path, protocol: Protocol, check_interval: float) -> Json:
-    """The bootstrap configuration: two clusters of the same tasks, with persistent and with new connections."""
-    persistent = _cluster(_PERSISTENT, endpoints, protocol, check_interval)
+def configuration(
+    address: str, endpoints: Path, protocol: Protocol, check_interval: float, panic_threshold: float | None = None
+) -> Json:
+    """The bootstrap configuration: two clusters of the same tasks, with persistent and with new connections.
+
+    panic_threshold: percent of healthy tasks below which all of them get requests; Envoy's own is 50
+    """
+    persistent = _cluster(_PERSISTENT, endpoints, protocol, check_interval, panic_threshold)
     if protocol == "tcp":
         # A listener that drains refuses connections until the checks have noticed. To connect elsewhere then is no
         # retry of a request, and the rule for TCP: App Mesh's own default.
@@ -47,7 +52,7 @@ def configuration(address: str, endpoints: Path, protocol: Protocol, check_inter
     )
     routes = [_route(_NEW, [{"name": NEW_CONNECTION_HEADER, "present_match": True}]), _route(_PERSISTENT, [])]
     manager = http_manager("downstream", routes, [], "AUTO")
-    clusters = [persistent, _cluster(_NEW, endpoints, protocol, check_interval) | common]
+    clusters = [persistent, _cluster(_NEW, endpoints, protocol, check_interval, panic_threshold) | common]
     config = bootstrap(address, [listener("downstream", (address, INBOUND_PORT), manager)], clusters)
     return config
 
@@ -62,7 +67,9 @@ def _route(cluster: str, headers: list[Json]) -> Json:
     }
 
 
-def _cluster(name: str, endpoints: Path, protocol: Protocol, check_interval: float) -> Json:
+def _cluster(
+    name: str, endpoints: Path, protocol: Protocol, check_interval: float, panic_threshold: float | None
+) -> Json:
     kinds: dict[str, Json] = {
         "http1": {"http_health_check": {"path": HEALTH_PATH}},
         "http2": {"http_health_check": {"path": HEALTH_PATH, "codec_client_type": "HTTP2"}},
@@ -84,6 +91,11 @@ def _cluster(name: str, endpoints: Path, protocol: Protocol, check_interval: flo
         "eds_cluster_config": {"service_name": _PERSISTENT, "eds_config": source},
         "connect_timeout": "1s",
         "health_checks": [check],
+        **(
+            {}
+            if panic_threshold is None
+            else {"common_lb_config": {"healthy_panic_threshold": {"value": panic_threshold}}}
+        ),
     }
 
 

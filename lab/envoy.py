@@ -19,11 +19,17 @@ from lab import processes
 
 # The ports are App Mesh's; each Envoy has an address of its own, so they are the same everywhere.
 INBOUND_PORT, EGRESS_PORT, ADMIN_PORT, APPLICATION_PORT = 15000, 15001, 9901, 8080
+# where a task serves bare TCP beside HTTP: the listener, and the application behind it
+TCP_PORT, LINES_PORT = 15002, 8081
+# a client with this address is served TCP by the listener that serves everybody else HTTP, where there is such a chain
+TCP_CLIENT = "127.0.0.2"
 HEALTH_PATH = "/health"
 GRPC_HEALTH_PATH = "/grpc.health.v1.Health/Check"
 
 Protocol = Literal["http1", "http2", "grpc", "tcp"]
 Drain = Literal["DEFAULT", "MODIFY_ONLY"]
+# not at all; on a listener of its own; as a chain of the inbound listener; on a listener that LDS brings later
+Tcp = Literal["none", "listener", "chain", "later"]
 Json = dict[str, Any]
 
 
@@ -38,6 +44,12 @@ class EnvoyOptions:
     egress: None for no outbound listener, else its drain_type; it answers every request with 200 "egress"
     admin: "tcp", or the path of a Unix socket
     traffic_direction: whether the listeners say INBOUND and OUTBOUND
+    inbound_says: what those say that serve downstreams, where they say it
+    pass_through: whether health checks reach the application, or Envoy answers them itself
+    egress_listeners: how many there are; all but the first do not bind their port, as in meshes that redirect to one
+    tcp: how bare TCP is served beside HTTP; with "later" the listener is in `configuration` once `lds` has it
+    allow_paths: what the admin API answers, by prefix; empty: everything (Envoy 1.39 and later)
+    rejected_stats: the prefix of the names of statistics that this Envoy does not keep
     """
 
     address: str
@@ -48,38 +60,104 @@ class EnvoyOptions:
     admin: Literal["tcp"] | Path = "tcp"
     traffic_direction: bool = True
     stat_prefix: str = "ingress"
+    listener_name: str = "inbound"
+    inbound_says: Literal["INBOUND", "OUTBOUND"] = "INBOUND"
+    pass_through: bool = True
+    egress_prefix: str = "egress"
+    egress_listeners: int = 1
+    tcp: Tcp = "none"
+    lds: Path | None = None
+    allow_paths: tuple[str, ...] = ()
+    rejected_stats: str = ""
 
 
 def configuration(options: EnvoyOptions) -> Json:
     """The bootstrap configuration of a task's Envoy, as JSON values."""
-    if options.protocol == "tcp":
-        inbound = tcp_proxy(options.stat_prefix, cluster="application")
-    else:
-        forward: Json = {"match": {"prefix": "/"}, "route": {"cluster": "application", "timeout": "0s"}}
-        filters = [_health_check_filter(options.protocol)] if options.health_check_filter else []
-        codec = "HTTP1" if options.protocol == "http1" else "HTTP2"
-        inbound = http_manager(options.stat_prefix, [forward], filters, codec)
-    listeners = [listener("inbound", (options.address, INBOUND_PORT), inbound)]
+    return bootstrap(
+        options.address if options.admin == "tcp" else options.admin,
+        _listeners(options),
+        [
+            cluster("application", [options.upstream]) | (HTTP2_UPSTREAM if options.protocol == "grpc" else {}),
+            *([] if options.tcp == "none" else [cluster("lines", [(options.upstream[0], LINES_PORT)])]),
+        ],
+        options.allow_paths,
+    ) | _narrowed(options)
+
+
+def _listeners(options: EnvoyOptions) -> list[Json]:
+    inbound = listener(options.listener_name, (options.address, INBOUND_PORT), _inbound_filter(options))
+    if options.tcp == "chain":
+        only = {"source_prefix_ranges": [{"address_prefix": TCP_CLIENT, "prefix_len": 32}]}
+        inbound["filter_chains"].append({"filter_chain_match": only, "filters": [tcp_proxy("lines", "lines")]})
+    listeners = [_says(options, options.inbound_says, inbound)]
+    if options.tcp == "listener":
+        listeners.append(tcp_listener(options))
     if options.egress is not None:
-        answer: Json = {
-            "match": {"prefix": "/"},
-            "direct_response": {"status": 200, "body": {"inline_string": "egress"}},
-        }
-        outbound = listener("egress", (options.address, EGRESS_PORT), http_manager("egress", [answer], [], "AUTO"))
-        listeners.append(outbound | {"drain_type": options.egress})
-    if options.traffic_direction:
-        for each, direction in zip(listeners, ("INBOUND", "OUTBOUND")):
-            each["traffic_direction"] = direction
-    application = cluster("application", [options.upstream]) | (HTTP2_UPSTREAM if options.protocol == "grpc" else {})
-    return bootstrap(options.address if options.admin == "tcp" else options.admin, listeners, [application])
+        listeners += [
+            _says(options, "OUTBOUND", _egress(options, number)) for number in range(options.egress_listeners)
+        ]
+    return listeners
 
 
-def bootstrap(admin: str | Path, listeners: list[Json], clusters: list[Json]) -> Json:
+def tcp_listener(options: EnvoyOptions) -> Json:
+    """The listener that serves bare TCP beside HTTP."""
+    serving = listener("tcp", (options.address, TCP_PORT), tcp_proxy("lines", "lines"))
+    return _says(options, options.inbound_says, serving)
+
+
+def _inbound_filter(options: EnvoyOptions) -> Json:
+    if options.protocol == "tcp":
+        return tcp_proxy(options.stat_prefix, cluster="application")
+    forward: Json = {"match": {"prefix": "/"}, "route": {"cluster": "application", "timeout": "0s"}}
+    filters = [_health_check_filter(options)] if options.health_check_filter else []
+    return http_manager(options.stat_prefix, [forward], filters, "HTTP1" if options.protocol == "http1" else "HTTP2")
+
+
+def _egress(options: EnvoyOptions, number: int) -> Json:
+    answer: Json = {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 200, "body": {"inline_string": "egress"}},
+    }
+    name = f"egress-{number}" if number else "egress"
+    manager = http_manager(options.egress_prefix, [answer], [], "AUTO")
+    egress = listener(name, (options.address, EGRESS_PORT + (1000 + number if number else 0)), manager)
+    return egress | {"drain_type": options.egress} | ({"bind_to_port": False} if number else {})
+
+
+def _says(options: EnvoyOptions, direction: str, one: Json) -> Json:
+    return one | ({"traffic_direction": direction} if options.traffic_direction else {})
+
+
+def _narrowed(options: EnvoyOptions) -> Json:
+    """What else stands in the bootstrap: where listeners come from, and what is not to be had of this Envoy."""
+    more: Json = {}
+    if options.lds:
+        source = {"path_config_source": {"path": str(options.lds)}, "resource_api_version": "V3"}
+        more["dynamic_resources"] = {"lds_config": source}
+    if options.rejected_stats:
+        rejected = {"patterns": [{"prefix": options.rejected_stats}]}
+        more["stats_config"] = {"stats_matcher": {"exclusion_list": rejected}}
+    return more
+
+
+def publish_listeners(lds: Path, listeners: list[Json]) -> None:
+    """Bring an Envoy whose `lds` this is these dynamic listeners, and take away all others it has had from there."""
+    kind = "type.googleapis.com/envoy.config.listener.v3.Listener"
+    resources = [{"@type": kind, **each} for each in listeners]
+    draft = lds.with_suffix(".draft")
+    draft.write_text(json.dumps({"version_info": str(len(resources)), "resources": resources}))
+    os.replace(draft, lds)
+
+
+def bootstrap(
+    admin: str | Path, listeners: list[Json], clusters: list[Json], allow_paths: tuple[str, ...] = ()
+) -> Json:
     """A whole bootstrap configuration; `admin` is an address, or the path of a Unix socket."""
     place = _socket_address((admin, ADMIN_PORT)) if isinstance(admin, str) else {"pipe": {"path": str(admin)}}
     return {
         "node": {"id": "lab", "cluster": "lab"},
-        "admin": {"address": place},
+        "admin": {"address": place}
+        | ({"allow_paths": [{"prefix": each} for each in allow_paths]} if allow_paths else {}),
         "static_resources": {"listeners": listeners, "clusters": clusters},
     }
 
@@ -133,10 +211,11 @@ def protocol_options(fields: Json) -> Json:
 HTTP2_UPSTREAM = protocol_options({"explicit_http_config": {"http2_protocol_options": {}}})
 
 
-def _health_check_filter(protocol: Protocol) -> Json:
-    path = GRPC_HEALTH_PATH if protocol == "grpc" else HEALTH_PATH
+def _health_check_filter(options: EnvoyOptions) -> Json:
+    path = GRPC_HEALTH_PATH if options.protocol == "grpc" else HEALTH_PATH
     # as `dict`: between braces bandit takes what begins with "pass" for a password
-    fields = dict(pass_through_mode=True, headers=[{"name": ":path", "string_match": {"exact": path}}])
+    headers = [{"name": ":path", "string_match": {"exact": path}}]
+    fields = dict(pass_through_mode=options.pass_through, headers=headers)
     return typed("envoy.filters.http.health_check", "extensions.filters.http.health_check.v3.HealthCheck", fields)
 
 

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import picture
+from lab.beside_trap import ALL
 from lab.history import History, read
-from lab.scenario import COLUMN_TITLES, COLUMNS, DEMO, SCENARIOS, Column, Scenario
-from lab.verdict import Figures, Verdict, figures, judge, shortcomings
+from lab.scenario import COLUMN_TITLES, COLUMNS, DEMO, Column, Scenario
+from lab.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap
 
 RECORD = "record.jsonl"
 PICTURE_TITLES: dict[Column, str] = {
@@ -39,6 +40,8 @@ class Result:
         if self.verdict.kind == "unknown":
             return f"unknown: {self.verdict.why}"
         words = f"{self.figures.failed:,} failed" if self.figures.failed else "none failed"
+        if self.figures.excused:
+            words += f" but {self.figures.excused:,} of the application's own"
         if self.figures.failing:
             words += f" in {self.figures.failing:.1f} s"
         if self.figures.exited is not None:
@@ -55,12 +58,16 @@ def results(folder: Path, scenario: Scenario) -> dict[Column, Result]:
             history = read(file)
             verdict, measured = judge(history), figures(history)
             found[column] = Result(history, verdict, measured, shortcomings(expected, verdict, measured))
+    if trap := found.get("trap"):
+        for column in ("fixed", "auto"):
+            if helper := found.get(column):
+                helper.shortcomings.extend(worse_than_trap(scenario, trap.figures, helper.figures))
     return found
 
 
 def table(folder: Path, console: Console, unavailable: Mapping[Column, str] | None = None) -> int:
     """Print the table of all runs below `folder`; the exit code: 1 where one is worse than it must be, else 0."""
-    everything = [(each, runs) for each in (*SCENARIOS, DEMO) if (runs := results(folder, each))]
+    everything = [(each, runs) for each in (*ALL, DEMO) if (runs := results(folder, each))]
     columns = [column for column in COLUMNS if any(column in runs for _, runs in everything)]
     shown = Table(
         title="requests that failed, and how long ECS was held up before it stopped the application and Envoy",

@@ -1,8 +1,11 @@
-"""The scenarios, each with what it must come to: the table of what the helper promises."""
+"""What a scenario is, and those with what they must come to: the table of what the helper promises.
+
+`beside_trap` has those in which something goes wrong, and the helper must be no worse than the shell trap.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from lab import admin, aws
 from lab.callers import Caller
@@ -19,7 +22,30 @@ COLUMN_TITLES: dict[Column, str] = {
 }
 
 # what happens to the service
-Change = Literal["update", "scale-in", "application crashes", "envoy crashes", "stop before in service", "spot"]
+Change = Literal[
+    "update",
+    "scale-in",
+    "application crashes",
+    "sidecar crashes",
+    "envoy crashes",
+    "stop before in service",
+    "spot",
+]
+
+# What goes wrong in a task beside its stop. The application's restart is a supervisor's, inside its container.
+HazardKind = Literal[
+    "application restarts",
+    "sidecar dies",
+    "admin socket is removed",
+    "log is not read",
+    "connections are held",
+]
+
+# where APP_HEALTH_URL points to: the application, nowhere, the sidecar, or a path of the application that answers 503
+AppHealth = Literal["application", "none", "sidecar", "unwell"]
+
+# how the helper's container reaches Envoy's admin API; over the wrong port it does not
+Admin = Literal["tcp", "unix", "wrong port"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +61,33 @@ class Expectation:
     retired_within: float | None = None
     exit_within: float | None = None
     failing_within: float | None = None
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """Something that befalls each old task, `at` seconds after its stop; negative: before the change.
+
+    seconds: how long connections are held
+    """
+
+    kind: HazardKind
+    at: float
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """One more essential container of each task, as a tracing daemon is: on SIGTERM it leaves with 0, fails with 1, or
+    ignores that until its stop_timeout is over.
+
+    held: whether the helper depends on it, so that it stops later
+    ahead: seconds by which its SIGTERM comes before the helper's, where both are asked to stop at once
+    """
+
+    on_stop: Literal["leaves", "fails", "ignores"] = "leaves"
+    stop_timeout: float = 30.0
+    held: bool = False
+    ahead: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +134,14 @@ class Scenario:
     admin_fault: what Envoy's admin API does to the helper from its first /healthcheck/fail on, for so many seconds
     api_faults: what the APIs of AWS do
     settings: more variables of the helper's container
-    stop_signals: how often SIGTERM comes
+    stop_signals: how often the stop signal comes, which is STOPSIGNAL of the helper's image
+    stops_in: seconds for which the application serves on after its own SIGTERM
+    envoy: what is different about each task's Envoy, by the names of `envoy.EnvoyOptions`
+    panic_threshold: of the downstream, in percent; None: Envoy's own
+    gate: whether the helper has its health check; without one the application has, as where there is no helper
+    plain: nothing goes wrong, so that nobody needs to be held for longer than by the trap
+    luck: seconds of load by which two runs may differ, where the trap itself loses requests: when downstreams notice
+        what they were not told is their next health check's luck
     """
 
     name: str
@@ -98,6 +158,17 @@ class Scenario:
     api_faults: Mapping[aws.Api, aws.Fault] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     stop_signals: int = 1
+    stop_signal: Literal["SIGTERM", "SIGINT"] = "SIGTERM"
+    stops_in: float = 0.0
+    sidecar: Sidecar | None = None
+    hazards: tuple[Hazard, ...] = ()
+    app_health: AppHealth = "application"
+    admin: Admin = "tcp"
+    envoy: Mapping[str, Any] = field(default_factory=dict)
+    panic_threshold: float | None = None
+    gate: bool = True
+    plain: bool = False
+    luck: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -115,11 +186,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         "plain rolling update, 300 requests a second",
         {**ALL_VALID, "auto": Expectation("valid", retired_within=1.3 * SHORTEST)},
         callers=(Caller("persistent", 200), Caller("new connections", 100, new_connections=True)),
+        plain=True,
     ),
     Scenario(
         "long-requests",
         "requests that take longer than DRAIN_TIMEOUT",
         ONLY_AUTO_VALID,
+        luck=1,
         times=replace(FIFTH, stop_timeout=44),
         callers=(Caller("persistent", 20), Caller("long", 4, seconds=12)),
     ),
@@ -133,12 +206,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         "new tasks late in the mesh: discovery slower than DRAIN_DELAY",
         ONLY_AUTO_VALID,
         times=replace(FIFTH, cloud_map=18, stop_timeout=50),
+        luck=1,
     ),
     Scenario(
         "scale-in",
         "scale-in",
         {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=10)},
         change="scale-in",
+        plain=True,
     ),
     Scenario(
         "application-crash",
@@ -183,9 +258,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         "few requests: one in 3 s, idle keep-alive connections",
         ALL_VALID,
         callers=(Caller("persistent", 1 / 3), Caller("new connections", 1 / 3, new_connections=True)),
+        plain=True,
     ),
-    Scenario("http2", "HTTP/2 upstreams", ALL_VALID, protocol="http2"),
-    Scenario("grpc", "gRPC upstreams", ALL_VALID, protocol="grpc"),
+    Scenario("http2", "HTTP/2 upstreams", ALL_VALID, protocol="http2", plain=True),
+    Scenario("grpc", "gRPC upstreams", ALL_VALID, protocol="grpc", plain=True),
     Scenario(
         "tcp",
         "TCP listener: held connections end in time",
@@ -211,6 +287,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "real time, 40/40/120, no scaling",
         {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=80)},
         times=REAL,
+        plain=True,
     ),
     Scenario(
         "real-time-listed",

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -19,6 +20,10 @@ class ContainerSpec:
     """A container of the task definition.
 
     check: the health check, run every `check_interval` seconds; on_line: gets each line that the container prints
+    stop_signal: the image's STOPSIGNAL
+    asked_after: seconds by which its stop comes later than those of others that nobody holds: ECS asks all at once, and
+        the container engine takes one after the other
+    unread: its output goes into a pipe that nobody reads, as with a log driver that hangs
     """
 
     name: str
@@ -29,6 +34,9 @@ class ContainerSpec:
     stop_timeout: float = 30.0
     check: Callable[[], Awaitable[bool]] | None = None
     on_line: Callable[[bytes], None] | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    asked_after: float = 0.0
+    unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class Scheduler:
         self._folder, self._record, self._group = folder, record, group
         self._specs: dict[tuple[str, str], ContainerSpec] = {}
         self._processes: dict[tuple[str, str], asyncio.subprocess.Process] = {}
+        self._unread: dict[tuple[str, str], tuple[int, int]] = {}
         self._work: set[asyncio.Task[None]] = set()
 
     async def kill(self) -> None:
@@ -81,6 +90,9 @@ class Scheduler:
             if process.returncode is None:
                 processes.kill_group(process.pid)
                 await process.wait()
+        for pipe in self._unread.values():
+            for end in pipe:
+                os.close(end)
 
     # what happens to a service
 
@@ -110,6 +122,21 @@ class Scheduler:
         """The container's process dies."""
         self._record.event("container", "crashed", task.id, container=container)
         processes.kill_group(self._processes[task.id, container].pid)
+
+    def signal(self, task: Task, container: str, number: signal.Signals) -> None:
+        """A signal that is none of ECS's doing: only the container's own process gets it."""
+        self._record.event("container", number.name, task.id, container=container)
+        self._processes[task.id, container].send_signal(number)
+
+    def fill_output(self, task: Task, container: str) -> None:
+        """The pipe that nobody reads is full from now on."""
+        self._record.event("container", "output full", task.id, container=container)
+        write_end = self._unread[task.id, container][1]
+        try:
+            while True:
+                os.write(write_end, b"\n")
+        except BlockingIOError:
+            pass
 
     # how it goes on
 
@@ -170,26 +197,39 @@ class Scheduler:
         spec = self._specs[task.id, container.name]
         log = self._folder / f"{task.id[:6]}-{container.name}.log"
         with log.open("ab") as output:
+            pipe = self._unread_pipe(task, container) if spec.unread else None
+            stdout = asyncio.subprocess.PIPE if spec.on_line else output.fileno()
             process = await asyncio.create_subprocess_exec(
                 *processes.bound(spec.command),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE if spec.on_line else output,
+                stdout=stdout if pipe is None else pipe,
                 stderr=output,
                 env=spec.environ,
                 process_group=0,
             )
+        if pipe is not None:
+            os.close(pipe)
         self._processes[task.id, container.name] = process
         container.state, container.started_at = "RUNNING", self._record.now()
         self._record.event("container", "running", task.id, container=container.name)
         self.spawn(self._watch(task, container, process))
-        if spec.on_line:
+        if process.stdout and spec.on_line:
             self.spawn(_read_lines(process, spec.on_line, log))
         if spec.check:
             self.spawn(self._check(task, container, spec.check))
         self._tell()
 
+    def _unread_pipe(self, task: Task, container: Container) -> int:
+        """The container's end. `fill_output` gets one of its own, opened anew: that it does not block is its own."""
+        read_end, write_end = os.pipe()
+        own = os.open(f"/proc/self/fd/{write_end}", os.O_WRONLY | os.O_NONBLOCK)
+        self._unread[task.id, container.name] = (read_end, own)
+        return write_end
+
     async def _watch(self, task: Task, container: Container, process: asyncio.subprocess.Process) -> None:
-        container.exit_code = await process.wait()
+        code = await process.wait()
+        # as a container engine tells an end by a signal
+        container.exit_code = code if code >= 0 else 128 - code
         container.state, container.finished_at = "STOPPED", self._record.now()
         processes.kill_group(process.pid)  # what the container's process has left behind
         self._record.event("container", "stopped", task.id, container=container.name, exit_code=container.exit_code)
@@ -216,9 +256,10 @@ class Scheduler:
     async def _signal(self, task: Task, container: Container) -> None:
         """SIGTERM, and SIGKILL when the container's stopTimeout, which begins with its own stop, has run out."""
         process = self._processes[task.id, container.name]
+        await asyncio.sleep(self._specs[task.id, container.name].asked_after)
         for _ in range(self.service.stop_signals):
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(self._specs[task.id, container.name].stop_signal)
             self._record.event("container", "sigterm", task.id, container=container.name)
             await asyncio.sleep(0.2)
         try:

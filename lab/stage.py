@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from lab import admin, aws, callers, downstream, envoy, processes
+from lab import admin, aws, callers, downstream, envoy, hazards, processes
 from lab.definition import TaskDefinition, helper_settings
 from lab.discovery import Discovery
 from lab.history import Recorder, Run, began_now
@@ -94,6 +94,8 @@ class Stage:
             await asyncio.sleep(BASELINE)
             self.discovery.begin_lag()
             api.settled = frozenset(self.scheduler.tasks)
+            old = list(self.scheduler.tasks.values())
+            await hazards.befall(self.scenario.hazards, old, self.scheduler, self.definition, self.record)
             self._phase("change")
             await self._change()
             await self._until_settled()
@@ -113,6 +115,8 @@ class Stage:
                 self.scheduler.update()
             case "scale-in":
                 self.scheduler.scale(self.scenario.tasks - 1)
+            case "sidecar crashes":
+                self.scheduler.crash(first, "sidecar")
             case "application crashes":
                 self.scheduler.crash(first, "application")
             case "envoy crashes":
@@ -135,6 +139,13 @@ class Stage:
             return list(self.view.hosts.values()).count("serving") == self.scenario.tasks
 
         await self._until(serving, "the downstream has all tasks in service")
+        if self.scenario.panic_threshold is not None:
+            # health checks have passed, but the downstream merges that within a second; its panic would serve meanwhile
+            deadline = time.monotonic() + 30
+            while not await callers.answered(self.downstream_address):
+                if time.monotonic() > deadline:
+                    raise TimeoutError("not within 30 s: the downstream sends requests to the tasks")
+                await asyncio.sleep(0.05)
 
     async def _until_settled(self) -> None:
         """Every task that is to stop has stopped, and the downstream has those that are to stay."""
@@ -172,7 +183,9 @@ class Stage:
     async def _run_downstream(self) -> None:
         self.publish([])
         scenario, address = self.scenario, self.downstream_address
-        config = downstream.configuration(address, self._endpoints, scenario.protocol, scenario.times.checks)
+        config = downstream.configuration(
+            address, self._endpoints, scenario.protocol, scenario.times.checks, scenario.panic_threshold
+        )
         command = envoy.command(config, self.folder / "downstream.json")
         process = processes.start(command, self.folder / "downstream.log")
         try:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lab.history import OK, History, Request
-from lab.scenario import Expectation
+from lab.scenario import Expectation, Scenario
 
 # A caller that sends this late no longer sends the load that the scenario is about.
 LATE = 1.0  # seconds
+
+# two runs of the same wait for processes to start and to end; held for longer than this is longer
+HELD_ALIKE = 0.5  # seconds
 
 Kind = Literal["valid", "invalid", "unknown"]
 
@@ -28,6 +31,7 @@ class Figures:
     retired: from the stop of a task until the first signal to its application or Envoy, which a helper holds up
     exited: from the helper's SIGTERM to its exit; of several tasks the slowest, as with `retired`
     failing: from the first request that failed to the last one, by when they were due
+    excused: requests that failed while the application that they were sent to was itself down; not counted as failed
     """
 
     requests: int
@@ -35,6 +39,7 @@ class Figures:
     retired: float | None
     exited: float | None
     failing: float | None
+    excused: int = 0
 
 
 def judge(history: History) -> Verdict:
@@ -46,22 +51,52 @@ def judge(history: History) -> Verdict:
     late = max(request.start - request.due for request in history.requests)
     if late > LATE:
         return Verdict("unknown", why=f"the callers fell behind by {late:.1f} s: the machine is too busy")
-    failed = sorted((each for each in history.requests if each.outcome != OK), key=lambda request: request.due)
+    failed, _ = failures(history)
     if failed:
         return Verdict("invalid", tuple(failed), why=f"{len(failed)} of {len(history.requests)} requests failed")
     return Verdict("valid")
 
 
+def failures(history: History) -> tuple[list[Request], int]:
+    """The requests that failed, in the order in which they were due, and the number of those that are excused.
+
+    Excused is what a task's application dropped or did not take as it restarted: nothing beside it could help that, and
+    how many those are is luck. A request that never reached that task has no such excuse.
+    """
+    downs = _downs(history)
+    failed = sorted((each for each in history.requests if each.outcome != OK), key=lambda request: request.due)
+    counted = [
+        each
+        for each in failed
+        if not any(each.start <= up and down <= each.end for down, up in downs.get(each.task, ()))
+    ]
+    return counted, len(failed) - len(counted)
+
+
+def _downs(history: History) -> dict[str, list[tuple[float, float]]]:
+    """From when to when each task's application was down, between its starting and its stopping."""
+    downs: dict[str, list[tuple[float, float]]] = {}
+    since: dict[str, float] = {}
+    for event in history.events:
+        if event.what == "application" and event.name == "down":
+            since[event.task] = event.at
+        elif event.what == "application" and event.task in since:
+            downs.setdefault(event.task, []).append((since.pop(event.task), event.at))
+    return downs
+
+
 def figures(history: History) -> Figures:
     """The figures of a record, whatever its verdict."""
     held = _times(history, "sigterm", "application", "envoy")
-    failures = [request.due for request in history.requests if request.outcome != OK]
+    counted, excused = failures(history)
+    dues = [request.due for request in counted]
     return Figures(
         requests=len(history.requests),
-        failed=len(failures),
+        failed=len(counted),
         retired=_slowest(history.times("task", "stopping"), held),
         exited=_slowest(_times(history, "sigterm", "helper"), _times(history, "stopped", "helper")),
-        failing=max(failures) - min(failures) if failures else None,
+        failing=max(dues) - min(dues) if dues else None,
+        excused=excused,
     )
 
 
@@ -82,6 +117,19 @@ def shortcomings(expected: Expectation, verdict: Verdict, figures: Figures) -> l
             found.append(f"{name} {'never' if value is None else f'after {value:.1f} s'}, not within {limit:g} s")
     if expected.failing_within is not None and (figures.failing or 0.0) > expected.failing_within:
         found.append(f"requests failed for {figures.failing:.1f} s, not within {expected.failing_within:g} s")
+    return found
+
+
+def worse_than_trap(scenario: Scenario, trap: Figures, helper: Figures) -> list[str]:
+    """Where a run with the helper is worse than that with the shell trap in the same row; empty if it is not.
+
+    One request more is worse; but where the trap loses some, `luck` has a share in how many.
+    """
+    found = []
+    if helper.failed > trap.failed + (scenario.luck * scenario.rate if trap.failed else 0):
+        found.append(f"{helper.failed} requests failed, {trap.failed} with the shell trap")
+    if scenario.plain and (helper.retired or 0.0) > (trap.retired or 0.0) + HELD_ALIKE:
+        found.append(f"held for {helper.retired:.1f} s, {trap.retired or 0.0:.1f} s with the shell trap")
     return found
 
 

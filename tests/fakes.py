@@ -5,9 +5,10 @@
 
 import asyncio
 import json
+from datetime import datetime, timezone
 from typing import Any
 
-from task_helper.http import Response
+from task_helper.asks.http import Response
 from task_helper.settings import Url
 
 # how a peer takes a call: "fine" answers; a number is the status it answers with; the others are the ways not to answer
@@ -16,6 +17,10 @@ Mood = str | int
 ENVOY = Url("http", "127.0.0.1", 9901)
 APPLICATION = Url("http", "127.0.0.1", 8080, "/health")
 METADATA = "http://169.254.170.2/v4/helper"
+
+# the containers beside the helper, and when it came up
+CONTAINERS = ("app", "envoy", "sidecar")
+SINCE = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
 class Peer:
@@ -64,8 +69,18 @@ class FakeEnvoy(Peer):
         self.admin = admin
         self.in_flight = 0
         self.completed = 0
-        # targets that this Envoy does not know; whether it stays DRAINING, or LIVE, whatever it is told
+        self.failed = 0
+        # open connections of a second inbound listener, a TCP proxy; None without one
+        self.connections: int | None = None
+        self.has_listeners = True
+        self.direction = "INBOUND"
+        # whether connections to its listeners are accepted, as `Network.accepts` tells
+        self.accepts = True
+        # targets that this Envoy does not know, and that it does not allow; statistics that it leaves out
         self.unknown: set[str] = set()
+        self.denied: set[str] = set()
+        self.left_out: set[str] = set()
+        # whether it stays DRAINING, or LIVE, whatever it is told
         self.stubborn = False
         self.deaf = False
 
@@ -76,14 +91,16 @@ class FakeEnvoy(Peer):
 
     def restart(self) -> None:
         self.state = "LIVE"
-        self.completed = self.in_flight = 0
+        self.completed = self.failed = self.in_flight = 0
 
     def answer(self, method: str, target: str) -> Response:
         match method, target.partition("?")[0]:
             case _, path if path in self.unknown:
                 return Response(404, b"invalid path. ")
-            case "GET", "/server_info":
-                return _json({"version": "fake/1.40.0/Clean/RELEASE/BoringSSL", "state": self.state})
+            case _, path if path in self.denied:
+                return Response(403, f"request to path {path} not allowed".encode())
+            case "GET", "/ready":
+                return Response(200 if self.state == "LIVE" else 503, f"{self.state}\n".encode())
             case "POST", "/healthcheck/fail":
                 self.state = "LIVE" if self.deaf else "DRAINING"
                 return Response(200, b"OK\n")
@@ -95,7 +112,8 @@ class FakeEnvoy(Peer):
             case "GET", "/config_dump":
                 return _json(self._config_dump(target))
             case "GET", "/stats":
-                return _json({"stats": self._stats()})
+                used = "&usedonly" in target
+                return _json({"stats": [each for each in self._stats() if each["value"] or not used]})
             case "GET", "/healthcheck/fail":
                 return Response(405, b"Method Not Allowed")
         return Response(404, b"invalid path. ")
@@ -104,10 +122,12 @@ class FakeEnvoy(Peer):
         match target.partition("?")[2]:
             case "resource=static_listeners":
                 filters = [_typed("filters.http.health_check.v3.HealthCheck")] if self.health_check_filter else []
-                listeners = [_listener("inbound", "INBOUND", "ingress", filters, "DEFAULT")]
+                listeners = [_listener("inbound", self.direction, "ingress", filters, "DEFAULT")]
                 if self.egress:
                     listeners.append(_listener("egress", "OUTBOUND", "egress", [], self.egress))
-                return {"configs": [{"listener": listener} for listener in listeners]}
+                if self.connections is not None:
+                    listeners.append(_tcp_listener("tcp", "INBOUND"))
+                return {"configs": [{"listener": listener} for listener in listeners if self.has_listeners]}
             case "resource=dynamic_listeners":
                 return {}
             case "mask=bootstrap.admin":
@@ -116,13 +136,23 @@ class FakeEnvoy(Peer):
         raise AssertionError(f"unknown dump {target}")
 
     def _stats(self) -> list[dict[str, Any]]:
-        return [
-            {"name": "http.admin.downstream_rq_active", "value": 1},
-            {"name": "http.admin.downstream_rq_completed", "value": 100},
-            {"name": "http.ingress.downstream_rq_active", "value": self.in_flight},
-            {"name": "http.ingress.downstream_rq_completed", "value": self.completed},
-            {"name": "listener.127.0.0.1_15000.downstream_cx_active", "value": 1},
-        ]
+        stats = {
+            "http.admin.downstream_cx_active": 1,
+            "http.admin.downstream_rq_active": 1,
+            "http.admin.downstream_rq_completed": 100,
+            "http.ingress.downstream_cx_active": 1,
+            "http.ingress.downstream_rq_5xx": self.failed,
+            "http.ingress.downstream_rq_active": self.in_flight,
+            "http.ingress.downstream_rq_completed": self.completed,
+            "listener.127.0.0.1_15000.downstream_cx_active": 1,
+            "listener.127.0.0.1_15006.downstream_cx_active": self.connections or 0,
+            "listener.127.0.0.1_15006.worker_0.downstream_cx_active": self.connections or 0,
+            "listener.admin.downstream_cx_active": 1,
+            "listener.admin.main_thread.downstream_cx_active": 1,
+        }
+        if self.egress:
+            stats |= {"http.egress.downstream_rq_active": 0, "http.egress.downstream_rq_completed": 0}
+        return [{"name": name, "value": value} for name, value in stats.items() if name not in self.left_out]
 
 
 class FakeApplication(Peer):
@@ -132,14 +162,17 @@ class FakeApplication(Peer):
 
 
 class FakeMetadata(Peer):
-    """The task metadata endpoint of a task with an application, an Envoy and the helper."""
+    """The task metadata endpoint of a task with an application, an Envoy, a sidecar and the helper."""
 
     def __init__(self) -> None:
         super().__init__()
         self.restart_count = 0
-        self.execution_stopped_at: str | None = None
-        self.application: dict[str, Any] = {"Name": "app", "Type": "NORMAL", "KnownStatus": "RUNNING"}
-        self.envoy: dict[str, Any] = {"Name": "envoy", "Type": "NORMAL", "KnownStatus": "RUNNING"}
+        self.containers = {name: {"Name": name, "Type": "NORMAL", "KnownStatus": "RUNNING"} for name in CONTAINERS}
+
+    def stop(self, container: str) -> None:
+        """The container stops, as the task does, and is not restarted."""
+        stopped = {"DesiredStatus": "STOPPED", "KnownStatus": "STOPPED", "FinishedAt": "2020-01-02T00:00:00.5Z"}
+        self.containers[container] |= stopped
 
     def answer(self, method: str, target: str) -> Response:
         helper = {"Name": "helper", "Type": "NORMAL", "KnownStatus": "RUNNING", "RestartCount": self.restart_count}
@@ -147,21 +180,23 @@ class FakeMetadata(Peer):
             case "GET", "/v4/helper":
                 return _json(helper)
             case "GET", "/v4/helper/task":
-                task: dict[str, Any] = {"Containers": [helper, self.application, self.envoy], "Family": "orders"}
-                if self.execution_stopped_at:
-                    task["ExecutionStoppedAt"] = self.execution_stopped_at
-                return _json(task)
+                return _json({"Containers": [helper, *self.containers.values()], "Family": "orders"})
         return Response(404, b"")
 
 
 class Network:
-    """All of them behind one function, as `task_helper.http.request` is."""
+    """All of them behind one function, as `task_helper.asks.http.request` is."""
 
     def __init__(self, envoy: FakeEnvoy, application: FakeApplication, metadata: FakeMetadata) -> None:
+        self._envoy = envoy
         self._peers: dict[int, Peer] = {9901: envoy, 8080: application, 80: metadata}
 
     async def request(self, method: str, url: Url, target: str) -> Response:
         return await self._peers[url.port].request(method, target)
+
+    async def accepts(self, host: str, port: int) -> bool:
+        assert ("127.0.0.1", 15000) == (host, port)
+        return self._envoy.accepts
 
 
 def _json(content: object) -> Response:
@@ -172,6 +207,16 @@ def _typed(kind: str, **fields: object) -> dict[str, Any]:
     return {"name": kind, "typed_config": {"@type": f"type.googleapis.com/envoy.extensions.{kind}", **fields}}
 
 
+def _tcp_listener(name: str, direction: str) -> dict[str, Any]:
+    proxy = _typed("filters.network.tcp_proxy.v3.TcpProxy", stat_prefix=name)
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 15006}},
+        "filter_chains": [{"filters": [proxy]}],
+        "traffic_direction": direction,
+    }
+
+
 def _listener(name: str, direction: str, prefix: str, http_filters: list[Any], drain_type: str) -> dict[str, Any]:
     manager = _typed(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -180,7 +225,7 @@ def _listener(name: str, direction: str, prefix: str, http_filters: list[Any], d
     )
     return {
         "name": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 15000}},
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 15000 if name == "inbound" else 15001}},
         "filter_chains": [{"filters": [manager]}],
         "drain_type": drain_type,
         "traffic_direction": direction,

@@ -2,15 +2,17 @@
 
 `MeshService` has the Envoy of a mesh, configured by a control plane; `LoadBalancedService` has an Envoy
 of its own behind a load balancer. `add_task_helper` is all there is to do for a task definition that has the other
-two. The images come as context: `cdk synth -c application_image=... -c helper_image=...`.
+two, `add_monitoring` adds alarms and a dashboard. The images come as context: `cdk synth -c application_image=... -c helper_image=...`.
 """
 
 from pathlib import Path
 
-from aws_cdk import App, Duration, Stack, aws_ec2, aws_ecs, aws_ecs_patterns, aws_servicediscovery
+from aws_cdk import App, Duration, Stack, aws_ec2, aws_ecs, aws_ecs_patterns, aws_servicediscovery, aws_sns
+from aws_cdk.cloudformation_include import CfnInclude
 from constructs import Construct
 
 ENVOY = Path(__file__).parents[1] / "envoy"
+MONITORING = Path(__file__).parents[1] / "cloudformation" / "monitoring.yaml"
 # passes while Envoy drains, too: an Envoy that drains is not sick
 READY = (
     "exec 3<>/dev/tcp/127.0.0.1/9901 &&"
@@ -61,6 +63,26 @@ def add_task_helper(
         )
     )
     return helper
+
+
+def add_monitoring(
+    stack: Stack, service: aws_ecs.BaseService, helper: aws_ecs.ContainerDefinition, topic: aws_sns.ITopic
+) -> None:
+    """Tell `topic` when a deployment has lost requests; the helper needs METRICS=emf, and logs with awslogs."""
+    logs = helper.log_driver_config
+    assert logs and logs.options
+    CfnInclude(
+        stack,
+        "Monitoring",
+        template_file=str(MONITORING),
+        parameters={
+            "Service": service.service_name,
+            "ClusterArn": service.cluster.cluster_arn,
+            "Container": helper.container_name,
+            "HelperLogs": logs.options["awslogs-group"],
+            "Topic": topic.topic_arn,
+        },
+    )
 
 
 def add_envoy_and_application(
@@ -148,13 +170,14 @@ class LoadBalancedService(Stack):
         super().__init__(scope, name)
         task = aws_ecs.FargateTaskDefinition(self, "Task", cpu=512, memory_limit_mib=1024)
         envoy, application = add_envoy_and_application(self, task, ENVOY / "load-balancer.yaml", "65532", (8080, 3000))
-        add_task_helper(
+        helper = add_task_helper(
             task,
             aws_ecs.ContainerImage.from_registry(self.node.get_context("helper_image")),
             envoy,
             [application],
             environment={
                 "APP_HEALTH_URL": "http://127.0.0.1:3000/health",
+                "METRICS": "emf",
                 # ECS takes the task out of the load balancer before it stops it, so there is less to wait for
                 "DRAIN_DELAY": "10",
                 # longer than the target group's health check: 2 checks, 10 s apart
@@ -175,6 +198,7 @@ class LoadBalancedService(Stack):
         service.target_group.configure_health_check(
             path="/health", interval=Duration.seconds(10), unhealthy_threshold_count=2
         )
+        add_monitoring(self, service.service, helper, aws_sns.Topic(self, "Alarms"))
 
 
 app = App()

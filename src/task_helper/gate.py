@@ -1,61 +1,60 @@
-"""How `task-helper healthcheck` learns what the running helper knows, without a port, a file or waking it.
+"""How `task-helper healthcheck` learns what the running helper knows, without a port, a file, a socket or waking it.
 
-The running helper holds a datagram socket in Linux's abstract namespace whose name carries its status. Whoever can
-connect to the name knows that a helper with that status lives: the kernel answers, and forgets the name with the
-process. Needs no writable file system and no common user.
+The running helper carries its status in its own process name, which the kernel keeps in /proc and forgets with the
+process. `healthcheck` heeds only helpers in its own mount namespace, which is the container's. Anything in a network
+namespace, an abstract socket for one, all containers of a task share: a neighbour could take its name.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
+# what ECS sets to the address of the task metadata endpoint, of which each container has its own
+METADATA_URI: Final = "ECS_CONTAINER_METADATA_URI_V4"
+
 Status = Literal["waiting for Envoy", "waiting for the application", "in service"]
-STATUSES: Final[tuple[Status, ...]] = ("in service", "waiting for Envoy", "waiting for the application")
+
+# at most 15 bytes, or the kernel cuts them (proc_pid_comm(5)); the worst first
+_NAMES: Final[Mapping[Status, bytes]] = {
+    "waiting for Envoy": b"th:await envoy",
+    "waiting for the application": b"th:await app",
+    "in service": b"th:in service",
+}
 
 
-def _name(environ: Mapping[str, str], status: Status) -> str:
-    """Unique to the container, by its mount namespace, and to the Envoy that is looked after in it."""
-    container = os.stat("/proc/self/ns/mnt").st_ino
-    envoy = f"{environ.get('ENVOY_ADMIN_URL', '')} {environ.get('ENVOY_ADMIN_ACCESS_PORT', '')}"
-    return f"\0task-helper/{container}/{zlib.crc32(envoy.encode())}/{status}"
-
-
-class Gate:
-    """The running helper's side: shows one status at a time."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._shown: socket.socket | None = None
-        self._status: Status | None = None
-
-    def show(self, status: Status) -> None:
-        """Show `status` from now on; raises OSError where another helper shows the same in this container."""
-        if status == self._status:
-            return
-        sign = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            sign.bind(_name(self._environ, status))
-        except OSError:
-            sign.close()
-            raise
-        self.close()
-        self._shown, self._status = sign, status
-
-    def close(self) -> None:
-        """Show nothing any more."""
-        if self._shown:
-            self._shown.close()
-        self._shown = self._status = None
+def show(status: Status) -> None:
+    """Show `status` from now on, until this process ends; raises OSError where it cannot."""
+    with open("/proc/self/comm", "wb", buffering=0) as name:
+        name.write(_NAMES[status])
 
 
 def status(environ: Mapping[str, str]) -> Status | None:
-    """What the helper of this container shows; None where none lives."""
-    for candidate in STATUSES:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
-            if asking.connect_ex(_name(environ, candidate)) == 0:
-                return candidate
-    return None
+    """What the helper of this container shows, the worst where there are several; None where none lives."""
+    shown = set(_shown(environ))
+    return next((status for status, name in _NAMES.items() if name in shown), None)
+
+
+def _shown(environ: Mapping[str, str]) -> Iterator[bytes]:
+    """The names of the helpers in this container.
+
+    Where many containers' worth of them share a mount namespace, as in a test, what ECS gives each tells them apart.
+    """
+    here = os.stat("/proc/self/ns/mnt").st_ino
+    container = [f"{METADATA_URI}={environ[METADATA_URI]}".encode()] if METADATA_URI in environ else []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            name = _read(process, "comm").rstrip()
+            if name not in _NAMES.values() or os.stat(f"/proc/{process}/ns/mnt").st_ino != here:
+                continue
+            given = _read(process, "environ").split(b"\0")
+        except OSError:
+            continue  # it has gone, or belongs to somebody else
+        if container == [each for each in given if each.startswith(METADATA_URI.encode())]:
+            yield name
+
+
+def _read(process: str, file: str) -> bytes:
+    with open(f"/proc/{process}/{file}", "rb") as content:
+        return content.read()

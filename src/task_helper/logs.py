@@ -1,9 +1,14 @@
-"""The log: one JSON object a line on stdout, with a fixed vocabulary of events. Nothing is logged once a second."""
+"""The log: one JSON object a line on stdout, with a fixed vocabulary of events. Nothing is logged once a second.
+
+Logging never holds up the plan: what its reader does not take at once is dropped, and the next line says how many were.
+"""
 
 from __future__ import annotations
 
 import logging
-import sys
+import os
+import select
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Final
@@ -11,6 +16,13 @@ from typing import Any, Final
 import msgspec
 
 _LOGGER: Final = logging.getLogger("task_helper")
+
+# A pipe that says it is writable takes this much at once (PIPE_BUF, pipe(7)); longer lines could block half way.
+LONGEST_LINE: Final = 4096
+
+# in one line: of a list this many, of a text so many characters; a mesh can have thousands of listeners
+MOST_ITEMS: Final = 10
+MOST_CHARACTERS: Final = 1000
 
 
 class Event(Enum):
@@ -29,14 +41,23 @@ class Event(Enum):
     )
     EGRESS_DRAINS = logging.WARNING, "these outbound `listeners` drain too; give them `drain_type: MODIFY_ONLY`"
     ADMIN_OPEN = logging.INFO, "the admin API listens on an `address` that other hosts may reach"
+    NO_INBOUND_LISTENER = (
+        logging.WARNING,
+        "DRAIN_LISTENERS will do nothing: of these `listeners` none has `traffic_direction: INBOUND`",
+    )
+    NO_LISTENERS = logging.WARNING, "Envoy is live, but after so many `seconds` still has no listener for downstreams"
     LOOK_FAILED = logging.INFO, "Envoy's configuration could not be looked at `because` of this"
     SIGTERM = logging.INFO, "the task is to stop: the `signal` that came"
     SIGTERM_REPEATED = logging.INFO, "another `signal` came, which changes nothing"
-    REPLACEMENT_UNSEEN = logging.WARNING, "whether new tasks are in service cannot be seen `because` of this"
+    REPLACEMENT_UNSEEN = (
+        logging.WARNING,
+        "whether new tasks are in service cannot be seen `because` of this; what it `waits_as`",
+    )
     CLOUD_MAP_DENIED = logging.WARNING, "Cloud Map may not be asked `because` of this; DISCOVERY_LAG is used instead"
-    REPLACED = logging.INFO, "as many other tasks as the service desires are in service, after so many `seconds`"
+    REPLACED = logging.INFO, "other tasks are in service, as many as there can be, after so many `seconds`"
+    PLAN_KEPT = logging.INFO, "the task was not seen in service, yet is drained as planned `because` of this"
     DELAYING = logging.INFO, "serving on so that new tasks come into service, for `seconds` at the most"
-    APPLICATION_GONE = logging.WARNING, "the application has stopped; nothing is gained by serving on"
+    APPLICATION_GONE = logging.WARNING, "nothing is served any more `because` of this, nor gained by serving on"
     ADMIN_FAILING = logging.WARNING, "Envoy could not be told to fail health checks `because` of this; it is told again"
     HEALTH_CHECKS_FAILED = (
         logging.INFO,
@@ -45,14 +66,19 @@ class Event(Enum):
     LISTENERS_DRAINED = logging.INFO, "Envoy refuses new inbound connections, as DRAIN_LISTENERS asks"
     LISTENERS_NOT_DRAINED = logging.WARNING, "Envoy could not be told to refuse new connections `because` of this"
     DRAINING = logging.INFO, "downstreams go and requests end, for `seconds` at the most"
+    TRAFFIC_UNREADABLE = (
+        logging.WARNING,
+        "what downstreams have under way cannot be counted `because` of this; the drain takes its fixed time",
+    )
     LIVE_AGAIN = logging.WARNING, "Envoy passes its health checks again, most likely restarted; it is told again"
     TRAFFIC_AFTER_DRAIN = (
         logging.WARNING,
         "`requests` still came at the end of the drain, and the likely `causes`",
     )
-    ENVOY_GONE = logging.WARNING, "Envoy has stopped; there is nothing left to drain"
+    ENVOY_GONE = logging.WARNING, "Envoy has stopped, as told by `because`; there is nothing left to drain"
     FAULT = logging.ERROR, "an error inside the helper; the plan goes on with fixed times"
     SUMMARY = logging.INFO, "how the shutdown went; the last line"
+    ASKED = logging.DEBUG, "an HTTP call: its `method`, `whom` and `path`, the answer's `status`, null without one"
     LOG = logging.INFO, "a message of a library, in `message`"
 
     @property
@@ -64,8 +90,13 @@ class Event(Enum):
         return self.value[1]
 
 
-def log(event: Event, **fields: object) -> None:
-    _LOGGER.log(event.level, event.name.lower(), extra={"fields": fields})
+def log(event: Event, *, whatever_level: bool = False, **fields: object) -> None:
+    """Log `event` with its fields; with `whatever_level` also where LOG_LEVEL leaves out what is so unimportant."""
+    if whatever_level:
+        name = event.name.lower()
+        _LOGGER.handle(_LOGGER.makeRecord(_LOGGER.name, event.level, "", 0, name, (), None, extra={"fields": fields}))
+    else:
+        _LOGGER.log(event.level, event.name.lower(), extra={"fields": fields})
 
 
 def why(error: OSError) -> str:
@@ -80,24 +111,72 @@ def log_fault(error: BaseException) -> None:
 
 def set_up(level: str, format: str) -> None:
     """Log to stdout from now on; `level` and `format` are the values of LOG_LEVEL and LOG_FORMAT."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = Pipe(1)
     handler.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
     # of libraries only what is wrong: botocore would tell where it has found its credentials
     of_libraries = max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()])
     logging.basicConfig(level=of_libraries, handlers=[handler], force=True)
     _LOGGER.setLevel(level.upper())
-    # a reader that has gone must not end a drain, nor fill stderr
-    logging.raiseExceptions = False
+
+
+class Pipe(logging.Handler):
+    """Writes each line whole to a file descriptor, or drops it where that would have to wait.
+
+    The descriptor stays as it is: made non-blocking, it would be so for whoever else has it, such as a person's shell.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._room = select.poll()
+        self._room.register(descriptor, select.POLLOUT)
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.dropped = self._dropped
+        line = self._line(record)
+        if len(line) > LONGEST_LINE:
+            record.fields, record.exc_info = {"too_long": len(line)}, None
+            line = self._line(record)
+        try:
+            if self._room.poll(0):
+                os.write(self._descriptor, line)
+                self._dropped = 0
+                return
+        except OSError:
+            pass  # nobody reads any more
+        self._dropped += 1
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return f"{self.format(record)}\n".encode(errors="replace")
 
 
 def _content(record: logging.LogRecord) -> dict[str, Any]:
     if record.name == _LOGGER.name:
-        content = {"event": record.msg, **getattr(record, "fields", {})}
+        content = {"event": record.msg, **_bounded(getattr(record, "fields", {}))}
     else:
-        content = {"event": Event.LOG.name.lower(), "message": record.getMessage()}
+        content = {"event": Event.LOG.name.lower(), "message": record.getMessage()[:MOST_CHARACTERS]}
     if record.exc_info:
-        content["traceback"] = logging.Formatter().formatException(record.exc_info)
-    return {key: round(value, 3) if isinstance(value, float) else value for key, value in content.items()}
+        content["traceback"] = logging.Formatter().formatException(record.exc_info)[-MOST_CHARACTERS:]
+    if dropped := getattr(record, "dropped", 0):
+        content["dropped"] = dropped
+    return content
+
+
+def _bounded(fields: Mapping[str, object]) -> dict[str, Any]:
+    return {key: _short(value) for key, value in fields.items()}
+
+
+def _short(value: object) -> object:
+    match value:
+        case float():
+            return round(value, 3)
+        case str():
+            return value if len(value) <= MOST_CHARACTERS else f"{value[:MOST_CHARACTERS]}…"
+        case list() | tuple():
+            first = [_short(each) for each in value[:MOST_ITEMS]]
+            return first if len(value) <= MOST_ITEMS else [*first, f"and {len(value) - MOST_ITEMS} more"]
+    return value
 
 
 class JsonFormatter(logging.Formatter):

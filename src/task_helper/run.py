@@ -7,17 +7,20 @@ import logging
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from typing import NoReturn
 
 from msgspec import structs
 
-from task_helper.application import Application
-from task_helper.metadata import Metadata
-from task_helper.envoy import Envoy
-from task_helper.gate import Gate
-from task_helper.lifecycle import Exit, Lifecycle, Stop, Surroundings
+from task_helper import gate
+from task_helper.asks.application import Application
+from task_helper.asks.envoy import Envoy
+from task_helper.asks.metadata import Metadata
+from task_helper.asks.service import looking
+from task_helper.life.lifecycle import Lifecycle, Surroundings
+from task_helper.life.record import Exit
+from task_helper.life.stop import Stop
 from task_helper.logs import Event, log, log_fault, set_up
-from task_helper.service import looking
 from task_helper.settings import BadSettings, Settings, Url, from_env, misspelt
 
 # a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
@@ -43,12 +46,12 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
     log(Event.STARTING, settings={name: _plain(value) for name, value in structs.asdict(settings).items()})
     stop = Stop()
     listen(stop, early_signals)
-    metadata = Metadata(environ.get("ECS_CONTAINER_METADATA_URI_V4"))
+    metadata = Metadata(environ.get(gate.METADATA_URI, "").strip() or None, since=datetime.now(timezone.utc))
     surroundings = Surroundings(
         Envoy(settings.envoy_admin_url),
         Application(settings.app_health_url) if settings.app_health_url else None,
         metadata,
-        Gate(environ).show,
+        gate.show,
         looking(metadata, settings.cloud_map_service),
     )
     try:
@@ -70,7 +73,8 @@ def listen(stop: Stop, early_signals: Sequence[tuple[str, float]]) -> None:
 
     def request(name: str, at: float) -> None:
         nonlocal interrupts
-        interrupts += name == "SIGINT"
+        # elsewhere than at a terminal it is ECS that sends it, where STOPSIGNAL says so, and may repeat it
+        interrupts += name == "SIGINT" and os.isatty(0)
         if interrupts > 1:
             leave(INTERRUPTED)
         stop.request(name, at)

@@ -8,6 +8,7 @@ as task definitions written from templates leave them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from textwrap import wrap
@@ -15,6 +16,8 @@ from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
+
+from task_helper.gate import METADATA_URI
 
 # ECS sends SIGKILL when stopTimeout has run out; the helper is gone this many seconds before.
 MARGIN: Final = 5.0
@@ -43,7 +46,9 @@ class Url(msgspec.Struct, frozen=True):
         return f"{host}:{self.port}" if host else "localhost"
 
     def __str__(self) -> str:
-        return f"unix://{self.path}" if self.scheme == "unix" else f"http://{self.authority}{self.path}"
+        """As it may be shown: what follows a question mark can be a secret."""
+        path, mark, _ = self.path.partition("?")
+        return f"unix://{self.path}" if self.scheme == "unix" else f"http://{self.authority}{path}{mark and '?…'}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +103,8 @@ class BadSettings(ValueError):
 
 def seconds(text: str) -> Seconds:
     try:
-        value = float(text.removesuffix("s"))
+        # Python reads 1_0 and digits of every script as well
+        value = float(text.removesuffix("s")) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -146,9 +152,13 @@ def health_url(text: str) -> Url:
 def _http_url(text: str, remedy: str) -> Url:
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port or 80
+        host, port = parts.hostname, 80 if parts.port is None else parts.port
     except ValueError as error:
         raise ValueError(f"is not an address ({error}); {remedy}") from None
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(f"has a space or another character that a URL has only as %XX; {remedy}")
+    if port == 0:
+        raise ValueError(f"has port 0, at which nobody listens; {remedy}")
     if parts.scheme != "http" or not host or parts.username is not None or parts.fragment:
         raise ValueError(f"is not an address of this kind; {remedy}")
     # some containers resolve localhost to ::1 first, where neither Envoy nor the application listens
@@ -275,12 +285,23 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         try:
             values[setting.name.lower()] = None if text is None else setting.parse(text)
         except ValueError as error:
-            problems.append(f"{setting.name}: {text!r} {error}")
+            problems.append(f"{setting.name}: {_shown(text)!r} {error}")
+    try:
+        health_url(given.get(METADATA_URI, "http://unset"))
+    except ValueError as error:
+        problems.append(f"{METADATA_URI}: {_shown(given[METADATA_URI])!r} {error}, or leave it to ECS")
     if not problems:
         problems = contradictions(settings := Settings(**values))
     if problems:
         raise BadSettings(problems)
     return settings
+
+
+def _shown(text: str | None) -> str | None:
+    """A value as it may be shown: a URL without its password and its query."""
+    if not text or "//" not in text:
+        return text
+    return re.sub(r"//[^/?#]*@", "//…@", text).partition("?")[0]
 
 
 def contradictions(settings: Settings) -> list[str]:

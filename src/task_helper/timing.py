@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Literal, Never, TypeVar
 
 T = TypeVar("T")
 
@@ -15,6 +15,17 @@ def now() -> float:
 
 async def sleep_until(moment: float) -> None:
     await asyncio.sleep(max(0.0, moment - now()))
+
+
+async def forever() -> Never:
+    """Wait for what cannot happen: a rival that never wins."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody sets this future")
+
+
+async def never() -> Literal[False]:
+    """The answer of whoever cannot tell that something is so."""
+    return False
 
 
 async def first(*rivals: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,7 @@
 """What the helper asks of ECS and Cloud Map, against the lab's API, and against moto's as a second opinion."""
 
 import asyncio
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ from moto.server import ThreadedMotoServer
 
 from lab import aws
 from lab.discovery import Instance
-from task_helper.ecs import Denied, Ecs
-from task_helper.metadata import Metadata
-from task_helper.replacement import Look
-from task_helper.service import looking
+from task_helper.asks.ecs import Denied, Ecs
+from task_helper.asks.metadata import Metadata
+from task_helper.asks.service import looking
+from task_helper.judges.replacement import Look
+from tests.fakes import SINCE
 from tests.lab.test_aws import NEW, OLD, ask
 
 
@@ -38,9 +40,9 @@ def test_look(tmp_path: Path, environment: Callable[[str], None]) -> None:
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
         ecs = Ecs(aws.task_arn(OLD), "lab", None)
-        first = ecs.look()
+        _, first = ecs.look()
         api._discovery.instances[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
-        second = ecs.look()
+        _, second = ecs.look()
 
         ((arn, age, healthy, listed),) = first.others
         assert (1, 1, aws.task_arn(NEW), True, False) == (first.tasks, first.desired, arn, healthy, listed)
@@ -56,11 +58,11 @@ def test_listing_only(tmp_path: Path, environment: Callable[[str], None]) -> Non
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
         ecs = Ecs(aws.task_arn(OLD), "lab", None)
-        ecs.look()
+        seen, _ = ecs.look()
         api.faults["ecs"] = "denied"
         api._discovery.instances[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
 
-        assert [(aws.task_arn(NEW), True)] == [(other.arn, other.listed) for other in ecs.look(True).others]
+        assert [(aws.task_arn(NEW), True)] == [(other.arn, other.listed) for other in ecs.look(seen)[1].others]
 
     ask(tmp_path, questions)
 
@@ -70,10 +72,19 @@ def test_service_that_is_named(tmp_path: Path, environment: Callable[[str], None
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
-        (other,) = Ecs(aws.task_arn(OLD), "lab", f"{aws.NAMESPACE}/{aws.SERVICE}").look().others
+        (other,) = Ecs(aws.task_arn(OLD), "lab", f"{aws.NAMESPACE}/{aws.SERVICE}").look()[1].others
         assert other.listed is False
 
     ask(tmp_path, questions)
+
+
+def test_region(environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task's own region is asked, whatever the environment says for the application."""
+    environment("http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+    assert "eu-west-1" == Ecs("arn:aws:ecs:eu-west-1:123456789012:task/c/1", "c", None)._ecs.meta.region_name
 
 
 def test_cloud_map_that_may_not_be_asked(tmp_path: Path, environment: Callable[[str], None]) -> None:
@@ -83,9 +94,9 @@ def test_cloud_map_that_may_not_be_asked(tmp_path: Path, environment: Callable[[
         environment(url)
         ecs = Ecs(aws.task_arn(OLD), "lab", None)
         api.faults["servicediscovery"] = "denied"
-        assert [None] == [other.listed for other in ecs.look().others]
+        assert [None] == [other.listed for other in ecs.look()[1].others]
         api.faults["servicediscovery"] = "hanging"
-        assert [None] == [other.listed for other in ecs.look().others]
+        assert [None] == [other.listed for other in ecs.look()[1].others]
 
     ask(tmp_path, questions)
 
@@ -151,7 +162,7 @@ def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str]
         environment(url)
 
         async def look_twice() -> tuple[Look, Look]:
-            look = looking(Metadata(f"{url}/v4/{OLD}/helper"), None)
+            look = looking(Metadata(f"{url}/v4/{OLD}/helper", SINCE), None)
             ticks = 0
 
             async def tick() -> None:
@@ -176,7 +187,42 @@ def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str]
 def test_looking_without_metadata(uri: str | None) -> None:
     """Without metadata there is nothing to look at."""
     with pytest.raises(OSError, match="no answer from the task metadata endpoint"):
-        asyncio.run(looking(Metadata(uri), None)(False))  # type: ignore[arg-type]
+        asyncio.run(looking(Metadata(uri, SINCE), None)(False))  # type: ignore[arg-type]
+
+
+def test_look_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a look finds that was given up for its slowness does not take the place of what a later one has found."""
+    go_on, gone_on = threading.Event(), threading.Event()
+    listed_of: list[object] = []
+
+    class SlowAtFirst:
+        def look(self, seen: object) -> tuple[object, Look]:
+            listed_of.append(seen)
+            if len(listed_of) == 1:
+                go_on.wait(60)
+                gone_on.set()
+                return "old", Look(1, 1, [])
+            return "new", Look(2, 2, [])
+
+    async def task() -> object:
+        return object()
+
+    async def look_three_times() -> None:
+        metadata = Metadata(None, SINCE)
+        monkeypatch.setattr(metadata, "task", task)
+        look = looking(metadata, None)
+        with pytest.raises(TimeoutError):
+            await look(False)
+        await look(False)
+        go_on.set()
+        await asyncio.to_thread(gone_on.wait, 60)
+        await look(True)
+
+    monkeypatch.setattr("task_helper.asks.service._connect", lambda *_: SlowAtFirst())
+    monkeypatch.setattr("task_helper.asks.service.LOOK_TIMEOUT", 0.5)
+    asyncio.run(look_three_times())
+
+    assert [None, None, "new"] == listed_of
 
 
 @pytest.fixture
@@ -206,10 +252,10 @@ def test_a_second_opinion_of_the_protocol(moto: str) -> None:
     (own,) = ecs.run_task(**task, group="service:s")["tasks"]
     (alone,) = ecs.run_task(**task)["tasks"]
 
-    look = Ecs(own["taskArn"], "c", None).look()
+    _, look = Ecs(own["taskArn"], "c", None).look()
     assert (0, 0) == (look.tasks, look.desired)
     assert [alone["taskArn"]] == [other.arn for other in look.others]  # moto lists the whole cluster
-    assert Look(0, 0, []) == Ecs(alone["taskArn"], "c", None).look()
+    assert Look(0, 0, []) == Ecs(alone["taskArn"], "c", None).look()[1]
 
 
 Change = Callable[[aws.Aws], None]
@@ -221,7 +267,7 @@ def look_at(change: Change, tmp_path: Path, environment: Callable[[str], None]) 
     def questions(url: str, api: aws.Aws) -> Look:
         environment(url)
         change(api)
-        return Ecs(aws.task_arn(OLD), "lab", None).look()
+        return Ecs(aws.task_arn(OLD), "lab", None).look()[1]
 
     look: Look = ask(tmp_path, questions)
     return look
@@ -243,8 +289,8 @@ def test_too_few_run(tmp_path: Path, environment: Callable[[str], None]) -> None
 
 
 def test_sample(tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a service that is larger than a page, the page's share of the desired tasks has to be there."""
-    monkeypatch.setattr("task_helper.ecs.PAGE", 1)
+    """Of a service that is larger than a page, each task of the page has to be there."""
+    monkeypatch.setattr("task_helper.asks.ecs.PAGE", 1)
 
     look = look_at(service(desiredCount=40, runningCount=50), tmp_path, environment)
 

@@ -8,7 +8,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import pytest
 
 from lab import envoy as real
+from lab import processes
 from lab.processes import free_address, wait_for
-from task_helper.envoy import AdminError, Envoy
-from task_helper.http import REFUSED
-from task_helper.listeners import draining_egress, without_health_check_filter
-from task_helper.quiet import Traffic
+from task_helper.asks.envoy import AdminError, Denied, Envoy
+from task_helper.judges.listeners import draining_egress, without_health_check_filter
+from task_helper.judges.traffic import Traffic, Unreadable, Watched
 from task_helper.settings import admin_url
 from tests.fakes import ENVOY, FakeApplication, FakeEnvoy, FakeMetadata, Network
 
@@ -40,7 +40,7 @@ class _Application(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/slow":
             self.let_go.wait(60)
-        self.send_response(200)
+        self.send_response(500 if self.path == "/error" else 200)
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -71,7 +71,8 @@ def envoy(request: pytest.FixtureRequest, kind: str, upstream: tuple[str, int], 
     """An Envoy with or without the health_check filter, and an egress listener that drains."""
     if kind == "fake":
         fake = FakeEnvoy(health_check_filter=request.param, egress="DEFAULT")
-        yield Envoy(ENVOY, Network(fake, FakeApplication(), FakeMetadata()).request)
+        network = Network(fake, FakeApplication(), FakeMetadata())
+        yield Envoy(ENVOY, network.request, network.accepts)
         return
     options = real.EnvoyOptions(
         free_address(),
@@ -115,8 +116,15 @@ def test_configuration(envoy: Envoy, request: pytest.FixtureRequest) -> None:
 
 def test_traffic_of_an_idle_envoy(envoy: Envoy) -> None:
     """An Envoy that serves nobody has no traffic, though its admin API is being asked."""
-    assert Traffic(0, 0, 0) == ask(envoy.traffic(ask(envoy.listeners())))
-    assert Traffic(0, 0, 0) == ask(envoy.traffic([]))
+    assert Traffic(0, 0, 0, 0) == ask(envoy.traffic(ask(envoy.watched())))
+
+
+def test_listeners_accept(envoy: Envoy) -> None:
+    """An Envoy that is there answers and accepts connections of downstreams."""
+    listeners = ask(envoy.listeners())
+
+    assert (True, True) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
+    assert not ask(envoy.accepts([]))
 
 
 def test_unknown_target(envoy: Envoy) -> None:
@@ -148,29 +156,97 @@ def test_health_checks_fail(has_filter: bool, upstream: tuple[str, int], tmp_pat
         assert 200 == get(options, "/")
 
 
-@pytest.mark.parametrize("direction", [True, False])
-def test_what_counts_as_traffic(direction: bool, upstream: tuple[str, int], tmp_path: Path) -> None:
-    """Inbound requests count, in flight and completed; health checks, egress and admin requests do not."""
-    options = real.EnvoyOptions(free_address(), upstream, egress="MODIFY_ONLY", traffic_direction=direction)
+def test_what_counts_as_traffic(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """Inbound requests count, in flight, completed and failed; health checks, egress and admin requests do not."""
+    options = real.EnvoyOptions(free_address(), upstream, egress="MODIFY_ONLY")
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
-        listeners = ask(envoy.listeners())
-        for path in ("/", "/", real.HEALTH_PATH):
+        watched = ask(envoy.watched())
+        for path in ("/", "/error", real.HEALTH_PATH):
             get(options, path)
         get(options, "/", real.EGRESS_PORT)
         slow = threading.Thread(target=get, args=(options, "/slow"))
         slow.start()
 
-        def not_in_flight() -> str | None:
-            traffic = ask(envoy.traffic(listeners))
-            return None if traffic == Traffic(in_flight=1, completed=2, connections=0) else str(traffic)
-
-        wait_for(not_in_flight)
-        assert Traffic(in_flight=1, completed=2, connections=0) == ask(envoy.traffic([]))
+        wait_for(lambda: differs(Traffic(in_flight=1, completed=2, failed=1, connections=0), envoy, watched))
         _Application.let_go.set()
         slow.join()
         _Application.let_go.clear()
-        wait_for(lambda: None if ask(envoy.traffic(listeners)) == Traffic(0, 3, 0) else "still in flight")
+        wait_for(lambda: differs(Traffic(in_flight=0, completed=3, failed=1, connections=0), envoy, watched))
+
+
+def differs(expected: Traffic, envoy: Envoy, watched: Watched) -> str | None:
+    """None once the traffic is as expected."""
+    traffic = ask(envoy.traffic(watched))
+    return None if traffic == expected else str(traffic)
+
+
+@pytest.mark.parametrize("name", ["ready-app", "admin_portal", "ready:8080", "egress"])
+def test_odd_names(name: str, upstream: tuple[str, int], tmp_path: Path) -> None:
+    """Whatever a listener and its statistics are called, its requests count."""
+    options = real.EnvoyOptions(free_address(), upstream, stat_prefix=name, traffic_direction=False)
+    config = real.configuration(options)
+    config["static_resources"]["listeners"][0]["name"] = name
+    with running_with(config, options, tmp_path) as envoy:
+        watched = ask(envoy.watched())
+        get(options, "/")
+
+        wait_for(lambda: differs(Traffic(0, 1, 0, 0), envoy, watched))
+
+
+def test_statistics_that_are_left_out(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """Where Envoy keeps no statistics of its requests, they are unreadable, and not zero."""
+    options = real.EnvoyOptions(free_address(), upstream)
+    left_out = {"exclusion_list": {"patterns": [{"prefix": "http."}]}}
+    config = real.configuration(options) | {"stats_config": {"stats_matcher": left_out}}
+    with running_with(config, options, tmp_path) as envoy:
+        with pytest.raises(Unreadable, match="no statistic http.ingress.downstream_rq_active"):
+            ask(envoy.watched())
+
+
+def test_denied_paths(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """What the admin API does not allow is denied, which an Envoy that is down would not say."""
+    options = real.EnvoyOptions(free_address(), upstream)
+    config = real.configuration(options)
+    config["admin"]["allow_paths"] = [{"prefix": "/healthcheck"}]
+    try:
+        with running_with(config, options, tmp_path) as envoy:
+            with pytest.raises(Denied, match="GET /ready is denied"):
+                ask(envoy.state())
+            ask(envoy.fail_health_checks())
+            assert 503 == get(options, real.HEALTH_PATH)
+            assert ask(envoy.answers())
+    except RuntimeError as error:
+        if "allow_paths" not in str(error):
+            raise
+        pytest.skip("this version of Envoy has no allow_paths")
+
+
+@contextmanager
+def running_with(config: real.Json, options: real.EnvoyOptions, folder: Path) -> Iterator[Envoy]:
+    """Run an Envoy with this whole configuration, which `options` describe; its admin API answers."""
+    process = processes.start(real.command(config, folder / "envoy.json"), folder / "envoy.log")
+
+    def silent() -> str | None:
+        if process.poll() is not None:
+            raise RuntimeError((folder / "envoy.log").read_text())
+        try:
+            real.ask_admin(options, "GET", "/ready")
+        except OSError as error:
+            return repr(error)
+        return refusal_of(options)
+
+    try:
+        wait_for(silent)
+        yield Envoy(admin_url(f"http://{options.address}:{real.ADMIN_PORT}"))
+    finally:
+        processes.kill_group(process.pid)
+        process.wait()
+
+
+def refusal_of(options: real.EnvoyOptions) -> str | None:
+    """None once the inbound listener accepts connections."""
+    return None if refusal(options) else "it refuses"
 
 
 @pytest.mark.parametrize("protocol", ["http2", "grpc"])
@@ -187,16 +263,39 @@ def test_tcp_listener(upstream: tuple[str, int], tmp_path: Path) -> None:
     options = real.EnvoyOptions(free_address(), upstream, protocol="tcp")
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
-        listeners = ask(envoy.listeners())
+        watched = ask(envoy.watched())
         with closing(http.client.HTTPConnection(options.address, real.INBOUND_PORT, timeout=30)) as held:
             held.request("GET", "/")
             assert 200 == held.getresponse().status
-            wait_for(lambda: None if ask(envoy.traffic(listeners)) == Traffic(0, 0, 1) else "not counted")
+            wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, watched))
 
             ask(envoy.drain_listeners())
 
             wait_for(lambda: refusal(options))  # Envoy's workers close the listener a moment after the answer
-            wait_for(lambda: None if ask(envoy.traffic(listeners)) == Traffic(0, 0, 1) else "others are open")
+            wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, watched))
+
+
+def test_listener_with_http_and_tcp(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """Of a listener with HTTP and another protocol, the connections that are not HTTP count."""
+    options = real.EnvoyOptions(free_address(), upstream)
+    config = real.configuration(options)
+    (inbound,) = config["static_resources"]["listeners"]
+    inbound["filter_chains"][0]["filter_chain_match"] = {"source_ports": [port := free_port()]}
+    inbound["filter_chains"].append({"filters": [real.tcp_proxy("tcp", cluster="application")]})
+    with running_with(config, options, tmp_path) as envoy:
+        watched = ask(envoy.watched())
+        place = (options.address, real.INBOUND_PORT)
+        with socket.create_connection(place, source_address=(options.address, port)) as idle_http:
+            idle_http.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert idle_http.recv(1000).startswith(b"HTTP/1.1 200")
+            with socket.create_connection(place):
+                wait_for(lambda: differs(Traffic(0, 1, 0, 1), envoy, watched))
+            wait_for(lambda: differs(Traffic(0, 1, 0, 0), envoy, watched))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def refusal(options: real.EnvoyOptions) -> str | None:
@@ -210,19 +309,27 @@ def refusal(options: real.EnvoyOptions) -> str | None:
 
 @pytest.mark.parametrize("admin", ["tcp", "unix"])
 def test_dead_envoy(admin: str, upstream: tuple[str, int], tmp_path: Path) -> None:
-    """An Envoy that is dead refuses, over TCP and over the Unix socket that it leaves behind."""
+    """An Envoy that is dead neither answers nor accepts, over TCP and over the Unix socket that it leaves behind."""
     options = real.EnvoyOptions(free_address(), upstream, admin="tcp" if admin == "tcp" else tmp_path / "admin.sock")
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
-        assert "LIVE" == ask(envoy.state())
+        listeners = ask(envoy.listeners())
         running.process.kill()
         running.process.wait()
 
-        with pytest.raises(REFUSED):
+        with pytest.raises(ConnectionRefusedError):
             ask(envoy.state())
+        assert (False, False) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
 
 
-def test_socket_that_is_not_there(tmp_path: Path) -> None:
-    """An Envoy that has not made its Unix socket yet refuses too."""
-    with pytest.raises(REFUSED):
-        ask(Envoy(admin_url(f"unix://{tmp_path}/admin.sock")).state())
+def test_socket_file_that_is_removed(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """An Envoy whose Unix socket's file was removed does not answer, but accepts downstreams' connections as before."""
+    options = real.EnvoyOptions(free_address(), upstream, admin=tmp_path / "admin.sock")
+    with real.running(options, tmp_path) as running:
+        envoy = Envoy(admin_url(running.admin_url))
+        listeners = ask(envoy.listeners())
+        (tmp_path / "admin.sock").unlink()
+
+        with pytest.raises(FileNotFoundError):
+            ask(envoy.state())
+        assert (False, True) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))

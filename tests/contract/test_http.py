@@ -1,13 +1,14 @@
 """The HTTP client against servers that behave as they should, and as they do."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from task_helper import http
-from task_helper.http import Response, request
+from task_helper.asks import http
+from task_helper.asks.http import Response, request
 from task_helper.settings import Url
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -53,10 +54,89 @@ def test_request() -> None:
     serve, asked = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     assert 204 == asyncio.run(ask(serve, "POST")).status
-    head, *headers = asked[0].decode().split("\r\n")
-    assert "POST /x?y HTTP/1.1" == head
-    assert "connection: close" in [header.lower() for header in headers]
-    assert any(header.lower().startswith("host: 127.0.0.1:") for header in headers)
+    head, *headers = asked[0].decode().lower().split("\r\n")
+    assert "post /x?y http/1.1" == head
+    assert ["connection: close", "content-length: 0", "", ""] == headers[1:]
+    assert headers[0].startswith("host: 127.0.0.1:")
+
+
+def test_request_and_no_more() -> None:
+    """After the request nothing is sent: it has no body."""
+
+    async def all_that_is_sent() -> bytes:
+        sent: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            sent.set_result(head + await reader.read())
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            await request("GET", Url("http", "127.0.0.1", server.sockets[0].getsockname()[1]), "/")
+            return await sent
+
+    assert asyncio.run(all_that_is_sent()).endswith(b"content-length: 0\r\n\r\n")
+
+
+def test_log_of_a_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each call is logged for debugging, with its answer or none, and without its query, which can be a secret."""
+    caplog.set_level("DEBUG", "task_helper")
+    serve, _ = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async def ask_both() -> str:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await request("POST", Url("http", "127.0.0.1", port), "/x?token=secret")
+        with pytest.raises(FileNotFoundError):
+            await request("GET", Url("unix", path=f"{tmp_path}/none"), "/y")
+        return f"127.0.0.1:{port}"
+
+    place = asyncio.run(ask_both())
+
+    calls = [getattr(record, "fields") for record in caplog.records if record.msg == "asked"]
+    assert all(0 <= call.pop("seconds") < 60 for call in calls)
+    assert [
+        {"method": "POST", "whom": place, "path": "/x", "status": 204},
+        {"method": "GET", "whom": f"unix://{tmp_path}/none", "path": "/y", "status": None},
+    ] == calls
+
+
+@pytest.mark.parametrize(("size", "fits"), [(100, True), (101, False)])
+def test_largest_body(size: int, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of the largest size is taken, one byte more is not."""
+    monkeypatch.setattr(http, "LARGEST_BODY", 100)
+    serve, _ = answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * size)
+
+    if fits:
+        assert size == len(asyncio.run(ask(serve)).body)
+    else:
+        with pytest.raises(ConnectionError, match="^the answer is larger than 100 bytes$"):
+            asyncio.run(ask(serve))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(b"", "^the connection was closed without an answer$"), (b"hello\r\n\r\n", "^not an HTTP answer: .*")],
+)
+def test_words_for_no_answer(answer: bytes, words: str) -> None:
+    """What was no answer is told in words that a log can have."""
+    serve, _ = answering(answer)
+
+    with pytest.raises(ConnectionError, match=words):
+        asyncio.run(ask(serve))
+
+
+def test_accepts() -> None:
+    """Somebody accepts connections as long as they listen."""
+
+    async def try_both() -> tuple[bool, bool]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            there = await http.accepts("127.0.0.1", port)
+        return there, await http.accepts("127.0.0.1", port)
+
+    assert (True, False) == asyncio.run(try_both())
 
 
 def test_host_of_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> None:

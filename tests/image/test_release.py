@@ -1,8 +1,12 @@
 """Releases: one version everywhere, the tags of the image, and how Jenkins publishes it."""
 
 import importlib.metadata
+import json
 import re
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,9 +48,90 @@ def test_no_other_tags(ref: str) -> None:
 def test_publish() -> None:
     """`make publish` builds for both processors, with a bill of materials and provenance, and pushes every tag."""
     command = run("make", "--dry-run", "publish", "IMAGE=registry.example.com/helper", "REF=main")
-    for word in ("--platform linux/amd64,linux/arm64", "--sbom=true", "--provenance=mode=max", "--push"):
+    options = ("--platform linux/amd64,linux/arm64", "--sbom=true", "--provenance=mode=max", "--push")
+    for word in (*options, "--metadata-file dist/image.json"):
         assert word in command
     assert command.count("--tag registry.example.com/helper:") == 2
+
+
+IMAGE = "registry.example.com/helper"
+DIGEST = f"sha256:{'1' * 64}"
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A checkout in which `make publish` has run; in bin what signing needs, and a cosign that tells its arguments."""
+    (tmp_path / "tools").mkdir()
+    shutil.copy2(ROOT / "tools" / "sign-image", tmp_path / "tools")
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "image.json").write_text(json.dumps({"containerimage.digest": DIGEST}))
+    (tmp_path / "bin").mkdir()
+    for tool, place in {
+        "bash": shutil.which("bash"),
+        "dirname": shutil.which("dirname"),
+        "python3": sys.executable,
+    }.items():
+        (tmp_path / "bin" / tool).symlink_to(place or "")
+    cosign = tmp_path / "bin" / "cosign"
+    cosign.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    cosign.chmod(0o755)
+    return tmp_path
+
+
+def sign(release: Path, *flags: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [str(release / "tools" / "sign-image"), IMAGE, *flags]
+    environ["PATH"] = f"{release}/bin"
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("environ", [{}, {"SIGNING": ""}, {"SIGNING": "none"}])
+def test_without_signing(release: Path, environ: dict[str, str]) -> None:
+    """Where nobody asks for a signature none is made, which one line says."""
+    done = sign(release, **environ)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"sign-image: SKIPPED: {IMAGE} is published without a signature (SIGNING is none)\n"
+    assert not (release / "calls").exists()
+
+
+@pytest.mark.parametrize(
+    "environ, key",
+    [
+        ({"SIGNING": "key", "COSIGN_KEY": "/run/key"}, " --key /run/key"),
+        ({"SIGNING": "key", "COSIGN_KEY": "awskms:///alias/release"}, " --key awskms:///alias/release"),
+        ({"SIGNING": "keyless"}, ""),
+    ],
+)
+def test_signing(release: Path, environ: dict[str, str], key: str) -> None:
+    """What was pushed is signed by its digest, for every processor, with the key, or with the build's identity."""
+    done = sign(release, "--flag", "value", **environ)
+    assert done.returncode == 0, done.stderr
+    assert (release / "calls").read_text() == f"sign --yes --recursive{key} --flag value {IMAGE}@{DIGEST}\n"
+
+
+@pytest.mark.parametrize("environ", [{"SIGNING": "key"}, {"SIGNING": "yes"}])
+def test_signing_without_key(release: Path, environ: dict[str, str]) -> None:
+    """A signature that is asked for without a key, or in no way that there is, is a failure and not left out."""
+    done = sign(release, **environ)
+    assert done.returncode != 0
+    assert "key" in done.stderr
+    assert not (release / "calls").exists()
+
+
+def test_signing_without_cosign(release: Path) -> None:
+    """An agent without cosign fails where a signature is asked for."""
+    (release / "bin" / "cosign").unlink()
+    done = sign(release, SIGNING="keyless")
+    assert done.returncode != 0
+    assert "cosign" in done.stderr
+
+
+def test_jenkins_signs_as_told() -> None:
+    """The ways to sign that the job offers are those of tools/sign-image, and none is the default."""
+    (choices,) = re.findall(r"choice\(name: 'SIGNING', choices: \[(.*?)]", JENKINSFILE)
+    ways = re.findall(r"^  (\w+)\)", (ROOT / "tools" / "sign-image").read_text(), re.MULTILINE)
+    offered = re.findall(r"'(\w+)'", choices)
+    assert offered[0] == "none"
+    assert sorted(offered) == sorted(ways)
 
 
 def test_jenkins_runs_make() -> None:

@@ -42,9 +42,10 @@ def url(options: envoy.EnvoyOptions) -> str:
     return f"http://{options.address}:{envoy.ADMIN_PORT}"
 
 
-def test_stop_while_starting(engine: Engine, image: str, options: envoy.EnvoyOptions) -> None:
-    """A task that never came into service is not held up: the helper is gone at once."""
-    with helper(engine, image, url(options)) as container:
+def test_stop_while_starting(engine: Engine, image: str, options: envoy.EnvoyOptions, tmp_path: Path) -> None:
+    """A task that never came into service, and whose Envoy has served nobody, is not held up: gone at once."""
+    no_application = environment({"APP_HEALTH_URL": f"http://{options.address}:{envoy.APPLICATION_PORT}/health"})
+    with envoy.running(options, tmp_path), helper(engine, image, url(options), *no_application) as container:
         container.wait_for_event("waiting")
         began = time.monotonic()
         assert container.stop(STOP_TIMEOUT) == 0

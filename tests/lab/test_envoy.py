@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab import envoy
-from lab.processes import free_address
+from lab.processes import free_address, wait_for
 
 
 class Application(BaseHTTPRequestHandler):
@@ -104,3 +104,61 @@ def test_listeners_tell_their_direction(upstream: tuple[str, int], tmp_path: Pat
         dump = json.loads(proxy.admin("GET", "/config_dump?resource=static_listeners")[1])
     directions = [each["listener"].get("traffic_direction") for each in dump["configs"]]
     assert directions == (["INBOUND", "OUTBOUND"] if told else [None, None])
+
+
+def test_the_admin_api_answers_the_allowed_paths_only(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """With allow_paths, what begins with none of them is denied."""
+    options = envoy.EnvoyOptions(upstream[0], upstream, allow_paths=("/ready", "/server_info"))
+    with envoy.running(options, tmp_path) as proxy:
+        assert proxy.admin("GET", "/ready")[0] == 200
+        assert proxy.admin("POST", "/healthcheck/fail")[0] == 403
+
+
+def test_an_envoy_keeps_no_rejected_statistics(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """Statistics whose names begin as told are not there, others are."""
+    options = envoy.EnvoyOptions(upstream[0], upstream, rejected_stats="http.")
+    with envoy.running(options, tmp_path) as proxy:
+        get(upstream[0], envoy.INBOUND_PORT, "/work")
+        names = [line.partition(":")[0] for line in proxy.admin("GET", "/stats")[1].splitlines()]
+    assert not [name for name in names if name.startswith("http.")]
+    assert [name for name in names if name.startswith("listener.")]
+
+
+def test_outbound_listeners_beyond_the_first_bind_no_port(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """A mesh of many listeners costs no ports, and they stand in the configuration."""
+    options = envoy.EnvoyOptions(upstream[0], upstream, egress="DEFAULT", egress_listeners=3)
+    with envoy.running(options, tmp_path) as proxy:
+        dump = json.loads(proxy.admin("GET", "/config_dump?resource=static_listeners")[1])
+    ports = {each["listener"]["name"]: each["listener"].get("bind_to_port") for each in dump["configs"]}
+    assert ports == {"inbound": None, "egress": None, "egress-1": False, "egress-2": False}
+
+
+@pytest.mark.parametrize("tcp", ["listener", "chain", "later"])
+def test_a_task_serves_tcp_beside_http(upstream: tuple[str, int], tmp_path: Path, tcp: envoy.Tcp) -> None:
+    """On a listener of its own, on one that LDS brings later, or on the HTTP listener to certain clients."""
+    options = envoy.EnvoyOptions(upstream[0], upstream, tcp=tcp, lds=tmp_path / "lds.json" if tcp == "later" else None)
+    if options.lds:
+        envoy.publish_listeners(options.lds, [])
+    port = envoy.INBOUND_PORT if tcp == "chain" else envoy.TCP_PORT
+    with socket.create_server((upstream[0], envoy.LINES_PORT)) as application, envoy.running(options, tmp_path):
+        application.settimeout(20)
+        assert get(upstream[0], envoy.INBOUND_PORT, "/work")[0] == 200
+        if options.lds:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((upstream[0], port), timeout=10)
+            envoy.publish_listeners(options.lds, [envoy.tcp_listener(options)])
+
+        def refused() -> str | None:
+            try:
+                connections.append(
+                    socket.create_connection((upstream[0], port), timeout=20, source_address=(envoy.TCP_CLIENT, 0))
+                )
+            except ConnectionRefusedError as error:
+                return repr(error)
+            return None
+
+        connections: list[socket.socket] = []
+        wait_for(refused)
+        with connections[0] as client, application.accept()[0] as served:
+            client.sendall(b"not HTTP")
+            assert served.recv(8) == b"not HTTP"

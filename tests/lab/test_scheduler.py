@@ -1,6 +1,7 @@
 """The lab's scheduler with real processes: order, stopTimeout, SIGKILL, Spot, crashes."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -162,3 +163,46 @@ def test_what_a_container_prints_is_kept(tmp_path: Path) -> None:
     history = play(tmp_path, SERVICE, lambda: [container("helper", QUICK)], scale_to_none)
     (task,) = history.times("task", "created")
     assert (tmp_path / f"{task[:6]}-helper.log").read_text() == "ready\n"
+
+
+def test_a_stop_may_reach_one_container_later_than_the_others(tmp_path: Path) -> None:
+    """Containers that nobody holds are asked to stop at once, but one after the other."""
+
+    def containers() -> list[ContainerSpec]:
+        return [replace(container("helper", QUICK), asked_after=0.4), container("sidecar", QUICK)]
+
+    history = play(tmp_path, SERVICE, containers, scale_to_none)
+    assert told(history, "sigterm", "stopped") == [
+        "sigterm sidecar",
+        "stopped sidecar",
+        "sigterm helper",
+        "stopped helper",
+    ]
+
+
+def test_a_container_is_stopped_with_the_signal_of_its_image(tmp_path: Path) -> None:
+    """STOPSIGNAL is what ECS sends; an end by a signal is told as a container engine tells it."""
+    spec = replace(container("helper", "echo ready; exec sleep 60"), stop_signal=signal.SIGQUIT)
+    history = play(tmp_path, SERVICE, lambda: [spec], scale_to_none)
+    assert history.events[-2].detail == {"container": "helper", "exit_code": 128 + signal.SIGQUIT}
+
+
+def test_a_container_whose_output_nobody_reads_blocks(tmp_path: Path) -> None:
+    """Until its output is full it goes on; then it is stuck where it writes, and has to be killed."""
+    noisy = "trap 'echo stopping; exit 0' TERM; touch ready; while :; do sleep 0.05; done"
+    ready = tmp_path / "ready"
+
+    async def check() -> bool:
+        return ready.exists()
+
+    def containers() -> list[ContainerSpec]:
+        command = ["sh", "-c", f"cd {tmp_path}; {noisy}"]
+        return [ContainerSpec("helper", command, {"PATH": "/usr/bin:/bin"}, stop_timeout=1, check=check, unread=True)]
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        scheduler.fill_output(task, "helper")
+        await scale_to_none(scheduler)
+
+    history = play(tmp_path, SERVICE, containers, story)
+    assert history.events[-2].detail == {"container": "helper", "exit_code": 137}

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.callers import Caller
 from lab.history import Event, History, Recorder, Request, Run, read
-from lab.scenario import Expectation
-from lab.verdict import Figures, Verdict, figures, judge, shortcomings
+from lab.scenario import Expectation, Scenario
+from lab.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap
 
 RUN = Run("abc", {"envoy": "1.40.0"}, "plain", "a title", "fixed", {"rate": 1}, "2026-11-23T00:00:00+00:00")
 FINISHED = Event(20.0, "phase", "finished")
@@ -69,6 +70,66 @@ def test_figures() -> None:
 def test_figures_of_what_did_not_happen() -> None:
     """Where nothing stopped and nothing failed, the figures are None and not zero."""
     assert figures(History(RUN, [FINISHED], [GOOD])) == Figures(1, 0, None, None, None)
+
+
+RESTART = [Event(5.0, "application", "down", "task"), Event(5.6, "application", "up", "task")]
+
+
+def failed(start: float, end: float, task: str = "task") -> Request:
+    return Request("persistent", start, start, end, "503 upstream connect error", task)
+
+
+@pytest.mark.parametrize(
+    ("events", "request_", "excused"),
+    [
+        pytest.param(RESTART, failed(5.1, 5.2), True, id="sent while it was down"),
+        pytest.param(RESTART, failed(4.0, 5.1), True, id="in flight as it went down"),
+        pytest.param(RESTART, failed(4.0, 4.9), False, id="before"),
+        pytest.param(RESTART, failed(5.7, 5.8), False, id="after"),
+        pytest.param(RESTART, failed(5.1, 5.2, task=""), False, id="to no task at all"),
+        pytest.param(RESTART, failed(5.1, 5.2, task="other"), False, id="to another task"),
+        pytest.param(RESTART[1:], failed(5.1, 5.2), False, id="it only started"),
+        pytest.param(RESTART[:1], failed(5.1, 5.2), False, id="it did not come back, so it did not restart"),
+    ],
+)
+def test_what_an_application_drops_as_it_restarts_is_excused(
+    events: list[Event], request_: Request, excused: bool
+) -> None:
+    """A failure is the application's own where that task's application was down meanwhile, by its own word."""
+    history = History(RUN, [*events, FINISHED], [GOOD, request_])
+    assert (figures(history).failed, figures(history).excused) == ((0, 1) if excused else (1, 0))
+    assert judge(history).kind == ("valid" if excused else "invalid")
+
+
+PLAIN = Scenario("plain", "", {}, callers=(Caller("persistent", 10),), plain=True)
+LUCKY = Scenario("lucky", "", {}, callers=(Caller("persistent", 10),), luck=2)
+
+
+def measured(failed: int, retired: float | None = 16.0) -> Figures:
+    return Figures(1000, failed, retired, retired, None)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "trap", "helper", "found"),
+    [
+        (PLAIN, measured(0), measured(0), []),
+        (PLAIN, measured(0), measured(1), ["1 requests failed, 0 with the shell trap"]),
+        (PLAIN, measured(3), measured(3), []),
+        (PLAIN, measured(3), measured(4), ["4 requests failed, 3 with the shell trap"]),
+        (PLAIN, measured(0, 16.0), measured(0, 16.4), []),
+        (PLAIN, measured(0, 16.0), measured(0, 16.6), ["held for 16.6 s, 16.0 s with the shell trap"]),
+        (PLAIN, measured(0, 16.0), measured(0, None), []),
+        # not plain: it may have good reason
+        (LUCKY, measured(0, 16.0), measured(0, 26.0), []),
+        # where the trap loses none, luck has no share
+        (LUCKY, measured(0), measured(1), ["1 requests failed, 0 with the shell trap"]),
+        (LUCKY, measured(1), measured(21), []),
+        (LUCKY, measured(1), measured(22), ["22 requests failed, 1 with the shell trap"]),
+    ],
+)
+def test_worse_than_the_trap(scenario: Scenario, trap: Figures, helper: Figures, found: list[str]) -> None:
+    """One request more than the trap lost is worse, and to be held for longer where nothing goes wrong."""
+    assert worse_than_trap(scenario, trap, helper) == found
 
 
 UNKNOWN, VALID, INVALID = Verdict("unknown", why="too busy"), Verdict("valid"), Verdict("invalid", (BAD,), "1 failed")

@@ -62,11 +62,11 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(prefix: tuple[str, ...] = (), /, **settings: str) -> Iterator[Helper]:
+def running(prefix: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL, /, **settings: str) -> Iterator[Helper]:
     """Run `task-helper run` with these settings, `prefix` being a command to run it with."""
     process = subprocess.Popen(
         [*prefix, str(PROGRAM), "run"],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         text=True,
         env=environment(**settings),

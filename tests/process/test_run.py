@@ -1,17 +1,25 @@
 """The installed program under real signals, beside real Envoys."""
 
+import fcntl
+import json
 import os
+import pty
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from lab import envoy as real
 from lab.processes import free_address, wait_for
+from task_helper.gate import METADATA_URI
 from tests.process.helper import PROGRAM, command, environment, running, wait_until_armed
 
 QUICK = {"DRAIN_DELAY": "0.2", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "30"}
@@ -30,9 +38,8 @@ def nobody() -> str:
 
 
 def state(envoy: real.Envoy) -> str:
-    status, body = envoy.admin("GET", "/server_info")
-    assert 200 == status
-    return "DRAINING" if '"DRAINING"' in body else "LIVE"
+    _, body = envoy.admin("GET", "/ready")
+    return body.strip()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: str(number.name))
@@ -93,19 +100,36 @@ def test_repeated_sigterm(envoy: real.Envoy) -> None:
 
 
 def test_second_interrupt(envoy: real.Envoy) -> None:
-    """A second Ctrl-C exits at once."""
-    with running(ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+    """A second Ctrl-C at a terminal exits at once."""
+    ours, terminal = pty.openpty()
+    try:
+        with running((), terminal, ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+            helper.event("in_service")
+            helper.signal(signal.SIGINT)
+            helper.event("delaying")
+            helper.signal(signal.SIGINT)
+
+            assert 130 == helper.exit()
+    finally:
+        os.close(ours)
+        os.close(terminal)
+
+
+def test_repeated_stop_signal(envoy: real.Envoy) -> None:
+    """Where ECS stops the container with SIGINT, as STOPSIGNAL may say, it may repeat that as any other signal."""
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
         helper.event("in_service")
         helper.signal(signal.SIGINT)
         helper.event("delaying")
         helper.signal(signal.SIGINT)
 
-        assert 130 == helper.exit()
+        assert "drained" == helper.event("summary")["reason"]
+        assert 0 == helper.exit()
 
 
-def test_never_in_service(nobody: str) -> None:
-    """A task that is stopped before it came into service is let go at once."""
-    with running(ENVOY_ADMIN_URL=nobody) as helper:
+def test_never_in_service(envoy: real.Envoy, nobody: str) -> None:
+    """A task that is stopped before it came into service, and whose Envoy has served nobody, is let go at once."""
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, APP_HEALTH_URL=nobody) as helper:
         helper.event("waiting")
         began = time.monotonic()
         helper.signal(signal.SIGTERM)
@@ -114,23 +138,83 @@ def test_never_in_service(nobody: str) -> None:
     assert time.monotonic() - began < 1
 
 
+def test_never_answered(nobody: str) -> None:
+    """An admin API that never answered may be another's port than Envoy's, which serves: it is told to the deadline."""
+    with running(ENVOY_ADMIN_URL=nobody, **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
+        helper.event("waiting")
+        helper.signal(signal.SIGTERM)
+        summary = helper.event("summary")
+
+        assert 75 == helper.exit()
+    assert "not confirmed" == summary["reason"]
+    assert summary["budget_left_seconds"] <= 0
+
+
 def test_envoy_dead_at_sigterm(envoy: real.Envoy) -> None:
-    """Where Envoy is dead there is nothing to drain: the helper is gone within five seconds."""
-    with running(ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+    """Where Envoy is dead, as ECS says, there is nothing to drain: the helper is gone within a second."""
+    task: dict[str, object] = {"Name": "envoy", "Type": "NORMAL", "KnownStatus": "RUNNING"}
+    with metadata_of([task]) as uri, running(ENVOY_ADMIN_URL=envoy.admin_url, **{METADATA_URI: uri}) as helper:
         helper.event("in_service")
         envoy.process.kill()
         envoy.process.wait()
+        finished = datetime.now(timezone.utc).isoformat()
+        task |= {"DesiredStatus": "STOPPED", "KnownStatus": "STOPPED", "FinishedAt": finished}
         helper.signal(signal.SIGTERM)
         summary = helper.event("summary")
 
         assert 0 == helper.exit()
     assert "envoy gone" == summary["reason"]
-    assert 3 <= summary["delaying_seconds"] < 5
+    assert summary["delaying_seconds"] < 1
 
 
-def test_signal_in_the_first_moment(nobody: str) -> None:
+@contextmanager
+def metadata_of(containers: list[dict[str, object]]) -> Iterator[str]:
+    """The task metadata endpoint of a task with these containers; its address."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"Containers": containers} if self.path.endswith("/task") else {}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((address := free_address(), 8000), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{address}:8000/v4/helper"
+        server.shutdown()
+        thread.join()
+
+
+def test_full_stdout(envoy: real.Envoy) -> None:
+    """A log that nobody reads, and whose pipe is full at SIGTERM, does not hold up the drain."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    settings = environment(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK)
+    with subprocess.Popen([PROGRAM, "run"], stdout=writer, env=settings) as process:
+        taken = b""
+        while b"in_service" not in taken:
+            taken += os.read(reader, 4096)
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 512)
+        os.set_blocking(writer, True)
+        process.send_signal(signal.SIGTERM)
+
+        assert 0 == process.wait(60)
+    os.close(reader)
+    os.close(writer)
+    assert "DRAINING" == state(envoy)
+
+
+def test_signal_in_the_first_moment(envoy: real.Envoy) -> None:
     """One SIGTERM is enough from the moment on that the kernel knows the handler, long before the imports are done."""
-    with running(ENVOY_ADMIN_URL=nobody) as helper:
+    with running(ENVOY_ADMIN_URL=envoy.admin_url) as helper:
         wait_until_armed(helper.process.pid)
         helper.signal(signal.SIGTERM)
 
@@ -167,9 +251,9 @@ def test_pid_1(envoy: real.Envoy) -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
-def test_pid_1_in_the_first_moment(nobody: str) -> None:
+def test_pid_1_in_the_first_moment(envoy: real.Envoy) -> None:
     """As PID 1, too, one SIGTERM is enough as soon as it is armed."""
-    with running(unshare(), ENVOY_ADMIN_URL=nobody) as helper:
+    with running(unshare(), ENVOY_ADMIN_URL=envoy.admin_url) as helper:
         pid = pid_1(helper.process.pid)
         wait_for(lambda: None if b"task-helper" in Path(f"/proc/{pid}/cmdline").read_bytes() else "not yet executed")
         wait_until_armed(pid)
@@ -193,21 +277,21 @@ def test_closed_stdout(envoy: real.Envoy) -> None:
 
 
 def test_hanging_admin_api() -> None:
-    """An admin API that accepts and says nothing does not keep the helper beyond its plan."""
+    """An admin API that accepts and says nothing does not keep the helper beyond its deadline."""
     with socket.create_server((address := free_address(), 9901)) as server:
-        with running(ENVOY_ADMIN_URL=f"http://{address}:9901", **QUICK) as helper:
+        with running(ENVOY_ADMIN_URL=f"http://{address}:9901", **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
             helper.event("starting")
             server.accept()[0].close()
             helper.event("waiting")
             helper.signal(signal.SIGTERM)
 
-            assert 0 == helper.exit()
-            assert "never in service" == helper.event("summary")["reason"]
+            assert 75 == helper.exit()
+            assert 1 <= helper.event("summary")["delaying_seconds"] + helper.log[-1]["draining_seconds"] <= 5
 
 
 def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
-    """Where the drain cannot be confirmed, the task is held up for the full plan, and the exit code tells."""
-    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+    """Where the drain cannot be confirmed, the task is held up to the deadline, and the exit code tells."""
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
         helper.event("in_service")
         envoy.process.send_signal(signal.SIGSTOP)
         helper.signal(signal.SIGTERM)
@@ -215,7 +299,7 @@ def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
 
         assert 75 == helper.exit()
     assert "not confirmed" == summary["reason"]
-    assert 0.3 <= summary["draining_seconds"]
+    assert 0.8 <= summary["draining_seconds"]
 
 
 def test_bad_settings() -> None:
@@ -230,15 +314,16 @@ def test_bad_settings() -> None:
 
 def test_healthcheck(envoy: real.Envoy) -> None:
     """`healthcheck` fails until the task is in service and says why, then passes until the helper is gone."""
-    url = envoy.admin_url
+    url, container = envoy.admin_url, {METADATA_URI: f"http://{free_address()}:1/v4/helper"}
 
     def check() -> tuple[int, str]:
-        done = command("healthcheck", ENVOY_ADMIN_URL=url)
+        done = command("healthcheck", **container)
         return done.returncode, done.stdout
 
     app = free_address()
     assert (1, "no task-helper runs in this container\n") == check()
-    with running(ENVOY_ADMIN_URL=url, APP_HEALTH_URL=f"http://{app}:8080/", **QUICK | {"DRAIN_TIMEOUT": "3"}) as helper:
+    settings = {"APP_HEALTH_URL": f"http://{app}:8080/", **QUICK, "DRAIN_TIMEOUT": "3", **container}
+    with running(ENVOY_ADMIN_URL=url, **settings) as helper:
         helper.event("waiting")
         assert (1, "not in service yet: waiting for the application\n") == check()
         with socket.create_server((app, 8080)) as server:

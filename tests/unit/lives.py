@@ -3,20 +3,23 @@
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from task_helper.application import Application
-from task_helper.metadata import Metadata
-from task_helper.envoy import Envoy
+from task_helper.asks.application import Application
+from task_helper.asks.envoy import Envoy
+from task_helper.asks.metadata import Metadata
 from task_helper.gate import Status
-from task_helper.lifecycle import Exit, Lifecycle, Stop, Surroundings
-from task_helper.replacement import Look
+from task_helper.judges.replacement import Look
+from task_helper.life.lifecycle import Lifecycle, Surroundings
+from task_helper.life.record import Exit
+from task_helper.life.stop import Stop
 from task_helper.settings import from_env
 from tests import virtual
-from tests.fakes import APPLICATION, ENVOY, METADATA, FakeApplication, FakeEnvoy, FakeMetadata, Mood, Network
+from tests.fakes import APPLICATION, ENVOY, METADATA, SINCE, FakeApplication, FakeEnvoy, FakeMetadata, Mood, Network
 
-# what happens at a moment: a signal's name, or who (envoy, app, metadata) and what becomes of it
+# what happens at a moment: a signal's name, or who (envoy, app, metadata, container) and what becomes of it
 Timeline = Sequence[tuple[float, str]]
 
 
@@ -78,9 +81,9 @@ class World:
         lifecycle = Lifecycle(
             from_env(environ),
             Surroundings(
-                Envoy(ENVOY, network.request),
+                Envoy(ENVOY, network.request, network.accepts),
                 Application(APPLICATION, network.request) if app else None,
-                Metadata(METADATA if metadata else None, network.request),
+                Metadata(METADATA if metadata else None, SINCE, network.request),
                 self.show,
                 self._look,
             ),
@@ -103,8 +106,22 @@ class World:
             stop.request(who, asyncio.get_running_loop().time())
         elif what == "envoy restarts":
             self.envoy.restart()
-        elif what == "envoy answers requests":
-            self.envoy.completed += 10
+        elif match := re.fullmatch(r"envoy (answers|fails) (\d*) ?requests?", what):
+            number = int(match[2] or 10)
+            self.envoy.completed += number
+            self.envoy.failed += number if match[1] == "fails" else 0
+        elif what == "envoy dies":
+            self.envoy.mood, self.envoy.accepts = "refuses", False
+        elif what.startswith("envoy denies "):
+            self.envoy.denied = {mood.removeprefix("denies ")}
+        elif what == "envoy gets listeners":
+            self.envoy.has_listeners = True
+        elif what == "envoy gets a TCP connection":
+            self.envoy.connections = 1
+        elif what == "envoy allows all":
+            self.envoy.denied = set()
+        elif who == "container":
+            self.metadata.stop(mood.removesuffix(" stops"))
         elif what == "envoy ends requests":
             self.envoy.completed += self.envoy.in_flight
             self.envoy.in_flight = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from task_helper.lifecycle import Exit
+from task_helper.life.record import Exit
 from task_helper.logs import Event
 from task_helper.plan import draw
 from task_helper.settings import SETTINGS, from_env

@@ -4,8 +4,18 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from task_helper.ecs import Attachment, Container, Detail, Task, others_of
-from task_helper.replacement import Other
+from task_helper.asks.ecs import (
+    Attachment,
+    Container,
+    DeploymentConfiguration,
+    Detail,
+    Seen,
+    Service,
+    Task,
+    others_of,
+    wanted,
+)
+from task_helper.judges.replacement import Other
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -35,6 +45,8 @@ OWN = task("1", desired="STOPPED", helper="HEALTHY", app="UNKNOWN")
         (task("2", helper="UNHEALTHY", app="UNKNOWN"), False),
         (task("2", helper="HEALTHY", app="UNHEALTHY", health="HEALTHY"), True),
         (task("2", helper="HEALTHY", health="UNHEALTHY"), False),
+        (task("2", renamed_helper="UNKNOWN", renamed_app="UNKNOWN"), False),
+        (task("2", renamed_helper="HEALTHY", renamed_app="UNKNOWN"), True),
     ],
 )
 def test_health(other: Task, healthy: bool) -> None:
@@ -64,3 +76,41 @@ def test_who_counts() -> None:
 def test_listed(listed: set[str], expected: bool) -> None:
     """Cloud Map knows a task by its address, or by the end of its ARN."""
     assert [expected] == [each.listed for each in others_of(OWN.task_arn, [task("2")], listed, NOW)]
+
+
+@pytest.mark.parametrize(
+    ("last", "started", "age"),
+    [("RUNNING", 30, 30), ("RUNNING", 0.5, 0.5), ("RUNNING", -2, 0), ("RUNNING", None, None), ("PENDING", 30, None)],
+)
+def test_age(last: str, started: float | None, age: float | None) -> None:
+    """A task is as old as it has been running, by clocks that may differ; one that does not run has no age."""
+    started_at = None if started is None else NOW - timedelta(seconds=started)
+
+    assert age == Task(task_arn="t", last_status=last, started_at=started_at).age(NOW)
+
+
+# the service | whether its page of tasks is full | how many others were seen | how many of them have to be in service
+WANTED: dict[str, tuple[Service, bool, int, int]] = {
+    "as many as are desired": (Service(4, 5), False, 4, 4),
+    "fewer are seen than are desired": (Service(4, 5), False, 3, 4),
+    "a scale-in": (Service(3, 4), False, 3, 3),
+    "a sample: each of it, whatever runningCount says": (Service(1000, 1100), True, 98, 98),
+    "a sample that is larger than what is desired": (Service(50, 150), True, 98, 50),
+    "a daemon: its host has no other": (Service(4, 4, scheduling_strategy="DAEMON"), False, 3, 3),
+    "no room for more than are desired": (
+        Service(4, 4, deployment_configuration=DeploymentConfiguration(100)),
+        False,
+        2,
+        2,
+    ),
+    "no room for a second": (Service(1, 1, deployment_configuration=DeploymentConfiguration(100)), False, 0, 0),
+    "room for one more": (Service(1, 1, deployment_configuration=DeploymentConfiguration(200)), False, 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_wanted(name: str) -> None:
+    """As many others as are desired have to be in service; where those cannot be, or not be seen, all that are."""
+    service, page_is_full, others, expected = WANTED[name]
+
+    assert expected == wanted(Seen(service, [], page_is_full), others)

@@ -4,11 +4,13 @@ In service within the first second; the delay begins at 100, the drain at 140, a
 """
 
 import asyncio
+import time
+from contextlib import suppress
 
 import pytest
 
-from task_helper.lifecycle import Lifecycle
-from task_helper.replacement import Look, Other
+from task_helper.judges.replacement import Look, Other
+from task_helper.life.lifecycle import Lifecycle
 from tests.unit.lives import Timeline, World
 
 FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
@@ -33,55 +35,146 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    # never in service
-    "Envoy never came up": ([(0, "envoy refuses"), (5, "SIGTERM")], (0, 5, "never in service"), []),
-    "Envoy hung from the start": ([(0, "envoy hangs"), (5, "SIGTERM")], (0, 5, "never in service"), []),
-    "the application never was ready": ([(0, "app 503"), (5, "SIGTERM")], (0, 5, "never in service"), []),
+    # not seen in service
+    "the application never was ready, and Envoy has served nobody": (
+        [(0, "app 503"), (5, "SIGTERM")],
+        (0, 5, "never in service"),
+        [],
+    ),
+    "Envoy has answered requests with errors alone": (
+        [(0, "app 503"), (3, "envoy fails requests"), (5, "SIGTERM")],
+        (0, 5, "never in service"),
+        [],
+    ),
     "SIGTERM in the first moment": ([(0, "SIGTERM")], (0, 0, "never in service"), []),
+    "the application never was ready, yet Envoy serves": (
+        [(0, "app 503"), (50, "envoy answers requests"), SIGTERM],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "an Envoy that never answered may serve: told until the deadline": (
+        [(0, "envoy refuses"), (5, "SIGTERM"), (119, "envoy fine")],
+        (0, 120, "deadline"),
+        [*((45 + n, FAIL) for n in (0, 0.1, 0.3, 0.7)), *((46.5 + n, FAIL) for n in range(74))],
+    ),
+    "Envoy hangs where it is asked what it has served": (
+        [(0, "envoy hangs"), (5, "SIGTERM"), (44, "envoy fine")],
+        (0, 85, "drained"),
+        [(45, FAIL)],
+    ),
     "an application that is ready late is waited for": (
         [(0, "app 503"), (30.2, "app fine"), SIGTERM],
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
     # Envoy is gone
-    "Envoy is gone at SIGTERM": ([(99, "envoy refuses"), SIGTERM], (0, 103, "envoy gone"), []),
-    "Envoy goes in the delay": ([SIGTERM, (120.1, "envoy refuses")], (0, 123.5, "envoy gone"), []),
-    "Envoy goes in the drain": ([SIGTERM, (150.1, "envoy refuses")], (0, 153.5, "envoy gone"), [(140, FAIL)]),
-    "Envoy refuses for two seconds in the delay: it was restarted": (
-        [SIGTERM, (120.1, "envoy refuses"), (122.1, "envoy fine")],
+    "Envoy is gone at SIGTERM": (
+        [(99, "envoy dies"), (99, "container envoy stops"), SIGTERM],
+        (0, 100, "envoy gone"),
+        [],
+    ),
+    "Envoy goes in the delay": (
+        [SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")],
+        (0, 120.5, "envoy gone"),
+        [],
+    ),
+    "Envoy goes in the drain": (
+        [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
+        (0, 150.5, "envoy gone"),
+        [(140, FAIL)],
+    ),
+    "Envoy refuses, and its container runs: it may be restarted": (
+        [SIGTERM, (110, "envoy dies"), (135, "envoy fine")],
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    "Envoy refuses twice for two seconds, and answers in between": (
-        [SIGTERM, (120.1, "envoy refuses"), (122.1, "envoy fine"), (122.7, "envoy refuses"), (124.7, "envoy fine")],
+    "Envoy's container has stopped, yet it answers": (
+        [SIGTERM, (110, "container envoy stops")],
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    "Envoy refuses twice for two seconds, and answers with an error in between": (
-        [SIGTERM, (120.1, "envoy refuses"), (122.1, "envoy 500"), (122.7, "envoy refuses"), (124.7, "envoy fine")],
+    "Envoy's container has stopped, yet it answers with errors": (
+        [SIGTERM, (110, "container envoy stops"), (111, "envoy 500"), (135, "envoy fine")],
         (0, 180, "drained"),
         [(140, FAIL)],
+    ),
+    "Envoy's container has stopped, its admin API refuses, yet its listener accepts": (
+        [SIGTERM, (110, "envoy refuses"), (110, "container envoy stops"), (135, "envoy fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "Envoy's container has stopped, and its admin API hangs": (
+        [SIGTERM, (110.1, "envoy dies"), (110.1, "envoy hangs"), (110.1, "container envoy stops")],
+        (0, 112.5, "envoy gone"),
+        [],
     ),
     # the application is gone
-    "the application is gone at SIGTERM: no delay": (
-        [(99, "app refuses"), SIGTERM],
-        (0, 140, "drained"),
-        [(100, FAIL)],
+    "the application is gone at SIGTERM: no delay once a request has failed": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM, (100.25, "envoy fails requests")],
+        (0, 140.3, "drained"),
+        [(100.3, FAIL)],
     ),
     "the application goes in the delay: it ends there": (
-        [SIGTERM, (120.1, "app refuses")],
-        (0, 160.5, "drained"),
-        [(120.5, FAIL)],
+        [SIGTERM, (120.1, "app refuses"), (120.1, "container app stops"), (120.55, "envoy fails requests")],
+        (0, 160.6, "drained"),
+        [(120.6, FAIL)],
     ),
     "the application goes in the drain: that goes on": (
-        [SIGTERM, (150, "app refuses")],
+        [SIGTERM, (150, "app refuses"), (150, "container app stops"), (151, "envoy fails requests")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "the application is gone, and few ask for it: five failures, a second or two apart": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.55 + 1.5 * n, "envoy fails 1 request") for n in range(5)],
+        (0, 147.1, "drained"),
+        [(107.1, FAIL)],
+    ),
+    "a request succeeds among those that fail: they count anew": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.15, "envoy fails 4 requests"), (100.25, "envoy answers 1 request"), (100.35, "envoy fails 4 requests")]
+        + [(110.2, "envoy fails 1 request")],
+        (0, 151.1, "drained"),
+        [(111.1, FAIL)],
+    ),
+    "Envoy does not say what it serves among the failures: they count anew": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.15, "envoy fails 4 requests"), (100.25, "envoy denies /stats"), (103, "envoy allows all")]
+        + [(105, "envoy fails 4 requests"), (110.2, "envoy fails 1 request")],
+        (0, 151.1, "drained"),
+        [(111.1, FAIL)],
+    ),
+    "the application is gone, and nobody asks for it": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "the application refuses, and its container runs: it may be restarted": (
+        [SIGTERM, (110, "app refuses"), (111, "envoy fails requests"), (112, "envoy fails requests")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "another container stops": (
+        [SIGTERM, (110, "container sidecar stops"), (111, "envoy fails requests")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "another container that APP_HEALTH_URL names stops, and Envoy serves": (
+        [SIGTERM, (110, "app refuses"), (110, "container app stops")]
+        + [(111 + n / 10, "envoy answers requests") for n in range(1, 280)],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a container stops, and of Envoy's requests some fail": (
+        [SIGTERM, (110, "app refuses"), (110, "container app stops")]
+        + [(110 + n / 20, f"envoy {what} requests") for n in range(1, 580) for what in ("fails", "answers")],
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
     "an application that answers 503 is there": ([SIGTERM, (110, "app 503")], (0, 180, "drained"), [(140, FAIL)]),
     "an application that hangs is there": ([SIGTERM, (110, "app hangs")], (0, 180, "drained"), [(140, FAIL)]),
     "an application that resets connections is there": (
-        [SIGTERM, (110, "app resets")],
+        [SIGTERM, (110, "container app stops"), (110, "app resets"), (111, "envoy fails requests")],
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
@@ -123,12 +216,12 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         [(140, FAIL)],
     ),
     "a fault in the watch over the application": (
-        [SIGTERM, (110, "app breaks")],
+        [SIGTERM, (110, "container sidecar stops"), (110, "app breaks")],
         (70, 180, "drained"),
         [(140, FAIL)],
     ),
     "a fault in the watch over Envoy": (
-        [SIGTERM, (110, "envoy breaks"), (112, "envoy fine")],
+        [SIGTERM, (110, "metadata breaks"), (112, "metadata fine")],
         (70, 180, "drained"),
         [(140, FAIL)],
     ),
@@ -150,7 +243,7 @@ def test_timeline(name: str) -> None:
     """Each timeline ends with its exit code, at its moment, for its reason, and has told Envoy just that."""
     timeline, (code, at, ending), journal = TIMELINES[name]
 
-    life = World().live(timeline)
+    life = World().live(timeline, metadata=True)
 
     assert (code, at, ending) == (life.exit, life.at, life.ending)
     assert journal == life.journal
@@ -168,15 +261,58 @@ def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     life = World().live([SIGTERM])
 
     assert (70, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
+    assert (40, 40) == pytest.approx([life.fields("summary")[f"{stage}_seconds"] for stage in ("delaying", "draining")])
 
 
-@pytest.mark.parametrize("mood", ["500", "hangs", "resets", "babbles"])
-def test_unconfirmed(mood: str) -> None:
-    """An Envoy that never confirms is told to the end, and the task held up for the full plan; the exit code is 75."""
-    life = World().live([SIGTERM, (130, f"envoy {mood}")])
+def test_a_fault_before_the_task_is_in_service() -> None:
+    """Why a task that was not seen in service is drained is said where the helper's own fault kept it from seeing."""
+    life = World().live([(0, "envoy breaks"), (1, "envoy fine"), SIGTERM])
 
-    assert (75, 180, "not confirmed") == (life.exit, life.at, life.ending)
-    assert len(life.journal) > 12
+    assert {"because": "the helper had a fault before it could see"} == life.fields("plan_kept")
+
+
+def test_one_request_was_served() -> None:
+    """One request that Envoy has served is enough to drain a task that was not seen in service."""
+    world = World()
+    world.envoy.completed, world.envoy.failed = 11, 10
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
+
+    assert {"because": "Envoy has served requests"} == life.fields("plan_kept")
+
+
+def test_question_that_takes_long() -> None:
+    """What Envoy has served is asked for two seconds in all, and then not known."""
+    life = World().live([(0, "app 503"), (4, "envoy takes 0.6"), (5, "SIGTERM"), (10, "envoy takes 0")])
+
+    (asked_until,) = [moment for moment, event, _ in life.log if event == "plan_kept"]
+    assert (7, [(45, FAIL)]) == (asked_until, life.journal)
+
+
+@pytest.mark.parametrize("mood", ["500", "403", "hangs", "refuses", "resets", "babbles"])
+@pytest.mark.parametrize("timeout", ["0", "40"])
+def test_unconfirmed(mood: str, timeout: str) -> None:
+    """An Envoy that never confirms is told to the deadline, however short the drain; the exit code is 75."""
+    life = World().live([SIGTERM, (130, f"envoy {mood}")], DRAIN_TIMEOUT=timeout)
+
+    assert (75, 215, "not confirmed") == (life.exit, life.at, life.ending)
+    assert len(life.journal) > 20
+
+
+def test_confirmed_late() -> None:
+    """A drain that is confirmed late lasts as long as any, up to the deadline."""
+    life = World().live([SIGTERM, (109, "envoy hangs"), (115, "envoy fine")], DRAIN_DELAY="10", DRAIN_TIMEOUT="4")
+
+    assert (0, "drained") == (life.exit, life.ending)
+    assert 119 <= life.at <= 119 + 2.1 + 1
+
+
+def test_no_time_for_a_drain_at_all() -> None:
+    """With DRAIN_TIMEOUT=0 an Envoy that does not answer at first is told until it has confirmed."""
+    life = World().live([SIGTERM, (139, "envoy 500"), (150, "envoy fine")], DRAIN_TIMEOUT="0")
+
+    assert (0, "drained") == (life.exit, life.ending)
+    assert 150 <= life.at <= 151
 
 
 def test_confirmed_is_what_envoy_says() -> None:
@@ -186,15 +322,25 @@ def test_confirmed_is_what_envoy_says() -> None:
 
     life = world.live([SIGTERM])
 
-    assert (75, 180, "not confirmed") == (life.exit, life.at, life.ending)
+    assert (75, 215, "not confirmed") == (life.exit, life.at, life.ending)
     assert {"because": "Envoy still is LIVE"} == life.fields("admin_failing")
 
 
+def test_envoy_that_may_not_say_its_state() -> None:
+    """An admin API that allows the call and not /ready has confirmed by taking the call."""
+    world = World()
+
+    life = world.live([SIGTERM, (110, "envoy denies /ready")])
+
+    assert (0, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
+
+
 def test_a_fault_in_everything() -> None:
-    """Where every call to Envoy is at fault, the plan's times are kept all the same."""
+    """Where every call to Envoy is at fault, it is told to the deadline all the same."""
     life = World().live([SIGTERM, (99, "envoy breaks")])
 
-    assert (70, 180, "not confirmed") == (life.exit, life.at, life.ending)
+    assert (70, 215, "not confirmed") == (life.exit, life.at, life.ending)
+    assert len(life.journal) > 70
 
 
 @pytest.mark.parametrize(
@@ -202,7 +348,7 @@ def test_a_fault_in_everything() -> None:
     [
         (0.5, 0, 181),
         (1.9, 0, 183.8),
-        (2.1, 75, 180),
+        (2.1, 75, 215),
     ],
 )
 def test_slow_answers(takes: float, exit: int, at: float) -> None:
@@ -244,50 +390,96 @@ def test_stale_drain() -> None:
 
     assert [(0, OK), (140, FAIL)] == life.journal
     assert (0, "drained") == (life.exit, life.ending)
+    assert {"because": "Envoy was left draining by a helper before this one"} == life.fields("plan_kept")
     assert 1 == life.events.count("stale_drain_undone")
 
 
 @pytest.mark.parametrize(
-    ("restart_count", "mood", "ending"),
+    ("restart_count", "mood", "because"),
     [
-        (0, "fine", "never in service"),
-        (1, "fine", "drained"),
-        (0, "hangs", "drained"),
-        (0, "404", "drained"),
-        (0, "babbles", "drained"),
+        (0, "fine", None),
+        (1, "fine", "the helper was restarted"),
+        (0, "hangs", "ECS does not say if the helper was restarted"),
+        (0, "404", "ECS does not say if the helper was restarted"),
+        (0, "babbles", "ECS does not say if the helper was restarted"),
     ],
 )
-def test_restarted_helper(restart_count: int, mood: str, ending: str) -> None:
-    """A helper that was restarted, or cannot know that it was not, drains what it has never seen in service."""
+def test_restarted_helper(restart_count: int, mood: str, because: str | None) -> None:
+    """A helper that was restarted, or cannot know that it was not, drains what it has not seen in service."""
     world = World()
     world.metadata.restart_count = restart_count
 
     life = world.live([(0, "app 503"), (0, f"metadata {mood}"), (5, "SIGTERM")], metadata=True)
 
-    assert ending == life.ending
+    assert ("drained" if because else "never in service") == life.ending
+    assert [because] * bool(because) == [fields["because"] for _, event, fields in life.log if event == "plan_kept"]
 
 
-def test_envoy_container_stopped() -> None:
-    """Where the task's metadata says that Envoy's container has stopped, nothing is waited for."""
+@pytest.mark.parametrize("what", ["/stats", "/config_dump"])
+def test_served_by_an_envoy_that_may_not_say(what: str) -> None:
+    """Where Envoy may not say what it has served, a task that was not seen in service is drained."""
     world = World()
-    world.metadata.execution_stopped_at = "2020-01-01T00:00:00.5Z"
-    world.metadata.envoy |= {"KnownStatus": "STOPPED", "FinishedAt": "2020-01-01T00:00:00.1Z", "ExitCode": 139}
+    world.envoy.denied.add(what)
 
-    life = world.live([(99, "envoy refuses"), SIGTERM], metadata=True)
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
-    assert (0, 100, "envoy gone") == (life.exit, life.at, life.ending)
+    assert (0, 85, [(45, FAIL)]) == (life.exit, life.at, life.journal)
+    assert {"because": "what Envoy has served is not known"} == life.fields("plan_kept")
 
 
-def test_application_container_stopped() -> None:
-    """Where no URL tells the application's port, the task's metadata says whether it is gone."""
+@pytest.mark.parametrize("connections", [0, 1])
+def test_connections_of_a_task_not_seen_in_service(connections: int) -> None:
+    """A TCP listener does not tell whether it ever had connections, so its task is drained."""
     world = World()
-    world.metadata.execution_stopped_at = "2020-01-01T00:00:00.5Z"
-    world.metadata.application |= {"KnownStatus": "STOPPED", "FinishedAt": "2020-01-01T00:00:00.1Z", "ExitCode": 0}
+    world.envoy.connections = connections
 
-    life = world.live([SIGTERM], app=False, metadata=True)
+    assert "drained" == world.live([(0, "app 503"), (5, "SIGTERM")]).ending
 
-    assert [(100, FAIL)] == life.journal
+
+def test_application_without_a_url() -> None:
+    """Where no URL tells the application's port, what has stopped and what Envoy serves says whether it is gone."""
+    world = World()
+
+    life = world.live(
+        [(99, "container app stops"), SIGTERM, (100.05, "envoy fails requests")], app=False, metadata=True
+    )
+
+    assert [(100.1, FAIL)] == life.journal
     assert life.fields("summary")["application_gone"]
+    assert "the container app has stopped, and every request fails" == life.fields("application_gone")["because"]
+
+
+@pytest.mark.parametrize("left", ["in_flight", "connections"])
+def test_application_that_is_gone_while_something_is_under_way(left: str) -> None:
+    """As long as a request is in flight or a connection open, something is being served, whatever has stopped."""
+    world = World()
+    setattr(world.envoy, left, 1)
+
+    life = world.live([(99, "container app stops"), SIGTERM, (101, "envoy fails requests")], app=False, metadata=True)
+
+    assert [(140, FAIL)] == life.journal
+
+
+def test_readings_while_another_container_has_stopped() -> None:
+    """Envoy's statistics are read ten times in the first second, and then once a second."""
+    world = World()
+
+    world.live([(99, "container sidecar stops"), SIGTERM], metadata=True, app=False)
+
+    readings = [moment for moment, _, target in world.envoy.calls if "usedonly" in target and moment < 140]
+    assert [10, 10] == [
+        len([moment for moment in readings if start <= moment < end]) for start, end in ((100, 101), (102, 112))
+    ]
+
+
+def test_application_that_is_gone_without_statistics() -> None:
+    """Where Envoy does not say what it serves, the delay is kept."""
+    world = World()
+    world.envoy.denied.add("/stats")
+
+    life = world.live([(99, "container app stops"), SIGTERM, (101, "envoy fails requests")], app=False, metadata=True)
+
+    assert [(140, FAIL)] == life.journal
 
 
 def test_metadata_that_fails() -> None:
@@ -312,6 +504,9 @@ def test_what_the_log_tells_of_a_plain_life() -> None:
     life = World().live([SIGTERM])
 
     assert ["in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == life.events
+    assert [{"seconds": 0}, {"seconds": 40}, {"seconds": 40}] == [
+        life.fields(event) for event in ("in_service", "delaying", "draining")
+    ]
 
 
 def test_what_startup_waits_for_is_said_once() -> None:
@@ -341,6 +536,58 @@ def test_look_at_the_configuration() -> None:
     assert {"listeners": ["inbound"]} == life.fields("no_health_check_filter")
     assert {"listeners": ["egress"]} == life.fields("egress_drains")
     assert {"address": "0.0.0.0:9901"} == life.fields("admin_open")
+
+
+def test_listeners_that_come_late() -> None:
+    """An Envoy that is live without a listener is not in service until its control plane has given it one."""
+    world = World()
+    world.envoy.has_listeners = False
+
+    life = world.live([(7.2, "envoy gets listeners"), SIGTERM])
+
+    assert {"because": "Envoy at http://127.0.0.1:9901 has no listener yet"} == life.fields("waiting")
+    assert ["waiting for Envoy", "in service"] == list(dict.fromkeys(world.shown))
+    assert 7.2 <= next(moment for moment, event, _ in life.log if event == "in_service") <= 8
+    assert "no_listeners" not in life.events
+
+
+def test_listeners_that_never_come() -> None:
+    """After a minute without a listener the task is in service all the same, with a warning."""
+    world = World()
+    world.envoy.has_listeners = False
+
+    life = world.live([SIGTERM])
+
+    assert [("in_service", 60), ("no_listeners", 60)] == [(event, moment) for moment, event, _ in life.log[1:3]]
+    assert {"seconds": 60} == life.fields("no_listeners")
+
+
+def test_listeners_that_may_not_be_asked_for() -> None:
+    """Where the configuration may not be asked for, no listener is waited for."""
+    world = World()
+    world.envoy.denied.add("/config_dump")
+
+    life = world.live([SIGTERM])
+
+    assert ["in_service", "look_failed"] == life.events[:2]
+    assert 0 == life.log[0][0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "direction", "warned"),
+    [("true", "UNSPECIFIED", True), ("false", "UNSPECIFIED", False), ("true", "INBOUND", False)],
+)
+def test_listeners_that_drain_listeners_passes_over(setting: str, direction: str, warned: bool) -> None:
+    """DRAIN_LISTENERS with no listener that says it is inbound would do nothing, which is said at startup."""
+    world = World()
+    world.envoy.direction = direction
+
+    warnings = [
+        fields
+        for _, event, fields in world.live([SIGTERM], DRAIN_LISTENERS=setting).log
+        if event == "no_inbound_listener"
+    ]
+    assert [{"listeners": ["inbound"]}] * warned == warnings
 
 
 def test_look_at_a_good_configuration() -> None:
@@ -386,8 +633,37 @@ def test_metrics() -> None:
 
     (directive,) = fields["_aws"]["CloudWatchMetrics"]
     assert "orders" == fields["service"]
+    assert time.time() - 60 < fields["_aws"]["Timestamp"] / 1000 <= time.time()
     assert {"Name": "draining_seconds", "Unit": "Seconds"} in directive["Metrics"]
     assert {metric["Name"] for metric in directive["Metrics"]} <= fields.keys()
+
+
+@pytest.mark.parametrize("metrics", ["emf", ""])
+def test_metrics_are_logged_at_any_level(metrics: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A summary that carries metrics is logged whatever the level is."""
+    logged: list[object] = []
+    monkeypatch.setattr(
+        "task_helper.life.summary.log",
+        lambda event, whatever_level=False, **fields: logged.append((event.name, whatever_level)),
+    )
+
+    with suppress(KeyError):  # the life's ending is read from the log
+        World().live([SIGTERM], METRICS=metrics)
+
+    assert ("SUMMARY", bool(metrics)) == logged[-1]
+
+
+def test_first_reading_that_fails() -> None:
+    """Where the first reading of a drain fails, the next one is a second later, not at the drain's end."""
+    world = World()
+    world.envoy.in_flight = 3
+
+    life = world.live(
+        [SIGTERM, (139, "envoy denies /stats"), (140.5, "envoy allows all"), (145, "envoy ends requests")]
+    )
+
+    assert 3 == life.fields("summary")["requests_in_flight_at_drain"]
+    assert 1 == life.events.count("traffic_unreadable")
 
 
 def test_traffic_after_the_drain() -> None:
@@ -410,9 +686,9 @@ def test_healthcheck_that_cannot_be_shown() -> None:
         raise OSError("Address already in use")
 
     world.show = taken
-    life = world.live([SIGTERM])
+    life = world.live([(0, "app 503"), (10, "app fine"), SIGTERM])
 
-    assert {"because": "Address already in use"} == life.fields("healthcheck_unavailable")
+    assert {"because": "Address already in use"} == life.fields("healthcheck_unavailable")  # once
     assert "drained" == life.ending
 
 
@@ -437,6 +713,14 @@ def test_auto_where_all_is_well() -> None:
     assert life.fields("replaced")["seconds"] <= 2
 
 
+def test_what_the_log_tells_of_auto() -> None:
+    """With `auto` the log tells how long each stage may last at most: the drain to the deadline."""
+    life = World().live([(0, "app 503"), (7.3, "app fine"), SIGTERM], settings=AUTO)
+
+    assert [{"seconds": 7.5}, {"seconds": 75}] == [life.fields(event) for event in ("in_service", "delaying")]
+    assert {"seconds": 215 - 140} == life.fields("draining")
+
+
 def test_auto_waits_for_the_replacement_as_long_as_the_drain_allows() -> None:
     """A replacement that never comes delays the drain up to what the deadline leaves for it."""
     world = World()
@@ -454,7 +738,9 @@ def test_auto_falls_back_where_it_cannot_see() -> None:
     life = World().live([SIGTERM], settings=AUTO)
 
     assert [(140, FAIL)] == life.journal
-    assert {"because": "ThrottlingException"} == life.fields("replacement_unseen")
+    assert {"because": "ThrottlingException", "waits_until": "DISCOVERY_LAG is over"} == life.fields(
+        "replacement_unseen"
+    )
 
 
 def test_auto_with_a_fault_in_the_judgement() -> None:
@@ -465,7 +751,8 @@ def test_auto_with_a_fault_in_the_judgement() -> None:
     life = world.live([SIGTERM], settings=AUTO)
 
     assert [(140, FAIL)] == life.journal
-    assert 70 == life.exit
+    assert (70, 1) == (life.exit, life.events.count("fault"))
+    assert "health_checks_failed" in life.events
 
 
 def test_auto_with_a_dead_application() -> None:
@@ -473,9 +760,14 @@ def test_auto_with_a_dead_application() -> None:
     world = World()
     world.looks = [(0, NOT_THERE)]
 
-    life = world.live([SIGTERM, (110, "app refuses")], settings=AUTO)
+    life = world.live(
+        [SIGTERM, (110, "app refuses"), (110, "container app stops"), (110.55, "envoy fails requests")],
+        settings=AUTO,
+        metadata=True,
+    )
 
-    assert [(110, FAIL)] == life.journal
+    ((told, _),) = life.journal
+    assert 110.55 <= told <= 110.8
 
 
 def test_auto_waits_for_long_requests() -> None:
@@ -546,6 +838,56 @@ def test_auto_with_an_envoy_that_restarts() -> None:
     assert life.at - life.journal[-1][0] >= 31 - ROUNDED
 
 
+@pytest.mark.parametrize(
+    ("left_out", "why"),
+    [
+        ("http.ingress.downstream_rq_active", "Envoy has no statistic http.ingress.downstream_rq_active"),
+        ("listener.127.0.0.1_15006.downstream_cx_active", "Envoy has no statistic listener.127.0.0.1_15006"),
+    ],
+)
+def test_auto_with_a_statistic_that_is_left_out(left_out: str, why: str) -> None:
+    """A statistic that Envoy does not keep is not zero: the drain takes its fixed time, and the figures are unknown."""
+    world = World()
+    world.envoy.connections = 1
+    world.envoy.left_out.add(left_out)
+
+    life = world.live([SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto")
+
+    assert (140, "drained") == (life.at, life.ending)
+    assert life.fields("traffic_unreadable")["because"].startswith(why)
+    assert life.fields("summary")["requests_in_flight_at_end"] is None
+
+
+def test_auto_with_a_listener_that_came_late() -> None:
+    """Listeners are looked at when the drain begins: one that came after startup counts."""
+    world = World()
+
+    life = world.live([(50, "envoy gets a TCP connection"), SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto")
+
+    assert (215, "deadline") == (life.at, life.ending)
+
+
+def test_readings_of_a_fixed_drain() -> None:
+    """With fixed times Envoy's statistics are read at the beginning of the drain, and in its last seconds."""
+    world = World()
+
+    world.live([SIGTERM])
+
+    readings = {moment for moment, _, target in world.envoy.calls if target.startswith("/stats") and moment >= 140}
+    assert {140, 176, 177, 178, 179} == readings - {180}  # which may or may not be begun
+
+
+def test_figures_that_are_old() -> None:
+    """What was in flight when Envoy was last asked says nothing of the end, where Envoy has not answered since."""
+    world = World()
+    world.envoy.in_flight = 3
+
+    fields = world.live([SIGTERM, (160, "envoy hangs")]).fields("summary")
+
+    assert 3 == fields["requests_in_flight_at_drain"]
+    assert fields["requests_in_flight_at_end"] is fields["requests_after_drain"] is None
+
+
 @pytest.mark.parametrize("seconds", [10, 40])
 def test_cause_of_traffic_after_a_short_drain(seconds: int) -> None:
     """A drain that is shorter than the health check interval is named as the cause of the traffic after it."""
@@ -567,6 +909,7 @@ def test_envoy_that_initialises(state: str) -> None:
 
     assert "never in service" == life.ending
     assert {"because": f"Envoy at http://127.0.0.1:9901 is {state}"} == life.fields("waiting")
+    assert {"waiting for Envoy"} == set(world.shown)
 
 
 def test_stale_drain_that_cannot_be_undone() -> None:
@@ -582,14 +925,16 @@ def test_stale_drain_that_cannot_be_undone() -> None:
 
 
 def test_listeners_that_cannot_be_drained() -> None:
-    """Where Envoy does not refuse new connections when told, that is said, and the drain goes on."""
-    world = World()
-    world.envoy.unknown.add("/drain_listeners")
+    """Where Envoy does not refuse new connections when told, that is said once, and it is told until it does."""
+    life = World().live(
+        [SIGTERM, (139, "envoy denies /drain_listeners"), (145, "envoy allows all")], DRAIN_LISTENERS="true"
+    )
 
-    life = world.live([SIGTERM], DRAIN_LISTENERS="true")
-
-    assert {"because": f"{LISTENERS} answered 404"} == life.fields("listeners_not_drained")
-    assert "drained" == life.ending
+    assert "denied" in life.fields("listeners_not_drained")["because"]
+    assert (0, 180, "drained") == (life.exit, life.at, life.ending)
+    told = [moment for moment, target in life.journal if target == LISTENERS]
+    assert len(told) > 5 and 145 <= told[-1] <= 146
+    assert "listeners_drained" in life.events
 
 
 def test_configuration_that_cannot_be_looked_at() -> None:
@@ -599,5 +944,5 @@ def test_configuration_that_cannot_be_looked_at() -> None:
 
     life = world.live([SIGTERM])
 
-    assert {"because": "/config_dump?resource=static_listeners answered 404"} == life.fields("look_failed")
+    assert {"because": "/config_dump answered 404"} == life.fields("look_failed")
     assert "drained" == life.ending

@@ -3,12 +3,15 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.fakes import CONTAINERS
 from tests.unit.lives import Timeline, World
 
 MOODS = ["fine", "500", "hangs", "refuses", "resets", "babbles", "breaks"]
 WHAT = st.sampled_from(
     [f"{who} {mood}" for who in ("envoy", "app", "metadata") for mood in MOODS]
-    + ["envoy restarts", "envoy takes 0.3", "envoy takes 1.5", "SIGTERM", "SIGINT"]
+    + ["envoy restarts", "envoy takes 0.3", "envoy takes 1.5", "envoy dies", "SIGTERM", "SIGINT"]
+    + ["envoy answers requests", "envoy fails requests", "envoy denies /ready", "envoy denies /stats"]
+    + [f"container {name} stops" for name in CONTAINERS]
 )
 MOMENT = st.floats(100, 230).map(lambda moment: round(moment, 1))
 SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=8).map(
@@ -30,7 +33,10 @@ def last_change(schedule: Timeline, who: str, before: float) -> tuple[float, str
 @example(schedule=[(140.0, "envoy hangs")], delay=57, timeout=57, app=True, metadata=True)
 @example(schedule=[(101.0, "envoy breaks"), (120.0, "envoy fine")], delay=0, timeout=57, app=True, metadata=False)
 def test_every_life(schedule: Timeline, delay: int, timeout: int, app: bool, metadata: bool) -> None:
-    """It ends by the deadline, an Envoy that can be told is told, and a confirmed drain lasts as long as it should."""
+    """It ends by the deadline, an Envoy that can be told is told, and a confirmed drain lasts as long as it should.
+
+    And it ends earlier than planned only with both proofs.
+    """
     world = World()
 
     life = world.live(
@@ -49,5 +55,14 @@ def test_every_life(schedule: Timeline, delay: int, timeout: int, app: bool, met
             assert "DRAINING" == world.envoy.state or 70 == life.exit
     if life.ending == "drained":
         assert life.at >= life.journal[-1][0] + timeout - 0.001
+    happened = {what for moment, what in schedule if moment <= life.at}
+    skipped_delay = "application_gone" in life.events
+    if life.ending != "envoy gone" and not skipped_delay:
+        assert life.at >= min(100 + delay + timeout, 215) - 0.001
+    if life.ending == "envoy gone":
+        assert "container envoy stops" in happened
+        assert happened & {"envoy dies", "envoy refuses", "envoy resets", "envoy hangs"}
+    if skipped_delay:
+        assert happened & {"container app stops", "container sidecar stops"} and "envoy fails requests" in happened
     if not any("breaks" in what for _, what in schedule):
         assert 70 != life.exit

@@ -6,10 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from task_helper.listeners import Listener, open_admin, parse
+from task_helper.judges.listeners import Listener, for_downstreams, open_admin, parse
 
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
+
+PROXY = {
+    "name": "t",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"},
+}
 
 
 def manager(prefix: str, *http_filters: str) -> dict[str, Any]:
@@ -34,7 +39,20 @@ def test_app_mesh_listener() -> None:
 
     found = one(name="lds_ingress_0.0.0.0_15000", address=address("0.0.0.0", 15000), filter_chains=[chain])
 
-    assert Listener("lds_ingress_0.0.0.0_15000", True, False, True, ("ingress",), True, "0.0.0.0_15000") == found
+    expected = Listener(
+        name="lds_ingress_0.0.0.0_15000",
+        inbound=True,
+        outbound=False,
+        for_others=False,
+        declared_inbound=False,
+        drains=True,
+        prefixes=("ingress",),
+        other_protocols=False,
+        fails_health_checks=True,
+        stat_name="0.0.0.0_15000",
+        place=("0.0.0.0", 15000),
+    )
+    assert expected == found
 
 
 @pytest.mark.parametrize(
@@ -46,6 +64,7 @@ def test_app_mesh_listener() -> None:
         ("listener_0", "UNSPECIFIED", True, False),
         ("lds_egress_0.0.0.0_15001", "UNSPECIFIED", False, True),
         ("prometheus", "UNSPECIFIED", False, False),
+        ("outbound_orders", "UNSPECIFIED", False, True),
     ],
 )
 def test_direction(name: str, direction: str, inbound: bool, outbound: bool) -> None:
@@ -92,6 +111,71 @@ def test_listener_on_loopback(host: str, direction: str, inbound: bool) -> None:
     assert inbound == one(name="postgres", traffic_direction=direction, address=address(host, 5432)).inbound
 
 
+@pytest.mark.parametrize(
+    ("name", "direction", "host", "for_others"),
+    [
+        ("ready-app", "UNSPECIFIED", "0.0.0.0", False),
+        ("egress-gateway", "UNSPECIFIED", "0.0.0.0", False),
+        ("admin_portal", "UNSPECIFIED", "0.0.0.0", False),
+        ("envoy_ready", "UNSPECIFIED", "0.0.0.0", False),
+        ("anything", "INBOUND", "127.0.0.1", False),
+        ("anything", "OUTBOUND", "0.0.0.0", True),
+        ("anything", "UNSPECIFIED", "127.0.0.1", True),
+        ("lds_egress_0.0.0.0_15001", "UNSPECIFIED", "0.0.0.0", True),
+        ("envoy_ready_listener", "UNSPECIFIED", "0.0.0.0", True),
+        ("envoy_prometheus_metrics_listener", "UNSPECIFIED", "0.0.0.0", True),
+        ("kuma:metrics:prometheus", "INBOUND", "0.0.0.0", True),
+        ("_kuma:metrics:prometheus:default-backend", "INBOUND", "0.0.0.0", True),
+    ],
+)
+def test_for_others(name: str, direction: str, host: str, for_others: bool) -> None:
+    """Only what says so, is on loopback, or has a name that only a mesh gives, surely is not for downstreams."""
+    assert for_others == one(name=name, traffic_direction=direction, address=address(host, 15000)).for_others
+
+
+def test_for_downstreams() -> None:
+    """Downstreams come in by what is not surely for others; where that leaves nothing, by any."""
+    out, front = one(name="out", traffic_direction="OUTBOUND"), one(name="front")
+
+    assert [front] == for_downstreams([out, front])
+    assert [out] == for_downstreams([out])
+    assert [] == for_downstreams([])
+
+
+@pytest.mark.parametrize(
+    ("chains", "other_protocols"),
+    [
+        ([{"filters": [manager("a")]}], False),
+        ([{"filters": [{"name": "rbac", "typed_config": {"@type": "RBAC"}}, manager("a")]}], False),
+        ([{"filters": [manager("a")]}, {"filters": [PROXY]}], True),
+        ([{"filters": [PROXY]}], True),
+        ([{"filters": []}], False),
+        ([], False),
+    ],
+)
+def test_other_protocols(chains: list[Any], other_protocols: bool) -> None:
+    """A filter chain without an HTTP connection manager serves another protocol."""
+    assert other_protocols == one(filter_chains=chains).other_protocols
+
+
+def test_prefix_with_colons() -> None:
+    """Envoy writes colons in a prefix as underscores in the names of its statistics."""
+    assert ("ready_8080",) == one(filter_chains=[{"filters": [manager("ready:8080")]}]).prefixes
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"address": address("0.0.0.0", 80)}, ("0.0.0.0", 80)),
+        ({"address": address("0.0.0.0", 80), "bind_to_port": False}, None),
+        ({"address": {"pipe": {"path": "/tmp/x"}}}, None),
+    ],
+)
+def test_place(fields: dict[str, Any], place: tuple[str, int] | None) -> None:
+    """Nobody connects to a listener that is not bound to its port, nor over TCP to one on a Unix socket."""
+    assert place == one(**fields).place
+
+
 def test_default_filter_chain() -> None:
     """The default filter chain counts as the others do."""
     assert ("d",) == one(default_filter_chain={"filters": [manager("d")]}).prefixes
@@ -102,7 +186,8 @@ def test_default_filter_chain() -> None:
     [
         ({"address": address("10.0.0.1", 80)}, "10.0.0.1_80"),
         ({"address": address("::", 80)}, "[__]_80"),
-        ({"address": address("10.0.0.1", 80), "stat_prefix": "mine"}, "mine"),
+        ({"address": address("10.0.0.1", 80), "stat_prefix": "mine:1"}, "mine_1"),
+        ({"address": {"pipe": {"path": "/tmp/x:y.sock"}}}, "/tmp/x_y.sock"),
     ],
 )
 def test_stat_name(fields: dict[str, Any], stat_name: str) -> None:

@@ -1,13 +1,15 @@
 """The log as people and programs read it."""
 
+import fcntl
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from task_helper.logs import Event, log, log_fault, set_up
+from task_helper.logs import Event, JsonFormatter, Pipe, TextFormatter, log, log_fault, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -18,39 +20,38 @@ def _as_before() -> Iterator[None]:
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
     root.setLevel(levels[0])
     ours.setLevel(levels[1])
-    logging.raiseExceptions = True
 
 
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json(capfd: pytest.CaptureFixture[str]) -> None:
     """A line is one JSON object: time in UTC, level, event, then the fields, seconds to the millisecond."""
     set_up("info", "json")
     log(Event.DELAYING, seconds=40.00049, place=Path("/x"))
 
-    line = json.loads(capsys.readouterr().out)
+    line = json.loads(capfd.readouterr().out)
     assert ["time", "level", "event", "seconds", "place"] == list(line)
     assert ("info", "delaying", 40.0, "/x") == (line["level"], line["event"], line["seconds"], line["place"])
     assert line["time"].endswith("Z") and "T" in line["time"]
 
 
-def test_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text(capfd: pytest.CaptureFixture[str]) -> None:
     """As text, a line is for people."""
     set_up("info", "text")
     log(Event.HEALTH_CHECKS_FAILED, attempts=2)
 
-    assert capsys.readouterr().out.endswith("  info     health checks failed  attempts=2\n")
+    assert capfd.readouterr().out.endswith("  info     health checks failed  attempts=2\n")
 
 
-def test_level(capsys: pytest.CaptureFixture[str]) -> None:
+def test_level(capfd: pytest.CaptureFixture[str]) -> None:
     """LOG_LEVEL keeps what is less important out."""
     set_up("warning", "json")
     log(Event.DELAYING, seconds=1)
     log(Event.ENVOY_GONE)
 
-    assert 1 == capsys.readouterr().out.count("\n")
+    assert 1 == capfd.readouterr().out.count("\n")
 
 
 @pytest.mark.parametrize("format", ["json", "text"])
-def test_fault(format: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fault(format: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A fault comes with its traceback."""
     set_up("info", format)
     try:
@@ -58,21 +59,101 @@ def test_fault(format: str, capsys: pytest.CaptureFixture[str]) -> None:
     except RuntimeError as error:
         log_fault(error)
 
-    out = capsys.readouterr().out
+    out = capfd.readouterr().out
     assert "fault" in out and "Traceback" in out and "RuntimeError: oh" in out
 
 
-def test_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries(capfd: pytest.CaptureFixture[str]) -> None:
     """What a library finds wrong comes in the same form, as the event `log`; the rest does not come at all."""
     set_up("info", "json")
     logging.getLogger("botocore").info("Found credentials")
     logging.getLogger("asyncio").warning("took %s", "long")
 
-    line = json.loads(capsys.readouterr().out)
+    line = json.loads(capfd.readouterr().out)
     assert ("log", "took long") == (line["event"], line["message"])
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe that holds a page, the one to read from first."""
+    ends = os.pipe()
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 4096)
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def line_of(record_fields: dict[str, object], descriptor: int, format: logging.Formatter) -> Pipe:
+    """A handler of this descriptor that has been given one line with these fields."""
+    handler = Pipe(descriptor)
+    handler.setFormatter(format)
+    logger = logging.getLogger("task_helper")
+    handler.handle(
+        logger.makeRecord(logger.name, logging.INFO, "", 0, "starting", (), None, extra={"fields": record_fields})
+    )
+    return handler
+
+
+def test_full_pipe(pipe: tuple[int, int]) -> None:
+    """A line that its reader does not take is dropped without waiting, and the next one says how many were."""
+    handler = line_of({"number": 1}, pipe[1], JsonFormatter())
+    again = logging.makeLogRecord({"name": "task_helper", "msg": "draining", "levelname": "INFO"})
+    for _ in range(100):
+        handler.handle(again)  # the fact is that this returns
+    taken = os.read(pipe[0], 65536).splitlines()
+    handler.handle(again)
+
+    assert 100 + 1 - len(taken) == json.loads(os.read(pipe[0], 65536))["dropped"]
+    handler.handle(again)
+    assert "dropped" not in json.loads(os.read(pipe[0], 65536))
+    assert all(json.loads(line) for line in taken)
+
+
+def test_closed_pipe() -> None:
+    """A log that nobody reads any more is no error."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    line_of({}, writer, JsonFormatter())
+    os.close(writer)
+
+
+def test_long_lists_and_texts(pipe: tuple[int, int]) -> None:
+    """Of a list ten are named and the others counted, and a text is cut: a mesh can have thousands of listeners."""
+    line_of({"listeners": [f"outbound_{n}" for n in range(3000)], "because": "x" * 5000}, pipe[1], JsonFormatter())
+
+    line = json.loads(os.read(pipe[0], 65536))
+    assert [*(f"outbound_{n}" for n in range(10)), "and 2990 more"] == line["listeners"]
+    assert 1001 == len(line["because"])
+
+
+@pytest.mark.parametrize("format", [JsonFormatter(), TextFormatter()], ids=["json", "text"])
+def test_line_that_is_too_long_all_the_same(format: logging.Formatter, pipe: tuple[int, int]) -> None:
+    """A line longer than a pipe takes at once is not torn: its event is told, and how long it would have been."""
+    line_of({f"field_{n}": "x" * 900 for n in range(6)}, pipe[1], format)
+
+    line = os.read(pipe[0], 65536)
+    assert len(line) < 200 and b"starting" in line and b"too_long" in line
+
+
+def test_metrics_at_any_level(capfd: pytest.CaptureFixture[str]) -> None:
+    """What must be logged is, whatever the level."""
+    set_up("error", "json")
+    log(Event.SUMMARY, whatever_level=True, reason="drained")
+
+    line = json.loads(capfd.readouterr().out)
+    assert ("summary", "info", "drained") == (line["event"], line["level"], line["reason"])
+
+
+def test_debug(capfd: pytest.CaptureFixture[str]) -> None:
+    """`debug` has more than `info`: every HTTP call."""
+    for level in ("info", "debug"):
+        set_up(level, "json")
+        log(Event.ASKED, method="GET")
+
+    assert 1 == capfd.readouterr().out.count("asked")
 
 
 def test_every_event_is_explained() -> None:
     """Every event has a level and a meaning of its own."""
     assert len({event.meaning for event in Event}) == len(Event)
-    assert all(event.level in (logging.INFO, logging.WARNING, logging.ERROR) for event in Event)
+    assert all(event.level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR) for event in Event)

@@ -1,48 +1,60 @@
 """What the task metadata tells of containers that have stopped."""
 
+import asyncio
+import json
 from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from task_helper.metadata import Container, Task, crashed
+from task_helper.asks.http import Response
+from task_helper.asks.metadata import Container, Metadata, Stopped, Task, stopped
+from task_helper.settings import Url
 
 
 def at(second: float) -> datetime:
     return datetime.fromtimestamp(1_700_000_000 + second, timezone.utc)
 
 
-def app(finished: float | None, exit_code: int | None = 1, status: str = "STOPPED", type: str = "NORMAL") -> Container:
-    return Container(
-        name="app",
-        type=type,
-        known_status=status,
-        exit_code=exit_code,
-        finished_at=None if finished is None else at(finished),
+def container(name: str = "app", **fields: Any) -> Container:
+    """A container that has stopped at 120, as its task does; the helper came up at 100."""
+    usual: dict[str, Any] = dict(
+        type="NORMAL", desired_status="STOPPED", known_status="STOPPED", finished_at=at(120), restart_count=None
     )
+    return Container(name=name, **usual | fields)
 
 
-# the container | since when an essential container is stopped | has it crashed, SIGTERM being at 100
-CONTAINERS = {
-    "crashed before SIGTERM": (app(98), 98.5, True),
-    "ended well before SIGTERM, which took the task down as well": (app(98, 0), 98.5, True),
-    "crashed in the delay": (app(120), 120.5, True),
-    "no time of its end is known": (app(None), 98.5, True),
-    "still runs": (app(None, None, "RUNNING"), 98.5, False),
-    "ended long ago, as an init container does": (app(-5000, 0), 98.5, False),
-    "ended long ago, and nothing essential has": (app(-5000, 0), None, False),
-    "left on SIGTERM, not held by the helper": (app(101, 0), 101.5, False),
-    "was ended by SIGTERM, not held by the helper": (app(101, 143), 101.5, False),
-    "is the task's network": (app(98, 0, "STOPPED", "CNI_PAUSE"), 98.5, False),
+RUNNING: dict[str, Any] = dict(desired_status="RUNNING", known_status="RUNNING", finished_at=None)
+
+# the containers beside the helper | which have stopped for good
+CONTAINERS: dict[str, tuple[list[Container], Stopped]] = {
+    "the application": ([container("app"), container("envoy", **RUNNING)], Stopped((), ["app"])),
+    "Envoy": ([container("app", **RUNNING), container("envoy")], Stopped(["envoy"], [])),
+    "both": ([container("app"), container("envoy")], Stopped(["envoy"], ["app"])),
+    "nothing": ([container("app", **RUNNING), container("envoy", **RUNNING)], Stopped((), [])),
+    "one of two Envoys": ([container("envoy-1"), container("envoy-2", **RUNNING)], Stopped((), [])),
+    "an init container, before the helper came up": ([container("init", finished_at=at(99))], Stopped([], [])),
+    "Envoy's own init container, before": (
+        [container("envoy-init", finished_at=at(99)), container("envoy", **RUNNING)],
+        Stopped((), []),
+    ),
+    "a container that ended just as the helper came up": ([container(finished_at=at(100))], Stopped([], ["app"])),
+    "when is not known": ([container(finished_at=None)], Stopped([], [])),
+    "the task's network": ([container(type="CNI_PAUSE")], Stopped([], [])),
+    "it may be restarted": ([container(desired_status="RUNNING", restart_count=0)], Stopped([], [])),
+    "it is not restarted, as the task stops": ([container(restart_count=3)], Stopped([], ["app"])),
+    "it has no restart policy": ([container(desired_status="RUNNING")], Stopped([], ["app"])),
+    "it was restarted, and runs": ([container(known_status="RUNNING", restart_count=1)], Stopped([], [])),
 }
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_crashed(name: str) -> None:
-    """A container has crashed if it took the task down, or left without being asked to."""
-    container, essential_stopped, expected = CONTAINERS[name]
-    task = Task([container], None if essential_stopped is None else at(essential_stopped))
+def test_stopped(name: str) -> None:
+    """A container has stopped for good if it ran beside the helper and ECS does not restart it."""
+    containers, expected = CONTAINERS[name]
 
-    assert expected == bool(crashed(task, at(100)))
+    assert [list(each) for each in expected] == [list(each) for each in stopped(Task(containers), at(100))]
 
 
 @pytest.mark.parametrize(
@@ -58,3 +70,49 @@ def test_crashed(name: str) -> None:
 def test_is_envoy(name: str, image: str, expected: bool) -> None:
     """Envoy's container is known by its name or its image."""
     assert expected == Container(name=name, image=image).is_envoy
+
+
+# recorded from the ECS agent 1.105.1, without what the helper does not read: the file | which have stopped for good
+RECORDED = {
+    "stopping": ([], []),
+    "application-crashed": ([], ["app"]),
+    "application-crashed-while-the-agent-was-down": ([], ["app"]),
+    "envoy-crashed": (["envoy"], []),
+    "sidecar-left-with-1": ([], ["sidecar"]),
+    "waiting-for-envoy": ([], []),
+}
+
+
+def metadata(answer: bytes, since: datetime) -> Metadata:
+    async def request(method: str, url: Url, target: str) -> Response:
+        return Response(200, answer)
+
+    return Metadata("http://169.254.170.2/v4/x", since, request)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded(name: str) -> None:
+    """What the real agent says of each stage is understood."""
+    answer = (Path(__file__).parents[1] / f"recorded/metadata/{name}.json").read_bytes()
+    containers = json.loads(answer)["Containers"]
+    began = [each["StartedAt"] for each in containers if each["Name"] == "task-helper"] or [containers[0]["StartedAt"]]
+
+    found = asyncio.run(metadata(answer, datetime.fromisoformat(began[0][:26] + "+00:00")).stopped())
+
+    assert RECORDED[name] == (list(found.envoys), list(found.others))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(b'{"RestartCount": 1}', True), (b'{"RestartCount": 0}', False), (b"{}", False), (b"<html>", None)],
+)
+def test_has_restarted(answer: bytes, expected: bool | None) -> None:
+    """ECS counts restarts where there is a policy; an answer that is none leaves it unknown."""
+    assert expected == asyncio.run(metadata(answer, at(0)).has_restarted())
+
+
+def test_outside_ecs() -> None:
+    """Without the endpoint nothing is known to have stopped, and nobody restarts the helper."""
+    nowhere = Metadata(None, at(0))
+
+    assert ((), (), False) == (*asyncio.run(nowhere.stopped()), asyncio.run(nowhere.has_restarted()))

@@ -1,78 +1,9 @@
-"""Counting traffic from Envoy's statistics."""
+"""What the readings of a drain tell."""
 
-import json
-
-import msgspec
 import pytest
 
-from task_helper.listeners import Listener
-from task_helper.quiet import Meter, Traffic, count
-
-
-def stats(**values: int) -> bytes:
-    return json.dumps({"stats": [{"name": name, "value": value} for name, value in values.items()]}).encode()
-
-
-def http(prefix: str, active: int, completed: int) -> dict[str, int]:
-    return {f"http.{prefix}.downstream_rq_active": active, f"http.{prefix}.downstream_rq_completed": completed}
-
-
-def listener(name: str, inbound: bool, *prefixes: str) -> Listener:
-    return Listener(name, inbound, not inbound, True, prefixes, True, f"stat_{name}")
-
-
-@pytest.mark.parametrize(
-    "prefix",
-    ["admin", "egress", "egress.orders", "outbound_0.0.0.0", "envoy_prometheus_metrics", "stats", "kuma:metrics"],
-)
-def test_names_that_do_not_count(prefix: str) -> None:
-    """By name alone, what serves no downstream is left out."""
-    assert Traffic(1, 10, 0) == count(stats(**http("ingress", 1, 10), **http(prefix, 5, 50)), [])
-
-
-@pytest.mark.parametrize(
-    "prefix", ["ingress", "ingress_http", "public_listener.orders", "localhost_8080", "my.service"]
-)
-def test_names_that_count(prefix: str) -> None:
-    """By name alone, any other stat prefix counts."""
-    assert Traffic(1, 10, 0) == count(stats(**http(prefix, 1, 10)), [])
-
-
-def test_direction_goes_before_the_name() -> None:
-    """Where the configuration knows a prefix, its listener's direction decides."""
-    listeners = [listener("a", True, "stats"), listener("b", False, "ingress")]
-
-    assert Traffic(1, 10, 0) == count(stats(**http("stats", 1, 10), **http("ingress", 5, 50)), listeners)
-
-
-def test_connections_count_only_without_http() -> None:
-    """Connections count on inbound listeners that have no requests, and are not counted again for each worker."""
-    listeners = [listener("web", True, "ingress"), listener("tcp", True), listener("out", False)]
-    answer = stats(
-        **{
-            "listener.stat_web.downstream_cx_active": 7,
-            "listener.stat_tcp.downstream_cx_active": 2,
-            "listener.stat_tcp.worker_0.downstream_cx_active": 2,
-            "listener.stat_out.downstream_cx_active": 9,
-            "listener.admin.downstream_cx_active": 1,
-        }
-    )
-
-    assert Traffic(0, 0, 2) == count(answer, listeners)
-
-
-def test_histograms_have_no_name() -> None:
-    """What Envoy puts between the counters is passed over."""
-    answer = b'{"stats":[{"histograms":{"supported_quantiles":[0]}},{"name":"http.in.downstream_rq_active","value":1}]}'
-
-    assert Traffic(1, 0, 0) == count(answer, [])
-
-
-def test_no_answer() -> None:
-    """An answer that is none is an error, not zero."""
-    with pytest.raises(msgspec.DecodeError):
-        count(b"{}", [])
-
+from task_helper.judges.quiet import Meter
+from task_helper.judges.traffic import Traffic
 
 # readings as (moment, in flight, completed) | arrived, moment of the last arrival
 METERS = {
@@ -92,6 +23,32 @@ def test_meter(name: str) -> None:
     readings, arrived, last = METERS[name]
     meter = Meter()
     for moment, in_flight, completed in readings:
-        meter.read(moment, Traffic(in_flight, completed, 0))
+        meter.read(moment, Traffic(in_flight, completed, 0, 0))
 
     assert (arrived, last) == (meter.arrived, meter.last_arrival)
+
+
+# readings as (moment, in flight, completed, connections) | for how long it is quiet at moment 10
+QUIET = {
+    "nothing read": ([], 0),
+    "one reading tells nothing of before": ([(4, 0, 100, 0)], 6),
+    "idle": ([(4, 0, 100, 0), (9, 0, 100, 0)], 6),
+    "a request in flight": ([(4, 0, 100, 0), (9, 1, 100, 0)], 1),
+    "a request came and ended": ([(4, 0, 100, 0), (7, 0, 101, 0), (9, 0, 101, 0)], 3),
+    "a request ended": ([(4, 1, 100, 0), (7, 0, 101, 0), (9, 0, 101, 0)], 3),
+    "a connection is open": ([(4, 0, 0, 1), (8, 0, 0, 1)], 2),
+    "a connection is closed": ([(4, 0, 0, 1), (5, 0, 0, 0), (8, 0, 0, 0)], 6),
+    "Envoy was restarted": ([(4, 0, 100, 0), (7, 0, 1, 0), (9, 0, 1, 0)], 3),
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_quiet_for(name: str) -> None:
+    """It is quiet since the last reading that showed anything in flight, come, ended or open."""
+    readings, seconds = QUIET[name]
+    meter = Meter()
+    for moment, *counts in readings:
+        in_flight, completed, connections = counts
+        meter.read(moment, Traffic(in_flight, completed, 0, connections))
+
+    assert seconds == meter.quiet_for(10)

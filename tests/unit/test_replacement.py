@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from task_helper.replacement import (
+from task_helper.judges.replacement import (
     SETTLED,
     Look,
     Other,
@@ -15,8 +15,8 @@ from task_helper.replacement import (
     first_pause,
     listing_pause,
     pause,
-    wait_until_in_service,
 )
+from task_helper.life.lookout import wait_until_in_service
 from tests import virtual
 
 HOUR = 3600.0
@@ -107,6 +107,21 @@ def test_pause(tasks: int, failures: int, draw: float) -> None:
     assert pause(tasks, failures + 1, draw) == pytest.approx(2 * pause(tasks, failures, draw))
 
 
+@pytest.mark.parametrize(
+    ("tasks", "failures", "draw", "seconds"),
+    [(0, 0, 0.5, 5), (50, 0, 0.5, 5), (200, 0, 0.5, 20), (200, 0, 0, 10), (200, 0, 1, 30), (10, 3, 0.5, 40)],
+)
+def test_pause_in_numbers(tasks: int, failures: int, draw: float, seconds: float) -> None:
+    """Five seconds, or a tenth of a second a task, by 0.5 to 1.5 at random, and twice that for each failure."""
+    assert seconds == pytest.approx(pause(tasks, failures, draw))
+
+
+@pytest.mark.parametrize(("tasks", "draw", "seconds"), [(0, 0.5, 1), (1000, 0.5, 2), (1000, 0, 1), (1000, 1, 3)])
+def test_listing_pause_in_numbers(tasks: int, draw: float, seconds: float) -> None:
+    """One second, or one in five hundred of a task, by 0.5 to 1.5 at random."""
+    assert seconds == pytest.approx(listing_pause(tasks, draw))
+
+
 # looks by the moment from which each holds, None failing | seen in service, at the earliest and at the latest
 WAITS: dict[str, tuple[list[tuple[float, Look | None]], tuple[bool, float, float]]] = {
     "in service at once: within the first look": ([(0, Look(1, 1, [old()]))], (True, 0, 2)),
@@ -122,6 +137,10 @@ WAITS: dict[str, tuple[list[tuple[float, Look | None]], tuple[bool, float, float
     "seen once, then never again: what it told holds": (
         [(0, Look(1, 1, [new(10, healthy=True)])), (3, None)],
         (True, LAG, 2 + LAG),
+    ),
+    "seen not to be there, and never again: waited for beyond the fixed time": (
+        [(0, Look(1, 1, [])), (3, None), (90, Look(1, 1, [old()]))],
+        (True, 90, 90 + 7.5 * 2**6),
     ),
     "not there for a long time: waited for beyond the fixed time": (
         [(0, Look(1, 1, [])), (90, Look(1, 1, [old()]))],
@@ -204,3 +223,28 @@ def test_listing_pause(tasks: int, draw: float) -> None:
     """Cloud Map is asked at most five hundred times a second by a whole service."""
     assert listing_pause(tasks, draw) >= 0.5
     assert listing_pause(tasks, 0.5) >= tasks / 500 - 1e-9
+
+
+def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each failure in a row doubles the pause, a look that tells something ends the row; each reason is told once."""
+    monkeypatch.setattr("random.random", lambda: 0.5)
+    asked: list[float] = []
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr("task_helper.life.lookout.log", lambda event, **fields: told.append(fields))
+
+    async def look(listing_only: bool) -> Look:
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) in (1, 2, 3, 5):
+            raise OSError("ThrottlingException" if len(asked) < 5 else "AccessDeniedException")
+        return Look(1, 1, [old()] if len(asked) > 6 else [])
+
+    virtual.run(wait_until_in_service(look, LAG, blind_until=1000))
+
+    assert [1, 11, 31, 71, 76, 86, 91] == asked
+    assert [
+        {"because": "ThrottlingException", "waits_until": "DISCOVERY_LAG is over"},
+        {
+            "because": "AccessDeniedException",
+            "waits_until": "they are seen in service, or the drain needs the time",
+        },
+    ] == told

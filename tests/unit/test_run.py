@@ -6,7 +6,9 @@ from typing import NoReturn
 import pytest
 
 from task_helper import run
-from task_helper.lifecycle import Exit, Lifecycle, Stop
+from task_helper.life.lifecycle import Lifecycle
+from task_helper.life.record import Exit
+from task_helper.life.stop import Stop
 from task_helper.settings import from_env
 
 
@@ -48,11 +50,18 @@ def test_early_signals() -> None:
     assert 12.5 == asyncio.run(listen())
 
 
-def test_two_early_interrupts() -> None:
-    """Two Ctrl-C before the event loop ran exit at once."""
+@pytest.mark.parametrize("at_a_terminal", [True, False])
+def test_two_early_interrupts(at_a_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two Ctrl-C before the event loop ran exit at once; elsewhere than at a terminal they are as one."""
+    monkeypatch.setattr("os.isatty", lambda descriptor: at_a_terminal and descriptor == 0)
 
-    async def listen() -> None:
-        run.listen(Stop(), [("SIGINT", 1.0), ("SIGINT", 2.0)])
+    async def listen() -> float:
+        stop = Stop()
+        run.listen(stop, [("SIGINT", 1.0), ("SIGINT", 2.0)])
+        return stop.at
 
-    with pytest.raises(Left, match="130"):
-        asyncio.run(listen())
+    if at_a_terminal:
+        with pytest.raises(Left, match="130"):
+            asyncio.run(listen())
+    else:
+        assert 1.0 == asyncio.run(listen())

@@ -87,6 +87,36 @@ def test_empty_is_unset() -> None:
             "CLOUD_MAP_SERVICE: 'orders' is not NAMESPACE/SERVICE, such as example.local/orders",
         ),
         ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' is neither true nor false"),
+        (
+            "DRAIN_DELAY",
+            "1_0",
+            "DRAIN_DELAY: '1_0' is not a time; give seconds, such as 40, 2.5 or 40s, or auto",
+        ),
+        ("DRAIN_DELAY", "４０", "DRAIN_DELAY: '４０' is not a time; give seconds, such as 40, 2.5 or 40s, or auto"),
+        (
+            "ENVOY_ADMIN_URL",
+            "http://h:0",
+            "ENVOY_ADMIN_URL: 'http://h:0' has port 0, at which nobody listens;"
+            " give http://HOST:PORT or unix:///PATH",
+        ),
+        (
+            "APP_HEALTH_URL",
+            "http://h/a b",
+            "APP_HEALTH_URL: 'http://h/a b' has a space or another character that a URL has only as %XX;"
+            " give http://HOST:PORT/PATH",
+        ),
+        (
+            "APP_HEALTH_URL",
+            "http://h/ä",
+            "APP_HEALTH_URL: 'http://h/ä' has a space or another character that a URL has only as %XX;"
+            " give http://HOST:PORT/PATH",
+        ),
+        (
+            "ECS_CONTAINER_METADATA_URI_V4",
+            "169.254.170.2/v4",
+            "ECS_CONTAINER_METADATA_URI_V4: '169.254.170.2/v4' is not an address of this kind;"
+            " give http://HOST:PORT/PATH, or leave it to ECS",
+        ),
         ("METRICS", "statsd", "METRICS: 'statsd' is not one of emf"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: 'loud' is not one of debug, info, warning, error"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT: 'xml' is not one of json, text"),
@@ -172,7 +202,7 @@ def test_admin_url(environ: dict[str, str], url: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "url"),
     [
-        ({"APP_HEALTH_URL": "http://localhost:8080/ready?deep=1"}, "http://127.0.0.1:8080/ready?deep=1"),
+        ({"APP_HEALTH_URL": "http://localhost:8080/ready?deep=1"}, "http://127.0.0.1:8080/ready?…"),
         ({"APP_HEALTH_URL": "http://app"}, "http://app:80"),
         ({"PORT": "8080", "HEALTHCHECK_PATH": "/ping"}, "http://127.0.0.1:8080/ping"),
         ({"PORT": "8080", "HEALTHCHECK_PATH": "ping"}, "http://127.0.0.1:8080/ping"),
@@ -181,6 +211,29 @@ def test_admin_url(environ: dict[str, str], url: str) -> None:
 def test_health_url(environ: dict[str, str], url: str) -> None:
     """The application is found by its URL, or by the variables that older task definitions set."""
     assert url == str(from_env(environ).app_health_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://anna:secret@h/health", "https://…@h/health"),
+        ("https://h/health?token=secret", "https://h/health"),
+        ("http://anna:secret@h:x/", "http://…@h:x/"),
+    ],
+)
+def test_secrets_in_problems(url: str, shown: str) -> None:
+    """What is refused is shown without a password or a query."""
+    (problem,) = problems(APP_HEALTH_URL=url)
+
+    assert problem.startswith(f"APP_HEALTH_URL: '{shown}' ")
+    assert "secret" not in problem
+
+
+def test_query_is_asked_and_not_shown() -> None:
+    """The application is asked with its query, which the log does not have."""
+    url = from_env({"APP_HEALTH_URL": "http://h/ready?deep=1"}).app_health_url
+
+    assert url and ("/ready?deep=1", "http://h:80/ready?…") == (url.path, str(url))
 
 
 def test_port_alone_says_nothing() -> None:

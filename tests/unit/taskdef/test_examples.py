@@ -223,6 +223,7 @@ def words(command: list[str]) -> list[str]:
     return [word for word in re.split(r"\s+", command[-1].replace("\\\\", "\\")) if word not in ("", "<<-EOT", "EOT")]
 
 
+@pytest.mark.timeout(400)  # jsii unpacks and compiles hundreds of megabytes on a first run
 @pytest.mark.skipif(not importlib.util.find_spec("aws_cdk"), reason="needs examples/cdk/requirements.txt")
 def test_cdk_example_synthesises_well_wired_tasks(tmp_path: Path) -> None:
     """What `cdk synth` runs gives templates that cfn-lint takes and task definitions in which check finds nothing."""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
-from task_helper.application import Application
-from task_helper.envoy import Envoy
+from task_helper.asks.application import Application
+from task_helper.asks.envoy import Envoy
+from task_helper.asks.metadata import Metadata
 from task_helper.gate import Status
-from task_helper.listeners import draining_egress, without_health_check_filter
+from task_helper.judges.listeners import draining_egress, for_downstreams, without_health_check_filter
+from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
-from task_helper.metadata import Metadata
-from task_helper.record import Record
 from task_helper.timing import now
 
 # between two looks at Envoy and the application
 POLL: Final = 0.5
+
+# How long a live Envoy may have no listener: its control plane gives it some when it answers, for which Envoy itself
+# waits 15 s (initial_fetch_timeout) before it says that it is live.
+NO_LISTENERS_FOR: Final = 60.0
 
 
 async def come_into_service(
@@ -26,8 +31,8 @@ async def come_into_service(
     began = now()
     told: set[str] = set()
     while True:
-        status, because = await _obstacle(envoy, application, record)
-        _show(show, status)
+        status, because = await _obstacle(envoy, application, record, listeners_by=began + NO_LISTENERS_FOR)
+        _show(show, status, told)
         if status == "in service":
             break
         if because not in told:
@@ -38,7 +43,9 @@ async def come_into_service(
     log(Event.IN_SERVICE, seconds=now() - began)
 
 
-async def _obstacle(envoy: Envoy, application: Application | None, record: Record) -> tuple[Status, str]:
+async def _obstacle(
+    envoy: Envoy, application: Application | None, record: Record, *, listeners_by: float
+) -> tuple[Status, str]:
     """What the task is waiting for, and why."""
     try:
         if (state := await envoy.state()) == "DRAINING":
@@ -52,6 +59,8 @@ async def _obstacle(envoy: Envoy, application: Application | None, record: Recor
         return "waiting for Envoy", f"Envoy at {envoy.url}: {why(error)}"
     if state != "LIVE":
         return "waiting for Envoy", f"Envoy at {envoy.url} is {state}"
+    if now() < listeners_by and await _has_no_listener(envoy, record):
+        return "waiting for Envoy", f"Envoy at {envoy.url} has no listener yet"
     if application:
         try:
             await application.check()
@@ -60,14 +69,25 @@ async def _obstacle(envoy: Envoy, application: Application | None, record: Recor
     return "in service", ""
 
 
-def _show(show: Callable[[Status], None], status: Status) -> None:
+async def _has_no_listener(envoy: Envoy, record: Record) -> bool:
+    """Whether Envoy says that it has none for downstreams; not where it may not say."""
+    with suppress(OSError):  # the look at the configuration tells why
+        if not record.listeners:
+            record.listeners = await envoy.listeners()
+        return not for_downstreams(record.listeners)
+    return False
+
+
+def _show(show: Callable[[Status], None], status: Status, told: set[str]) -> None:
     try:
         show(status)
     except OSError as error:
-        log(Event.HEALTHCHECK_UNAVAILABLE, because=why(error))
+        if (because := why(error)) not in told:
+            log(Event.HEALTHCHECK_UNAVAILABLE, because=because)
+            told.add(because)
 
 
-async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record) -> None:
+async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record, drain_listeners: bool) -> None:
     """Warn now, weeks before the deployment that would show it, of a configuration that defeats the drain."""
     if task := await metadata.task():
         record.service = task.service_name or task.family
@@ -77,6 +97,10 @@ async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record
     except OSError as error:
         log(Event.LOOK_FAILED, because=why(error))
         return
+    if not record.listeners:
+        log(Event.NO_LISTENERS, seconds=NO_LISTENERS_FOR)
+    if drain_listeners and not any(each.declared_inbound for each in record.listeners):
+        log(Event.NO_INBOUND_LISTENER, listeners=[each.name for each in record.listeners])
     if names := without_health_check_filter(record.listeners):
         log(Event.NO_HEALTH_CHECK_FILTER, listeners=names)
     if names := draining_egress(record.listeners):

@@ -7,18 +7,17 @@ and GetNamespace (the last two not where CLOUD_MAP_SERVICE names the service).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
+from task_helper.judges.replacement import Look, Other
 from task_helper.logs import Event, log
-from task_helper.replacement import Look, Other
 
 T = TypeVar("T")
 
@@ -77,12 +76,31 @@ class Registry(msgspec.Struct, rename="camel"):
     registry_arn: str = ""
 
 
+class DeploymentConfiguration(msgspec.Struct, rename="camel"):
+    maximum_percent: int = 200
+
+
 class Service(msgspec.Struct, rename="camel"):
     """A service as DescribeServices has it."""
 
     desired_count: int
     running_count: int
     service_registries: list[Registry] = []
+    scheduling_strategy: str = "REPLICA"
+    deployment_configuration: DeploymentConfiguration = msgspec.field(default_factory=DeploymentConfiguration)
+
+    @property
+    def replaces_afterwards(self) -> bool:
+        """Whether ECS starts a task's replacement only when the task has gone: there is no room for both."""
+        return self.scheduling_strategy == "DAEMON" or self.deployment_configuration.maximum_percent <= 100
+
+
+class Seen(NamedTuple):
+    """What one look has seen of a service: a page of its tasks, with this one; `page_is_full` where it has more."""
+
+    service: Service
+    tasks: list[Task]
+    page_is_full: bool
 
 
 def others_of(own: str, tasks: Sequence[Task], listed: set[str] | None, now: datetime) -> list[Other]:
@@ -110,7 +128,20 @@ def _is_healthy(task: Task, reporting: set[str]) -> bool | None:
         return False
     if not reporting:
         return None
-    return all(each.health_status == "HEALTHY" for each in task.containers if each.name in reporting)
+    of_interest = [each for each in task.containers if each.name in reporting]
+    # all of its containers may have names of their own: nothing says that such a task is healthy
+    return bool(of_interest) and all(each.health_status == "HEALTHY" for each in of_interest)
+
+
+def wanted(seen: Seen, others: int) -> int:
+    """How many of that many other tasks, of those seen, have to be in service.
+
+    Where there is no room for a replacement before this task has gone, and where the page is a sample of more, all of
+    them: how many tasks ECS means to keep, of which they are a sample, no call tells (`runningCount` has those that are
+    being stopped, too).
+    """
+    desired = seen.service.desired_count
+    return min(desired, others) if seen.page_is_full or seen.service.replaces_afterwards else desired
 
 
 class Ecs:
@@ -125,37 +156,35 @@ class Ecs:
         self._cluster = cluster
         self._cloud_map_service = cloud_map_service
         self._name: str | None = service or None
-        self._seen: tuple[Service, list[Task], float] | None = None
         session = Session()
-        region = session.get_config_variable("region") or task_arn.split(":")[3]
+        # the task's own, whatever the environment says for the application
+        region = task_arn.split(":")[3]
         self._ecs = session.create_client("ecs", region_name=region, config=CONFIG)
         self._cloud_map = session.create_client("servicediscovery", region_name=region, config=CONFIG)
 
-    def look(self, listing_only: bool = False) -> Look:
+    def look(self, seen: Seen | None = None) -> tuple[Seen, Look]:
         """See how many tasks the service desires and which others there are; a task of no service has no others.
 
-        With `listing_only` what Cloud Map lists is all that is asked anew.
+        With what an earlier look has `seen`, what Cloud Map lists is all that is asked anew.
         """
-        if not listing_only or self._seen is None:
-            self._seen = self._see()
-        service, tasks, share = self._seen
-        listed = self._listed(service) if tasks else None
-        others = others_of(self._task_arn, tasks, listed, datetime.now(timezone.utc))
-        return Look(service.desired_count, math.ceil(service.desired_count * share), others)
+        seen = seen or self._see()
+        listed = self._listed(seen.service) if seen.tasks else None
+        others = others_of(self._task_arn, seen.tasks, listed, datetime.now(timezone.utc))
+        return seen, Look(seen.service.desired_count, wanted(seen, len(others)), others)
 
-    def _see(self) -> tuple[Service, list[Task], float]:
-        """The service, a page of its tasks with this one, and the page's share of all of them."""
+    def _see(self) -> Seen:
         if self._name is None:
             (own,) = self._describe([self._task_arn])
             self._name = own.group.removeprefix("service:") if own.group.startswith("service:") else ""
         if not self._name:
-            return Service(desired_count=0, running_count=0), [], 1.0
+            return Seen(Service(desired_count=0, running_count=0), [], False)
         service = self._service(self._name)
-        if service.running_count < service.desired_count:  # most looks end here, with one call
-            return service, [], 1.0
+        # most looks end here, with one call
+        if service.running_count < service.desired_count and not service.replaces_afterwards:
+            return Seen(service, [], False)
         page = self._list(self._name)
         tasks = self._describe([self._task_arn, *(arn for arn in page if arn != self._task_arn)])
-        return service, tasks, min(1.0, PAGE / service.running_count) if len(page) == PAGE else 1.0
+        return Seen(service, tasks, len(page) == PAGE)
 
     def _list(self, service: str) -> list[str]:
         """ARNs of tasks of the service that ECS means to keep, a page of them."""

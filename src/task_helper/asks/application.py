@@ -1,12 +1,11 @@
-"""The application beside the helper: does it serve, is it gone?"""
+"""The application beside the helper: does it serve, is anybody there?"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Final
 
-from task_helper import http
-from task_helper.http import REFUSED
+from task_helper.asks import http
 from task_helper.settings import Url
 
 # an application that starts may be slow to answer; one that takes longer than this is not ready for requests either
@@ -31,11 +30,11 @@ class Application:
         if not 200 <= response.status < 400:
             raise Unready(f"{self.url} answered {response.status}")
 
-    async def is_gone(self) -> bool:
+    async def refuses(self) -> bool:
         """Whether nobody listens at its port. A slow answer or a 5xx comes from an application that is there."""
         try:
             await self.check()
-        except REFUSED:
+        except ConnectionRefusedError:
             return True
         except OSError:
             return False

@@ -1,40 +1,32 @@
-"""What has happened to the task so far, and what is left of it in the log: the summary. Pure."""
+"""What is left of a task's life: the summary in the log, with the figures that CloudWatch makes metrics of."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+import time
+from typing import Any, Final
 
-import msgspec
-
-from task_helper.listeners import Listener, without_health_check_filter
-from task_helper.quiet import Meter
+from task_helper.judges.listeners import without_health_check_filter
+from task_helper.life.record import Ending, Exit, Record
+from task_helper.logs import Event, log
 from task_helper.settings import Settings
+from task_helper.timing import now
 
-Ending = Literal["never in service", "drained", "not confirmed", "envoy gone", "deadline"]
-
-# requests that came this shortly before the end of the drain would have gone on coming
-STILL_COMING: Final = 3.0
+# a reading that is older than this says nothing of the end
+STALE_AFTER: Final = 3.0
 
 
-class Record(msgspec.Struct):
-    """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's."""
-
-    service: str = "unknown"
-    listeners: list[Listener] = []
-    in_service_at: float | None = None
-    left_draining: bool = False
-    stop_requested_at: float | None = None
-    application_gone_at: float | None = None
-    drain_began_at: float | None = None
-    confirmed_at: float | None = None
-    attempts: int = 0
-    faults: int = 0
-    meter: Meter = msgspec.field(default_factory=Meter)
-
-    def still_coming(self, now: float) -> bool:
-        """Whether requests came to the very end of the drain."""
-        last_arrival = self.meter.last_arrival
-        return last_arrival is not None and now - last_arrival < STILL_COMING
+def conclude(record: Record, ending: Ending, settings: Settings) -> Exit:
+    """Leave the summary, and give the exit code that goes with it."""
+    code = record.exit_code(ending)
+    fields = summarise(record, ending, code, now(), settings)
+    if record.still_coming(now()):
+        causes = causes_of_traffic(record, settings)
+        log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=causes)
+    metrics = settings.metrics == "emf"
+    if metrics:
+        fields |= embedded_metrics(fields, record.service, int(time.time() * 1000))
+    log(Event.SUMMARY, whatever_level=metrics, **fields)
+    return code
 
 
 def causes_of_traffic(record: Record, settings: Settings) -> list[str]:
@@ -58,6 +50,7 @@ _UNITS: Final = {
     "requests_in_flight_at_drain": "Count",
     "requests_in_flight_at_end": "Count",
     "requests_after_drain": "Count",
+    "drains_not_confirmed": "Count",
 }
 
 
@@ -65,7 +58,9 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, settin
     """The fields of the summary; a figure that is not known is None, which is not zero."""
     stopped = now if record.stop_requested_at is None else record.stop_requested_at
     drain_began = now if record.drain_began_at is None else record.drain_began_at
-    first, last = record.meter.first, record.meter.last
+    first, last, read_at = record.meter.first, record.meter.last, record.meter.read_at
+    if read_at is None or now - read_at > STALE_AFTER:
+        last = None
     return {
         "reason": ending,
         "exit_code": exit_code,
@@ -83,6 +78,8 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, settin
 
 def embedded_metrics(fields: dict[str, Any], service: str, milliseconds: int) -> dict[str, Any]:
     """What turns a log line with `fields` into CloudWatch metrics of `service`, at this time since the epoch."""
-    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if fields[name] is not None]
+    # CloudWatch adds up numbers, not words; zeros tell a service whose drains are confirmed from one that never drains
+    count = {"drains_not_confirmed": int(fields["reason"] == "not confirmed")}
+    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if (fields | count)[name] is not None]
     directive = {"Namespace": "ecs-task-helper", "Dimensions": [["service"]], "Metrics": metrics}
-    return {"service": service, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}
+    return {"service": service, **count, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}

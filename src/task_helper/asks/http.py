@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import h11
 
+from task_helper.logs import Event, log
 from task_helper.settings import Url
+from task_helper.timing import now
 
 # Envoy's listeners, in large meshes, come to a few megabytes; more than this is not for a helper of 64 MiB to hold.
 LARGEST_BODY: Final = 8 * 1024 * 1024
-
-# nobody listens at the address: on loopback a fact about the other side, not a passing failure
-REFUSED: Final = (ConnectionRefusedError, FileNotFoundError)
 
 
 class Response(NamedTuple):
@@ -30,12 +30,40 @@ class Response(NamedTuple):
 # a method, whom to ask, and for what
 Request = Callable[[str, Url, str], Awaitable[Response]]
 
+# whether somebody at a host and port accepts connections
+Accepts = Callable[[str, int], Awaitable[bool]]
+
 
 async def request(method: str, url: Url, target: str) -> Response:
     """Ask `url`'s host for `target`; raises OSError where there is no whole HTTP answer.
 
-    One of REFUSED says that nobody listens; FileNotFoundError is a Unix socket's.
+    ConnectionRefusedError says that nobody listens there: on loopback a fact about the other side, not a passing
+    failure. A Unix socket whose file is missing says less, as whoever had made it may live and serve.
     """
+    began, status = now(), None
+    try:
+        response = await _ask(method, url, target)
+        status = response.status
+        return response
+    finally:
+        whom = str(url) if url.scheme == "unix" else url.authority
+        path = target.partition("?")[0]  # what follows can be a secret
+        log(Event.ASKED, method=method, whom=whom, path=path, status=status, seconds=now() - began)
+
+
+async def accepts(host: str, port: int) -> bool:
+    """Whether somebody accepts connections there; says nothing over them."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def _ask(method: str, url: Url, target: str) -> Response:
     reader, writer = await _connect(url)
     try:
         connection = h11.Connection(h11.CLIENT)

@@ -1,4 +1,4 @@
-"""Is the task's replacement in service? The judgement behind DRAIN_DELAY=auto, pure but for the waiting at the end.
+"""Is the task's replacement in service? The judgement behind DRAIN_DELAY=auto.
 
 ECS stops a task for many reasons: a deployment, a scale-in, a failed health check, a lost host. One question covers all
 of them: of the tasks that ECS means to keep, are as many as the service desires known to downstreams? Deployments do
@@ -8,13 +8,8 @@ last old task, this one included, has gone.
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
-
-from task_helper.logs import Event, log, why
-from task_helper.timing import first, now, sleep_until
 
 # Cloud Map lists a new task; its control plane pushes it to the Envoys, and they check its health for the first time
 PUSH: Final = 5.0
@@ -40,7 +35,7 @@ class Other(NamedTuple):
 class Look(NamedTuple):
     """One look at a service of so many `tasks`: the other tasks that were seen, and how many of them are desired.
 
-    Of a large service a look sees a sample; `desired` is the sample's share.
+    Of a large service a look sees a sample; `desired` is how many of it have to be in service.
     """
 
     tasks: int
@@ -52,10 +47,6 @@ class Look(NamedTuple):
         """Whether enough others are there, and only Cloud Map does not list them yet."""
         there = [other for other in self.others if other.age is not None and other.healthy is not False]
         return len(there) >= self.desired and any(other.listed is False for other in there)
-
-
-# Looks; where True is given, only at Cloud Map's listing of the tasks seen before. Raises OSError where it cannot see.
-LookAtService = Callable[[bool], Awaitable[Look]]
 
 
 class Replacement:
@@ -108,48 +99,3 @@ def pause(tasks: int, failures: int, draw: float) -> float:
 def listing_pause(tasks: int, draw: float) -> float:
     """Seconds to the next look at Cloud Map's listing alone; `tasks` and `draw` as above."""
     return max(SHORTEST_LISTING_PAUSE, tasks / LISTINGS_A_SECOND) * (0.5 + draw)
-
-
-async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, blind_until: float) -> bool:
-    """Look until the replacement is in service, and return True; False if no look has told anything by `blind_until`.
-
-    `look` raises OSError where it cannot see; why, is logged once.
-    """
-    seen = asyncio.Event()
-
-    async def look_until_in_service() -> bool:
-        replacement = Replacement(discovery_lag)
-        failures, told, whole_look_at = 0, set[str](), 0.0
-        latest = Look(0, 0, ())
-        moment = None
-        await asyncio.sleep(first_pause(random.random()))  # nosec B311  # spreads calls, keeps no secret
-        while True:
-            listing_only = now() < whole_look_at
-            try:
-                latest = await look(listing_only)
-                seen.set()
-                failures, moment = 0, replacement.in_service_from(now(), latest)
-            except OSError as error:
-                failures += 1
-                if (because := why(error)) not in told:
-                    log(Event.REPLACEMENT_UNSEEN, because=because)
-                    told.add(because)
-            if moment is not None:
-                # no more looks: in a large service they would be taken from those who have not seen theirs yet
-                await sleep_until(moment)
-                return True
-            draw = random.random()  # nosec B311
-            if not listing_only:
-                whole_look_at = now() + pause(latest.tasks, failures, draw)
-            listing_at = now() + listing_pause(latest.tasks, draw)
-            await sleep_until(
-                min(listing_at, whole_look_at) if latest.awaits_listing and not failures else whole_look_at
-            )
-
-    async def wait_blindly() -> bool:
-        await sleep_until(blind_until)
-        if seen.is_set():
-            await asyncio.Event().wait()
-        return False
-
-    return await first(look_until_in_service(), wait_blindly())

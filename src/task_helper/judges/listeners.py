@@ -1,11 +1,14 @@
 """What Envoy's own configuration says of its listeners, and what in it defeats the drain. Pure: bytes in, facts out.
 
+Two questions, two answers. Whether downstreams' traffic may come in by a listener decides when a task is quiet, so all
+do but what *surely* is for others (`for_others`). What is worth a warning goes by what is likely, names included.
+
 Read from `/config_dump?resource=static_listeners` and `…dynamic_listeners` (envoy.config.listener.v3.Listener as JSON).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,9 +16,12 @@ import msgspec
 HTTP: Final = ".http_connection_manager.v3.HttpConnectionManager"
 HEALTH_CHECK: Final = ".health_check.v3.HealthCheck"
 
-# Words in the names of listeners and stat prefixes that serve no requests of downstreams: Envoy's own admin API, and
-# what meshes put beside it (App Mesh `egress`, Kuma `kuma:metrics`, Consul `envoy_prometheus_metrics`, `envoy_ready`).
-NOT_INBOUND: Final = ("admin", "egress", "outbound", "metrics", "prometheus", "stats", "probe", "ready")
+# Listeners that meshes make for themselves, by the names that only they give: Kuma's (pkg/xds/envoy/names), Consul's
+# (agent/xds/listeners.go), and App Mesh's for what the application sends.
+MADE_BY_MESHES: Final = ("kuma:", "_kuma:", "envoy_prometheus_metrics_listener", "envoy_ready_listener", "lds_egress_")
+
+# Words in the names of listeners that most likely serve no requests of downstreams.
+UNLIKELY_INBOUND: Final = ("admin", "egress", "outbound", "metrics", "prometheus", "stats", "probe", "ready")
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 
@@ -25,8 +31,13 @@ class SocketAddress(msgspec.Struct):
     port_value: int = 0
 
 
+class Pipe(msgspec.Struct):
+    path: str = ""
+
+
 class Address(msgspec.Struct):
     socket_address: SocketAddress = msgspec.field(default_factory=SocketAddress)
+    pipe: Pipe = msgspec.field(default_factory=Pipe)
 
 
 class _Config(msgspec.Struct):
@@ -52,6 +63,7 @@ class _Listener(msgspec.Struct):
     default_filter_chain: _Chain = msgspec.field(default_factory=_Chain)
     drain_type: str = "DEFAULT"
     traffic_direction: str = "UNSPECIFIED"
+    bind_to_port: bool = True
 
 
 class _State(msgspec.Struct):
@@ -70,25 +82,34 @@ class _Dump(msgspec.Struct):
 
 
 class Listener(NamedTuple):
-    """One listener, as far as draining is concerned; `prefixes` are those of its HTTP connection managers' stats."""
+    """One listener, as far as draining is concerned.
+
+    `inbound` and `outbound` are what it most likely is, `for_others` whether it surely is not for downstreams.
+    `prefixes` are those of its HTTP connection managers' statistics; `other_protocols` says whether it has a filter
+    chain without one, a TCP proxy for example. `place` is where to connect to it, None where nobody can.
+    """
 
     name: str
     inbound: bool
     outbound: bool
+    for_others: bool
+    declared_inbound: bool
     drains: bool
     prefixes: tuple[str, ...]
+    other_protocols: bool
     fails_health_checks: bool
     stat_name: str
-
-
-def is_inbound_name(name: str) -> bool:
-    """Whether a listener or stat prefix, by its name alone, serves the requests of downstreams."""
-    return not any(word in name.lower() for word in NOT_INBOUND)
+    place: tuple[str, int] | None
 
 
 def parse(dumps: Iterable[bytes]) -> list[Listener]:
     """The listeners in answers to `/config_dump`; raises msgspec.DecodeError where an answer is none."""
     return [_listener(listener) for dump in dumps for listener in _listeners(dump)]
+
+
+def for_downstreams(listeners: Sequence[Listener]) -> Sequence[Listener]:
+    """Those by which downstreams' traffic may come in: where all are surely for others, that cannot be true."""
+    return [each for each in listeners if not each.for_others] or listeners
 
 
 def _listeners(dump: bytes) -> Iterator[_Listener]:
@@ -100,25 +121,40 @@ def _listeners(dump: bytes) -> Iterator[_Listener]:
 
 
 def _listener(listener: _Listener) -> Listener:
-    chains = [*listener.filter_chains, listener.default_filter_chain]
-    managers = [
-        filter.typed_config for chain in chains for filter in chain.filters if filter.typed_config.type.endswith(HTTP)
-    ]
-    prefixes = tuple(dict.fromkeys(manager.stat_prefix for manager in managers))
-    address = listener.address.socket_address
+    chains = [chain.filters for chain in (*listener.filter_chains, listener.default_filter_chain) if chain.filters]
+    managers = [filter.typed_config for chain in chains for filter in chain if _is_http(filter)]
+    address, direction = listener.address.socket_address, listener.traffic_direction
     host = f"[{address.address}]" if ":" in address.address else address.address
     # on loopback only the application connects
-    by_name = address.address not in LOOPBACK and all(is_inbound_name(name) for name in (listener.name, *prefixes))
+    within = direction == "UNSPECIFIED" and address.address in LOOPBACK
+    prefixes = tuple(dict.fromkeys(as_in_stats(manager.stat_prefix) for manager in managers))
+    names = " ".join((listener.name, *prefixes)).lower()
+    likely = direction == "UNSPECIFIED" and not any(word in names for word in UNLIKELY_INBOUND)
+    for_others = direction == "OUTBOUND" or within or listener.name.startswith(MADE_BY_MESHES)
+    own_name = listener.address.pipe.path or f"{host}_{address.port_value}"
     return Listener(
         name=listener.name,
-        inbound=listener.traffic_direction == "INBOUND" or (listener.traffic_direction == "UNSPECIFIED" and by_name),
-        outbound=listener.traffic_direction == "OUTBOUND" or "egress" in listener.name or "outbound" in listener.name,
+        inbound=not for_others and (direction == "INBOUND" or likely),
+        outbound=direction == "OUTBOUND" or "egress" in listener.name or "outbound" in listener.name,
+        for_others=for_others,
+        declared_inbound=direction == "INBOUND",
         drains=listener.drain_type != "MODIFY_ONLY",
         prefixes=prefixes,
+        other_protocols=any(not any(map(_is_http, chain)) for chain in chains),
         fails_health_checks=bool(managers)
         and all(any(_is_health_check(each) for each in manager.http_filters) for manager in managers),
-        stat_name=(listener.stat_prefix or f"{host}_{address.port_value}").replace(":", "_"),
+        stat_name=as_in_stats(listener.stat_prefix or own_name),
+        place=(address.address, address.port_value) if address.port_value and listener.bind_to_port else None,
     )
+
+
+def as_in_stats(name: str) -> str:
+    """A name as Envoy has it in those of its statistics."""
+    return name.replace(":", "_")
+
+
+def _is_http(network_filter: _Filter) -> bool:
+    return network_filter.typed_config.type.endswith(HTTP)
 
 
 def _is_health_check(http_filter: _Filter) -> bool:

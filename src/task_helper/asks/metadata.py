@@ -1,0 +1,120 @@
+"""What ECS says of this task: the task metadata endpoint v4, which needs no permission.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-response.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from task_helper.asks import http
+from task_helper.settings import Url, health_url
+
+T = TypeVar("T")
+
+# the endpoint is on the same host and answers in milliseconds; one that does not is not asked for longer
+CALL_TIMEOUT: Final = 0.5
+
+# containers that carry an Envoy, by their name or image
+ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
+
+
+class Container(msgspec.Struct, rename="pascal"):
+    name: str = ""
+    image: str = ""
+    type: str = ""
+    desired_status: str = ""
+    known_status: str = ""
+    finished_at: datetime | None = None
+    restart_count: int | None = None
+
+    @property
+    def is_envoy(self) -> bool:
+        return any(word in f"{self.name} {self.image}".lower() for word in ENVOY_NAMES)
+
+    @property
+    def stopped_for_good(self) -> bool:
+        """Where it has no restart policy, and so no count, or is to stop, ECS does not restart it."""
+        return self.known_status == "STOPPED" and (self.restart_count is None or self.desired_status == "STOPPED")
+
+
+class Task(msgspec.Struct, rename="pascal"):
+    containers: list[Container] = []
+    cluster: str = ""
+    family: str = ""
+    service_name: str = ""
+    task_arn: str = msgspec.field(default="", name="TaskARN")
+
+
+class Stopped(NamedTuple):
+    """Names of containers that ran beside the helper and have stopped for good: those with Envoy, all of them or none,
+    and any others."""
+
+    envoys: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+
+def stopped(task: Task, since: datetime) -> Stopped:
+    """What has stopped of what was there at `since`: containers that ended before have done what they were for."""
+    beside = [
+        each
+        for each in task.containers
+        if each.type == "NORMAL"
+        and (each.known_status != "STOPPED" or (each.finished_at and each.finished_at >= since))
+    ]
+    envoys = [each for each in beside if each.is_envoy]
+    return Stopped(
+        [each.name for each in envoys] if all(each.stopped_for_good for each in envoys) else (),
+        [each.name for each in beside if each.stopped_for_good and each not in envoys],
+    )
+
+
+class Metadata:
+    """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing.
+
+    `since` is when the helper came up.
+    """
+
+    def __init__(self, uri: str | None, since: datetime, request: http.Request = http.request) -> None:
+        self.url = health_url(uri) if uri else None
+        self._since = since
+        self._request = request
+
+    async def has_restarted(self) -> bool | None:
+        """Whether this container's restart policy has restarted it; None where ECS does not say."""
+        if self.url is None:
+            return False
+        try:
+            return bool((await self._ask(self.url, "", Container)).restart_count)
+        except OSError:
+            return None
+
+    async def stopped(self) -> Stopped:
+        """Which containers have stopped; none where the endpoint is missing or gave no answer."""
+        task = await self.task()
+        return stopped(task, self._since) if task else Stopped()
+
+    async def task(self) -> Task | None:
+        """The task, or None where the endpoint is missing or gave no answer."""
+        if self.url is None:
+            return None
+        try:
+            return await self._ask(self.url, "/task", Task)
+        except OSError:
+            return None
+
+    async def _ask(self, url: Url, path: str, type: type[T]) -> T:
+        target = f"{url.path}{path}"
+        async with asyncio.timeout(CALL_TIMEOUT):
+            response = await self._request("GET", url, target)
+        if response.status != 200:
+            raise OSError(f"{target} answered {response.status}")
+        try:
+            return msgspec.json.decode(response.body, type=type)
+        except msgspec.DecodeError as error:
+            raise OSError(f"{target}: {error}") from error

@@ -1,0 +1,101 @@
+"""May the plan end early? Facts in; `Leave` or `Keep`, and why, out. Pure: every early end there is, is decided here,
+but for that of a delay which the replacement ends (`replacement.py`).
+
+An early exit, a skipped delay and the verdict that a task is quiet need two independent proofs, one of them that
+nothing is being served. A fact that nobody told is None: neither zero nor gone, and it keeps the plan. So the helper
+is never worse than a shell that sleeps, tells Envoy, and sleeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from task_helper.judges.traffic import Traffic
+
+# So many requests have to fail one after another, and none succeed, before nothing counts as served. Where one in ten
+# fails for other reasons, that comes about by chance in one of 100,000 tries; each further one is lost where all fail.
+ENOUGH_FAILURES: Final = 5
+
+# how long nothing may be in flight or arrive before the task is quiet: the second in which a downstream Envoy merges
+# what it has learnt, twice, and one more
+QUIET: Final = 3.0
+
+
+class Leave(NamedTuple):
+    """The plan, or its stage, may end."""
+
+    because: str
+
+
+class Keep(NamedTuple):
+    """The plan stands."""
+
+    because: str
+
+
+Verdict = Leave | Keep
+
+
+def never_in_service(*, may_have_been: str | None, served: bool | None) -> Verdict:
+    """May a task that this helper has not seen in service be left at once?
+
+    The proofs: it was not in service before either, as far as can be known (else `may_have_been` says why not); and
+    Envoy has `served` no request since it started.
+    """
+    if may_have_been:
+        return Keep(may_have_been)
+    match served:
+        case None:
+            return Keep("what Envoy has served is not known")
+        case True:
+            return Keep("Envoy has served requests")
+    return Leave("Envoy has served no request since it started")
+
+
+def envoy_gone(*, stopped: Sequence[str], answers: bool, accepts: bool) -> Verdict:
+    """May the task be left since there is no Envoy any more?
+
+    The proofs: ECS says that the containers with Envoy have `stopped`, which in a task that is stopping is for good;
+    and neither its admin API `answers` nor does any of its listeners accept connections.
+    """
+    if not stopped:
+        return Keep("ECS does not say that Envoy's container has stopped")
+    if answers or accepts:
+        return Keep("Envoy is there, whatever ECS says")
+    return Leave(f"the container {', '.join(stopped)} has stopped, and Envoy does not answer")
+
+
+def application_gone(
+    *, stopped: Sequence[str], refuses: bool | None, before: Traffic | None, after: Traffic | None
+) -> Verdict:
+    """May the delay end since there is no application any more?
+
+    The proofs: ECS says that containers beside Envoy have `stopped` for good, and where a URL tells the application's
+    port, it `refuses`; and between two readings Envoy served nothing, while the requests that came failed. Where none
+    come, nothing is known, nor anything gained.
+    """
+    if not stopped:
+        return Keep("ECS does not say that a container has stopped")
+    if refuses is False:
+        return Keep("the application is there")
+    if before is None or after is None:
+        return Keep("what Envoy serves is not known")
+    if after.under_way or after.served != before.served:
+        return Keep("Envoy serves requests")
+    if after.failed - before.failed < ENOUGH_FAILURES:
+        return Keep("too few requests have come to tell")
+    return Leave(f"the container {', '.join(stopped)} has stopped, and every request fails")
+
+
+def quiet(*, told_for: float, least: float, quiet_for: float) -> Verdict:
+    """May the drain end since downstreams have gone?
+
+    The proofs: Envoy has failed their health checks for as long as one of each takes, `told_for` at `least`; and for
+    QUIET nothing was in flight and nothing came, as `quiet_for` says, which is 0 where nobody can say. All in seconds.
+    """
+    if told_for < least:
+        return Keep("some downstreams may not have checked yet")
+    if quiet_for < QUIET:
+        return Keep("requests are under way, or were until a moment ago")
+    return Leave("nothing has been in flight or come for a while")

@@ -1,0 +1,1 @@
+"""The life of a task: `lifecycle` is the story, the others its parts."""

@@ -1,0 +1,121 @@
+"""The story of a task: starting → in service → delaying → draining → gone.
+
+`live` is the whole of it; what it calls follows in the order in which it happens. Three rules hold throughout:
+
+- One deadline, STOP_TIMEOUT - 5 s after the signal, bounds everything: past STOP_TIMEOUT ECS kills what is still there.
+- The plan ends early only on two proofs, one of them that nothing is being served: `early` is the judge of that.
+- The promise outlives the feature. As long as this process lives, ECS leaves the application and Envoy alone, so
+  whatever goes wrong in here, the plan's times are kept: `guard` sees to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from task_helper.asks.application import Application
+from task_helper.asks.envoy import Envoy
+from task_helper.asks.metadata import Metadata
+from task_helper.asks.service import LookAtService
+from task_helper.gate import Status
+from task_helper.judges.early import Leave
+from task_helper.life import draining, startup, telling, watch
+from task_helper.life.guard import guarded, keep_the_plan
+from task_helper.life.lookout import wait_until_in_service
+from task_helper.life.record import Ending, Exit, Record
+from task_helper.life.stop import Stop
+from task_helper.life.summary import conclude
+from task_helper.logs import Event, log
+from task_helper.settings import Settings
+from task_helper.timing import first, forever, never, now, sleep_until
+
+
+class Surroundings(NamedTuple):
+    """What a task's life depends on. `show` shows `task-helper healthcheck` a status; both functions raise OSError."""
+
+    envoy: Envoy
+    application: Application | None
+    metadata: Metadata
+    show: Callable[[Status], None]
+    look_at_service: LookAtService
+
+
+class Lifecycle:
+    """One task's life."""
+
+    def __init__(self, settings: Settings, surroundings: Surroundings, stop: Stop) -> None:
+        self.settings = settings
+        self.envoy, self.application, self.metadata, self.show, self.look_at_service = surroundings
+        self.stop = stop
+        self.record = Record()
+
+    async def live(self) -> Exit:
+        await first(self.stop.wait(), guarded(self.start(), forever, self.record))
+        await self.stop.wait()
+        self.record.stop_requested_at = self.stop.at
+        ending = await first(self.shut_down(), self.deadline())
+        return conclude(self.record, ending, self.settings)
+
+    async def start(self) -> None:
+        await startup.come_into_service(self.envoy, self.application, self.show, self.record)
+        await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings.drain_listeners)
+
+    async def shut_down(self) -> Ending:
+        if await guarded(self.never_in_service(), never, self.record):
+            return "never in service"
+        fixed_times = partial(keep_the_plan, self.envoy, self.settings, self.record, self.stop.at)
+        return await first(guarded(self.delay_and_drain(), fixed_times, self.record), self.envoy_gone())
+
+    async def never_in_service(self) -> bool:
+        if self.record.in_service_at is not None:
+            return False
+        verdict = await watch.never_in_service(self.envoy, self.metadata, self.record)
+        if isinstance(verdict, Leave):
+            return True
+        log(Event.PLAN_KEPT, because=verdict.because)
+        return False
+
+    async def delay_and_drain(self) -> Ending:
+        await self.delay()
+        return await self.drain()
+
+    async def delay(self) -> None:
+        """Serve on until new tasks are in service. Nobody is served where the application is gone."""
+        log(Event.DELAYING, seconds=self.settings.longest_delay)
+        longest = sleep_until(self.stop.at + self.settings.longest_delay)
+        await first(longest, guarded(self.replaced(), self.fixed_delay, self.record), self.application_gone())
+
+    async def replaced(self) -> None:
+        """With `auto`, ECS and Cloud Map tell when new tasks are in service; else, or where they do not, the clock."""
+        if self.settings.drain_delay != "auto":
+            return await self.fixed_delay()
+        blind_until = self.stop.at + self.settings.fixed_delay
+        if await wait_until_in_service(self.look_at_service, self.settings.discovery_lag, blind_until=blind_until):
+            log(Event.REPLACED, seconds=now() - self.stop.at)
+
+    async def fixed_delay(self) -> None:
+        await sleep_until(self.stop.at + self.settings.fixed_delay)
+
+    async def application_gone(self) -> None:
+        watching = watch.application_gone(self.envoy, self.application, self.metadata)
+        because = await guarded(watching, forever, self.record)
+        self.record.application_gone_at = now()
+        log(Event.APPLICATION_GONE, because=because)
+
+    async def drain(self) -> Ending:
+        """Tell Envoy, and wait until downstreams have gone and requests have ended; again, where it has forgotten."""
+        self.record.drain_began_at = now()
+        while True:
+            await telling.until_confirmed(self.envoy, self.record)
+            if await draining.until_over(self.envoy, self.settings, self.record, self.stop.at):
+                return "drained"
+
+    async def envoy_gone(self) -> Ending:
+        watching = watch.envoy_gone(self.envoy, self.record.listeners, self.metadata)
+        log(Event.ENVOY_GONE, because=await guarded(watching, forever, self.record))
+        return "envoy gone"
+
+    async def deadline(self) -> Ending:
+        await sleep_until(self.stop.at + self.settings.budget)
+        return "not confirmed" if self.record.confirmed_at is None else "deadline"

@@ -1,0 +1,51 @@
+"""What has happened to the task so far."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, Literal
+
+import msgspec
+
+from task_helper.judges.listeners import Listener
+from task_helper.judges.quiet import Meter
+
+Ending = Literal["never in service", "drained", "not confirmed", "envoy gone", "deadline"]
+
+# requests that came this shortly before the end of the drain would have gone on coming
+STILL_COMING: Final = 3.0
+
+
+class Exit(IntEnum):
+    """Exit codes, those of sysexits.h; `describe-tasks` shows them as the container's."""
+
+    DRAINED = 0
+    FAULT = 70
+    UNCONFIRMED = 75
+    BAD_SETTINGS = 78
+
+
+class Record(msgspec.Struct):
+    """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's."""
+
+    service: str = "unknown"
+    listeners: list[Listener] = []
+    in_service_at: float | None = None
+    left_draining: bool = False
+    stop_requested_at: float | None = None
+    application_gone_at: float | None = None
+    drain_began_at: float | None = None
+    confirmed_at: float | None = None
+    attempts: int = 0
+    faulty: bool = False
+    meter: Meter = msgspec.field(default_factory=Meter)
+
+    def exit_code(self, ending: Ending) -> Exit:
+        if self.faulty:
+            return Exit.FAULT
+        return Exit.UNCONFIRMED if ending == "not confirmed" else Exit.DRAINED
+
+    def still_coming(self, now: float) -> bool:
+        """Whether requests came to the very end of the drain."""
+        last_arrival = self.meter.last_arrival
+        return last_arrival is not None and now - last_arrival < STILL_COMING

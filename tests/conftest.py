@@ -1,0 +1,20 @@
+"""How long a test may take before it counts as hanging, where the default in pyproject.toml is too short."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# how long an example takes says something of the machine, and nothing of what is tested; the bound is pytest's
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
+
+# seconds, by folder: rolling updates in real time; an engine that is to be installed, and two images to be built
+LONGER = {"lab": 600, "image": 1800}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in LONGER and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONGER[folder]))

@@ -1,0 +1,96 @@
+"""When may the plan end early: two proofs each, one of them that nothing is being served, and what is unknown keeps it.
+
+Each table begins with the facts that are enough; each further row takes one of them away.
+"""
+
+from typing import Any
+
+import pytest
+
+from task_helper.judges import early
+from task_helper.judges.early import Keep, Leave
+from task_helper.judges.traffic import Traffic
+
+BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
+FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
+
+GONE = Leave("the container app, web has stopped, and every request fails")
+APPLICATION_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+    "all proofs": ({}, GONE),
+    "no URL tells the port": ({"refuses": None}, GONE),
+    "nothing has stopped": ({"stopped": ()}, Keep("ECS does not say that a container has stopped")),
+    "the port answers": ({"refuses": False}, Keep("the application is there")),
+    "Envoy was not read": ({"before": None}, Keep("what Envoy serves is not known")),
+    "Envoy is not read any more": ({"after": None}, Keep("what Envoy serves is not known")),
+    "a request succeeded": ({"after": FAILING._replace(completed=106)}, Keep("Envoy serves requests")),
+    "Envoy was restarted": ({"after": Traffic(0, 105, 105, 0)}, Keep("Envoy serves requests")),
+    "a request is in flight": ({"after": FAILING._replace(in_flight=1)}, Keep("Envoy serves requests")),
+    "a connection is open": ({"after": FAILING._replace(connections=1)}, Keep("Envoy serves requests")),
+    "too few have failed": (
+        {"after": FAILING._replace(completed=104, failed=9)},
+        Keep("too few requests have come to tell"),
+    ),
+    "none has come": ({"after": BEFORE}, Keep("too few requests have come to tell")),
+}
+
+
+@pytest.mark.parametrize("name", APPLICATION_GONE)
+def test_application_gone(name: str) -> None:
+    """A container that has stopped for good, and requests of which each one fails; without a URL, these two alone."""
+    facts: dict[str, Any] = {"stopped": ("app", "web"), "refuses": True, "before": BEFORE, "after": FAILING}
+    missing, expected = APPLICATION_GONE[name]
+
+    verdict = early.application_gone(**facts | missing)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+ENVOY_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+    "all proofs": ({}, Leave("the container envoy, envoy-2 has stopped, and Envoy does not answer")),
+    "ECS does not say so": ({"stopped": ()}, Keep("ECS does not say that Envoy's container has stopped")),
+    "the admin API answers": ({"answers": True}, Keep("Envoy is there, whatever ECS says")),
+    "a listener accepts": ({"accepts": True}, Keep("Envoy is there, whatever ECS says")),
+}
+
+
+@pytest.mark.parametrize("name", ENVOY_GONE)
+def test_envoy_gone(name: str) -> None:
+    """A container that has stopped for good, and nobody who answers or accepts."""
+    facts: dict[str, Any] = {"stopped": ("envoy", "envoy-2"), "answers": False, "accepts": False}
+    missing, expected = ENVOY_GONE[name]
+
+    verdict = early.envoy_gone(**facts | missing)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+@pytest.mark.parametrize(
+    ("may_have_been", "served", "expected"),
+    [
+        (None, False, Leave("Envoy has served no request since it started")),
+        (None, True, Keep("Envoy has served requests")),
+        (None, None, Keep("what Envoy has served is not known")),
+        ("the helper was restarted", False, Keep("the helper was restarted")),
+    ],
+)
+def test_never_in_service(may_have_been: str | None, served: bool | None, expected: early.Verdict) -> None:
+    """A helper that was there from the beginning, and an Envoy that has served nobody."""
+    verdict = early.never_in_service(may_have_been=may_have_been, served=served)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+@pytest.mark.parametrize(
+    ("told_for", "quiet_for", "expected"),
+    [
+        (31, 3, Leave("nothing has been in flight or come for a while")),
+        (30.9, 3, Keep("some downstreams may not have checked yet")),
+        (31, 2.9, Keep("requests are under way, or were until a moment ago")),
+        (100, 0, Keep("requests are under way, or were until a moment ago")),
+    ],
+)
+def test_quiet(told_for: float, quiet_for: float, expected: early.Verdict) -> None:
+    """Health checks that fail for as long as each downstream takes to see it, and three seconds without a request."""
+    verdict = early.quiet(told_for=told_for, least=31, quiet_for=quiet_for)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
