@@ -348,6 +348,16 @@ def test_key_that_stands_twice_is_told_in_any_format(capsys: pytest.CaptureFixtu
     ] == [(each["file"], each["line"], each["place"]) for each in found["problems"] if each["rule"] == "duplicate-key"]
 
 
+def test_what_is_to_be_written_is_in_the_spelling_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """A remedy for a template has CloudFormation's names, so that it can be copied."""
+    Path("t.yaml").write_text(TEMPLATE.replace("task-helper: ignore", "ignore"), encoding="utf-8")
+    _, found = report(capsys, "t.yaml")
+    remedies = {problem["rule"]: problem["remedy"] for problem in found["problems"]}
+
+    assert 'Write "StopTimeout": 120.' == remedies["stop-timeout"]
+    assert 'Add {"ContainerName": "app", "Condition": "START"} to the helper\'s dependsOn.' == remedies["holds-all"]
+
+
 def test_plan_that_knows_no_containers_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     """Where Terraform knows the containers only when it has applied, that is said, and is no fault."""
     resource = {"type": "aws_ecs_task_definition", "address": "x", "values": {"family": "shop"}}

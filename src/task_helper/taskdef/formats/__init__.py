@@ -50,6 +50,10 @@ class Source(msgspec.Struct, frozen=True):
                 return f"{self.root}{terraform.shown(within)}"
         return f"{self.root}{within}"
 
+    def reworded(self, remedy: str) -> str:
+        """`remedy`, what is to be copied from it in the file's own spelling."""
+        return cloudformation.reworded(remedy) if self.spelling == "cloudformation" else remedy
+
     def unshown(self, place: str) -> str:
         """The place in the API's spelling of one as the file has it: what `shown` makes of it is `place` again."""
         within = place.removeprefix(self.root)

@@ -48,6 +48,11 @@ def shown(place: str) -> str:
     return place.replace(".ProxyConfiguration.Properties", ".ProxyConfiguration.ProxyConfigurationProperties")
 
 
+def reworded(remedy: str) -> str:
+    """What is to be written, `"stopTimeout": 120`, with CloudFormation's names for the keys."""
+    return re.sub(r'"([a-z])([A-Za-z]*)":', lambda match: f'"{match[1].upper()}{match[2]}":', remedy)
+
+
 def unshown(place: str) -> str:
     """The reverse of `shown`."""
     place = place.replace(".ProxyConfiguration.ProxyConfigurationProperties", ".ProxyConfiguration.Properties")

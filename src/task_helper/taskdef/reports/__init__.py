@@ -51,10 +51,8 @@ class Checked(msgspec.Struct, frozen=True):
             place, source = place.removeprefix("virtual node "), self.node
         line, column = source.at(place)
         shown = problem.place if source is self.node else source.shown(place)
-        page = f"{PAGE}#{problem.rule}"
-        return Located(
-            source.file, line, column, problem.rule, problem.severity, shown, problem.message, problem.remedy, page
-        )
+        page, remedy = f"{PAGE}#{problem.rule}", self.source.reworded(problem.remedy)
+        return Located(source.file, line, column, problem.rule, problem.severity, shown, problem.message, remedy, page)
 
 
 class Report(msgspec.Struct, frozen=True):
