@@ -2,7 +2,8 @@
 
 Without it ECS stops Envoy and the application while downstreams go on sending: a stopped task costs every request in
 flight, and those sent until its downstreams have noticed. ECS has no hook before the stop
-(aws/containers-roadmap#952); a container that stops first is the way there is. A task without an Envoy needs no helper.
+(aws/containers-roadmap#952); a container that stops first is the way there is. A task without an Envoy needs no helper,
+and one for Windows can have none.
 
 A container counts as the helper if its name or its image is `ecs-task-helper` or `task-helper`, or if it or its health
 check runs `task-helper`; `--helper NAME` names any other.
@@ -14,6 +15,11 @@ Passes:
 Passes:
 
     {"containerDefinitions": [{"name": "app"}]}
+
+Passes:
+
+    {"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"},
+     "containerDefinitions": [{"name": "envoy"}]}
 
 Fails:
 
@@ -43,7 +49,10 @@ from task_helper.taskdef.task import Task
 
 
 def check(task: Task) -> Iterator[Finding]:
-    if task.helpers or not task.envoys or any(may_be_helper(task, c) for c in task.definition.container_definitions):
+    # of Windows the helper knows nothing, and could not be put in
+    if task.helpers or not task.envoys or task.definition.windows:
+        return
+    if any(may_be_helper(task, c) for c in task.definition.container_definitions):
         return
     envoy = task.envoys[0]
     first = [c.name for c in task.held if envoy.name in task.definition.held_up_by(c)]
@@ -56,7 +65,10 @@ def check(task: Task) -> Iterator[Finding]:
         f"{task.definition.place}.containerDefinitions",
         f"No container is the task helper, so {stops}",
         "Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.",
-        rests_on=[place for place in task.definition.open_containers if place.endswith("]")],
+        rests_on=[
+            f"{task.definition.place}.runtimePlatform.operatingSystemFamily",
+            *(place for place in task.definition.open_containers if place.endswith("]")),
+        ],
     )
 
 
