@@ -117,6 +117,14 @@ def test_what_is_no_task_definition_in_a_directory_fails_only_if_it_says_it_is_o
     assert "broken.json is no task definition: line 2, column 1: Expecting value" in capsys.readouterr().err
 
 
+def test_configuration_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A configuration that was named has to be there."""
+    write("a.json", {"name": "batch"})
+
+    assert 66 == check("a.json", "--config", "gone.toml")
+    assert "task-helper: gone.toml: No such file or directory\n" == capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["gone.json", "gone/*.json"])
 def test_file_that_is_not_there_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A name and a pattern that mean no file are errors, and the others are checked all the same."""

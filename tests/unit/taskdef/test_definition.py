@@ -45,6 +45,8 @@ def one(**fields: Any) -> Any:
             "$.containerDefinitions[0].environment[0].value: expected text, got 3",
         ),
         (one(stopTimeout="\ud800"), "$: '\\ud800' has half a character in it"),
+        ({"containerDefinitions": [], "memory": []}, "$.memory: expected text, got a list"),
+        (one(essential=None, command=[["x"]]), "$.containerDefinitions[0].command[0]: expected text, got a list"),
         (one(memory="a lot"), "$.containerDefinitions[0].memory: expected a whole number, got 'a lot'"),
         (
             {"containerDefinitions": [{"name": "a"}, {"name": "a"}]},
@@ -65,6 +67,22 @@ def test_nulls_count_as_absent_and_numbers_may_be_text() -> None:
     (container,) = read(one(stopTimeout="90", healthCheck=None, memory=None)).container_definitions
 
     assert (90, None, None) == (container.stop_timeout, container.health_check, container.memory)
+
+
+def test_what_must_be_there_may_be_open() -> None:
+    """A required value that a template leaves open is stood in for, and known to be so."""
+    check = {"interval": Unknown("${Interval}"), "command": Unknown("${Command}")}
+    dependency = {"containerName": "envoy", "condition": Unknown("${Condition}")}
+    policy = {"enabled": Unknown("${Restart}")}
+    definition = read(one(healthCheck=check, dependsOn=[dependency], restartPolicy=policy))
+
+    place = "$.containerDefinitions[0]"
+    assert sorted(definition.unknown) == [
+        f"{place}.dependsOn[0].condition",
+        f"{place}.healthCheck.command",
+        f"{place}.healthCheck.interval",
+        f"{place}.restartPolicy.enabled",
+    ]
 
 
 def test_what_is_open_is_set_aside() -> None:

@@ -110,8 +110,13 @@ def test_action_writes_sarif_for_code_scanning(folder: Path) -> None:
     assert '"version": "2.1.0"' in (folder / "out.sarif").read_text(encoding="utf-8")
 
 
-def test_action_installs_what_stands_in_this_repository(folder: Path, tmp_path: Path) -> None:
+def test_action_installs_what_stands_in_this_repository(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The action's installation, run in an environment of its own, makes the command of this very tree."""
+    # the copy that is installed is not to count for the coverage of the sources
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
     install, *_ = steps()
     environment = tmp_path / "python"
     venv.create(environment, with_pip=True)

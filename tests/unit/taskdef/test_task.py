@@ -147,6 +147,21 @@ def test_kumas_socket_depends_on_its_version_and_on_its_work_directory() -> None
     )
 
 
+@pytest.mark.parametrize(
+    "fields, mesh",
+    [
+        ({"environment": [{"name": "KUMA_CONTROL_PLANE_URL", "value": "https://cp.example.internal:5678"}]}, "kuma"),
+        ({"command": ["kuma-dp", "run"]}, "kuma"),
+        ({"entryPoint": ["/consul/consul-ecs", "envoy-entrypoint"]}, "consul"),
+        ({"environment": [{"name": "APPMESH_RESOURCE_ARN", "value": "mesh/shop/virtualNode/app"}]}, "app-mesh"),
+        ({}, None),
+    ],
+)
+def test_mesh_is_told_by_what_envoy_is_given(fields: dict[str, Any], mesh: str | None) -> None:
+    """Where the image does not say whose data plane it is, variables and command do."""
+    assert mesh == task({"name": "envoy", "image": "proxy:1", **fields}).mesh
+
+
 def test_socket_of_a_volume_that_comes_from_envoy_is_reached() -> None:
     """A helper that mounts all of Envoy's volumes reaches a socket in them."""
     helper = {

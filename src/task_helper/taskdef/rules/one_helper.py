@@ -10,6 +10,12 @@ Passes:
        "dependsOn": [{"containerName": "second", "condition": "START"}]},
       {"name": "second", "image": "ecs-task-helper:1"}]}
 
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"},
+      {"name": "second", "image": "ecs-task-helper:1",
+       "environment": [{"name": "ENVOY_ADMIN_URL", "value": "http://127.0.0.1:9902"}]}]}
+
 Fails:
 
     {"containerDefinitions": [
