@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from lab import aws
 from lab.discovery import Instance
 from task_helper.asks.ecs import Denied, Ecs
-from task_helper.asks.metadata import Metadata
+from task_helper.asks.metadata import Metadata, Task
 from task_helper.asks.service import looking
 from task_helper.judges.replacement import Look
 from tests.fakes import SINCE
@@ -217,12 +217,35 @@ def test_look_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         go_on.set()
         await asyncio.to_thread(gone_on.wait, 60)
         await look(True)
+        await look(False)
 
     monkeypatch.setattr("task_helper.asks.service._connect", lambda *_: SlowAtFirst())
     monkeypatch.setattr("task_helper.asks.service.LOOK_TIMEOUT", 0.5)
     asyncio.run(look_three_times())
 
-    assert [None, None, "new"] == listed_of
+    assert [None, None, "new", None] == listed_of
+
+
+def test_what_a_look_knows_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ARN, cluster and service come from the task's metadata, Cloud Map's service from the settings."""
+    known: list[object] = []
+
+    class Knowing:
+        def __init__(self, *facts: object) -> None:
+            known.extend(facts)
+
+        def look(self, seen: object) -> tuple[object, Look]:
+            return None, Look(0, 0, [])
+
+    async def task() -> Task:
+        return Task(task_arn="arn:aws:ecs:eu-west-2:1:task/c/1", cluster="c", service_name="s")
+
+    metadata = Metadata(None, SINCE)
+    monkeypatch.setattr(metadata, "task", task)
+    monkeypatch.setattr("task_helper.asks.ecs.Ecs", Knowing)
+    asyncio.run(looking(metadata, "n/s")(False))  # type: ignore[arg-type]
+
+    assert ["arn:aws:ecs:eu-west-2:1:task/c/1", "c", "n/s", "s"] == known
 
 
 @pytest.fixture

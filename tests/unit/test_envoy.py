@@ -120,3 +120,26 @@ def test_words_for_statistics() -> None:
     """Statistics that cannot be read are told by their path."""
     with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
         virtual.run(envoy(Response(200, b"<html>")).traffic(Watched(frozenset(), {}, frozenset())))
+
+
+def test_words_for_statistics_at_the_beginning() -> None:
+    """So they are where they are read for the first time, after the configuration."""
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        return Response(200, b"<html>" if target.startswith("/stats") else b"{}")
+
+    with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
+        virtual.run(Envoy(ENVOY, request).watched())
+
+
+def test_what_shows_that_envoy_answers() -> None:
+    """The cheapest of its paths is asked."""
+    asked: list[tuple[str, str]] = []
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        asked.append((method, target))
+        return Response(200, b"LIVE\n")
+
+    virtual.run(Envoy(ENVOY, request).answers())
+
+    assert [("GET", "/ready")] == asked

@@ -158,6 +158,14 @@ def test_other_protocols(chains: list[Any], other_protocols: bool) -> None:
     assert other_protocols == one(filter_chains=chains).other_protocols
 
 
+def test_filter_of_another_type() -> None:
+    """A filter that is configured is known by its type, whatever it is called."""
+    chain = manager("a")
+    chain["typed_config"]["http_filters"] = [{"name": "my_health_check", "typed_config": {"@type": "Lua"}}]
+
+    assert not one(filter_chains=[{"filters": [chain]}]).fails_health_checks
+
+
 def test_prefix_with_colons() -> None:
     """Envoy writes colons in a prefix as underscores in the names of its statistics."""
     assert ("ready_8080",) == one(filter_chains=[{"filters": [manager("ready:8080")]}]).prefixes
