@@ -3,29 +3,66 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, Final
 
-from task_helper.taskdef.definition import Container, read, unwrap
-from task_helper.taskdef.rules.admin_address import admin_url, bridged
+from task_helper.taskdef import api
+from task_helper.taskdef.admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh_at, user_of
+from task_helper.taskdef.definition import Container, at, read
+from task_helper.taskdef.editing import changed
+from task_helper.taskdef.formats.tree import Unknown
+from task_helper.taskdef.problem import Edit
 from task_helper.taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
-from task_helper.taskdef.rules.memory import need
+from task_helper.taskdef.rules.health_check import CHECK
+from task_helper.taskdef.rules.memory import FIXED, need
 from task_helper.taskdef.task import (
     BadName,
+    Mesh,
     Task,
     cast,
     condition_for,
     is_helper,
     logging_neighbour,
     settings_of,
+    shares_network,
     to_depend_on,
 )
 
-DEFAULT_ADMIN_URL = "http://127.0.0.1:9901"
-DEFAULT_STOP_TIMEOUT = 120
+DEFAULT_NAME: Final = "task-helper"
+DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
+DEFAULT_STOP_TIMEOUT: Final = 120
+# on Spot all containers have two minutes, one after the other; docs/auto.md#presets
+SPOT: Final = {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "40", "STOP_TIMEOUT": "60"}
+# Kuma's control plane learns of a failed check within 1 + 5 s, and tells peers (kumahq/kuma, pkg/hds)
+KUMA_INTERVAL: Final = "7"
+# where Kuma's socket is put, which otherwise has another path at every start
+KUMA_FOLDER: Final = "/run/kuma"
+KUMA_VOLUME: Final = "kuma-admin"
+# a volume belongs to root where the image does not say otherwise (aws/containers-roadmap#938), and kuma-dp is not root
+OPENER: Final = "kuma-admin-folder"
 
 
-def add(document: Any, image: str, name: str = "task-helper", envoy: str | None = None) -> Any:
-    """`document` with the helper's container at the end of its containers; the value given stays as it is.
+def add(
+    document: Any,
+    image: str,
+    name: str = DEFAULT_NAME,
+    envoy: str | None = None,
+    spot: bool = False,
+    mesh: Mesh | None = None,
+) -> Any:
+    """`document`, in the API's spelling, with the helper's container at the end; the value given stays as it is."""
+    return changed(document, edits(document, image, name, envoy, spot, mesh))
+
+
+def edits(
+    document: Any,
+    image: str,
+    name: str = DEFAULT_NAME,
+    envoy: str | None = None,
+    spot: bool = False,
+    mesh: Mesh | None = None,
+) -> list[Edit]:
+    """What is to change so that `document` has a helper, wired for its mesh.
 
     A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
     a second run changes nothing. Raises NotATaskDefinition and BadName.
@@ -35,36 +72,50 @@ def add(document: Any, image: str, name: str = "task-helper", envoy: str | None 
         raise BadName(f"{name!r} is no name for a container; ECS takes letters, digits, - and _")
     if name in definition.by_name and not is_helper(definition.by_name[name]):
         raise BadName(f"{name} is the name of a container that is no helper; give the helper another name")
-    task = cast(definition, envoy=envoy)
-    fields, _ = unwrap(document)
-    containers = list(fields["containerDefinitions"])
+    task = cast(definition, envoy=envoy, spot=spot, mesh=mesh)
+    # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
+    socket, shared = _kuma(task, image)
     if task.helpers:
-        at = definition.container_definitions.index(task.helpers[0])
-        containers[at] = _completed(containers[at], _container(task, image, containers, task.helpers[0]))
-    else:
-        containers.append(_container(task, image, containers, Container(name, place="")))
-    completed = {**fields, "containerDefinitions": containers}
-    return completed if fields is document else {**document, "taskDefinition": completed}
+        helper = task.helpers[0]
+        wanted = _container(task, image, helper, socket)
+        return shared + list(_completing(helper, at(definition, helper.place), wanted))
+    helper = Container(name, place="", unknown=[])
+    return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
 
 
-def _container(task: Task, image: str, containers: list[dict[str, Any]], helper: Container) -> dict[str, Any]:
+def registrable(document: Any) -> dict[str, Any]:
+    """`document` as register-task-definition takes it: without what only describe-task-definition prints, and nulls."""
+    outer = document if isinstance(document, dict) else {}
+    fields = outer["taskDefinition"] if isinstance(outer.get("taskDefinition"), dict) else outer
+    tags = {"tags": outer["tags"]} if outer is not fields and outer.get("tags") else {}
+    known = {key: item for key, item in {**fields, **tags}.items() if api.registrable(key)}
+    registered: dict[str, Any] = _without_nulls(known)
+    return registered
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _container(task: Task, image: str, helper: Container, socket: PurePosixPath | None) -> dict[str, Any]:
     """The helper's container as it is to be, in the light of the settings that `helper` has already."""
     settings = settings_of(helper)
+    stop_timeout = int(SPOT["STOP_TIMEOUT"]) if task.spot else DEFAULT_STOP_TIMEOUT
+    own = settings is not None and ("STOP_TIMEOUT" in helper.env or not task.spot)
     container: dict[str, Any] = {
         "name": helper.name,
         "image": image,
         # its health gates the deployment, and its crash costs no task
         "essential": True,
         "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60},
-        "dependsOn": [{"containerName": c.name, "condition": condition_for(task, c)} for c in to_depend_on(task)],
-        "stopTimeout": round(settings.stop_timeout) if settings else DEFAULT_STOP_TIMEOUT,
-        "healthCheck": {
-            "command": ["CMD", "task-helper", "healthcheck"],
-            "interval": 10,
-            "timeout": 5,
-            "retries": 10,
-            "startPeriod": 300,
-        },
+        "dependsOn": [
+            {"containerName": task.definition.written_name(c), "condition": condition_for(task, c)}
+            for c in to_depend_on(task)
+        ],
+        "stopTimeout": round(settings.stop_timeout) if settings and own else stop_timeout,
+        "healthCheck": dict(CHECK),
         "memory": need(helper).enough,
         "user": _user(task),
         "readonlyRootFilesystem": True,
@@ -72,35 +123,112 @@ def _container(task: Task, image: str, containers: list[dict[str, Any]], helper:
     }
     if helper.memory_reservation is not None:
         del container["memory"]
-    admin = admin_url(task, task.envoys[0]) if task.envoys else DEFAULT_ADMIN_URL
-    if admin != DEFAULT_ADMIN_URL:
-        container["environment"] = [{"name": "ENVOY_ADMIN_URL", "value": admin}]
-    if task.envoys and bridged(task) and task.envoys[0].name in admin:
+    environment = _environment(task, socket)
+    if environment:
+        container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
+    if socket:
+        container["mountPoints"] = [_mount(task, socket)]
+    if task.envoys and shares_network(task) is False and task.envoys[0].name in environment.get("ENVOY_ADMIN_URL", ""):
         container["links"] = [task.envoys[0].name]
-    if neighbour := logging_neighbour(task):
-        at = task.definition.container_definitions.index(neighbour)
-        container["logConfiguration"] = containers[at]["logConfiguration"]
-    return container
+    return container | _logging(task)
+
+
+def _logging(task: Task) -> dict[str, Any]:
+    """The logConfiguration of a neighbour, if there is one."""
+    neighbour = logging_neighbour(task)
+    return {"logConfiguration": at(task.definition, f"{neighbour.place}.logConfiguration")} if neighbour else {}
+
+
+def _environment(task: Task, socket: PurePosixPath | None) -> dict[str, str]:
+    admin = admin_of(task, task.envoys[0]) if task.envoys else None
+    url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
+    environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
+    if task.mesh == "kuma":
+        environment["HEALTH_CHECK_INTERVAL"] = KUMA_INTERVAL
+    return environment | (SPOT if task.spot else {})
 
 
 def _user(task: Task) -> str:
-    """The user that a proxyConfiguration ignores, so that calls to AWS pass Envoy by; never root."""
+    """The user that may open the socket, or that a proxyConfiguration ignores, so that calls to AWS pass Envoy by."""
+    envoy = task.envoys[0] if task.envoys else None
+    admin = admin_of(task, envoy) if envoy else None
     proxy = task.definition.proxy_configuration
     user = ignored_user(proxy) if proxy else ""
+    if envoy and admin and admin.port is None:
+        user = user_of(task, envoy) or user
+    # never root, which the helper does not need
     return user if user.partition(":")[0] not in ("", "0", "root") else NOBODY_IN_PARTICULAR
 
 
-def _completed(there: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """`there` with the new image and what it lacks of `wanted`; of lists, the items whose name it does not have."""
-    completed = {key: value for key, value in there.items() if value is not None}
+def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
+    """The socket of Kuma's admin API, None where it has none, and what puts it where the helper can reach it."""
+    envoy = task.envoys[0] if task.envoys else None
+    admin = admin_of(task, envoy) if envoy else None
+    if envoy is None or admin is None or admin.port is not None or mesh_at(task, envoy) != "kuma":
+        return None, []
+    if admin.socket and any(admin.socket.is_relative_to(mount.container_path) for mount in envoy.mount_points):
+        return admin.socket, []
+    folder = admin.socket.parent if admin.socket else PurePosixPath(KUMA_FOLDER)
+    mount = {"sourceVolume": KUMA_VOLUME, "containerPath": str(folder)}
+    opener = {
+        "name": OPENER,
+        "image": image,
+        "essential": False,
+        "entryPoint": ["python3", "-c"],
+        "command": [f"import os; os.chmod('{folder}', 0o1777)"],
+        "mountPoints": [mount],
+        "memory": FIXED.enough,
+        "user": "0",
+        "readonlyRootFilesystem": True,
+        "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+        **_logging(task),
+    }
+    shared = [Edit(f"{envoy.place}.mountPoints", mount, append=True)]
+    # what is left of an earlier run stays
+    if not any(isinstance(v, dict) and v.get("name") == KUMA_VOLUME for v in _listed(task, "volumes")):
+        shared.append(Edit("$.volumes", {"name": KUMA_VOLUME}, append=True))
+    if OPENER not in task.definition.waits_for(envoy):
+        shared.append(Edit(f"{envoy.place}.dependsOn", {"containerName": OPENER, "condition": "SUCCESS"}, append=True))
+    if OPENER not in task.definition.by_name:
+        shared.append(Edit("$.containerDefinitions", opener, append=True))
+    if admin.socket is None:
+        shared.append(Edit(f"{envoy.place}.environment", {"name": KUMA_WORK_DIR, "value": str(folder)}, append=True))
+    return folder / KUMA_SOCKET, shared
+
+
+def _listed(task: Task, key: str) -> list[Any]:
+    """The list at `key` of the definition, empty where there is none."""
+    value = task.definition.document.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _mount(task: Task, socket: PurePosixPath) -> dict[str, str]:
+    """The volume that the socket is on, mounted where Envoy mounts it."""
+    for mount in task.envoys[0].mount_points:
+        if mount.container_path and socket.is_relative_to(mount.container_path):
+            return {"sourceVolume": mount.source_volume, "containerPath": mount.container_path}
+    return {"sourceVolume": KUMA_VOLUME, "containerPath": str(socket.parent)}
+
+
+def _completing(helper: Container, there: dict[str, Any], wanted: dict[str, Any]) -> list[Edit]:
+    """What `there` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
+    found: list[Edit] = []
     for key, value in wanted.items():
-        if key in ("dependsOn", "environment", "links"):
-            have = completed.get(key, [])
-            completed[key] = have + [item for item in value if _key(item) not in map(_key, have)]
-        elif key == "image" or key not in completed:
-            completed[key] = value
-    return completed
+        have = there.get(key)
+        place = f"{helper.place}.{key}"
+        if isinstance(have, Unknown):
+            # what it has is known only to the deployment, and so is what it lacks
+            continue
+        if key in ("dependsOn", "environment", "links", "mountPoints"):
+            keys = list(map(_key, have or []))
+            found += [Edit(place, item, append=True) for item in value if _key(item) not in keys]
+        elif have is None or (key == "image" and have != value):
+            found.append(Edit(place, value))
+    return found
 
 
 def _key(item: Any) -> Any:
-    return (item.get("containerName") or item.get("name")) if isinstance(item, dict) else str(item).partition(":")[0]
+    """What tells one item of a list from another."""
+    if not isinstance(item, dict):
+        return str(item).partition(":")[0]
+    return item.get("containerName") or item.get("name") or item.get("containerPath")

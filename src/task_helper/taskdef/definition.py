@@ -1,41 +1,40 @@
-"""Reading a task definition: JSON as typed values, each container with its place in the file.
+"""A task definition as typed values, each with its place: what the rules look at.
 
-Takes what `register-task-definition` takes and what `describe-task-definition` prints. What ECS itself would refuse for
-its shape (a text where a number belongs, a container without a name) raises NotATaskDefinition with the place, so the
-rules work on values of known types. A null counts as absent, as Terraform writes it; a number may come as text, as
-CloudFormation has it.
+What ECS itself would refuse for its shape (a text where a number belongs, a container without a name) raises
+NotATaskDefinition with the place, so the rules work on values of known types. A null counts as absent, as Terraform
+writes it; a number may come as text, as CloudFormation has it. `unknown` has the places of what a template leaves open.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+
+from task_helper.taskdef.formats.tree import NotATaskDefinition
+from task_helper.taskdef.problem import Edit
+from task_helper.taskdef.shape import DOCUMENT, PLACE, UNKNOWN, typed
 
 # ECS's own default, where neither the definition nor the instance's agent says otherwise
 DEFAULT_STOP_TIMEOUT: Final = 30
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,255}\Z")]
+_NAME: Final = re.compile("[A-Za-z0-9_-]{1,255}")
 # the API's Integer
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-PLACE: Final = "$place"
-T = TypeVar("T")
-
-
-class NotATaskDefinition(ValueError):
-    """The input is no task definition; the message says where and why."""
 
 
 class KeyValue(msgspec.Struct, frozen=True):
     name: str
+    place: str = msgspec.field(name=PLACE)
+    unknown: list[str] = msgspec.field(name=UNKNOWN)
     value: str = ""
 
 
 class Dependency(msgspec.Struct, frozen=True, rename="camel"):
     container_name: str
     condition: Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
+    place: str = msgspec.field(name=PLACE)
 
 
 class HealthCheck(msgspec.Struct, frozen=True, rename="camel"):
@@ -62,6 +61,11 @@ class MountPoint(msgspec.Struct, frozen=True, rename="camel"):
     container_path: str = ""
 
 
+class PortMapping(msgspec.Struct, frozen=True, rename="camel"):
+    container_port: Number | None = None
+    name: str = ""
+
+
 class LogConfiguration(msgspec.Struct, frozen=True, rename="camel"):
     log_driver: str
 
@@ -69,8 +73,9 @@ class LogConfiguration(msgspec.Struct, frozen=True, rename="camel"):
 class Container(msgspec.Struct, frozen=True, rename="camel"):
     """One of `containerDefinitions`, as far as the stop of the task depends on it; memory in MiB, times in seconds."""
 
-    name: Name
+    name: str
     place: str = msgspec.field(name=PLACE)
+    unknown: list[str] = msgspec.field(name=UNKNOWN)
     image: str = ""
     essential: bool = True
     entry_point: list[str] = []
@@ -79,7 +84,11 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
     links: list[str] = []
     volumes_from: list[VolumeFrom] = []
     mount_points: list[MountPoint] = []
+    port_mappings: list[PortMapping] = []
     environment: list[KeyValue] = []
+    environment_files: list[dict[str, Any]] = []
+    secrets: list[dict[str, Any]] = []
+    docker_labels: dict[str, Any] = {}
     stop_timeout: Number | None = None
     health_check: HealthCheck | None = None
     restart_policy: RestartPolicy | None = None
@@ -91,7 +100,18 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def env(self) -> dict[str, str]:
-        return {variable.name: variable.value for variable in self.environment}
+        """The environment variables whose values are known."""
+        return {variable.name: variable.value for variable in self.environment if not variable.unknown}
+
+    def knows(self, name: str) -> bool:
+        """Whether it is known what the environment variable `name` is, or that there is none."""
+        if any(variable.name == name for variable in self.environment):
+            return name in self.env
+        elsewhere = self.environment_files or any(secret.get("name") in (name, None) for secret in self.secrets)
+        return not elsewhere and not any(
+            re.fullmatch(r"\.(environment|secrets|environmentFiles)(\[\d+\](\.name)?)?", place.removeprefix(self.place))
+            for place in self.unknown
+        )
 
     @property
     def repository(self) -> str:
@@ -99,13 +119,26 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
         return re.split("[:@]", self.image.rpartition("/")[2])[0]
 
     @property
+    def words(self) -> list[str]:
+        """What the container starts, as far as the definition says: its entry point and its command."""
+        return [*self.entry_point, *self.command]
+
+    @property
     def stops_within(self) -> int:
         """Seconds that ECS gives it between SIGTERM and SIGKILL."""
         return DEFAULT_STOP_TIMEOUT if self.stop_timeout is None else self.stop_timeout
 
     def variable(self, name: str) -> str:
-        """The place of the environment variable `name`."""
-        return f"{self.place}.environment[{[variable.name for variable in self.environment].index(name)}].value"
+        """The place of the value of the environment variable `name`, or of where it would stand."""
+        places = [f"{variable.place}.value" for variable in self.environment if variable.name == name]
+        return places[-1] if places else f"{self.place}.environment"
+
+    def set_variable(self, name: str, value: str) -> Edit:
+        """The change that gives the environment variable `name` this value."""
+        place = self.variable(name)
+        if place.endswith(".value"):
+            return Edit(place, value)
+        return Edit(place, {"name": name, "value": value}, append=True)
 
 
 class ProxyConfiguration(msgspec.Struct, frozen=True, rename="camel"):
@@ -117,14 +150,24 @@ class ProxyConfiguration(msgspec.Struct, frozen=True, rename="camel"):
         return {pair.name: pair.value for pair in self.properties}
 
 
+class RuntimePlatform(msgspec.Struct, frozen=True, rename="camel"):
+    operating_system_family: str = ""
+
+
 class Definition(msgspec.Struct, frozen=True, rename="camel"):
-    """A task definition, as far as the stop of the task depends on it; `memory` is in MiB or a text such as `1 GB`."""
+    """A task definition, as far as the stop of the task depends on it; `memory` is in MiB or a text such as `1 GB`.
+
+    `document` is what it was read from, in the API's spelling.
+    """
 
     container_definitions: list[Container]
     place: str = msgspec.field(name=PLACE)
+    unknown: list[str] = msgspec.field(name=UNKNOWN)
+    document: dict[str, Any] = msgspec.field(name=DOCUMENT)
     family: str = ""
     network_mode: str = ""
     requires_compatibilities: list[str] = []
+    runtime_platform: RuntimePlatform | None = None
     memory: str | int | None = None
     task_role_arn: str = ""
     proxy_configuration: ProxyConfiguration | None = None
@@ -132,6 +175,32 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def fargate(self) -> bool:
         return "FARGATE" in self.requires_compatibilities
+
+    @property
+    def windows(self) -> bool:
+        return bool(self.runtime_platform and self.runtime_platform.operating_system_family.startswith("WINDOWS"))
+
+    def written_name(self, container: Container) -> str:
+        """The name of `container` as it is to be copied: where a function of a template makes it, as that function."""
+        name: str = at(self, f"{container.place}.name")
+        return name
+
+    @property
+    def open_containers(self) -> list[str]:
+        """The places of containers that a template leaves open as a whole, or whose name it does."""
+        return [place for place in self.unknown if re.fullmatch(r"\$\.containerDefinitions\[\d+\](\.name)?", place)]
+
+    @property
+    def open_order(self) -> list[str]:
+        """The places of what a template leaves open of who waits for whom."""
+        item = re.compile(
+            r"\.((dependsOn|links|volumesFrom)(\[\d+\](\.\w+)?)?|(logC|firelensC)onfiguration(\.logDriver)?)$"
+        )
+        return [place for place in self.unknown if item.search(place)] + self.open_containers
+
+    def is_known(self, place: str) -> bool:
+        """Whether nothing at `place`, or that it belongs to, is left open by a template."""
+        return not any(f"{place}.".startswith((f"{unknown}.", f"{unknown}[")) for unknown in self.unknown)
 
     @property
     def by_name(self) -> dict[str, Container]:
@@ -174,70 +243,36 @@ class Listener(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
-    """The mesh's virtual node, as far as downstreams' health checks depend on it."""
+    """The mesh's virtual node, as far as downstreams' health checks depend on it.
+
+    Downstreams of a virtual gateway are no Envoys of the mesh, so what the mesh says of checks tells nothing of them.
+    """
 
     place: str = msgspec.field(name=PLACE)
     listeners: list[Listener] = []
+    gateway: bool = False
 
 
-def parse(text: bytes) -> Any:
-    """The JSON value of `text`; raises NotATaskDefinition with the line and column of a syntax error."""
-    try:
-        return json.loads(text, parse_constant=_no_json, parse_float=_finite, parse_int=_whole)
-    except json.JSONDecodeError as error:
-        raise NotATaskDefinition(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        raise NotATaskDefinition(f"byte {error.start}: not UTF-8 text") from None
-    except RecursionError:
-        raise NotATaskDefinition("nested too deeply") from None
-
-
-def _no_json(text: str) -> NoReturn:
-    raise NotATaskDefinition(f"{text} is no JSON number")
-
-
-def _whole(text: str) -> int:
-    if len(text) > 20:
-        raise NotATaskDefinition(f"{text[:20]}... is too large a number")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    if (value := float(text)) in (float("inf"), float("-inf")):
-        raise NotATaskDefinition(f"{text[:20]} is too large a number")
+def at(definition: Definition, place: str) -> Any:
+    """What stands at `place`, which is there, in the document that `definition` was read from."""
+    value: Any = definition.document
+    for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
+        value = value[int(index)] if index else value[key]
     return value
 
 
-def unwrap(document: Any) -> tuple[dict[str, Any], str]:
-    """The task definition's own object within `document`, and its place; raises NotATaskDefinition."""
-    if not isinstance(document, dict):
-        wrapped = (
-            ' (containers alone? wrap them: {"containerDefinitions": [...]})' if isinstance(document, list) else ""
-        )
-        raise NotATaskDefinition(f"$: expected an object with containerDefinitions{wrapped}")
-    if isinstance(document.get("taskDefinition"), dict):
-        return document["taskDefinition"], "$.taskDefinition"
-    if "Resources" in document or "ContainerDefinitions" in document:
-        raise NotATaskDefinition(
-            "$: CloudFormation's spelling; give what `aws ecs describe-task-definition --task-definition NAME` prints"
-        )
-    return document, "$"
-
-
 def read(document: Any) -> Definition:
-    """The typed definition of the JSON value `document`; raises NotATaskDefinition with the place of a wrong type."""
-    fields, place = unwrap(document)
-    fields = {**fields, PLACE: place}
-    if isinstance(containers := fields.get("containerDefinitions"), list):
-        fields["containerDefinitions"] = [
-            {**container, PLACE: f"{place}.containerDefinitions[{i}]"} if isinstance(container, dict) else container
-            for i, container in enumerate(containers)
-        ]
-    definition = _typed(fields, place, Definition)
+    """The typed definition of `document`, which is in the API's spelling; raises NotATaskDefinition with the place."""
+    if not isinstance(document, dict):
+        raise NotATaskDefinition("$: expected an object with containerDefinitions")
+    definition = typed(document, "$", Definition)
     seen: set[str] = set()
     for container in definition.container_definitions:
-        if container.name in seen:
-            raise NotATaskDefinition(f"{container.place}.name: {container.name} is the name of two containers")
+        place = f"{container.place}.name"
+        if not _NAME.fullmatch(container.name) and place not in definition.unknown:
+            raise NotATaskDefinition(f"{place}: {container.name[:60]!r} is no name; ECS takes letters, digits, - and _")
+        if container.name in seen and place not in definition.unknown:
+            raise NotATaskDefinition(f"{place}: {container.name} is the name of two containers")
         seen.add(container.name)
     return definition
 
@@ -245,30 +280,10 @@ def read(document: Any) -> Definition:
 def read_virtual_node(document: Any) -> VirtualNode:
     """The virtual node of what `create-virtual-node` takes or `describe-virtual-node` prints; raises as `read` does."""
     place = "$"
-    for wrapper in ("virtualNode", "spec"):
+    gateway = isinstance(document, dict) and ("virtualGateway" in document or "virtualGatewayName" in document)
+    for wrapper in ("virtualNode", "virtualGateway", "spec"):
         if isinstance(document, dict) and isinstance(document.get(wrapper), dict):
             document, place = document[wrapper], f"{place}.{wrapper}"
     if not isinstance(document, dict):
         raise NotATaskDefinition(f"{place}: expected a virtual node, an object with spec")
-    return _typed({**document, PLACE: place}, place, VirtualNode)
-
-
-def _typed(fields: dict[str, Any], place: str, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(_without_nulls(fields), kind, strict=False)
-    except msgspec.ValidationError as error:
-        reason, _, where = str(error).partition(" - at `$")
-        reason = reason.replace(" | null", "")
-        raise NotATaskDefinition(f"{place}{where.rstrip('`')}: {reason[0].lower()}{reason[1:]}") from None
-    except UnicodeEncodeError as error:
-        raise NotATaskDefinition(f"{place}: {error.object!r} has half a character in it") from None
-    except RecursionError:
-        raise NotATaskDefinition(f"{place}: nested too deeply") from None
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+    return typed({**document, "gateway": gateway}, place, VirtualNode)

@@ -1,23 +1,14 @@
-"""The rules' docstrings: taken apart for the tests, put together as the page docs/rules.md."""
+"""The rules' docstrings: taken apart for the tests, put together behind page.md as the page docs/rules.md."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Iterator
+from importlib.resources import files
 from typing import Final, NamedTuple
 
 from task_helper.taskdef.rules import RULES
-
-HEAD: Final = """\
-# What `task-helper taskdef check` looks for
-
-Made from the rules' docstrings by `task-helper taskdef rules > docs/rules.md`; a test holds the two together, and runs
-every example below.
-
-An **error** costs requests at every stop, or keeps the task from starting. A **warning** does so under circumstances,
-or hides it. The examples show only what their rule looks at.
-"""
 
 _EXAMPLE: Final = re.compile(r"^(?P<verdict>Passes|Fails)(?: with (?P<option>--[a-z-]+))?:$", re.M)
 
@@ -53,16 +44,22 @@ def _blocks(text: str) -> list[str]:
 
 def markdown() -> str:
     """The page of all rules."""
-    parts = [HEAD, *(f"- [`{name}`](#{name}): {page.partition(chr(10))[0]}" for name, page in pages())]
+    head = files("task_helper.taskdef").joinpath("page.md").read_text(encoding="utf-8")
+    parts = [head, *(f"- [`{name}`](#{name}): {page.partition(chr(10))[0]}" for name, page in pages())]
     return "\n".join([*parts, "", *map(section, RULES)])
+
+
+def reason(name: str) -> str:
+    """What the rule `name` wants and why, as text."""
+    title, _, text = dict(pages())[name].partition("\n")
+    return f"{title}.\n\n{(text[: found.start()] if (found := _EXAMPLE.search(text)) else text).strip()}"
 
 
 def section(name: str) -> str:
     """What the page has of the rule `name`."""
-    title, _, text = dict(pages())[name].partition("\n")
-    intro = text[: found.start()] if (found := _EXAMPLE.search(text)) else text
-    lines = [f"## {name}", "", f"**{title}.**", "", intro.strip(), ""]
-    for example in examples(text):
+    title, _, text = reason(name).partition("\n")
+    lines = [f"### {name}", "", f"**{title}**", "", text.strip(), ""]
+    for example in examples(dict(pages())[name]):
         lines += [f"{example.verdict}{f' with `{example.option}`' if example.option else ''}:", ""]
         lines += [f"```json\n{document}\n```\n" for document in example.documents]
         lines += [f"```text\n{example.findings}\n```\n"] if example.findings else []

@@ -35,9 +35,10 @@ def longest_plan(settings: Settings) -> float:
 def stop_schedule(task: Task) -> list[Phase]:
     """The phases in the order in which they begin; raises CycleError where containers wait for each other."""
     definition = task.definition
-    dependants: dict[str, set[str]] = {name: set() for name in definition.by_name}
-    for container in definition.container_definitions:
-        for name in definition.waits_for(container):
+    # what has ended at the start has nothing left to stop, and holds nothing up
+    dependants: dict[str, set[str]] = {container.name: set() for container in task.lasting}
+    for container in task.lasting:
+        for name in definition.waits_for(container) & dependants.keys():
             dependants[name].add(container.name)
     phases: dict[str, Phase] = {}
     for name in TopologicalSorter(dependants).static_order():

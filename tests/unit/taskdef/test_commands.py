@@ -34,27 +34,29 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_check_prints_findings_for_people(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_findings_for_people(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Who is who, then by container severity, place, rule, what is wrong and what to do, and a line that counts."""
-    shop.write_text(
-        json.dumps({**SHOP, "containerDefinitions": [*SHOP["containerDefinitions"], {"name": "task-helper"}]}),
-        encoding="utf-8",
-    )
+    helper = {"name": "task-helper", "image": IMAGE}
+    document = {**SHOP, "containerDefinitions": [*SHOP["containerDefinitions"], helper]}
+    shop.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    monkeypatch.chdir(shop.parent)
 
-    code = main(["taskdef", "check", str(shop)])
+    code = main(["taskdef", "check", "shop.json"])
     lines = capsys.readouterr().out.splitlines()
 
     assert code == 1
     assert lines[0] == "helper: task-helper; Envoy: envoy; to be held up beside it: app"
     assert lines[2:8] == [
         "container task-helper",
-        "  error  $.containerDefinitions[2].dependsOn  (holds-all)",
+        "  error  shop.json:25:5  $.containerDefinitions[2].dependsOn  (holds-all)",
         "    Nothing holds envoy up, so ECS stops it at once, while the task still gets",
         "    requests.",
         '    > Add {"containerName": "envoy", "condition": "HEALTHY"} to the helper\'s',
         "      dependsOn.",
     ]
-    assert lines[-1] == "3 errors, 2 warnings; why: task-helper taskdef rules RULE"
+    assert lines[-1] == "3 errors, 2 warnings, 1 note; why: task-helper taskdef rules RULE"
     assert "\033" not in "".join(lines)
 
 
@@ -64,12 +66,13 @@ def test_check_colours_on_a_terminal(
     """A terminal gets errors in red, unless its user wants no colours."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    main(["taskdef", "check", str(shop)])
-    assert "  \033[31merror\033[0m  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
+    monkeypatch.chdir(shop.parent)
+    main(["taskdef", "check", "shop.json"])
+    assert "  \033[31merror\033[0m  shop.json:4:5  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
 
     monkeypatch.setenv("NO_COLOR", "1")
-    main(["taskdef", "check", str(shop)])
-    assert "  error  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
+    main(["taskdef", "check", "shop.json"])
+    assert "  error  shop.json:4:5  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
 
 
 def test_check_prints_json_for_programs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,16 +81,20 @@ def test_check_prints_json_for_programs(shop: Path, capsys: pytest.CaptureFixtur
     report = json.loads(capsys.readouterr().out)
 
     assert code == 1
-    assert ([], ["envoy"], 1, 0) == (report["helper"], report["envoy"], report["errors"], report["warnings"])
-    assert {"rule", "severity", "place", "message", "remedy"} == set(report["problems"][0])
+    assert [{"file": str(shop), "name": "", "helper": [], "envoy": ["envoy"], "ignored": 0}] == report["definitions"]
+    assert (1, 0, 0) == (report["errors"], report["warnings"], report["notes"])
+    (problem,) = report["problems"]
+    assert (str(shop), 4, 5) == (problem["file"], problem["line"], problem["column"])
+    assert ("helper-missing", "docs/rules.md#helper-missing") == (problem["rule"], problem["page"])
+    assert {"severity", "place", "message", "remedy"} < set(problem)
 
 
 def test_roles_can_be_named(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--helper and --envoy say which containers these are where names and images do not."""
     main(["taskdef", "check", str(shop), "--helper", "app", "--envoy", "envoy", "--format", "json"])
-    report = json.loads(capsys.readouterr().out)
+    (definition,) = json.loads(capsys.readouterr().out)["definitions"]
 
-    assert (["app"], ["envoy"]) == (report["helper"], report["envoy"])
+    assert (["app"], ["envoy"]) == (definition["helper"], definition["envoy"])
     assert main(["taskdef", "check", str(shop), "--helper", "sidecar"]) == 2
     assert capsys.readouterr().err == "task-helper: no container is named 'sidecar'; there are envoy, app\n"
 
@@ -99,7 +106,7 @@ def test_what_is_no_task_definition_is_refused_with_65(
     """Every command names file and place in one line on standard error, and prints nothing."""
     file = tmp_path / "x.json"
     file.write_text('{"containerDefinitions": [{"name": "app", "stopTimeout": "soon"}]}', encoding="utf-8")
-    reason = "$.containerDefinitions[0].stopTimeout: expected `int`, got `str`"
+    reason = "$.containerDefinitions[0].stopTimeout: expected a whole number, got 'soon'"
 
     assert main([*command, str(file)]) == 65
     assert capsys.readouterr() == ("", f"task-helper: {file} is no task definition: {reason}\n")
@@ -113,7 +120,7 @@ def test_what_is_no_virtual_node_is_refused_with_65(
     file.write_text('{"spec": {"listeners": {}}}', encoding="utf-8")
 
     assert main(["taskdef", "check", str(shop), "--virtual-node", str(file)]) == 65
-    reason = "$.spec.listeners: expected `array`, got `object`"
+    reason = "$.spec.listeners: expected a list, got an object"
     assert capsys.readouterr().err == f"task-helper: {file} is no virtual node: {reason}\n"
 
 
@@ -199,12 +206,12 @@ def test_add_completes_a_helper_that_is_there(shop: Path, capsys: pytest.Capture
     assert (IMAGE, False, 100) == (completed["image"], completed["essential"], completed["stopTimeout"])
     assert "memory" not in completed and completed["user"] == "65532"
     assert [d["containerName"] for d in completed["dependsOn"]] == ["app", "envoy"]
-    assert "(essential)" in written.err and "0 errors, 1 warning;" in written.err
+    assert "(essential)" in written.err and "0 errors, 1 warning, 1 note;" in written.err
 
 
 def test_add_says_what_it_cannot_mend(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the rest of the definition has an error, add says so on standard error and returns 1."""
-    shop.write_text(json.dumps({"containerDefinitions": [{"name": "app"}]}), encoding="utf-8")
+    shop.write_text(json.dumps({"containerDefinitions": [{"name": "app", "image": "shop:1"}]}), encoding="utf-8")
 
     assert main(["taskdef", "add", str(shop), "--image", IMAGE]) == 1
     written = capsys.readouterr()
@@ -227,16 +234,23 @@ def test_add_refuses_a_name_that_does_not_fit(
     assert capsys.readouterr() == ("", f"task-helper: {reason}\n")
 
 
+def test_add_writes_letters_as_they_were_written(shop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A letter stays a letter and an escape an escape, also one that UTF-8 has no letter for."""
+    text = json.dumps({**SHOP, "tags": ["ñ", "LETTER", "\ud800"]}).replace("LETTER", "ñ")
+    shop.write_text(text, encoding="utf-8")
+
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE]) == 0
+    assert rb'"tags": ["\u00f1", "' + "ñ".encode() + rb'", "\ud800"]' in capsysbinary.readouterr().out
+
+
 def test_add_writes_what_utf8_cannot_hold_as_json_has_it(
     shop: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Letters of all scripts stay as they are; half a surrogate pair becomes its escape again."""
-    shop.write_bytes(json.dumps({**SHOP, "tags": ["ñ", "\ud800"]}, ensure_ascii=True).encode())
+    """Written anew for --registrable, half a surrogate pair becomes its escape again."""
+    shop.write_text(json.dumps({**SHOP, "tags": [{"key": "\ud800"}]}), encoding="utf-8")
 
-    assert main(["taskdef", "add", str(shop), "--image", IMAGE]) == 0
-    written = capsysbinary.readouterr().out
-    assert ["ñ", "\ud800"] == json.loads(written)["tags"]
-    assert "ñ".encode() in written
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--registrable"]) == 0
+    assert [{"key": "\ud800"}] == json.loads(capsysbinary.readouterr().out)["tags"]
 
 
 def test_plan_draws_a_whole_task(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,10 +269,10 @@ def test_rules_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
 def test_rules_prints_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
     """taskdef rules RULE prints what the page has of it, and refuses a name that no rule has."""
     assert main(["taskdef", "rules", "root-user"]) == 0
-    assert capsys.readouterr().out.startswith("## root-user\n\n**The helper does not run as root.**\n")
+    assert capsys.readouterr().out.startswith("### root-user\n\n**The helper does not run as root.**\n")
 
     assert main(["taskdef", "rules", "root"]) == 2
-    assert capsys.readouterr().err.startswith("task-helper: no rule is named 'root'; there are helper-missing, ")
+    assert capsys.readouterr().err.startswith("task-helper: no rule is named 'root'; there are containers-unknown, ")
 
 
 @pytest.mark.parametrize("command", ["run", "healthcheck"])

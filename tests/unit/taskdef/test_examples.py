@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
@@ -11,14 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cfnlint.decode
 import hcl2
 import pytest
 import yaml
 
 from lab import envoy, processes
+from task_helper.cli import main
 from task_helper.taskdef.add import add
 from task_helper.taskdef.definition import read
+from task_helper.taskdef.formats import parse, sources
 from task_helper.taskdef.rules import check
 from task_helper.taskdef.task import cast
 
@@ -32,46 +34,41 @@ def plain(kind: str) -> Any:
     return json.loads((EXAMPLES / "task-definition" / f"{kind}.json").read_text(encoding="utf-8"))
 
 
-def from_cloudformation(template: dict[str, Any]) -> Any:
-    """What CloudFormation registers for the template's only task definition; references stay as they are, as text."""
-    (task,) = (r for r in template["Resources"].values() if r["Type"] == "AWS::ECS::TaskDefinition")
-    definition = api_names(task["Properties"])
-    if proxy := definition.get("proxyConfiguration"):
-        proxy["properties"] = proxy.pop("proxyConfigurationProperties")
-    return definition
+def terraform_plan(kind: str) -> str:
+    """What `terraform show -json` prints of the plan of the example of `kind`; references are placeholders, as text.
 
-
-def api_names(value: Any) -> Any:
-    """CloudFormation's names in the API's spelling: the first letter small."""
-    if isinstance(value, dict):
-        if any(key == "Ref" or key.startswith("Fn::") for key in value):
-            return json.dumps(value)
-        return {key[0].lower() + key[1:]: api_names(item) for key, item in value.items()}
-    return [api_names(item) for item in value] if isinstance(value, list) else value
-
-
-def from_terraform(kind: str) -> Any:
-    """What Terraform registers for the example of `kind`; references stay as they are, as text."""
+    Terraform itself would need its providers, and an account: so the code is read, its one resource put into a plan.
+    """
     code = hcl2.loads(
         (EXAMPLES / "terraform" / kind / "main.tf").read_text(encoding="utf-8"),
         serialization_options=hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True),
     )
-    if kind == "mesh":
-        (resource,) = (
-            r["aws_ecs_task_definition"]["orders"] for r in code["resource"] if "aws_ecs_task_definition" in r
-        )
-        assert resource["container_definitions"] == "${jsonencode(local.containers)}"
-        (proxy,) = resource["proxy_configuration"]
-        return {
-            "networkMode": resource["network_mode"],
-            "requiresCompatibilities": resource["requires_compatibilities"],
-            "memory": resource["memory"],
-            "proxyConfiguration": {
-                "containerName": proxy["container_name"],
-                "properties": [{"name": name, "value": value} for name, value in proxy["properties"].items()],
-            },
-            "containerDefinitions": code["locals"][0]["containers"],
-        }
+    values = planned_mesh(code) if kind == "mesh" else planned_module(code)
+    resource = {
+        "address": "aws_ecs_task_definition.orders",
+        "mode": "managed",
+        "type": "aws_ecs_task_definition",
+        "name": "orders",
+        "values": values,
+    }
+    return json.dumps({"format_version": "1.2", "planned_values": {"root_module": {"resources": [resource]}}})
+
+
+def planned_mesh(code: dict[str, Any]) -> dict[str, Any]:
+    """The values of the resource of the mesh's example."""
+    (resource,) = (r["aws_ecs_task_definition"]["orders"] for r in code["resource"] if "aws_ecs_task_definition" in r)
+    assert resource["container_definitions"] == "${jsonencode(local.containers)}"
+    return {
+        "network_mode": resource["network_mode"],
+        "requires_compatibilities": resource["requires_compatibilities"],
+        "memory": str(resource["memory"]),
+        "proxy_configuration": resource["proxy_configuration"],
+        "container_definitions": json.dumps(code["locals"][0]["containers"]),
+    }
+
+
+def planned_module(code: dict[str, Any]) -> dict[str, Any]:
+    """The values of the resource that the module terraform-aws-modules/ecs makes of the load balancer's example."""
     (module,) = (m["orders"] for m in code["module"])
     # what the module does for each container of the map, unless told otherwise
     defaults = {
@@ -79,28 +76,33 @@ def from_terraform(kind: str) -> Any:
         "stopTimeout": 120,
         "logConfiguration": {"logDriver": "awslogs", "options": {}},
     }
+    containers = [{"name": name, **defaults, **fields} for name, fields in module["container_definitions"].items()]
     return {
-        "networkMode": "awsvpc",
-        "requiresCompatibilities": ["FARGATE"],
-        "memory": module["memory"],
-        "containerDefinitions": [
-            {"name": name, **defaults, **fields} for name, fields in module["container_definitions"].items()
-        ],
+        "network_mode": "awsvpc",
+        "requires_compatibilities": ["FARGATE"],
+        "memory": str(module["memory"]),
+        "container_definitions": json.dumps(containers),
     }
 
 
+FILES = {
+    "task-definition": lambda kind: (EXAMPLES / "task-definition" / f"{kind}.json").read_bytes(),
+    "cloudformation": lambda kind: (EXAMPLES / "cloudformation" / f"{kind}.yaml").read_bytes(),
+    "terraform": lambda kind: terraform_plan(kind).encode(),
+}
+
+
 def registered(form: str, kind: str) -> Any:
-    """The task definition that the example registers."""
-    if form == "cloudformation":
-        template, problems = cfnlint.decode.decode(str(EXAMPLES / form / f"{kind}.yaml"))
-        assert not problems
-        return from_cloudformation(template)
-    return from_terraform(kind) if form == "terraform" else plain(kind)
+    """The task definition that the example registers, as the command reads it."""
+    name = "x.yaml" if form == "cloudformation" else "x.json"
+    (source,) = sources(name, parse(name, FILES[form](kind)))
+    return source.document
 
 
 def assert_good(definition: Any) -> None:
     """Check finds nothing, and the helper is wired as add wires it."""
     assert list(check(cast(read(definition)))) == []
+    definition = copy.deepcopy(definition)
 
     *others, helper = definition["containerDefinitions"]
     *_, added = add({**definition, "containerDefinitions": others}, helper["image"])["containerDefinitions"]
@@ -112,7 +114,24 @@ def assert_good(definition: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("form", ["task-definition", "cloudformation", "terraform"])
+@pytest.mark.parametrize("form", FILES)
+def test_command_passes_the_example(form: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`taskdef check` reads the file as it is, and has nothing to say of it."""
+    file = tmp_path / ("x.yaml" if form == "cloudformation" else "x.json")
+    file.write_bytes(FILES[form](kind))
+
+    assert main(["taskdef", "check", str(file), "--spot", "--fail-on", "warning"]) == 0
+    assert capsys.readouterr().out.endswith("0 errors, 0 warnings\n")
+
+
+def test_command_passes_all_examples_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """`taskdef check` finds the files of the examples in their directory, and nothing else."""
+    assert main(["taskdef", "check", str(EXAMPLES)]) == 0
+    assert capsys.readouterr().out == "0 errors, 0 warnings, 4 task definitions checked\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", FILES)
 def test_example_registers_a_well_wired_task(form: str, kind: str) -> None:
     """Check finds nothing in what the example registers, and its helper is the one that add writes."""
     assert_good(registered(form, kind))
@@ -122,7 +141,10 @@ def test_readme_shows_the_container_that_add_writes() -> None:
     """The container in the README passes check, and is wired as add wires it."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (helper,) = (json.loads(block) for block in re.findall("```json\n(.*?)```", text, re.S) if "restartPolicy" in block)
-    others = [{"name": "envoy", "healthCheck": {"command": ["CMD", "/ready"]}}, {"name": "app"}]
+    others = [
+        {"name": "envoy", "healthCheck": {"command": ["CMD", "/ready"]}},
+        {"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "HEALTHY"}]},
+    ]
 
     assert_good({"networkMode": "awsvpc", "containerDefinitions": [*others, helper]})
 
@@ -228,8 +250,10 @@ def test_cdk_example_synthesises_well_wired_tasks(tmp_path: Path) -> None:
     assert [template.name.partition(".")[0] for template in templates] == ["LoadBalancedService", "MeshService"]
     # W3005: the CDK's own load balancer pattern states a dependency twice
     assert cfn_lint("--ignore-checks", "W3005", "--", *templates) == ""
+    assert main(["taskdef", "check", str(tmp_path / "cdk.out"), "--fail-on", "warning"]) == 0
     for template in templates:
-        assert_good(from_cloudformation(json.loads(template.read_text(encoding="utf-8"))))
+        (source,) = sources(template.name, parse(template.name, template.read_bytes()))
+        assert_good(source.document)
 
 
 def packaged_node() -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from task_helper.taskdef.definition import read, read_virtual_node
+from task_helper.taskdef.formats import json_text
 from task_helper.taskdef.page import Example, examples, markdown, pages
 from task_helper.taskdef.problem import Finding
 from task_helper.taskdef.rules import RULES
@@ -21,9 +22,12 @@ EXAMPLES = [
 
 
 def findings(rule: str, example: Example) -> list[Finding]:
-    definition, *nodes = map(json.loads, example.documents)
-    node = read_virtual_node(nodes[0]) if nodes else None
-    return list(RULES[rule].check(cast(read(definition), spot=example.option == "--spot", virtual_node=node)))
+    text, *nodes = example.documents
+    tree = json_text.parse(text)
+    node = read_virtual_node(json.loads(nodes[0])) if nodes else None
+    duplicates = [place for place, _ in tree.duplicates]
+    task = cast(read(tree.value), spot=example.option == "--spot", virtual_node=node, duplicates=duplicates)
+    return list(RULES[rule].check(task))
 
 
 @pytest.mark.parametrize("rule, example", EXAMPLES)

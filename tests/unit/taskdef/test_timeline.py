@@ -41,6 +41,14 @@ APP = container("app", "envoy", stopTimeout=10)
         ([ENVOY, APP], [("app", 0, 10), ("envoy", 10, 40)]),
         # a stopTimeout that is too short cuts the plan
         ([ENVOY, container("task-helper", "envoy")], [("task-helper", 0, 30), ("envoy", 30, 60)]),
+        # what has ended at the start takes no time, and holds nothing up
+        (
+            [
+                container("init", essential=False),
+                {"name": "app", "dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]},
+            ],
+            [("app", 0, 30)],
+        ),
         # with auto the helper may take all but the last 5 s
         (
             [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_TIMEOUT", "value": "auto"}])],

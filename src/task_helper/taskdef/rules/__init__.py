@@ -10,14 +10,21 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Final
 
-from task_helper.taskdef.problem import Problem
+from task_helper.taskdef.definition import Definition
+from task_helper.taskdef.problem import Finding, Problem
 from task_helper.taskdef.rules import (
     admin_address,
+    application_health,
+    application_order,
     auto_egress,
     auto_permissions,
+    container_limit,
+    containers_unknown,
+    depends_on_condition,
     depends_on_cycle,
     depends_on_helper,
-    depends_on_condition,
+    depends_on_possible,
+    duplicate_key,
     envoy_missing,
     envoy_stop_timeout,
     essential,
@@ -26,10 +33,15 @@ from task_helper.taskdef.rules import (
     health_check_cycle,
     helper_missing,
     holds_all,
+    holds_discovery,
+    image,
     log_driver,
     memory,
     metadata_address,
+    misspelt_key,
     misspelt_variable,
+    one_envoy,
+    one_helper,
     restart_policy,
     root_user,
     settings,
@@ -37,26 +49,39 @@ from task_helper.taskdef.rules import (
     stop_timeout,
     stop_timeout_variable,
     tcp_health_check,
+    windows,
 )
 from task_helper.taskdef.task import Task
 
 RULES: Final[dict[str, ModuleType]] = {
+    "containers-unknown": containers_unknown,
+    "duplicate-key": duplicate_key,
+    "misspelt-key": misspelt_key,
     "helper-missing": helper_missing,
     "envoy-missing": envoy_missing,
+    "one-envoy": one_envoy,
+    "one-helper": one_helper,
     "holds-all": holds_all,
+    "holds-discovery": holds_discovery,
     "depends-on-helper": depends_on_helper,
     "depends-on-condition": depends_on_condition,
+    "depends-on-possible": depends_on_possible,
     "depends-on-cycle": depends_on_cycle,
+    "application-order": application_order,
     "stop-timeout": stop_timeout,
     "stop-timeout-variable": stop_timeout_variable,
     "settings": settings,
     "misspelt-variable": misspelt_variable,
     "admin-address": admin_address,
     "exec-form": exec_form,
+    "image": image,
     "health-check": health_check,
+    "application-health": application_health,
     "essential": essential,
     "restart-policy": restart_policy,
     "memory": memory,
+    "container-limit": container_limit,
+    "windows": windows,
     "envoy-stop-timeout": envoy_stop_timeout,
     "spot-budget": spot_budget,
     "health-check-cycle": health_check_cycle,
@@ -70,7 +95,14 @@ RULES: Final[dict[str, ModuleType]] = {
 
 
 def check(task: Task) -> Iterator[Problem]:
-    """Everything that the rules find in `task`."""
+    """Everything that the rules find in `task`, but for what rests on what a template leaves open."""
     for name, rule in RULES.items():
         for finding in rule.check(task):
-            yield Problem(name, *finding)
+            # that it is open is what this rule says
+            if is_known(task.definition, finding) or rule is containers_unknown:
+                yield Problem(name, finding.severity, finding.place, finding.message, finding.remedy, finding.fix)
+
+
+def is_known(definition: Definition, finding: Finding) -> bool:
+    """Whether all that `finding` rests on is known: what is open never makes a finding by itself."""
+    return all(map(definition.is_known, (finding.place, *finding.rests_on)))

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from task_helper.taskdef.definition import Container, ProxyConfiguration
-from task_helper.taskdef.problem import Finding, warning
+from task_helper.taskdef.problem import Edit, Finding, warning
 from task_helper.taskdef.task import Task, waits_for_replacement
 
 
@@ -44,7 +44,14 @@ def check(task: Task) -> Iterator[Finding]:
                     if user
                     else "Give the proxyConfiguration an IgnoredUID or IgnoredGID, and the helper that user."
                 ),
+                rests_on=[f"{task.definition.place}.proxyConfiguration", *ignored_places(proxy)],
+                fix=[Edit(f"{helper.place}.user", user)] if user else [],
             )
+
+
+def ignored_places(proxy: ProxyConfiguration) -> list[str]:
+    """Where the proxyConfiguration says whose connections are not redirected."""
+    return [f"{pair.place}.value" for pair in proxy.properties if pair.name in ("IgnoredUID", "IgnoredGID")]
 
 
 def ignored_user(proxy: ProxyConfiguration) -> str:

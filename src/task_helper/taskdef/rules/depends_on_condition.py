@@ -2,8 +2,7 @@
 
 The conditions count at the start only; at the stop all give the same order. A helper that waits for the application to
 be HEALTHY never starts beside a sick one, and then nothing holds Envoy up or drains it; the helper itself watches the
-application until it answers. COMPLETE and SUCCESS wait for a container to end, which one that serves never does. A
-container without `healthCheck` is never HEALTHY, and ECS refuses a name that no container has.
+application until it answers. COMPLETE and SUCCESS wait for a container to end, which one that serves never does.
 
 Passes:
 
@@ -16,19 +15,11 @@ Fails:
 
     {"containerDefinitions": [
       {"name": "envoy"}, {"name": "app", "healthCheck": {"command": ["CMD", "/ready"]}},
-      {"name": "task-helper", "dependsOn": [
-        {"containerName": "envoy", "condition": "HEALTHY"}, {"containerName": "app", "condition": "HEALTHY"},
-        {"containerName": "cache", "condition": "START"}]}]}
+      {"name": "task-helper", "dependsOn": [{"containerName": "app", "condition": "HEALTHY"}]}]}
 
-    error $.containerDefinitions[2].dependsOn[0].condition
-      The helper waits for envoy to be HEALTHY, but envoy has no healthCheck, so the task cannot start.
-      Give envoy a healthCheck, or write START.
-    warning $.containerDefinitions[2].dependsOn[1].condition
+    warning $.containerDefinitions[2].dependsOn[0].condition
       The helper waits for app to be HEALTHY, so beside a sick app it never starts and nothing drains the task.
       Write START.
-    error $.containerDefinitions[2].dependsOn[2].containerName
-      The helper depends on cache, which is no container of this task, so ECS refuses the task definition.
-      Write the name of a container of this task.
 
 Fails:
 
@@ -45,41 +36,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from task_helper.taskdef.definition import Dependency
-from task_helper.taskdef.problem import Finding, error, warning
+from task_helper.taskdef.problem import Edit, Finding, error, warning
 from task_helper.taskdef.task import Task
 
 
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
-        for i, dependency in enumerate(helper.depends_on):
-            yield from judge(task, dependency, f"{helper.place}.dependsOn[{i}]")
+        for dependency in helper.depends_on:
+            yield from judge(task, dependency)
 
 
-def judge(task: Task, dependency: Dependency, place: str) -> Iterator[Finding]:
+def judge(task: Task, dependency: Dependency) -> Iterator[Finding]:
     name = dependency.container_name
     container = task.definition.by_name.get(name)
-    if container is None:
-        yield error(
-            f"{place}.containerName",
-            f"The helper depends on {name}, which is no container of this task, so ECS refuses the task definition.",
-            "Write the name of a container of this task.",
-        )
-    elif dependency.condition == "HEALTHY" and container.health_check is None:
-        yield error(
-            f"{place}.condition",
-            f"The helper waits for {name} to be HEALTHY, but {name} has no healthCheck, so the task cannot start.",
-            f"Give {name} a healthCheck, or write START.",
-        )
-    elif dependency.condition == "HEALTHY" and container not in task.envoys:
+    place = f"{dependency.place}.condition"
+    # whether it is an Envoy, and whether another waits for its end, may be left open
+    rests_on = [f"{dependency.place}.containerName"]
+    rests_on += [f"{container.place}.image", f"{container.place}.name"] if container else []
+    if container is None or container in task.envoys and dependency.condition == "HEALTHY":
+        return
+    if dependency.condition == "HEALTHY" and container.health_check:
         yield warning(
-            f"{place}.condition",
+            place,
             f"The helper waits for {name} to be HEALTHY, so beside a sick {name} it never starts"
             " and nothing drains the task.",
             "Write START.",
+            rests_on,
+            [Edit(place, "START")],
         )
     elif dependency.condition in ("COMPLETE", "SUCCESS") and container in task.held:
         yield error(
-            f"{place}.condition",
+            place,
             f"The helper waits for {name} to end, so it is not there while {name} serves.",
             "Write START.",
+            [*rests_on, *task.definition.open_order],
+            [Edit(place, "START")],
         )

@@ -20,16 +20,17 @@ Fails:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from graphlib import CycleError
+from graphlib import CycleError, TopologicalSorter
 
 from task_helper.taskdef.problem import Finding, error
 from task_helper.taskdef.task import Task
-from task_helper.taskdef.timeline import stop_schedule
 
 
 def check(task: Task) -> Iterator[Finding]:
     try:
-        stop_schedule(task)
+        TopologicalSorter(
+            {c.name: task.definition.waits_for(c) for c in task.definition.container_definitions}
+        ).prepare()
     except CycleError as cycle:
         names = " and ".join(sorted(set(cycle.args[1])))
         yield error(

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.taskdef.problem import Finding, error
+from task_helper.taskdef.problem import Edit, Finding, error
 from task_helper.taskdef.task import Task
 
 
@@ -39,4 +39,9 @@ def check(task: Task) -> Iterator[Finding]:
                     " and the helper drains when it is gone.",
                     f"Turn it round: remove {helper.name} from {name}'s dependsOn, links and volumesFrom,"
                     f" and let the helper depend on {name}.",
+                    fix=[
+                        Edit(dependency.place, remove=True)
+                        for dependency in container.depends_on
+                        if dependency.container_name == helper.name
+                    ],
                 )

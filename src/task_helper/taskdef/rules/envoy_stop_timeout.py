@@ -43,10 +43,12 @@ KUMA = "KUMA_DATAPLANE_DRAIN_TIME"
 
 def check(task: Task) -> Iterator[Finding]:
     for envoy in task.envoys:
+        if not (envoy.knows(KUMA) and envoy.knows(AWS)):
+            continue
         if KUMA in envoy.env or envoy.repository == "kuma-dp":
-            wait, shorter = _seconds(envoy.env.get(KUMA, "30s"), r"(\d{1,6})s", 0, 999999, 30), f"{KUMA} to 5s"
+            wait, name, less = _seconds(envoy.env.get(KUMA, "30s"), r"(\d{1,6})s", 0, 999999, 30), KUMA, "5s"
         elif AWS in envoy.env or "appmesh" in envoy.image:
-            wait, shorter = _seconds(envoy.env.get(AWS, "20"), r"(\d{1,6})", 5, 110, 20), f"{AWS} to 5"
+            wait, name, less = _seconds(envoy.env.get(AWS, "20"), r"(\d{1,6})", 5, 110, 20), AWS, "5"
         else:
             continue
         if envoy.stops_within <= wait:
@@ -54,7 +56,9 @@ def check(task: Task) -> Iterator[Finding]:
                 f"{envoy.place}.stopTimeout",
                 f"ECS kills {envoy.name} after {envoy.stops_within} s, but its agent waits {wait} s"
                 " before it stops Envoy, so what is open then is cut.",
-                f"Set {shorter} at {envoy.name}, or raise its stopTimeout.",
+                f"Set {name} to {less} at {envoy.name}, or raise its stopTimeout.",
+                rests_on=[f"{envoy.place}.image"],
+                fix=[envoy.set_variable(name, less)] if envoy.stops_within > 5 else [],
             )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.taskdef.problem import Finding, warning
+from task_helper.taskdef.problem import Edit, Finding, warning
 from task_helper.taskdef.task import Task
 
 
@@ -32,4 +32,5 @@ def check(task: Task) -> Iterator[Finding]:
                 "The helper is not essential, so its health check gates no deployment"
                 " and nobody notices if it is gone.",
                 'Write "essential": true, with a restartPolicy so that its crash does not cost the task.',
+                fix=[Edit(f"{helper.place}.essential", True)],
             )

@@ -12,6 +12,11 @@ Passes:
     {"containerDefinitions": [{"name": "task-helper", "healthCheck": {"command": ["CMD", "task-helper", "healthcheck"],
       "interval": 10, "timeout": 5, "retries": 10, "startPeriod": 300}}]}
 
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "healthCheck": {
+      "command": ["CMD-SHELL", "/usr/local/bin/task-helper healthcheck || exit 1"], "interval": 30}}]}
+
 Fails:
 
     {"containerDefinitions": [{"name": "task-helper"}]}
@@ -39,19 +44,25 @@ Fails:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Final
 
 from task_helper.taskdef.definition import HealthCheck
-from task_helper.taskdef.problem import Finding, error, warning
+from task_helper.taskdef.problem import Edit, Finding, error, warning
 from task_helper.taskdef.task import Task, runs_healthcheck
 
 RANGES = {"interval": (5, 300), "timeout": (2, 60), "retries": (1, 10), "startPeriod": (0, 300)}
 # a JVM on a quarter of a vCPU needs about this long
 SLOW_START = 60
-WRITE = (
-    'Write "healthCheck": {"command": ["CMD", "task-helper", "healthcheck"], "interval": 10, "timeout": 5,'
-    ' "retries": 10, "startPeriod": 300}.'
-)
+CHECK: Final = {
+    "command": ["CMD", "task-helper", "healthcheck"],
+    "interval": 10,
+    "timeout": 5,
+    "retries": 10,
+    "startPeriod": 300,
+}
+WRITE: Final = f'Write "healthCheck": {json.dumps(CHECK)}.'
 
 
 def check(task: Task) -> Iterator[Finding]:
@@ -63,6 +74,7 @@ def check(task: Task) -> Iterator[Finding]:
                 "The helper has no healthCheck, so ECS stops old tasks before Envoy and the application"
                 " of the new ones answer.",
                 WRITE,
+                fix=[Edit(place, CHECK)],
             )
             continue
         if not runs_healthcheck(helper):
@@ -71,6 +83,8 @@ def check(task: Task) -> Iterator[Finding]:
                 "The helper serves no port and has no curl, so this check never passes"
                 " and ECS replaces the task again and again.",
                 'Write ["CMD", "task-helper", "healthcheck"].',
+                rests_on=[f"{place}.command[{i}]" for i in range(len(helper.health_check.command))],
+                fix=[Edit(f"{place}.command", CHECK["command"])],
             )
         yield from numbers(helper.health_check, place)
 
@@ -83,6 +97,7 @@ def numbers(health_check: HealthCheck, place: str) -> Iterator[Finding]:
                 f"{place}.{name}",
                 f"{name} is {value}, but ECS takes {least} to {most} and refuses the task definition.",
                 f"Write a number from {least} to {most}.",
+                fix=[Edit(f"{place}.{name}", max(least, min(value, most)))],
             )
     starts_within = health_check.start_period + health_check.retries * health_check.interval
     if starts_within < SLOW_START:
@@ -90,4 +105,6 @@ def numbers(health_check: HealthCheck, place: str) -> Iterator[Finding]:
             f"{place}.startPeriod",
             f"ECS replaces a task whose application takes longer than {starts_within} s to start, again and again.",
             'Write "startPeriod": 300; it delays nothing, as the first check that passes ends it.',
+            rests_on=[f"{place}.retries", f"{place}.interval"],
+            fix=[Edit(f"{place}.startPeriod", 300)],
         )

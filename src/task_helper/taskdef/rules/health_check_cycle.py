@@ -3,7 +3,8 @@
 Downstream Envoys learn of the drain by their health checks. One failed check is enough where Envoy's `health_check`
 filter answers it (a failed answer, unlike a refused connection, does not wait for the threshold), so DRAIN_TIMEOUT must
 cover interval and timeout of one check at the very least. Where checks reach the application instead, peers go by the
-threshold: interval × unhealthyThreshold. A virtual node without a health check tells downstreams nothing at all.
+threshold: interval × unhealthyThreshold. A virtual node without a health check tells downstreams nothing at all. Who
+calls a virtual gateway is no Envoy of the mesh and checks by other rules.
 
 Passes:
 
@@ -11,6 +12,12 @@ Passes:
 
     {"spec": {"listeners": [{"healthCheck": {"protocol": "http", "path": "/health", "intervalMillis": 10000,
       "timeoutMillis": 2000, "healthyThreshold": 2, "unhealthyThreshold": 2}}]}}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper"}]}
+
+    {"virtualGateway": {"spec": {"listeners": [{}]}}}
 
 Fails:
 
@@ -44,7 +51,7 @@ from task_helper.taskdef.task import Task, settings_of
 
 def check(task: Task) -> Iterator[Finding]:
     for settings in map(settings_of, task.helpers):
-        if settings is None or task.virtual_node is None:
+        if settings is None or task.virtual_node is None or task.virtual_node.gateway:
             continue
         waits = settings.shortest_drain
         variable = "HEALTH_CHECK_INTERVAL" if settings.drain_timeout == "auto" else "DRAIN_TIMEOUT"

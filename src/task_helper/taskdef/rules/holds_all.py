@@ -4,7 +4,8 @@ ECS stops a container only when all that name it in their `dependsOn` have stopp
 (`verifyShutdownOrder` in aws/amazon-ecs-agent, pull request 1866): with helper -> application -> Envoy alone, an
 application that has crashed leaves nothing that holds Envoy up, and every connection is cut while the helper drains.
 What serves the application, such as an authorization sidecar or the X-Ray daemon, is to be held up too; there it is
-enough that the application depends on it. Containers that end at the start (`COMPLETE`, `SUCCESS`) need nothing.
+enough that the application depends on it. Containers that end at the start (`COMPLETE`, `SUCCESS`) need nothing, and
+what tells discovery must not be held ([holds-discovery](#holds-discovery)).
 
 Passes:
 
@@ -39,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.taskdef.problem import Finding, error, warning
+from task_helper.taskdef.problem import Edit, Finding, error, warning
 from task_helper.taskdef.task import Task, condition_for, is_agent
 
 
@@ -50,16 +51,23 @@ def check(task: Task) -> Iterator[Finding]:
             place = f"{helper.place}.dependsOn"
             entry = f'{{"containerName": "{held.name}", "condition": "{condition_for(task, held)}"}}'
             remedy = f"Add {entry} to the helper's dependsOn."
+            name = task.definition.written_name(held)
+            fix = [Edit(place, {"containerName": name, "condition": condition_for(task, held)}, append=True)]
+            # another item of these lists may be what holds it
+            # what is open may be what holds it, or be no container that serves
+            rests_on = task.definition.open_order
             if held.name not in in_all and is_agent(held):
                 lost = "so ECS stops it at once and what it carries is lost during the drain."
-                yield warning(place, f"Nothing holds {held.name} up, {lost}", remedy)
+                yield warning(place, f"Nothing holds {held.name} up, {lost}", remedy, rests_on, fix)
             elif held.name not in in_all:
                 lost = "so ECS stops it at once, while the task still gets requests."
-                yield error(place, f"Nothing holds {held.name} up, {lost}", remedy)
+                yield error(place, f"Nothing holds {held.name} up, {lost}", remedy, rests_on, fix)
             elif held in task.envoys and held.name not in direct:
                 yield error(
                     place,
                     f"The helper holds {held.name} up only by way of other containers:"
                     f" if one of them has crashed, ECS stops {held.name} at once.",
                     remedy,
+                    rests_on,
+                    fix,
                 )

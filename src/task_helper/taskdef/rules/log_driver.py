@@ -24,7 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.taskdef.problem import Finding, warning
+from task_helper.taskdef.definition import at
+from task_helper.taskdef.problem import Edit, Finding, warning
 from task_helper.taskdef.task import Task, logging_neighbour
 
 
@@ -35,4 +36,7 @@ def check(task: Task) -> Iterator[Finding]:
                 f"{helper.place}.logConfiguration",
                 "The helper has no logConfiguration, so nobody can read how a drain went.",
                 f"Give it the logConfiguration of {neighbour.name}.",
+                fix=[
+                    Edit(f"{helper.place}.logConfiguration", at(task.definition, f"{neighbour.place}.logConfiguration"))
+                ],
             )

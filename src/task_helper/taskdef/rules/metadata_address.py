@@ -25,11 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.taskdef.problem import Finding, warning
+from task_helper.taskdef.definition import ProxyConfiguration
+from task_helper.taskdef.problem import Edit, Finding, warning
 from task_helper.taskdef.rules.auto_egress import passes_by_envoy
 from task_helper.taskdef.task import Task
 
 METADATA = "169.254.170.2"
+RESTS_ON = {"EgressIgnoredIPs", "IgnoredUID", "IgnoredGID"}
 
 
 def check(task: Task) -> Iterator[Finding]:
@@ -42,4 +44,16 @@ def check(task: Task) -> Iterator[Finding]:
             "The metadata endpoint is redirected to Envoy, so the helper cannot see containers"
             " that have stopped or restarted.",
             f"Add {METADATA} to EgressIgnoredIPs.",
+            # an item that is open may be the one that is missing
+            rests_on=[pair.place + ".value" for pair in proxy.properties if pair.name in RESTS_ON]
+            + [place for place in task.definition.unknown if place.startswith("$.proxyConfiguration.properties[")],
+            fix=[_edit(task, proxy)],
         )
+
+
+def _edit(task: Task, proxy: ProxyConfiguration) -> Edit:
+    for pair in proxy.properties:
+        if pair.name == "EgressIgnoredIPs":
+            return Edit(f"{pair.place}.value", ",".join(filter(None, [*pair.value.split(","), METADATA])))
+    value = {"name": "EgressIgnoredIPs", "value": METADATA}
+    return Edit(f"{task.definition.place}.proxyConfiguration.properties", value, append=True)

@@ -1,11 +1,14 @@
 """The helper's variables are spelt right and stand at the helper
 
 A misspelt variable is not refused by anyone: the default goes on, and nobody notices until a deployment loses requests.
-The same holds for a setting of the helper that stands at another container.
+The same holds for a setting of the helper that stands at Envoy, which knows none of these. An application may have a
+DRAIN_TIMEOUT of its own.
 
 Passes:
 
-    {"containerDefinitions": [{"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "60"}]}]}
+    {"containerDefinitions": [
+      {"name": "app", "environment": [{"name": "DRAIN_TIMEOUT", "value": "10"}]},
+      {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "60"}]}]}
 
 Fails:
 
@@ -14,13 +17,13 @@ Fails:
       {"name": "task-helper", "environment": [
         {"name": "DRAIN_DEALY", "value": "60"}, {"name": "DRAIN_MODE", "value": "fast"}]}]}
 
-    warning $.containerDefinitions[0].environment[0].value
+    warning $.containerDefinitions[0].environment[0].name
       DRAIN_TIMEOUT is set at envoy, where the helper cannot see it.
       Set it at task-helper.
-    warning $.containerDefinitions[1].environment[0].value
+    warning $.containerDefinitions[1].environment[0].name
       DRAIN_DEALY is no setting of the helper, which goes on with the default.
       Write DRAIN_DELAY.
-    warning $.containerDefinitions[1].environment[1].value
+    warning $.containerDefinitions[1].environment[1].name
       DRAIN_MODE is no setting of the helper, which goes on with the default.
       Remove it.
 """
@@ -31,7 +34,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from task_helper.settings import SETTINGS
-from task_helper.taskdef.problem import Finding, warning
+from task_helper.taskdef.problem import Edit, Finding, warning
 from task_helper.taskdef.task import Task
 
 NAMES = [setting.name for setting in SETTINGS]
@@ -40,18 +43,23 @@ CLOSE = 0.85
 
 
 def check(task: Task) -> Iterator[Finding]:
+    if not task.helpers:
+        return
     for container in task.definition.container_definitions:
-        for name in container.env:
+        for variable in container.environment:
+            name, place = variable.name, f"{variable.place}.name"
             near = get_close_matches(name, NAMES, n=1, cutoff=CLOSE)
             if container in task.helpers and name not in NAMES and (near or name.startswith("DRAIN_")):
                 yield warning(
-                    container.variable(name),
+                    place,
                     f"{name} is no setting of the helper, which goes on with the default.",
                     f"Write {near[0]}." if near else "Remove it.",
+                    fix=[Edit(place, near[0])] if near else [],
                 )
-            if task.helpers and container not in task.helpers and name in ("DRAIN_DELAY", "DRAIN_TIMEOUT"):
+            if container in task.envoys and name in ("DRAIN_DELAY", "DRAIN_TIMEOUT"):
                 yield warning(
-                    container.variable(name),
+                    place,
                     f"{name} is set at {container.name}, where the helper cannot see it.",
                     f"Set it at {task.helpers[0].name}.",
+                    rests_on=[f"{container.place}.image"],
                 )

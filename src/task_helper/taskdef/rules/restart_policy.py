@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.taskdef.problem import Finding, error, warning
+from task_helper.taskdef.problem import Edit, Finding, error, warning
 from task_helper.taskdef.task import Task
 
 
@@ -44,6 +44,8 @@ def check(task: Task) -> Iterator[Finding]:
                 "The helper is not restarted after a crash, so its crash costs the task,"
                 " or its drain if it is not essential.",
                 'Write "restartPolicy": {"enabled": true, "restartAttemptPeriod": 60}.',
+                rests_on=[f"{helper.place}.restartPolicy.enabled"],
+                fix=[Edit(f"{helper.place}.restartPolicy", {"enabled": True, "restartAttemptPeriod": 60})],
             )
         elif not 60 <= policy.restart_attempt_period <= 1800:
             yield error(
@@ -51,4 +53,5 @@ def check(task: Task) -> Iterator[Finding]:
                 f"restartAttemptPeriod is {policy.restart_attempt_period}, but ECS takes 60 to 1800"
                 " and refuses the task definition.",
                 "Write 60.",
+                fix=[Edit(f"{helper.place}.restartPolicy.restartAttemptPeriod", 60)],
             )

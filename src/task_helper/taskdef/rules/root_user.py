@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.taskdef.problem import Finding, warning
+from task_helper.taskdef.problem import Edit, Finding, warning
 from task_helper.taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR
 from task_helper.taskdef.task import Task
 
@@ -32,4 +32,5 @@ def check(task: Task) -> Iterator[Finding]:
                 f"{helper.place}.user",
                 "The helper runs as root, which it does not need.",
                 f'Write "user": "{NOBODY_IN_PARTICULAR}", or leave user out.',
+                fix=[Edit(f"{helper.place}.user", NOBODY_IN_PARTICULAR)],
             )

@@ -23,17 +23,21 @@ from collections.abc import Iterator
 
 from task_helper.settings import BadSettings, from_env
 from task_helper.taskdef.problem import Finding, error
-from task_helper.taskdef.task import Task
+from task_helper.taskdef.task import Task, knows_settings
 
 
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
+        whole = knows_settings(helper)
         try:
             from_env(helper.env)
         except BadSettings as bad:
             for problem in bad.problems:
                 reason, _, remedy = problem.partition("; ")
                 name = reason.partition(":")[0]
+                if name not in helper.env and not whole:
+                    # it is of several settings together, and some of them are not known
+                    continue
                 yield error(
                     helper.variable(name) if name in helper.env else f"{helper.place}.environment",
                     f"The helper refuses to start: {reason}.",

@@ -11,12 +11,16 @@ Passes:
 Fails:
 
     {"requiresCompatibilities": ["FARGATE"],
-     "containerDefinitions": [{"name": "app", "stopTimeout": 300}, {"name": "task-helper"}]}
+     "containerDefinitions": [{"name": "app", "stopTimeout": 300}, {"name": "cache", "stopTimeout": 1},
+       {"name": "task-helper"}]}
 
     error $.containerDefinitions[0].stopTimeout
       app has a stopTimeout of 300 s, but Fargate takes 2 to 120 s and refuses the task definition.
       Write 120 at most.
     error $.containerDefinitions[1].stopTimeout
+      cache has a stopTimeout of 1 s, but Fargate takes 2 to 120 s and refuses the task definition.
+      Write 2 at least.
+    error $.containerDefinitions[2].stopTimeout
       The helper has no stopTimeout, so ECS kills it after 30 s, in the middle of the drain.
       Write "stopTimeout": 120.
 """
@@ -26,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from task_helper.taskdef.definition import DEFAULT_STOP_TIMEOUT
-from task_helper.taskdef.problem import Finding, error
+from task_helper.taskdef.problem import Edit, Finding, error
 from task_helper.taskdef.task import Task
 
 
@@ -37,7 +41,8 @@ def check(task: Task) -> Iterator[Finding]:
                 f"{container.place}.stopTimeout",
                 f"{container.name} has a stopTimeout of {container.stops_within} s,"
                 " but Fargate takes 2 to 120 s and refuses the task definition.",
-                "Write 120 at most.",
+                "Write 2 at least." if container.stops_within < 2 else "Write 120 at most.",
+                fix=[Edit(f"{container.place}.stopTimeout", 2 if container.stops_within < 2 else 120)],
             )
     for helper in task.helpers:
         if helper.stop_timeout is None:
@@ -46,4 +51,5 @@ def check(task: Task) -> Iterator[Finding]:
                 f"The helper has no stopTimeout, so ECS kills it after {DEFAULT_STOP_TIMEOUT} s,"
                 " in the middle of the drain.",
                 'Write "stopTimeout": 120.',
+                fix=[Edit(f"{helper.place}.stopTimeout", 120)],
             )

@@ -9,6 +9,11 @@ Passes:
     {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100,
       "environment": [{"name": "STOP_TIMEOUT", "value": "100"}]}]}
 
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100,
+      "environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::settings/shop.env"}]}]}
+
 Fails:
 
     {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100}]}
@@ -31,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.taskdef.problem import Finding, error, warning
+from task_helper.taskdef.problem import Edit, Finding, error, warning
 from task_helper.taskdef.task import Task, settings_of
 
 
@@ -47,6 +52,7 @@ def check(task: Task) -> Iterator[Finding]:
                 f"{helper.place}.stopTimeout",
                 f"{killed} unset and the helper reckons with {reckoned:g} s.",
                 f'Write "stopTimeout": {reckoned:g}, or set STOP_TIMEOUT to {granted}.',
+                fix=[Edit(f"{helper.place}.stopTimeout", round(reckoned))],
             )
             continue
         consequence = "the drain takes longer than it may" if reckoned > granted else "the helper gives up before that"
@@ -54,4 +60,5 @@ def check(task: Task) -> Iterator[Finding]:
             helper.variable("STOP_TIMEOUT"),
             f"{killed} {reckoned:g} and {consequence}.",
             f"Set STOP_TIMEOUT to {granted}.",
+            fix=[helper.set_variable("STOP_TIMEOUT", str(granted))],
         )

@@ -1,0 +1,77 @@
+"""What a file is that is no task definition, and what to give instead: who gives the wrong file is to be told so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Any, Final
+
+PLAN: Final = "give what `terraform show -json PLAN` prints, PLAN being what `terraform plan -out PLAN` writes"
+SYNTH: Final = "give the template that `cdk synth` writes, cdk.out/STACK.template.json"
+DESCRIBE: Final = "give what `aws ecs describe-task-definition --task-definition NAME` prints"
+_CODE: Final = {
+    ".tf": f"this is Terraform code: {PLAN}",
+    ".tfvars": f"this is Terraform code: {PLAN}",
+    ".hcl": f"this is HCL: {PLAN}",
+    ".jsonnet": "this is Jsonnet: give what `jsonnet FILE` prints",
+    ".libsonnet": "this is Jsonnet: give what `jsonnet FILE` prints",
+    ".ts": f"this is program code: {SYNTH}",
+    ".js": f"this is program code: {SYNTH}",
+    ".py": f"this is program code: {SYNTH}",
+    ".java": f"this is program code: {SYNTH}",
+    ".go": f"this is program code: {SYNTH}",
+    ".cs": f"this is program code: {SYNTH}",
+    ".md": f"this is a page of text: {DESCRIBE}",
+}
+_HCL: Final = re.compile(r"^\s*(resource|module|variable|data|provider|locals|terraform)\b[^\n{:=]*\{", re.M)
+
+
+def by_name(name: str) -> str | None:
+    """What a file of this name is, if that is no format that is read here."""
+    return _CODE.get(PurePath(name).suffix.lower())
+
+
+def by_bytes(raw: bytes) -> str | None:
+    """What these bytes are, if they are no text at all."""
+    if raw[:4] == b"PK\x03\x04":
+        return f"this is an archive, as `terraform plan -out` writes it: {PLAN}"
+    return "this is compressed: unpack it first" if raw[:2] == b"\x1f\x8b" else None
+
+
+def by_text(text: str) -> str | None:
+    """What this text is, which neither JSON nor YAML reads."""
+    return f"this is Terraform code: {PLAN}" if _HCL.search(text) else None
+
+
+def by_value(value: Any) -> str | None:
+    """What this value is, if something else is known by its keys."""
+    if isinstance(value, list):
+        return None
+    if not isinstance(value, dict):
+        return f"a single value; {DESCRIBE}"
+    has = value.keys()
+    if {"apiVersion", "kind"} <= has:
+        return "this is a Kubernetes manifest, and ECS has no part in it"
+    if "terraform_version" in has and ("lineage" in has or "serial" in has):
+        return "this is Terraform's state: give what `terraform show -json` prints"
+    if isinstance(value.get("resource"), dict) or (isinstance(value.get("module"), dict) and "source" in str(value)):
+        return f"this is Terraform code: {PLAN}"
+    if isinstance(value.get("Resources"), dict):
+        return "a CloudFormation template without an AWS::ECS::TaskDefinition"
+    if isinstance(value.get("Resources"), list) and "TargetService" in str(value):
+        return f"this is a CodeDeploy AppSpec: {DESCRIBE}"
+    if {"version", "artifacts"} <= has:
+        return f"this is the CDK's manifest: {SYNTH}"
+    if isinstance(value.get("services"), dict):
+        return f"this is a Compose file: {DESCRIBE}"
+    if isinstance(value.get("services"), list) or isinstance(value.get("tasks"), list) or "taskDefinitionArns" in has:
+        return f"this is what ECS says of services or tasks: {DESCRIBE}"
+    if str(value.get("type", "")).endswith((" Service", " Job", " Site")) and "name" in has:
+        return "this is a Copilot manifest: give the template that `copilot svc package` prints"
+    if "virtualNode" in has or "virtualNodeName" in has:
+        return "this is a virtual node: give it with --virtual-node, beside the task definition"
+    if "serviceName" in has or {"desiredCount", "deploymentConfiguration"} & has:
+        return f"this is a service: give the task definition that it runs; {DESCRIBE}"
+    if "image" in has and "name" in has:
+        return 'this is one container: put it into {"containerDefinitions": [...]}'
+    return None
