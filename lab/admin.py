@@ -78,7 +78,7 @@ class Door:
         """Runs until it is cancelled."""
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._pass_on)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site: web.BaseSite | None = None
         try:

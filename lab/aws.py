@@ -88,6 +88,8 @@ def container_metadata(task: Task, name: str, time: Callable[[float], str]) -> J
         answer |= {"CreatedAt": time(container.started_at), "StartedAt": time(container.started_at)}
     if container.finished_at is not None:
         answer |= {"FinishedAt": time(container.finished_at), "ExitCode": container.exit_code}
+    if container.restart_count is not None:
+        answer["RestartCount"] = container.restart_count
     if container.checked:
         # while it is UNKNOWN the agent leaves the status out
         answer["Health"] = {} if container.health == "UNKNOWN" else {"status": container.health}

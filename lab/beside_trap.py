@@ -65,14 +65,14 @@ ROWS: tuple[Scenario, ...] = (
         "restart",
         "application refuses for 0.6 s during the delay",
         hazards=(_restart(2),),
-        envoy={"pass_through": False},
+        envoy={"asks_application": False},
     ),
     _row(
         "restart-no-panic",
         "the same, and downstreams whose panic threshold is 0",
         hazards=(_restart(2),),
         panic_threshold=0,
-        envoy={"pass_through": False},
+        envoy={"asks_application": False},
     ),
     _row(
         "health-elsewhere",
@@ -104,6 +104,14 @@ ROWS: tuple[Scenario, ...] = (
         "sidecar-stubborn",
         "an essential sidecar is killed at its stopTimeout",
         sidecar=Sidecar("ignores", stop_timeout=2),
+    ),
+    # not even where a sidecar has really stopped for good, and requests really fail for a moment
+    _row(
+        "sidecar-and-restart",
+        "an essential sidecar leaves on SIGTERM, and the application then refuses for 0.6 s",
+        sidecar=Sidecar("leaves"),
+        hazards=(_restart(0.3),),
+        envoy={"asks_application": False},
     ),
     # never in service for the helper, though downstreams have it
     _row("unwell", "APP_HEALTH_URL answers 503 since the start, Envoy serves", app_health="unwell", gate=False),

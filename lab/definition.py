@@ -23,9 +23,9 @@ from lab.scheduler import ContainerSpec
 TASK_HELPER = str(Path(sys.executable).with_name("task-helper"))
 
 # `sleep infinity & wait` is what people write; short naps leave nothing behind when the lab is killed. ADMIN is the URL
-# of the admin API, for a Unix socket as curl wants it; INT is for where it is the image's STOPSIGNAL.
+# of the admin API, for a Unix socket as curl wants it; INT and QUIT are for where one of them is STOPSIGNAL.
 TRAP = """
-trap 'sleep $DRAIN_DELAY; curl -s -X POST $ADMIN/healthcheck/fail; sleep $DRAIN_TIMEOUT; exit 0' TERM INT
+trap 'sleep $DRAIN_DELAY; curl -s -X POST $ADMIN/healthcheck/fail; sleep $DRAIN_TIMEOUT; exit 0' TERM INT QUIT
 while :; do sleep 1 & wait $!; done
 """
 # a shell in the background starts its programs deaf to SIGINT, and they cannot trap what they never hear

@@ -45,7 +45,7 @@ class EnvoyOptions:
     admin: "tcp", or the path of a Unix socket
     traffic_direction: whether the listeners say INBOUND and OUTBOUND
     inbound_says: what those say that serve downstreams, where they say it
-    pass_through: whether health checks reach the application, or Envoy answers them itself
+    asks_application: whether health checks reach the application, or Envoy answers them itself
     egress_listeners: how many there are; all but the first do not bind their port, as in meshes that redirect to one
     tcp: how bare TCP is served beside HTTP; with "later" the listener is in `configuration` once `lds` has it
     allow_paths: what the admin API answers, by prefix; empty: everything (Envoy 1.39 and later)
@@ -62,7 +62,7 @@ class EnvoyOptions:
     stat_prefix: str = "ingress"
     listener_name: str = "inbound"
     inbound_says: Literal["INBOUND", "OUTBOUND"] = "INBOUND"
-    pass_through: bool = True
+    asks_application: bool = True
     egress_prefix: str = "egress"
     egress_listeners: int = 1
     tcp: Tcp = "none"
@@ -215,7 +215,7 @@ def _health_check_filter(options: EnvoyOptions) -> Json:
     path = GRPC_HEALTH_PATH if options.protocol == "grpc" else HEALTH_PATH
     # as `dict`: between braces bandit takes what begins with "pass" for a password
     headers = [{"name": ":path", "string_match": {"exact": path}}]
-    fields = dict(pass_through_mode=options.pass_through, headers=headers)
+    fields = dict(pass_through_mode=options.asks_application, headers=headers)
     return typed("envoy.filters.http.health_check", "extensions.filters.http.health_check.v3.HealthCheck", fields)
 
 

@@ -15,7 +15,10 @@ Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY"]
 
 @dataclass
 class Container:
-    """A container of a task and where it is in its life; `checked` tells whether it has a health check."""
+    """A container of a task and where it is in its life; `checked` tells whether it has a health check.
+
+    restart_count: how often its restart policy has restarted it; None without one
+    """
 
     name: str
     depends_on: Mapping[str, Condition] = field(default_factory=dict)
@@ -25,6 +28,7 @@ class Container:
     state: State = "PENDING"
     health: Health = "UNKNOWN"
     exit_code: int | None = None
+    restart_count: int | None = None
     started_at: float | None = None
     finished_at: float | None = None
 

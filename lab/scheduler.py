@@ -132,11 +132,10 @@ class Scheduler:
         """The pipe that nobody reads is full from now on."""
         self._record.event("container", "output full", task.id, container=container)
         write_end = self._unread[task.id, container][1]
-        try:
-            while True:
-                os.write(write_end, b"\n")
-        except BlockingIOError:
-            pass
+        for piece in (b"\n" * 4096, b"\n"):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(write_end, piece)
 
     # how it goes on
 

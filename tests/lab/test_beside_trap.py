@@ -1,5 +1,7 @@
 """The rows beside the trap, as a table."""
 
+from pathlib import Path
+
 import pytest
 
 from lab.beside_trap import ALL, ROWS
@@ -23,3 +25,9 @@ def test_the_trap_is_there_long_enough(row: Scenario) -> None:
 def test_luck_hides_no_early_exit(row: Scenario) -> None:
     """What luck may add is less than what an exit at the stop would cost."""
     assert row.luck < (row.times.cloud_map + row.times.push) / 2
+
+
+def test_the_page_of_the_lab_names_every_row() -> None:
+    """docs/lab.md tells of each row what goes wrong in it."""
+    page = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
+    assert [row.name for row in ROWS if f"`{row.name}`" not in page] == []
