@@ -1,0 +1,41 @@
+"""What is left of one life: enough to judge it by. Times are seconds since the stop of the task."""
+
+from __future__ import annotations
+
+import msgspec
+
+OK = "ok"
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A request: when it was sent, how long its answer was to take, when and how it ended.
+
+    host: `old`, `new`, or empty where the downstream sent it to no task
+    """
+
+    at: float
+    wanted: float
+    ended: float
+    outcome: str
+    host: str
+
+
+class Lived(msgspec.Struct, frozen=True):
+    """A life beside the trap or the helper, its holder.
+
+    downs, outages: from when to when the application and Envoy were down by themselves; a second that is infinite stays
+    exit, code: of the holder; None where it had to be killed at the end of STOP_TIMEOUT
+    told: whether Envoy failed its health checks when the holder had gone; False where there was no Envoy to ask
+    late: seconds by which the latest of what befell it came too late, as the machine was busy
+    log: what the holder said
+    """
+
+    holder: str
+    sent: tuple[Sent, ...]
+    downs: tuple[tuple[float, float], ...]
+    outages: tuple[tuple[float, float], ...]
+    exit: float | None
+    code: int | None
+    told: bool
+    late: float = 0.0
+    log: tuple[str, ...] = ()
