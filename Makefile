@@ -14,7 +14,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HE
 BUILD_FLAGS ?=
 BASE ?=
 
-.PHONY: build image publish sign demo bench sbom audit test-wheel test-image test-envoys mutants clean
+.PHONY: build image publish sign demo bench faults sbom audit test-wheel test-image test-envoys mutants clean
 
 build: requirements
 	@$(MAKE) --no-print-directory image
@@ -151,6 +151,12 @@ demo: .venv/ready
 # every scenario, 20 to 30 minutes; some of them: make bench SCENARIOS="plain scale-in"
 bench: .venv/ready
 	$(BIN)/python -m lab bench $(SCENARIOS)
+
+# random faults, the same for the helper and for the shell trap, four to five minutes: is it ever worse? COUNT=2000 takes 45
+SEED ?= 1
+COUNT ?= 200
+faults: .venv/ready
+	$(BIN)/python -m bench.faults --seed $(SEED) --count $(COUNT)
 
 # pip, not poetry, installs: pip knows the package index that this machine is set up for. It takes each list as it is:
 # left to look for what the packages need, it finds the newest coverage[toml], which is not in the list, and gives up
