@@ -71,7 +71,7 @@ async def _play_once(world: World, schedule: Schedule, folder: Path) -> Played:
 async def campaign(schedules: list[Schedule], jobs: int, console: Console) -> list[Played]:
     """Play all of them, with a bar that tells how far they are."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    folder, jobs = Path(tempfile.mkdtemp(prefix="faults-")), min(jobs, len(schedules))
     # of either kind fewer slots than there are lives: each takes Envoy an inotify instance, of which a user has 128
     world, room = World(folder, max(2, 3 * jobs // 2)), asyncio.Semaphore(jobs)
     played: list[Played] = []

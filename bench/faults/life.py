@@ -143,6 +143,8 @@ class Life:
         self._processes: dict[str, Process] = {}
         self._task = self._metadata_task()
         self._metadata_fault: str | None = None
+        self._admin_fault: admin.Fault | None = None
+        self._envoy_is_down = False
         self._sent: list[Sent] = []
         self._late = 0.0
         self._outages: list[tuple[float, float]] = []
@@ -393,17 +395,19 @@ class Life:
 
     async def _ends_later(self, happening: Happening) -> None:
         """What is in the way of a call ends by itself; what else there is has ended, or does not."""
-        if happening.kind in DOOR_FAULTS and self._door:
+        if happening.kind in DOOR_FAULTS:
             await self._sleep_until(happening.at + happening.seconds)
-            self._door.mend()
+            self._admin_fault = None
+            self._set_door()
         elif happening.kind.startswith("metadata"):
             await self._sleep_until(happening.at + happening.seconds)
             self._metadata_fault = None
 
     async def _happens(self, happening: Happening) -> None:
         kind = happening.kind
-        if kind in DOOR_FAULTS and self._door:
-            self._door.fault = DOOR_FAULTS[kind]
+        if kind in DOOR_FAULTS:
+            self._admin_fault = DOOR_FAULTS[kind]
+            self._set_door()
         elif kind.startswith("metadata"):
             self._metadata_fault = kind
         elif kind.startswith("SIG"):
@@ -435,12 +439,11 @@ class Life:
             raise ValueError(f"nobody knows how it happens that {kind}")
 
     async def _end_envoy(self, happening: Happening) -> None:
-        """Killed; where its supervisor starts it anew it has forgotten everything. The door shows what is behind it."""
+        """Killed; where its supervisor starts it anew it has forgotten everything."""
         begin = self._now()
         self._outages.append((begin, math.inf))
-        fault = self._door.fault if self._door else None
-        if self._door:
-            self._door.fault = "refuses"
+        self._envoy_is_down = True
+        self._set_door()
         await self._processes["envoy"].kill()
         if happening.kind == "envoy dies":
             self._stopped("envoy", 137)
@@ -448,9 +451,14 @@ class Life:
         await asyncio.sleep(happening.seconds)
         self._processes["envoy"].close()
         await self._start_envoy()
-        if self._door:
-            self._door.fault = fault
+        self._envoy_is_down = False
+        self._set_door()
         self._outages[-1] = (begin, self._now())
+
+    def _set_door(self) -> None:
+        """It shows what is behind it: where there is no Envoy nobody listens."""
+        if self._door:
+            self._door.fault = "refuses" if self._envoy_is_down else self._admin_fault
 
     def _change_listeners(self, kind: str) -> None:
         """By discovery: one more, or the inbound one with another name for its statistics."""
