@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 import aiohttp
 from aiohttp import web
 
+from bench.faults.process import Process
 from bench.faults.record import OK, Lived, Sent
 from bench.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, FROM_START, Happening, Kind, Schedule
 from bench.faults.world import HOST, SLOT, Slot, World, answers, until
@@ -53,82 +54,6 @@ DOOR_FAULTS: Final[Mapping[Kind, admin.Fault]] = {
     "admin refuses": "refuses",
 }
 SIDECAR_CODES: Final = {"sidecar dies": 137, "sidecar fails": 1, "sidecar leaves": 0}
-
-
-class Process:
-    """A container's process: what it says is kept, until nobody reads it any more."""
-
-    def __init__(self, command: list[str], environ: Mapping[str, str], log: Path) -> None:
-        self.lines: list[str] = []
-        self._command, self._environ, self._log = command, environ, log
-        self._rest = b""
-        self._ends: list[int] = []
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self._read_end, write_end = os.pipe()
-        os.set_blocking(self._read_end, False)
-        # opened anew: that this end does not block is its own
-        self._fill_end = os.open(f"/proc/self/fd/{write_end}", os.O_WRONLY | os.O_NONBLOCK)
-        self._ends = [self._read_end, self._fill_end]
-        with self._log.open("ab") as errors:
-            self._process = await asyncio.create_subprocess_exec(
-                *processes.bound(self._command),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=write_end,
-                stderr=errors,
-                env=self._environ,
-                process_group=0,
-            )
-        os.close(write_end)
-        asyncio.get_running_loop().add_reader(self._read_end, self._read)
-
-    def _read(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            *whole, self._rest = (self._rest + os.read(self._read_end, 65536)).split(b"\n")
-            self.lines += [line.decode(errors="replace") for line in whole]
-
-    def block_output(self) -> None:
-        """Nobody reads what it says from now on, and there is no room for more."""
-        asyncio.get_running_loop().remove_reader(self._read_end)
-        for piece in (b"\n" * 4096, b"\n"):
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    os.write(self._fill_end, piece)
-
-    def hears(self, number: signal.Signals) -> bool:
-        """Whether it has a handler for that signal. In a container it is PID 1, and what it does not hear is lost."""
-        if self._process is None:
-            return False
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
-        return bool(int(caught.split()[1], 16) & 1 << (number - 1))
-
-    def signal(self, number: int) -> None:
-        if self._process:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
-
-    async def ends(self, seconds: float) -> int | None:
-        """Its exit code, or None where it is still there after these seconds."""
-        if self._process is None:
-            return None
-        try:
-            return await asyncio.wait_for(self._process.wait(), seconds)
-        except TimeoutError:
-            return None
-
-    async def kill(self) -> None:
-        if self._process:
-            processes.kill_group(self._process.pid)
-            await self._process.wait()
-
-    def close(self) -> None:
-        """Whoever has read what it says is gone."""
-        for end in self._ends:
-            asyncio.get_running_loop().remove_reader(end)
-            os.close(end)
-        self._ends = []
 
 
 class Life:
@@ -267,7 +192,7 @@ class Life:
             if happening.at == FROM_START and happening.kind.startswith("log"):
                 await self._happens(happening)
 
-    async def _live(self, slot: Slot, beside: Any) -> Lived:
+    async def _live(self, slot: Slot, beside: Callable[[Coroutine[Any, Any, None]], None]) -> Lived:
         """Requests flow, the stop comes, and what befalls the task; when the holder has gone ECS stops the rest."""
         schedule = self._schedule
         before = max([BASELINE, *(-each.at + 0.1 for each in schedule.happenings if -10 < each.at < 0)])
@@ -289,8 +214,8 @@ class Life:
             self._task.desired = "STOPPED"
             holder = self._processes["helper"]
             await until(self._holder_hears)
-            holder.signal(signal.SIGTERM)
-            self._late = self._now()
+            holder.send(signal.SIGTERM)
+            self._late = max(self._late, self._now())
             code = await holder.ends(schedule.stop_timeout)
             exit = None if code is None else self._now()
             told = await self._is_told()
@@ -317,7 +242,7 @@ class Life:
     async def _stop_the_rest(self) -> None:
         """As ECS does: Envoy when the application has gone, which depends on it."""
         for name in ("application", "envoy"):
-            self._processes[name].signal(signal.SIGTERM)
+            self._processes[name].send(signal.SIGTERM)
             await self._processes[name].ends(5)
 
     async def _discovery(self, slot: Slot) -> None:
@@ -411,11 +336,11 @@ class Life:
         elif kind.startswith("metadata"):
             self._metadata_fault = kind
         elif kind.startswith("SIG"):
-            self._processes["helper"].signal(signal.Signals[kind])
+            self._processes["helper"].send(signal.Signals[kind])
         elif kind in SIDECAR_CODES:
             self._stopped("sidecar", SIDECAR_CODES[kind])
         elif kind == "application restarts":
-            self._processes["application"].signal(signal.SIGHUP)
+            self._processes["application"].send(signal.SIGHUP)
         elif kind == "application dies":
             self._died.append((self._now(), math.inf))
             await self._processes["application"].kill()
