@@ -156,7 +156,7 @@ def draw(seed: int, number: int) -> Schedule:
         deregistered=deregistered,
         panic=panic,
         known=dice.random() < 0.95,
-        app_health=dice.choices(("application", "unset", "unwell", "nobody"), (12, 6, 1, 1))[0],
+        app_health=dice.choices(("application", "unset", "unwell", "nobody"), (10, 6, 2, 2))[0],
         metadata=dice.choices(("there", "absent"), (8, 2))[0],
         skew=dice.choice((0.0, 0.0, 0.0, -30.0, 30.0)),
         restart_takes=round(dice.uniform(0.3, 1.5), 2),
@@ -250,6 +250,13 @@ def _happenings(dice: random.Random, delay: float, timeout: float, envoy: EnvoyK
         kinds: tuple[Kind, ...] = ("sidecar dies", "sidecar fails", "sidecar leaves")
         return [Happening(dice.choice(kinds), dice.choice((moment(), 0.0, -0.03)))]
 
+    def incident() -> list[Happening]:
+        """What takes a sidecar down takes the application with it, for a moment: about the stop, or by it."""
+        at = dice.choice((0.0, moment()))
+        kinds: tuple[Kind, ...] = ("sidecar dies", "sidecar leaves")
+        later = round(at + dice.uniform(0.05, 0.5), 2)
+        return [Happening(dice.choice(kinds), at), Happening("application restarts", later)]
+
     def log() -> list[Happening]:
         at = dice.choice((FROM_START, -0.1, moment()))
         return [Happening(dice.choices(("log is not read", "log is closed"), (3, 1))[0], at)]
@@ -268,11 +275,11 @@ def _happenings(dice: random.Random, delay: float, timeout: float, envoy: EnvoyK
             return signals()
         return [Happening(dice.choices(("listener is added", "listener is changed"), (1, 2))[0], moment())]
 
-    groups = [admin, socket, application, proxy, metadata, sidecar, log, holder, signals, listener]
+    groups = [admin, socket, application, proxy, metadata, sidecar, incident, log, holder, signals, listener]
     drawn = dice.sample(groups, dice.choices((0, 1, 2, 3, 4), (1, 4, 5, 3, 2))[0])
     happenings = [happening for group in drawn for happening in group()]
     # Whatever two witnesses say alike is believed, and rightly: no schedule has both of them lie.
-    if application in drawn or proxy in drawn:
+    if {application, incident, proxy} & set(drawn):
         happenings = [each for each in happenings if not each.kind.startswith("metadata says")]
     if admin in drawn or socket in drawn:
         happenings = [each for each in happenings if each.kind != "metadata says Envoy has stopped"]
