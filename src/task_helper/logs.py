@@ -51,7 +51,7 @@ class Event(Enum):
     SIGTERM_REPEATED = logging.INFO, "another `signal` came, which changes nothing"
     REPLACEMENT_UNSEEN = (
         logging.WARNING,
-        "whether new tasks are in service cannot be seen `because` of this; what it `waits_as`",
+        "whether new tasks are in service cannot be seen `because` of this; the delay goes on, and `waits_until`",
     )
     CLOUD_MAP_DENIED = logging.WARNING, "Cloud Map may not be asked `because` of this; DISCOVERY_LAG is used instead"
     REPLACED = logging.INFO, "other tasks are in service, as many as there can be, after so many `seconds`"
@@ -63,7 +63,10 @@ class Event(Enum):
         logging.INFO,
         "Envoy has confirmed, after so many `attempts`, that it fails its health checks",
     )
-    LISTENERS_DRAINED = logging.INFO, "Envoy refuses new inbound connections, as DRAIN_LISTENERS asks"
+    LISTENERS_DRAINED = (
+        logging.INFO,
+        "Envoy has taken the call of DRAIN_LISTENERS: its listeners that say INBOUND refuse new connections",
+    )
     LISTENERS_NOT_DRAINED = logging.WARNING, "Envoy could not be told to refuse new connections `because` of this"
     DRAINING = logging.INFO, "downstreams go and requests end, for `seconds` at the most"
     TRAFFIC_UNREADABLE = (
@@ -73,7 +76,7 @@ class Event(Enum):
     LIVE_AGAIN = logging.WARNING, "Envoy passes its health checks again, most likely restarted; it is told again"
     TRAFFIC_AFTER_DRAIN = (
         logging.WARNING,
-        "`requests` still came at the end of the drain, and the likely `causes`",
+        "of the `requests` that came during the drain some came at its very end, and the likely `causes`",
     )
     ENVOY_GONE = logging.WARNING, "Envoy has stopped, as told by `because`; there is nothing left to drain"
     FAULT = logging.ERROR, "an error inside the helper; the plan goes on with fixed times"

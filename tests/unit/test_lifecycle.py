@@ -323,8 +323,10 @@ def test_readings_of_a_drain_that_the_deadline_cuts() -> None:
     world = World()
     world.envoy.in_flight = 2
 
-    fields = world.live([SIGTERM, (139, "envoy 500"), (200, "envoy fine")]).fields("summary")
+    life = world.live([SIGTERM, (139, "envoy 500"), (200, "envoy fine")])
 
+    fields = life.fields("summary")
+    assert 215 - 201 <= life.fields("draining")["seconds"] <= 215 - 200
     assert ("deadline", 2, 2) == (
         fields["reason"],
         fields["requests_in_flight_at_drain"],
@@ -626,7 +628,7 @@ def test_look_at_a_good_configuration() -> None:
 def test_summary() -> None:
     """The summary counts the requests at the beginning and the end of the drain, and those that came in it."""
     world = World()
-    world.envoy.in_flight = 3
+    world.envoy.in_flight, world.envoy.connections = 3, 2
 
     fields = world.live([SIGTERM, (150, "envoy answers requests")]).fields("summary")
 
@@ -642,6 +644,7 @@ def test_summary() -> None:
         "requests_in_flight_at_drain": 3,
         "requests_in_flight_at_end": 3,
         "requests_after_drain": 10,
+        "connections_at_end": 2,
     } == pytest.approx(fields)
 
 
@@ -701,7 +704,8 @@ def test_traffic_after_the_drain() -> None:
 
     fields = life.fields("traffic_after_drain")
     assert fields["requests"] > 300
-    assert ["no health_check filter on inbound: health checks go on passing"] == fields["causes"]
+    assert "no health_check filter on inbound: health checks go on passing" == fields["causes"][0]
+    assert 3 == len(fields["causes"])
 
 
 def test_healthcheck_that_cannot_be_shown() -> None:
@@ -831,8 +835,8 @@ def test_auto_with_traffic_that_does_not_stop() -> None:
 
     assert (215, "deadline") == (life.at, life.ending)
     assert [
-        "downstreams that do not health check this task, or only its TCP port",
-        "panic mode: most hosts of the service fail their health checks, so downstreams use all of them",
+        "downstreams that do not health check this task, or only its TCP port, or a path that no filter matches",
+        "panic mode: most other tasks of the service fail their health checks, so downstreams use all of them",
     ] == life.fields("traffic_after_drain")["causes"]
 
 

@@ -82,7 +82,10 @@ async def _ask(method: str, url: Url, target: str) -> Response:
 
 async def _connect(url: Url) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if url.scheme == "unix":
-        return await asyncio.open_unix_connection(url.path)
+        try:
+            return await asyncio.open_unix_connection(url.path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"there is no socket {url.path}") from None
     return await asyncio.open_connection(url.host, url.port)
 
 

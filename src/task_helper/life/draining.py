@@ -47,7 +47,7 @@ async def _until_quiet(envoy: Envoy, settings: Settings, record: Record, deadlin
     fixed_end = told_at + settings.fixed_timeout
     least = settings.shortest_drain if auto else math.inf
     readings_from = min(told_at + least, fixed_end, deadline) - watch.LAST_READINGS
-    log(Event.DRAINING, seconds=deadline - told_at if auto else settings.fixed_timeout)
+    log(Event.DRAINING, seconds=(deadline if auto else min(fixed_end, deadline)) - told_at)
     await first(
         watch.quiet(envoy, record.meter, told_at=told_at, least=least, readings_from=readings_from),
         _time_is_over(fixed_end, auto, record),

@@ -36,9 +36,10 @@ def causes_of_traffic(record: Record, settings: Settings) -> list[str]:
         causes.append(f"no health_check filter on {', '.join(names)}: health checks go on passing")
     if settings.shortest_drain <= settings.health_check_interval:
         causes.append("DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL: downstreams may not have checked yet")
-    return causes or [
-        "downstreams that do not health check this task, or only its TCP port",
-        "panic mode: most hosts of the service fail their health checks, so downstreams use all of them",
+    # whoever sends, the helper does not see them: these may be so beside the others
+    return causes + [
+        "downstreams that do not health check this task, or only its TCP port, or a path that no filter matches",
+        "panic mode: most other tasks of the service fail their health checks, so downstreams use all of them",
     ]
 
 
@@ -73,6 +74,7 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, settin
         "requests_in_flight_at_drain": first.in_flight if first else None,
         "requests_in_flight_at_end": last.in_flight if last else None,
         "requests_after_drain": record.meter.arrived if last else None,
+        "connections_at_end": last.connections if last else None,
     }
 
 
