@@ -353,13 +353,16 @@ def test_confirmed_is_what_envoy_says() -> None:
     assert {"because": "Envoy still is LIVE"} == life.fields("admin_failing")
 
 
-def test_envoy_that_may_not_say_its_state() -> None:
-    """An admin API that allows the call and not /ready has confirmed by taking the call."""
+@pytest.mark.parametrize("timeline", [[], [(150.1, "envoy restarts")], [(150.1, "envoy refuses"), (152, "envoy fine")]])
+def test_envoy_that_may_not_say_its_state(timeline: Timeline) -> None:
+    """An admin API that allows the call and not /ready has confirmed by taking it; it is told again, should it forget."""
     world = World()
 
-    life = world.live([SIGTERM, (110, "envoy denies /ready")])
+    life = world.live([SIGTERM, (110, "envoy denies /ready"), *timeline])
 
-    assert (0, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
+    assert (0, 180, "DRAINING") == (life.exit, life.at, world.envoy.state)
+    assert [140, 140.5, 141] == [moment for moment, _ in life.journal[:3]]
+    assert 1 == life.fields("health_checks_failed")["attempts"]
 
 
 def test_a_fault_in_everything() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from task_helper.asks.envoy import Denied, Envoy
@@ -64,6 +65,10 @@ async def until_live_again(envoy: Envoy) -> None:
             if await envoy.state() == "LIVE":
                 log(Event.LIVE_AGAIN)
                 return
+        except Denied:
+            # who may not ask whether it has forgotten says it again, which changes nothing where it has not
+            with suppress(OSError):
+                await envoy.fail_health_checks()
         except OSError:
             pass  # gone or busy, which others judge
 
