@@ -23,7 +23,7 @@ async def forever() -> Never:
     raise AssertionError("nobody sets this future")
 
 
-async def never() -> Literal[False]:
+async def say_no() -> Literal[False]:
     """The answer of whoever cannot tell that something is so."""
     return False
 

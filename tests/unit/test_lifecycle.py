@@ -355,7 +355,7 @@ def test_confirmed_is_what_envoy_says() -> None:
 
 @pytest.mark.parametrize("timeline", [[], [(150.1, "envoy restarts")], [(150.1, "envoy refuses"), (152, "envoy fine")]])
 def test_envoy_that_may_not_say_its_state(timeline: Timeline) -> None:
-    """An admin API that allows the call and not /ready has confirmed by taking it; it is told again, should it forget."""
+    """An admin API that allows the call and not /ready confirms by taking it; it is told again, in case it forgot."""
     world = World()
 
     life = world.live([SIGTERM, (110, "envoy denies /ready"), *timeline])

@@ -28,7 +28,7 @@ from task_helper.life.stop import Stop
 from task_helper.life.summary import conclude
 from task_helper.logs import Event, log
 from task_helper.settings import Settings
-from task_helper.timing import first, forever, never, now, sleep_until
+from task_helper.timing import first, forever, now, say_no, sleep_until
 
 
 class Surroundings(NamedTuple):
@@ -52,7 +52,7 @@ class Lifecycle:
 
     async def live(self) -> Exit:
         await first(self.stop.wait(), guarded(self.start(), forever, self.record))
-        await self.stop.wait()
+        await self.stop.wait()  # in service: nothing runs until then
         self.record.stop_requested_at = self.stop.at
         ending = await first(self.shut_down(), self.deadline())
         return conclude(self.record, ending, self.settings)
@@ -62,7 +62,7 @@ class Lifecycle:
         await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings.drain_listeners)
 
     async def shut_down(self) -> Ending:
-        if await guarded(self.never_in_service(), never, self.record):
+        if await guarded(self.never_in_service(), say_no, self.record):
             return "never in service"
         fixed_times = partial(keep_the_plan, self.envoy, self.settings, self.record, self.stop.at)
         return await first(guarded(self.delay_and_drain(), fixed_times, self.record), self.envoy_gone())
