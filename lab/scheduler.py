@@ -160,8 +160,10 @@ class Scheduler:
                 self._launch()
             if step == Step():
                 # time counts too: for tasks without health checks
+                # not `wait_for`, which in Python 3.11 forgets that it was cancelled where the event comes as well
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(change.wait(), 0.5)
+                    async with asyncio.timeout(0.5):
+                        await change.wait()
 
     def _launch(self) -> None:
         id, address = secrets.token_hex(16), free_address()
@@ -262,7 +264,8 @@ class Scheduler:
             self._record.event("container", "sigterm", task.id, container=container.name)
             await asyncio.sleep(0.2)
         try:
-            await asyncio.wait_for(process.wait(), container.stop_timeout)
+            async with asyncio.timeout(container.stop_timeout):
+                await process.wait()
         except TimeoutError:
             self._record.event("container", "sigkill", task.id, container=container.name)
             processes.kill_group(process.pid)

@@ -452,7 +452,8 @@ class Life:
                 group.create_task(self._send(slot, wanted))
                 due += 1 / rate
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(enough.wait(), max(0.0, due - self._now()))
+                    async with asyncio.timeout(due - self._now()):
+                        await enough.wait()
 
     async def _send(self, slot: Slot, wanted: float) -> None:
         at = self._now()

@@ -71,7 +71,8 @@ class Process:
         if self._process is None:
             return None
         try:
-            return await asyncio.wait_for(self._process.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                return await self._process.wait()
         except TimeoutError:
             return None
 
