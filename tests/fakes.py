@@ -19,7 +19,7 @@ APPLICATION = Url("http", "127.0.0.1", 8080, "/health")
 METADATA = "http://169.254.170.2/v4/helper"
 
 # the containers beside the helper, and when it came up
-CONTAINERS = ("app", "envoy", "sidecar")
+CONTAINERS = ("app", "envoy")
 SINCE = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
@@ -70,6 +70,8 @@ class FakeEnvoy(Peer):
         self.in_flight = 0
         self.completed = 0
         self.failed = 0
+        # when it started, by the event loop's clock
+        self.started = -100.0
         # open connections of a second inbound listener, a TCP proxy; None without one
         self.connections: int | None = None
         self.has_listeners = True
@@ -91,6 +93,7 @@ class FakeEnvoy(Peer):
 
     def restart(self) -> None:
         self.state = "LIVE"
+        self.started = asyncio.get_running_loop().time()
         self.completed = self.failed = self.in_flight = 0
 
     def answer(self, method: str, target: str) -> Response:
@@ -99,6 +102,9 @@ class FakeEnvoy(Peer):
                 return Response(404, b"invalid path. ")
             case _, path if path in self.denied:
                 return Response(403, f"request to path {path} not allowed".encode())
+            case "GET", "/server_info":
+                uptime = int(asyncio.get_running_loop().time() - self.started)
+                return _json({"state": self.state, "uptime_current_epoch": f"{uptime}s"})
             case "GET", "/ready":
                 return Response(200 if self.state == "LIVE" else 503, f"{self.state}\n".encode())
             case "POST", "/healthcheck/fail":
@@ -162,12 +168,18 @@ class FakeApplication(Peer):
 
 
 class FakeMetadata(Peer):
-    """The task metadata endpoint of a task with an application, an Envoy, a sidecar and the helper."""
+    """The task metadata endpoint of a task with an application, an Envoy and the helper."""
 
     def __init__(self) -> None:
         super().__init__()
         self.restart_count = 0
-        self.containers = {name: {"Name": name, "Type": "NORMAL", "KnownStatus": "RUNNING"} for name in CONTAINERS}
+        self.containers: dict[str, dict[str, Any]] = {}
+        for name in CONTAINERS:
+            self.run(name)
+
+    def run(self, container: str) -> None:
+        """The task has this container, too."""
+        self.containers[container] = {"Name": container, "Type": "NORMAL", "KnownStatus": "RUNNING"}
 
     def stop(self, container: str) -> None:
         """The container stops, as the task does, and is not restarted."""

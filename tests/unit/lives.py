@@ -120,6 +120,8 @@ class World:
             self.envoy.connections = 1
         elif what == "envoy allows all":
             self.envoy.denied = set()
+        elif who == "container" and mood.endswith(" runs"):
+            self.metadata.run(mood.removesuffix(" runs"))
         elif who == "container":
             self.metadata.stop(mood.removesuffix(" stops"))
         elif what == "envoy ends requests":

@@ -14,11 +14,11 @@ from task_helper.judges.traffic import Traffic
 BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
 FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
 
-GONE = Leave("the container app, web has stopped, and every request fails")
+GONE = Leave("all containers beside Envoy have stopped (app, web), and every request fails")
 APPLICATION_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
     "all proofs": ({}, GONE),
     "no URL tells the port": ({"refuses": None}, GONE),
-    "nothing has stopped": ({"stopped": ()}, Keep("ECS does not say that a container has stopped")),
+    "nothing has stopped": ({"stopped": ()}, Keep("ECS does not say that all containers beside Envoy have stopped")),
     "the port answers": ({"refuses": False}, Keep("the application is there")),
     "Envoy was not read": ({"before": None}, Keep("what Envoy serves is not known")),
     "Envoy is not read any more": ({"after": None}, Keep("what Envoy serves is not known")),
@@ -46,8 +46,16 @@ def test_application_gone(name: str) -> None:
 
 
 ENVOY_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
-    "all proofs": ({}, Leave("the container envoy, envoy-2 has stopped, and Envoy does not answer")),
+    "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer")),
     "ECS does not say so": ({"stopped": ()}, Keep("ECS does not say that Envoy's container has stopped")),
+    "no listener is known": (
+        {"accepts": None},
+        Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer"),
+    ),
+    "the admin API never answered": (
+        {"answers": None},
+        Keep("Envoy's admin API never answered, and may be elsewhere"),
+    ),
     "the admin API answers": ({"answers": True}, Keep("Envoy is there, whatever ECS says")),
     "a listener accepts": ({"accepts": True}, Keep("Envoy is there, whatever ECS says")),
 }

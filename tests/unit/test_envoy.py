@@ -65,14 +65,21 @@ def at(*places: tuple[str, int] | None) -> list[Listener]:
         (at(("0.0.0.0", 80), ("0.0.0.0", HANGS)), [("127.0.0.1", 80)], True),
         (at(("0.0.0.0", HANGS)), [], False),
         (at(None, ("0.0.0.0", 80)), [("127.0.0.1", 80)], True),
-        (at(None), [], False),
-        ([], [], False),
+        (at(None), [], None),
+        ([], [], None),
         ([listener("out", for_others=True, place=("0.0.0.0", 81)), *at(("0.0.0.0", 80))], [("127.0.0.1", 81)], False),
     ],
 )
-def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], expected: bool) -> None:
+def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], expected: bool | None) -> None:
     """One listener for downstreams that accepts is enough; one for all addresses is found at the admin API's host."""
-    assert expected == virtual.run(envoy(None, accepting).accepts(listeners))
+    assert expected is virtual.run(envoy(None, accepting).accepts(listeners))
+
+
+@pytest.mark.parametrize("body", [b"{}", b"<html>", b'{"uptime_current_epoch":"long"}'])
+def test_uptime_that_is_not_told(body: bytes) -> None:
+    """An answer that does not tell the uptime is none."""
+    with pytest.raises(AdminError, match="^/server_info: "):
+        virtual.run(envoy(Response(200, body)).uptime())
 
 
 @pytest.mark.parametrize(

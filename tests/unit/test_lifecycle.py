@@ -62,6 +62,16 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 85, "drained"),
         [(45, FAIL)],
     ),
+    "Envoy has served nobody, but was restarted a moment ago": (
+        [(0, "app 503"), (3, "envoy restarts"), (5, "SIGTERM")],
+        (0, 85, "drained"),
+        [(45, FAIL)],
+    ),
+    "Envoy's container has stopped, and its admin API never answered: it may be elsewhere": (
+        [(0, "envoy refuses"), (1, "container envoy stops"), (5, "SIGTERM"), (90, "envoy fine")],
+        (0, 120, "deadline"),
+        [*((45 + n, FAIL) for n in (0, 0.1, 0.3, 0.7)), *((46.5 + n, FAIL) for n in range(45))],
+    ),
     "an application that is ready late is waited for": (
         [(0, "app 503"), (30.2, "app fine"), SIGTERM],
         (0, 180, "drained"),
@@ -155,9 +165,28 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         [(140, FAIL)],
     ),
     "another container stops": (
-        [SIGTERM, (110, "container sidecar stops"), (111, "envoy fails requests")],
+        [(0, "container sidecar runs"), SIGTERM, (110, "container sidecar stops"), (111, "envoy fails requests")],
         (0, 180, "drained"),
         [(140, FAIL)],
+    ),
+    "another container stops, and the application restarts": (
+        [(0, "container sidecar runs"), SIGTERM, (110, "container sidecar stops"), (111, "app refuses")]
+        + [(111 + n / 10, "envoy fails requests") for n in range(9)]
+        + [(112, "app fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "the application stops, and another container runs that may be the application": (
+        [(0, "container sidecar runs"), SIGTERM, (110, "app refuses"), (110, "container app stops")]
+        + [(111.1 + n, "envoy fails requests") for n in range(9)],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "the application and another container stop": (
+        [(0, "container sidecar runs"), SIGTERM, (110, "app refuses"), (110, "container app stops")]
+        + [(115, "container sidecar stops"), (115.25, "envoy fails requests")],
+        (0, 155.3, "drained"),
+        [(115.3, FAIL)],
     ),
     "another container that APP_HEALTH_URL names stops, and Envoy serves": (
         [SIGTERM, (110, "app refuses"), (110, "container app stops")]
@@ -216,7 +245,7 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         [(140, FAIL)],
     ),
     "a fault in the watch over the application": (
-        [SIGTERM, (110, "container sidecar stops"), (110, "app breaks")],
+        [SIGTERM, (110, "container app stops"), (110, "app breaks")],
         (70, 180, "drained"),
         [(140, FAIL)],
     ),
@@ -445,7 +474,7 @@ def test_restarted_helper(restart_count: int, mood: str, because: str | None) ->
     assert [because] * bool(because) == [fields["because"] for _, event, fields in life.log if event == "plan_kept"]
 
 
-@pytest.mark.parametrize("what", ["/stats", "/config_dump"])
+@pytest.mark.parametrize("what", ["/stats", "/config_dump", "/server_info"])
 def test_served_by_an_envoy_that_may_not_say(what: str) -> None:
     """Where Envoy may not say what it has served, a task that was not seen in service is drained."""
     world = World()
@@ -476,7 +505,10 @@ def test_application_without_a_url() -> None:
 
     assert [(100.1, FAIL)] == life.journal
     assert life.fields("summary")["application_gone"]
-    assert "the container app has stopped, and every request fails" == life.fields("application_gone")["because"]
+    assert (
+        "all containers beside Envoy have stopped (app), and every request fails"
+        == life.fields("application_gone")["because"]
+    )
 
 
 @pytest.mark.parametrize("left", ["in_flight", "connections"])
@@ -490,11 +522,11 @@ def test_application_that_is_gone_while_something_is_under_way(left: str) -> Non
     assert [(140, FAIL)] == life.journal
 
 
-def test_readings_while_another_container_has_stopped() -> None:
+def test_readings_while_a_container_has_stopped() -> None:
     """Envoy's statistics are read ten times in the first second, and then once a second."""
     world = World()
 
-    world.live([(99, "container sidecar stops"), SIGTERM], metadata=True, app=False)
+    world.live([(99, "container app stops"), SIGTERM], metadata=True, app=False)
 
     readings = [moment for moment, _, target in world.envoy.calls if "usedonly" in target and moment < 140]
     assert [10, 10] == [

@@ -27,11 +27,22 @@ def container(name: str = "app", **fields: Any) -> Container:
 
 RUNNING: dict[str, Any] = dict(desired_status="RUNNING", known_status="RUNNING", finished_at=None)
 
-# the containers beside the helper | which have stopped for good
+HELPER = container("task-helper", **RUNNING)
+
+# the containers | which have stopped for good
 CONTAINERS: dict[str, tuple[list[Container], Stopped]] = {
     "the application": ([container("app"), container("envoy", **RUNNING)], Stopped((), ["app"])),
-    "Envoy": ([container("app", **RUNNING), container("envoy")], Stopped(["envoy"], [])),
+    "Envoy": ([container("app", **RUNNING), container("envoy"), HELPER], Stopped(["envoy"], [])),
     "both": ([container("app"), container("envoy")], Stopped(["envoy"], ["app"])),
+    "the application and a sidecar": ([container("app"), container("agent"), HELPER], Stopped((), ["app", "agent"])),
+    "a sidecar, which may be the application": (
+        [container("agent"), container("app", **RUNNING), HELPER],
+        Stopped((), []),
+    ),
+    "a sidecar has not started yet": (
+        [container("app"), container("agent", known_status="CREATED", finished_at=None), HELPER],
+        Stopped((), []),
+    ),
     "nothing": ([container("app", **RUNNING), container("envoy", **RUNNING)], Stopped((), [])),
     "one of two Envoys": ([container("envoy-1"), container("envoy-2", **RUNNING)], Stopped((), [])),
     "an init container, before the helper came up": ([container("init", finished_at=at(99))], Stopped([], [])),
@@ -78,7 +89,7 @@ RECORDED = {
     "application-crashed": ([], ["app"]),
     "application-crashed-while-the-agent-was-down": ([], ["app"]),
     "envoy-crashed": (["envoy"], []),
-    "sidecar-left-with-1": ([], ["sidecar"]),
+    "sidecar-left-with-1": ([], []),
     "waiting-for-envoy": ([], []),
 }
 

@@ -41,6 +41,18 @@ class Denied(AdminError):
     """Envoy is there, and its admin API does not allow this path."""
 
 
+class _ServerInfo(msgspec.Struct):
+    uptime_current_epoch: str
+
+    @property
+    def seconds(self) -> float:
+        """Its uptime, which is JSON for a protobuf Duration: `12s`."""
+        try:
+            return float(self.uptime_current_epoch.removesuffix("s"))
+        except ValueError as error:
+            raise msgspec.DecodeError(str(error)) from error
+
+
 class Envoy:
     """The Envoy whose admin API is at `url`."""
 
@@ -57,6 +69,12 @@ class Envoy:
             if answer == state:
                 return state  # type: ignore[no-any-return]
         raise AdminError(f"/ready answered {answer[:40]!r}, which is no state of an Envoy")
+
+    async def uptime(self) -> float:
+        """For how many seconds it has been running, rounded down; raises OSError."""
+        answer = await self._ask("GET", "/server_info")
+        with _understood("/server_info"):
+            return msgspec.json.decode(answer, type=_ServerInfo).seconds
 
     async def fail_health_checks(self) -> None:
         """Answer health checks with 503 from now on, and close connections with the next answers; raises OSError."""
@@ -105,10 +123,15 @@ class Envoy:
             return False
         return True
 
-    async def accepts(self, listeners: Sequence[Listener]) -> bool:
-        """Whether one of these `listeners`, as they were once, still accepts connections of downstreams."""
+    async def accepts(self, listeners: Sequence[Listener]) -> bool | None:
+        """Whether one of these `listeners`, as they were once, still accepts connections of downstreams.
+
+        None where there is none to try.
+        """
         host = self.url.host or "127.0.0.1"
         places = [each.place for each in for_downstreams(listeners) if each.place]
+        if not places:
+            return None
         with suppress(TimeoutError):
             async with asyncio.timeout(CALL_TIMEOUT):
                 for address, port in places:

@@ -52,15 +52,19 @@ class Task(msgspec.Struct, rename="pascal"):
 
 
 class Stopped(NamedTuple):
-    """Names of containers that ran beside the helper and have stopped for good: those with Envoy, all of them or none,
-    and any others."""
+    """Names of containers that ran beside the helper and have stopped for good: of those with Envoy, and of the others,
+    each time all of them or none."""
 
     envoys: Sequence[str] = ()
     others: Sequence[str] = ()
 
 
 def stopped(task: Task, since: datetime) -> Stopped:
-    """What has stopped of what was there at `since`: containers that ended before have done what they were for."""
+    """What has stopped of what was there at `since`: containers that ended before have done what they were for.
+
+    One container that runs is the helper's own. Any other may be the application, so nobody serves only when all of
+    them have stopped: a sidecar that the helper does not hold stops with every task.
+    """
     beside = [
         each
         for each in task.containers
@@ -68,9 +72,11 @@ def stopped(task: Task, since: datetime) -> Stopped:
         and (each.known_status != "STOPPED" or (each.finished_at and each.finished_at >= since))
     ]
     envoys = [each for each in beside if each.is_envoy]
+    others = [each for each in beside if not each.is_envoy]
+    left = [each for each in others if not each.stopped_for_good]
     return Stopped(
         [each.name for each in envoys] if all(each.stopped_for_good for each in envoys) else (),
-        [each.name for each in beside if each.stopped_for_good and each not in envoys],
+        [each.name for each in others if each.stopped_for_good] if len(left) <= 1 else (),
     )
 
 

@@ -41,7 +41,7 @@ def never_in_service(*, may_have_been: str | None, served: bool | None) -> Verdi
     """May a task that this helper has not seen in service be left at once?
 
     The proofs: it was not in service before either, as far as can be known (else `may_have_been` says why not); and
-    Envoy has `served` no request since it started.
+    Envoy has `served` no request since it started, which was before the helper did.
     """
     if may_have_been:
         return Keep(may_have_been)
@@ -53,17 +53,19 @@ def never_in_service(*, may_have_been: str | None, served: bool | None) -> Verdi
     return Leave("Envoy has served no request since it started")
 
 
-def envoy_gone(*, stopped: Sequence[str], answers: bool, accepts: bool) -> Verdict:
+def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | None) -> Verdict:
     """May the task be left since there is no Envoy any more?
 
     The proofs: ECS says that the containers with Envoy have `stopped`, which in a task that is stopping is for good;
-    and neither its admin API `answers` nor does any of its listeners accept connections.
+    and its admin API, which did once, no longer `answers`, nor does any listener accept connections that is known.
     """
     if not stopped:
         return Keep("ECS does not say that Envoy's container has stopped")
+    if answers is None:
+        return Keep("Envoy's admin API never answered, and may be elsewhere")
     if answers or accepts:
         return Keep("Envoy is there, whatever ECS says")
-    return Leave(f"the container {', '.join(stopped)} has stopped, and Envoy does not answer")
+    return Leave(f"Envoy's container has stopped ({', '.join(stopped)}), and does not answer")
 
 
 def application_gone(
@@ -71,12 +73,12 @@ def application_gone(
 ) -> Verdict:
     """May the delay end since there is no application any more?
 
-    The proofs: ECS says that containers beside Envoy have `stopped` for good, and where a URL tells the application's
-    port, it `refuses`; and between two readings Envoy served nothing, while the requests that came failed. Where none
-    come, nothing is known, nor anything gained.
+    The proofs: ECS says that all containers beside Envoy have `stopped` for good, and where a URL tells the
+    application's port, it `refuses`; and between two readings Envoy served nothing, while requests that came failed.
+    Where none come, nothing is known, nor anything gained.
     """
     if not stopped:
-        return Keep("ECS does not say that a container has stopped")
+        return Keep("ECS does not say that all containers beside Envoy have stopped")
     if refuses is False:
         return Keep("the application is there")
     if before is None or after is None:
@@ -85,7 +87,7 @@ def application_gone(
         return Keep("Envoy serves requests")
     if after.failed - before.failed < ENOUGH_FAILURES:
         return Keep("too few requests have come to tell")
-    return Leave(f"the container {', '.join(stopped)} has stopped, and every request fails")
+    return Leave(f"all containers beside Envoy have stopped ({', '.join(stopped)}), and every request fails")
 
 
 def quiet(*, told_for: float, least: float, quiet_for: float) -> Verdict:

@@ -51,6 +51,7 @@ class Lifecycle:
         self.record = Record()
 
     async def live(self) -> Exit:
+        self.record.began_at = now()
         await first(self.stop.wait(), guarded(self.start(), forever, self.record))
         await self.stop.wait()  # in service: nothing runs until then
         self.record.stop_requested_at = self.stop.at
@@ -112,7 +113,7 @@ class Lifecycle:
                 return "drained"
 
     async def envoy_gone(self) -> Ending:
-        watching = watch.envoy_gone(self.envoy, self.record.listeners, self.metadata)
+        watching = watch.envoy_gone(self.envoy, self.metadata, self.record)
         log(Event.ENVOY_GONE, because=await guarded(watching, forever, self.record))
         return "envoy gone"
 

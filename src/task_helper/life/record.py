@@ -29,6 +29,8 @@ class Record(msgspec.Struct):
     """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's."""
 
     service: str = "unknown"
+    began_at: float = 0.0
+    envoy_answered: bool = False
     listeners: list[Listener] = []
     in_service_at: float | None = None
     left_draining: bool = False

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from task_helper.asks.application import Application
-from task_helper.asks.envoy import Envoy
+from task_helper.asks.envoy import AdminError, Envoy
 from task_helper.asks.metadata import Metadata
 from task_helper.gate import Status
 from task_helper.judges.listeners import draining_egress, for_downstreams, without_health_check_filter
@@ -48,7 +48,9 @@ async def _obstacle(
 ) -> tuple[Status, str]:
     """What the task is waiting for, and why."""
     try:
-        if (state := await envoy.state()) == "DRAINING":
+        state = await envoy.state()
+        record.envoy_answered = True
+        if state == "DRAINING":
             # Only a helper that died can have told it to; no health check would ever pass again.
             await envoy.pass_health_checks()
             state = await envoy.state()
@@ -56,6 +58,7 @@ async def _obstacle(
                 log(Event.STALE_DRAIN_UNDONE)
             record.left_draining = True
     except OSError as error:
+        record.envoy_answered |= isinstance(error, AdminError)
         return "waiting for Envoy", f"Envoy at {envoy.url}: {why(error)}"
     if state != "LIVE":
         return "waiting for Envoy", f"Envoy at {envoy.url} is {state}"

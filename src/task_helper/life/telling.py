@@ -39,7 +39,7 @@ async def until_confirmed(envoy: Envoy, record: Record) -> None:
 
     record.confirmed_at = None
     await _persist(obstacle, Event.ADMIN_FAILING)
-    record.confirmed_at = now()
+    record.confirmed_at, record.envoy_answered = now(), True
     log(Event.HEALTH_CHECKS_FAILED, attempts=record.attempts)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final
 
 from task_helper.asks.application import Application
@@ -11,7 +10,6 @@ from task_helper.asks.envoy import CALL_TIMEOUT, Envoy
 from task_helper.asks.metadata import Metadata
 from task_helper.judges import early
 from task_helper.judges.early import Leave, Verdict
-from task_helper.judges.listeners import Listener
 from task_helper.judges.quiet import Meter
 from task_helper.judges.traffic import Traffic, Watched
 from task_helper.life.record import Record
@@ -39,10 +37,13 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
     async def served() -> bool | None:
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
+                uptime = await envoy.uptime()
                 which = await envoy.watched()
                 traffic = await envoy.traffic(which)
         except OSError:
             return None
+        if uptime < now() - record.began_at:
+            return None  # it was restarted, and counts from then on
         # whether there ever were connections, their number now does not tell
         return traffic.served > 0 or traffic.under_way or (None if which.connections else False)
 
@@ -57,12 +58,19 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
     return early.never_in_service(may_have_been=may_have_been, served=has_served)
 
 
-async def envoy_gone(envoy: Envoy, listeners: Sequence[Listener], metadata: Metadata) -> str:
-    """Wait until Envoy is gone for good; why. `listeners` are those that it had."""
+async def envoy_gone(envoy: Envoy, metadata: Metadata, record: Record) -> str:
+    """Wait until Envoy is gone for good; why."""
     while True:
         if stopped := (await metadata.stopped()).envoys:
-            answers, accepts = await envoy.answers(), await envoy.accepts(listeners)
-            if isinstance(verdict := early.envoy_gone(stopped=stopped, answers=answers, accepts=accepts), Leave):
+            answers = await envoy.answers()
+            record.envoy_answered |= answers
+            accepts = await envoy.accepts(record.listeners)
+            if isinstance(
+                verdict := early.envoy_gone(
+                    stopped=stopped, answers=answers if record.envoy_answered else None, accepts=accepts
+                ),
+                Leave,
+            ):
                 return verdict.because
         await asyncio.sleep(POLL)
 
