@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example takes says something of the machine, and nothing of what is tested; the bound is pytest's. Examples
-# that nobody has tried yet are for whoever develops: CI says of a change whether that has broken something.
+# How long an example takes says something of the machine, and nothing of what is tested; the bound is pytest's.
+# Examples that nobody has tried yet are for whoever develops: CI says of a change whether that has broken something.
 settings.register_profile("any machine", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("any machine")
 
