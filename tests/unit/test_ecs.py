@@ -1,21 +1,25 @@
 """How the tasks that ECS describes look to the judgement."""
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from botocore.stub import Stubber
 
 from task_helper.asks.ecs import (
     Attachment,
     Container,
+    Denied,
     DeploymentConfiguration,
     Detail,
+    Ecs,
     Seen,
     Service,
     Task,
     others_of,
     wanted,
 )
-from task_helper.judges.replacement import Other
+from task_helper.judges.replacement import Look, Other
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -114,3 +118,144 @@ def test_wanted(name: str) -> None:
     service, page_is_full, others, expected = WANTED[name]
 
     assert expected == wanted(Seen(service, [], page_is_full), others)
+
+
+# what AWS is asked, call by call, on the wire of botocore's own stubs
+
+ARN = "arn:aws:ecs:eu-west-1:123456789012:task/c/1"
+OTHER = "arn:aws:ecs:eu-west-1:123456789012:task/c/2"
+SERVICE = {"desiredCount": 1, "runningCount": 2, "serviceRegistries": [{"registryArn": "arn:x:service/srv-1"}]}
+SEEN_TASKS = [
+    {"taskArn": ARN, "group": "service:s", "lastStatus": "RUNNING", "desiredStatus": "STOPPED"},
+    {
+        "taskArn": OTHER,
+        "group": "service:s",
+        "lastStatus": "RUNNING",
+        "desiredStatus": "RUNNING",
+        "startedAt": NOW,
+        "attachments": [{"details": [{"name": "privateIPv4Address", "value": "10.0.0.2"}]}],
+    },
+]
+
+
+class Stubbed:
+    """An `Ecs` whose calls are expected, in their order, and answered."""
+
+    def __init__(self, *, cloud_map_service: str | None = None, service: str = "") -> None:
+        self.ecs = Ecs(ARN, "c", cloud_map_service, service)
+        self._stubs = {"ecs": Stubber(self.ecs._ecs), "cloud map": Stubber(self.ecs._cloud_map)}
+
+    def expect(self, of: str, call: str, answer: dict[str, Any], **asked: Any) -> "Stubbed":
+        self._stubs[of].add_response(call, answer, asked)
+        return self
+
+    def expect_refusal(self, of: str, call: str, code: str) -> "Stubbed":
+        self._stubs[of].add_client_error(call, code)
+        return self
+
+    def expect_service(self) -> "Stubbed":
+        self.expect("ecs", "describe_services", {"services": [SERVICE]}, cluster="c", services=["s"])
+        page = {"cluster": "c", "serviceName": "s", "desiredStatus": "RUNNING", "maxResults": 99}
+        self.expect("ecs", "list_tasks", {"taskArns": [OTHER]}, **page)
+        return self.expect("ecs", "describe_tasks", {"tasks": SEEN_TASKS}, cluster="c", tasks=[ARN, OTHER])
+
+    def look(self) -> Look:
+        for stub in self._stubs.values():
+            stub.activate()
+        _, look = self.ecs.look()
+        for stub in self._stubs.values():
+            stub.assert_no_pending_responses()
+        return look
+
+
+def instance(id: str, **attributes: str) -> dict[str, Any]:
+    return {
+        "InstanceId": id,
+        "NamespaceName": "n",
+        "ServiceName": "m",
+        "HealthStatus": "HEALTHY",
+        "Attributes": attributes,
+    }
+
+
+DISCOVER = {"NamespaceName": "n", "ServiceName": "m", "HealthStatus": "HEALTHY", "MaxResults": 1000}
+
+
+def test_task_of_no_service() -> None:
+    """A task that no service has started has no others, and nothing more is asked."""
+    stubbed = Stubbed()
+    stubbed.expect(
+        "ecs", "describe_tasks", {"tasks": [{"taskArn": ARN, "group": "family:f"}]}, cluster="c", tasks=[ARN]
+    )
+
+    assert Look(0, 0, []) == stubbed.look()
+    assert Look(0, 0, []) == stubbed.look(), "and it is not asked for itself again"
+
+
+def test_service_that_the_metadata_names() -> None:
+    """Where the metadata names the service the task is not asked for it."""
+    discovered: dict[str, Any] = {"Instances": []}
+    look = (
+        Stubbed(cloud_map_service="n/m", service="s")
+        .expect_service()
+        .expect("cloud map", "discover_instances", discovered, **DISCOVER)
+        .look()
+    )
+
+    assert (1, 1, [(OTHER, False)]) == (look.tasks, look.desired, [(each.arn, each.listed) for each in look.others])
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        (instance("2"), True),
+        (instance("x", AWS_INSTANCE_IPV4="10.0.0.2"), True),
+        (instance("x", AWS_INSTANCE_IPV6="10.0.0.2"), True),
+        (instance("x", OTHER="10.0.0.2"), False),
+    ],
+)
+def test_what_an_instance_is_known_by(listed: dict[str, Any], expected: bool) -> None:
+    """Cloud Map's instance is the task that has its id or one of its addresses."""
+    stubbed = Stubbed(cloud_map_service="n/m", service="s").expect_service()
+    stubbed.expect("cloud map", "discover_instances", {"Instances": [listed]}, **DISCOVER)
+
+    assert [expected] == [each.listed for each in stubbed.look().others]
+
+
+def test_cloud_map_service_that_is_found() -> None:
+    """The service's registry leads to its names in Cloud Map."""
+    stubbed = Stubbed(service="s").expect_service()
+    stubbed.expect("cloud map", "get_service", {"Service": {"Name": "m", "NamespaceId": "ns-1"}}, Id="srv-1")
+    stubbed.expect("cloud map", "get_namespace", {"Namespace": {"Name": "n"}}, Id="ns-1")
+    stubbed.expect("cloud map", "discover_instances", {"Instances": [instance("2")]}, **DISCOVER)
+
+    assert [True] == [each.listed for each in stubbed.look().others]
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "AccessDenied"])
+def test_cloud_map_that_denies(code: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What may not be asked is said once, and not asked again."""
+    stubbed = Stubbed(cloud_map_service="n/m", service="s").expect_service()
+    stubbed.expect_refusal("cloud map", "discover_instances", code)
+
+    assert [None] == [each.listed for each in stubbed.look().others]
+    assert [{"because": f"DiscoverInstances: {code}"}] == [getattr(record, "fields") for record in caplog.records]
+    assert [None] == [each.listed for each in stubbed.expect_service().look().others]
+
+
+@pytest.mark.parametrize(("code", "denied"), [("ThrottlingException", False), ("AccessDenied", True)])
+def test_ecs_that_refuses(code: str, denied: bool) -> None:
+    """A refusal is told by its call and its code."""
+    with pytest.raises(OSError, match=f"^DescribeServices: {code}$") as raised:
+        Stubbed(service="s").expect_refusal("ecs", "describe_services", code).look()
+
+    assert denied == isinstance(raised.value, Denied)
+
+
+def test_task_that_ecs_does_not_know() -> None:
+    """A task that ECS does not know is an error in words."""
+    stubbed = Stubbed()
+    stubbed.expect("ecs", "describe_tasks", {"tasks": []}, cluster="c", tasks=[ARN])
+
+    with pytest.raises(OSError, match="^DescribeTasks: ECS does not know the task$"):
+        stubbed.look()

@@ -566,6 +566,7 @@ def test_what_the_log_tells_of_a_plain_life() -> None:
     life = World().live([SIGTERM])
 
     assert ["in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == life.events
+    assert {"signal": "SIGTERM"} == life.fields("sigterm")
     assert [{"seconds": 0}, {"seconds": 40}, {"seconds": 40}] == [
         life.fields(event) for event in ("in_service", "delaying", "draining")
     ]

@@ -29,9 +29,6 @@ State = Literal["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"]
 _STATS: Final = f"/stats?format=json&filter={quote(FILTER, safe='')}"
 _USED_STATS: Final = f"{_STATS}&usedonly"
 
-# addresses that mean all of them
-_ANY: Final = ("0.0.0.0", "::", "")
-
 
 class AdminError(OSError):
     """Envoy answered, but not what a healthy admin API answers."""
@@ -128,16 +125,25 @@ class Envoy:
 
         None where there is none to try.
         """
-        host = self.url.host or "127.0.0.1"
         places = [each.place for each in for_downstreams(listeners) if each.place]
         if not places:
             return None
         with suppress(TimeoutError):
             async with asyncio.timeout(CALL_TIMEOUT):
                 for address, port in places:
-                    if await self._accepts(host if address in _ANY else address, port):
+                    if await self._accepts(self._host_of(address), port):
                         return True
         return False
+
+    def _host_of(self, address: str) -> str:
+        """Where to find a listener of this address: one for all addresses is where the admin API is."""
+        from ipaddress import ip_address  # only for an Envoy that may be gone
+
+        try:
+            is_any = ip_address(address).is_unspecified
+        except ValueError:
+            is_any = not address
+        return self.url.host or "127.0.0.1" if is_any else address
 
     async def _ask(self, method: str, target: str, *also: int) -> bytes:
         """The body of the answer, which has status 200 or one of `also`."""
