@@ -1,6 +1,5 @@
-"""The story of a task: starting → in service → delaying → draining → gone.
-
-`live` is the whole of it; what it calls follows in the order in which it happens. Three rules hold throughout:
+"""The story of a task: starting → in service → delaying → draining → gone. `live` is the whole of it, and what it calls
+follows in the order in which it happens. Three rules hold throughout:
 
 - One deadline, STOP_TIMEOUT - 5 s after the signal, bounds everything: past STOP_TIMEOUT ECS kills what is still there.
 - The plan ends early only on two proofs, one of them that nothing is being served: `early` is the judge of that.
@@ -55,8 +54,7 @@ class Lifecycle:
         await first(self.stop.wait(), guarded(self.start(), forever, self.record))
         await self.stop.wait()  # in service: nothing runs until then
         self.record.stop_requested_at = self.stop.at
-        ending = await first(self.shut_down(), self.deadline())
-        return conclude(self.record, ending, self.settings)
+        return conclude(self.record, await first(self.shut_down(), self.deadline()), self.settings)
 
     async def start(self) -> None:
         await startup.come_into_service(self.envoy, self.application, self.show, self.record)
