@@ -182,7 +182,10 @@ def test_a_stop_may_reach_one_container_later_than_the_others(tmp_path: Path) ->
 
 def test_a_container_is_stopped_with_the_signal_of_its_image(tmp_path: Path) -> None:
     """STOPSIGNAL is what ECS sends; an end by a signal is told as a container engine tells it."""
-    spec = replace(container("helper", "echo ready; exec sleep 60"), stop_signal=signal.SIGQUIT)
+    # a shell's background jobs ignore this signal, and so do all that they start
+    spec = replace(
+        container("helper", "echo ready; exec env --default-signal=QUIT sleep 60"), stop_signal=signal.SIGQUIT
+    )
     history = play(tmp_path, SERVICE, lambda: [spec], scale_to_none)
     assert history.events[-2].detail == {"container": "helper", "exit_code": 128 + signal.SIGQUIT}
 

@@ -32,6 +32,18 @@ def envoy(tmp_path: Path) -> Iterator[real.Envoy]:
 
 
 @pytest.fixture
+def older_envoy(envoy: real.Envoy) -> real.Envoy:
+    """An Envoy that tells, in whole seconds, that it is older than a helper that is started now."""
+
+    def too_young() -> str | None:
+        uptime = json.loads(envoy.admin("GET", "/server_info")[1])["uptime_current_epoch"]
+        return uptime if uptime == "0s" else None
+
+    wait_for(too_young)
+    return envoy
+
+
+@pytest.fixture
 def nobody() -> str:
     """An admin address where nobody listens."""
     return f"http://{free_address()}:9901"
@@ -127,9 +139,9 @@ def test_repeated_stop_signal(envoy: real.Envoy) -> None:
         assert 0 == helper.exit()
 
 
-def test_never_in_service(envoy: real.Envoy, nobody: str) -> None:
+def test_never_in_service(older_envoy: real.Envoy, nobody: str) -> None:
     """A task that is stopped before it came into service, and whose Envoy has served nobody, is let go at once."""
-    with running(ENVOY_ADMIN_URL=envoy.admin_url, APP_HEALTH_URL=nobody) as helper:
+    with running(ENVOY_ADMIN_URL=older_envoy.admin_url, APP_HEALTH_URL=nobody) as helper:
         helper.event("waiting")
         began = time.monotonic()
         helper.signal(signal.SIGTERM)
@@ -212,9 +224,9 @@ def test_full_stdout(envoy: real.Envoy) -> None:
     assert "DRAINING" == state(envoy)
 
 
-def test_signal_in_the_first_moment(envoy: real.Envoy) -> None:
+def test_signal_in_the_first_moment(older_envoy: real.Envoy) -> None:
     """One SIGTERM is enough from the moment on that the kernel knows the handler, long before the imports are done."""
-    with running(ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+    with running(ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
         wait_until_armed(helper.process.pid)
         helper.signal(signal.SIGTERM)
 
@@ -251,9 +263,9 @@ def test_pid_1(envoy: real.Envoy) -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
-def test_pid_1_in_the_first_moment(envoy: real.Envoy) -> None:
+def test_pid_1_in_the_first_moment(older_envoy: real.Envoy) -> None:
     """As PID 1, too, one SIGTERM is enough as soon as it is armed."""
-    with running(unshare(), ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+    with running(unshare(), ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
         pid = pid_1(helper.process.pid)
         wait_for(lambda: None if b"task-helper" in Path(f"/proc/{pid}/cmdline").read_bytes() else "not yet executed")
         wait_until_armed(pid)
