@@ -263,6 +263,15 @@ class Envoy:
         admin = self.options.admin
         return f"http://{self.options.address}:{ADMIN_PORT}" if admin == "tcp" else f"unix://{admin}"
 
+    def wait_until_older(self) -> None:
+        """Wait until it tells, in whole seconds, that it is older than what is started now."""
+
+        def too_young() -> str | None:
+            uptime = str(json.loads(self.admin("GET", "/server_info")[1])["uptime_current_epoch"])
+            return uptime if uptime == "0s" else None
+
+        processes.wait_for(too_young)
+
     def admin(self, method: str, path: str) -> tuple[int, str]:
         """Ask the admin API: the status and the body. Raises OSError while it does not answer."""
         return ask_admin(self.options, method, path)

@@ -45,12 +45,14 @@ def url(options: envoy.EnvoyOptions) -> str:
 def test_stop_while_starting(engine: Engine, image: str, options: envoy.EnvoyOptions, tmp_path: Path) -> None:
     """A task that never came into service, and whose Envoy has served nobody, is not held up: gone at once."""
     no_application = environment({"APP_HEALTH_URL": f"http://{options.address}:{envoy.APPLICATION_PORT}/health"})
-    with envoy.running(options, tmp_path), helper(engine, image, url(options), *no_application) as container:
-        container.wait_for_event("waiting")
-        began = time.monotonic()
-        assert container.stop(STOP_TIMEOUT) == 0
-        assert time.monotonic() - began < OVERHEAD
-        assert container.events()[-1]["event"] == "summary"
+    with envoy.running(options, tmp_path) as running:
+        running.wait_until_older()
+        with helper(engine, image, url(options), *no_application) as container:
+            container.wait_for_event("waiting")
+            began = time.monotonic()
+            assert container.stop(STOP_TIMEOUT) == 0
+            assert time.monotonic() - began < OVERHEAD
+            assert container.events()[-1]["event"] == "summary"
 
 
 @pytest.mark.parametrize("stage", ["in_service", "delaying", "draining"])

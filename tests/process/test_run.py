@@ -33,13 +33,8 @@ def envoy(tmp_path: Path) -> Iterator[real.Envoy]:
 
 @pytest.fixture
 def older_envoy(envoy: real.Envoy) -> real.Envoy:
-    """An Envoy that tells, in whole seconds, that it is older than a helper that is started now."""
-
-    def too_young() -> str | None:
-        uptime = json.loads(envoy.admin("GET", "/server_info")[1])["uptime_current_epoch"]
-        return uptime if uptime == "0s" else None
-
-    wait_for(too_young)
+    """An Envoy that is older than a helper that is started now, and says so."""
+    envoy.wait_until_older()
     return envoy
 
 
