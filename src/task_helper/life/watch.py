@@ -64,13 +64,9 @@ async def envoy_gone(envoy: Envoy, metadata: Metadata, record: Record) -> str:
         if stopped := (await metadata.stopped()).envoys:
             answers = await envoy.answers()
             record.envoy_answered |= answers
-            accepts = await envoy.accepts(record.listeners)
-            if isinstance(
-                verdict := early.envoy_gone(
-                    stopped=stopped, answers=answers if record.envoy_answered else None, accepts=accepts
-                ),
-                Leave,
-            ):
+            known = answers if record.envoy_answered else None
+            verdict = early.envoy_gone(stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners))
+            if isinstance(verdict, Leave):
                 return verdict.because
         await asyncio.sleep(POLL)
 
