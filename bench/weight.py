@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -230,8 +229,9 @@ class AdminStandIn:
         request = connection.recv(65536)
         if request.startswith(b"POST /healthcheck/fail"):
             self.told_at = time.monotonic()
-        body = json.dumps({"state": "DRAINING" if self.told_at else "LIVE"}).encode()
-        connection.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        status, body = (503, b"DRAINING\n") if self.told_at and request.startswith(b"GET") else (200, b"LIVE\n")
+        head = b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
+        connection.sendall(head + body)
 
 
 @contextlib.contextmanager
