@@ -259,9 +259,8 @@ async def serve_aws(address: str, folder: Path) -> web.AppRunner:
         helper = rules.Container("helper", checked=True, state="RUNNING", health="HEALTHY", started_at=0.0)
         service.tasks[id] = rules.Task(id, id, "ecs-svc/1", {"helper": helper})
     service.tasks["old"].desired = "STOPPED"
-    cloud_map = discovery.Discovery(service, record, lag=0, push=0, publish=lambda _: None)
-    cloud_map.instances["new"] = discovery.Instance("new", "new", healthy=True)
-    runner = web.AppRunner(aws.Aws(service, cloud_map, record).application(), shutdown_timeout=0.1)
+    listed = {"new": discovery.Instance("new", "new", healthy=True)}
+    runner = web.AppRunner(aws.Aws(service, listed, record).application(), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, address, aws.PORT).start()
     return runner

@@ -27,7 +27,7 @@ _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
 @asynccontextmanager
 async def serve_http(task: str, host: str, port: int) -> AsyncIterator[None]:
-    """GET /work?seconds=N answers the task's name after that time."""
+    """GET or POST /work?seconds=N answers the task's name after that time."""
 
     async def work(request: web.Request) -> web.Response:
         await asyncio.sleep(float(request.query["seconds"]))
@@ -42,6 +42,7 @@ async def serve_http(task: str, host: str, port: int) -> AsyncIterator[None]:
     application = web.Application()
     routes = {WORK_PATH: work, HEALTH_PATH: health, DEEP_HEALTH_PATH: deep_health}
     application.add_routes([web.get(path, handler) for path, handler in routes.items()])
+    application.router.add_post(WORK_PATH, work)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.01)
     await runner.setup()
     try:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from lab.discovery import Discovery
+from lab.discovery import Instance
 from lab.history import Recorder
 from lab.rules import Task
 from lab.scheduler import Scheduler
@@ -108,12 +108,14 @@ class Aws:
     """Serves on one address: /v4/TASK/CONTAINER for metadata, / for API calls. `faults` are by API, on demand.
 
     ECS says of the tasks in `settled` that they have been running for an hour, as tasks have when a service changes.
+    instances: what Cloud Map lists; None where the service does not register there
     """
 
-    def __init__(self, scheduler: Scheduler, discovery: Discovery, record: Recorder) -> None:
+    def __init__(self, scheduler: Scheduler, instances: dict[str, Instance] | None, record: Recorder) -> None:
         self.faults: dict[Api, Fault] = {}
         self.settled: frozenset[str] = frozenset()
-        self._scheduler, self._discovery, self._record = scheduler, discovery, record
+        self.instances = instances
+        self._scheduler, self._record = scheduler, record
         self._zero = datetime.fromisoformat(record.began)
 
     def application(self) -> web.Application:
@@ -212,7 +214,9 @@ class Aws:
             "runningCount": count("RUNNING"),
             "pendingCount": count("PENDING"),
             "taskDefinition": _task_definition(last),
-            "serviceRegistries": [{"registryArn": arn("servicediscovery", f"service/{REGISTRY_ID}")}],
+            "serviceRegistries": (
+                [] if self.instances is None else [{"registryArn": arn("servicediscovery", f"service/{REGISTRY_ID}")}]
+            ),
             "deployments": deployments,
         }
 
@@ -284,12 +288,12 @@ class Aws:
         return answer
 
     def _discover_instances(self, asked: Json) -> Json:
-        if asked["NamespaceName"] != NAMESPACE:
+        if asked["NamespaceName"] != NAMESPACE or self.instances is None:
             raise CallError("NamespaceNotFound", asked["NamespaceName"])
         if asked["ServiceName"] != SERVICE:
             raise CallError("ServiceNotFound", asked["ServiceName"])
         wanted = asked.get("HealthStatus", "HEALTHY_OR_ELSE_ALL")
-        instances = list(self._discovery.instances.values())
+        instances = list((self.instances or {}).values())
         healthy = [each for each in instances if each.healthy]
         sick = [each for each in instances if not each.healthy]
         chosen = {"ALL": instances, "HEALTHY": healthy, "UNHEALTHY": sick, "HEALTHY_OR_ELSE_ALL": healthy or instances}

@@ -30,21 +30,27 @@ class Caller:
     new_connections: bool = False
 
 
+@dataclass(frozen=True)
+class Load:
+    """What all callers send together.
+
+    own_connections: whether the connections to the tasks are the callers' own, as nothing between looks at requests
+    """
+
+    callers: tuple[Caller, ...]
+    protocol: Protocol
+    own_connections: bool = False
+
+
 # sends the request that is due at that time, or for TCP a conversation, and records how it ended
 Send = Callable[[Caller, float], Coroutine[None, None, None]]
 
 
-async def call(
-    callers: tuple[Caller, ...],
-    protocol: Protocol,
-    address: str,
-    record: Recorder,
-    names: Mapping[str, str],
-    stop: asyncio.Event,
-) -> None:
+async def call(load: Load, address: str, record: Recorder, names: Mapping[str, str], stop: asyncio.Event) -> None:
     """Send until `stop`, then wait for the answers. `names` gives the task of an address."""
-    clients = {"http1": _http, "http2": _http, "grpc": _grpc, "tcp": _tcp}
-    async with clients[protocol](address, record, names) as send, asyncio.TaskGroup() as group:
+    http = _http_of_its_own if load.own_connections else _http
+    clients = {"http1": http, "http2": http, "grpc": _grpc, "tcp": _tcp}
+    async with clients[load.protocol](address, record, names) as send, asyncio.TaskGroup() as group:
 
         async def stream(caller: Caller) -> None:
             due = record.now()
@@ -54,7 +60,7 @@ async def call(
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), max(0.0, due - record.now()))
 
-        for caller in callers:
+        for caller in load.callers:
             group.create_task(stream(caller))
 
 
@@ -76,6 +82,34 @@ async def _http(address: str, record: Recorder, names: Mapping[str, str]) -> Asy
                 outcome = repr(error)
             task = _task(names, told.get("x-host", ""))
             record.request(Request(caller.name, due, start, record.now(), outcome, task, told.get("x-connection", "")))
+
+        yield send
+
+
+@asynccontextmanager
+async def _http_of_its_own(address: str, record: Recorder, names: Mapping[str, str]) -> AsyncIterator[Send]:
+    """Over connections that end in a task: a new one for each request, or one that an earlier request has left open.
+
+    The task names itself in its answer. Not GET, which aiohttp sends again where an idle connection was just closed.
+    """
+    url = f"http://{address}:{INBOUND_PORT}{WORK_PATH}"
+    persistent, new = aiohttp.TCPConnector(limit=0), aiohttp.TCPConnector(limit=0, force_close=True)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    async with (
+        aiohttp.ClientSession(connector=persistent, timeout=timeout) as keeping,
+        aiohttp.ClientSession(connector=new, timeout=timeout) as connecting,
+    ):
+
+        async def send(caller: Caller, due: float) -> None:
+            start, task = record.now(), ""
+            session = connecting if caller.new_connections else keeping
+            try:
+                async with session.post(url, params={"seconds": caller.seconds}) as answer:
+                    task, text = answer.headers.get("x-task", ""), await answer.text()
+                    outcome = OK if answer.status == 200 else f"{answer.status} {text[:100]}"
+            except (aiohttp.ClientError, TimeoutError) as error:
+                outcome = repr(error)
+            record.request(Request(caller.name, due, start, record.now(), outcome, task))
 
         yield send
 

@@ -16,6 +16,7 @@ import aiohttp
 from lab import admin, aws, envoy, processes
 from lab.application import DEEP_HEALTH_PATH
 from lab.history import Recorder
+from lab.meshes import Mesh
 from lab.rules import Condition
 from lab.scenario import AppHealth, Column, Scenario
 from lab.scheduler import ContainerSpec
@@ -42,7 +43,7 @@ def missing(column: Column) -> str | None:
     return None
 
 
-def helper_settings(scenario: Scenario, column: Column) -> dict[str, str]:
+def helper_settings(scenario: Scenario, column: Column, mesh: type[Mesh]) -> dict[str, str]:
     """The variables of the helper's container that are the same in every task."""
     times = scenario.times
     delay, timeout = ("auto", "auto") if column == "auto" else (f"{times.delay:g}", f"{times.timeout:g}")
@@ -53,6 +54,7 @@ def helper_settings(scenario: Scenario, column: Column) -> dict[str, str]:
         "HEALTH_CHECK_INTERVAL": f"{times.checks:g}",
         # what Cloud Map and the push take, and the first health check
         "DISCOVERY_LAG": f"{times.cloud_map + times.push + 1:g}",
+        **mesh.settings(scenario, column),
         **scenario.settings,
     }
 
@@ -63,25 +65,34 @@ class TaskDefinition:
     names: the task of an address; waiting: the tasks whose helpers have said that they wait for the application
     """
 
-    def __init__(self, scenario: Scenario, column: Column, folder: Path, endpoint: str, record: Recorder) -> None:
+    def __init__(
+        self, scenario: Scenario, column: Column, folder: Path, endpoint: str, record: Recorder, mesh: Mesh
+    ) -> None:
         self.names: dict[str, str] = {}
         self.waiting: set[str] = set()
         self._scenario, self._column, self._folder = scenario, column, folder
-        self._endpoint, self._record = endpoint, record
+        self._endpoint, self._record, self._mesh = endpoint, record, mesh
         self._checks = asyncio.Semaphore(2)  # at once: what health checks cost is not what is measured
         # the path of a Unix socket has 107 characters at most, and the folder is anywhere
         self._sockets = tempfile.TemporaryDirectory(prefix="lab-")
         self._gated = scenario.gate and column in ("fixed", "auto")
+        self._unix_admin = mesh.unix_admin or scenario.admin == "unix"
 
     def options(self, id: str, address: str) -> envoy.EnvoyOptions:
         """What the task's Envoy is like."""
         scenario = self._scenario
-        options = envoy.EnvoyOptions(address, (address, envoy.APPLICATION_PORT), scenario.protocol, **scenario.envoy)
-        if scenario.admin == "unix":
+        options = envoy.EnvoyOptions(
+            address,
+            (address, envoy.APPLICATION_PORT),
+            scenario.protocol,
+            admin_port=self._mesh.admin_port,
+            **scenario.envoy,
+        )
+        if self._unix_admin:
             options = replace(options, admin=self.admin_socket(id))
         if options.tcp == "later":
             options = replace(options, lds=self._folder.absolute() / f"{id[:6]}-listeners.json")
-        return options
+        return self._mesh.options(options)
 
     def admin_socket(self, id: str) -> Path:
         return Path(self._sockets.name) / f"{id[:6]}.sock"
@@ -90,7 +101,11 @@ class TaskDefinition:
         """Those of the task with this id on this address."""
         is_new = len(self.names) >= self._scenario.tasks
         self.names[address] = id
-        containers = [self._envoy(id, address), self._application(id, address, is_new)]
+        containers = [
+            *self._mesh.containers(id, address, f"{self._endpoint}/v4/{id}"),
+            self._envoy(id, address),
+            self._application(id, address, is_new),
+        ]
         if self._scenario.sidecar:
             # first, as ECS is free to ask it first of all that nobody holds
             containers.insert(0, self._sidecar(id, address))
@@ -107,9 +122,9 @@ class TaskDefinition:
         socket = options.admin if isinstance(options.admin, Path) else None
         return ContainerSpec(
             "envoy",
-            envoy.command(envoy.configuration(options), self._folder / f"{id[:6]}-envoy.json"),
+            self._mesh.envoy(id, options),
             os.environ,
-            check=lambda: _answers(f"http://{address}:{envoy.ADMIN_PORT}/ready", socket),
+            check=lambda: _answers(f"http://{address}:{options.admin_port}/ready", socket),
         )
 
     def _application(self, id: str, address: str, is_new: bool) -> ContainerSpec:
@@ -165,10 +180,16 @@ class TaskDefinition:
         depends_on: dict[str, Condition] = {"envoy": "HEALTHY", "application": "START"}
         if scenario.sidecar and scenario.sidecar.held:
             depends_on["sidecar"] = "START"
+        depends_on |= dict.fromkeys(self._mesh.held, "START")
         return ContainerSpec(
             "helper",
             command,
-            {**os.environ, **helper_settings(scenario, self._column), **self._admin(id, address), **environ},
+            {
+                **os.environ,
+                **helper_settings(scenario, self._column, type(self._mesh)),
+                **self._admin(id, address),
+                **environ,
+            },
             depends_on,
             stop_timeout=scenario.times.stop_timeout,
             asked_after=scenario.sidecar.ahead if scenario.sidecar else 0.0,
@@ -178,10 +199,10 @@ class TaskDefinition:
 
     def _admin(self, id: str, address: str) -> dict[str, str]:
         """Where the admin API is: for the helper, and as curl takes it."""
-        if self._scenario.admin == "unix":
+        if self._unix_admin:
             socket = self.admin_socket(id)
             return {"ENVOY_ADMIN_URL": f"unix://{socket}", "ADMIN": f"--unix-socket {socket} http://localhost"}
-        port = admin.PORT if self._scenario.admin_fault else envoy.ADMIN_PORT
+        port = admin.PORT if self._scenario.admin_fault else self._mesh.admin_port
         url = f"http://{address}:{WRONG_PORT if self._scenario.admin == 'wrong port' else port}"
         return {"ENVOY_ADMIN_URL": url, "ADMIN": url}
 

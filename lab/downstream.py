@@ -1,9 +1,10 @@
-"""The downstream: a real Envoy that learns of the tasks from a file, health checks them, and never retries."""
+"""The downstream: a real Envoy that finds the tasks as their mesh has it, and never retries."""
 
 import asyncio
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,19 @@ from lab.history import Recorder
 
 # a request with this header leaves over a connection of its own
 NEW_CONNECTION_HEADER = "x-new-connection"
-_PERSISTENT, _NEW = "service", "service-new-connections"
+SERVICE, _NEW = "service", "service-new-connections"
 
 
-def configuration(
-    address: str, endpoints: Path, protocol: Protocol, check_interval: float, panic_threshold: float | None = None
-) -> Json:
+def configuration(address: str, protocol: Protocol, finding: Json) -> Json:
     """The bootstrap configuration: two clusters of the same tasks, with persistent and with new connections.
 
-    panic_threshold: percent of healthy tasks below which all of them get requests; Envoy's own is 50
+    finding: how they find the tasks, and whether they check them: fields of a cluster
     """
-    persistent = _cluster(_PERSISTENT, endpoints, protocol, check_interval, panic_threshold)
+    persistent = _cluster(SERVICE, finding)
     if protocol == "tcp":
         # A listener that drains refuses connections until the checks have noticed. To connect elsewhere then is no
         # retry of a request, and the rule for TCP: App Mesh's own default.
-        proxy = tcp_proxy("downstream", _PERSISTENT, connect_attempts=5)
-        return bootstrap(address, [listener("downstream", (address, INBOUND_PORT), proxy)], [persistent])
+        return _passing_on(address, persistent, connect_attempts=5)
     if protocol != "http1":
         persistent |= HTTP2_UPSTREAM
     common = protocol_options(
@@ -50,11 +48,20 @@ def configuration(
             "explicit_http_config": {"http_protocol_options" if protocol == "http1" else "http2_protocol_options": {}},
         }
     )
-    routes = [_route(_NEW, [{"name": NEW_CONNECTION_HEADER, "present_match": True}]), _route(_PERSISTENT, [])]
+    routes = [_route(_NEW, [{"name": NEW_CONNECTION_HEADER, "present_match": True}]), _route(SERVICE, [])]
     manager = http_manager("downstream", routes, [], "AUTO")
-    clusters = [persistent, _cluster(_NEW, endpoints, protocol, check_interval, panic_threshold) | common]
-    config = bootstrap(address, [listener("downstream", (address, INBOUND_PORT), manager)], clusters)
-    return config
+    clusters = [persistent, _cluster(_NEW, finding) | common]
+    return bootstrap(address, [listener("downstream", (address, INBOUND_PORT), manager)], clusters)
+
+
+def passing_on(address: str, finding: Json) -> Json:
+    """The bootstrap configuration of one that looks at no request: it passes on connections, each tried once."""
+    return _passing_on(address, _cluster(SERVICE, finding), connect_attempts=1)
+
+
+def _passing_on(address: str, cluster: Json, connect_attempts: int) -> Json:
+    proxy = tcp_proxy("downstream", SERVICE, connect_attempts)
+    return bootstrap(address, [listener("downstream", (address, INBOUND_PORT), proxy)], [cluster])
 
 
 def _route(cluster: str, headers: list[Json]) -> Json:
@@ -67,9 +74,18 @@ def _route(cluster: str, headers: list[Json]) -> Json:
     }
 
 
-def _cluster(
-    name: str, endpoints: Path, protocol: Protocol, check_interval: float, panic_threshold: float | None
-) -> Json:
+def _cluster(name: str, finding: Json) -> Json:
+    return {"name": name, "connect_timeout": "1s", **finding}
+
+
+def by_file(endpoints: Path) -> Json:
+    """A cluster whose tasks are those that are published in that file."""
+    source = {"path_config_source": {"path": str(endpoints)}, "resource_api_version": "V3"}
+    return {"type": "EDS", "eds_cluster_config": {"service_name": SERVICE, "eds_config": source}}
+
+
+def active_checks(protocol: Protocol, interval: float) -> Json:
+    """A cluster that health checks its tasks at this interval, in seconds."""
     kinds: dict[str, Json] = {
         "http1": {"http_health_check": {"path": HEALTH_PATH}},
         "http2": {"http_health_check": {"path": HEALTH_PATH, "codec_client_type": "HTTP2"}},
@@ -77,36 +93,35 @@ def _cluster(
         "tcp": {"tcp_health_check": {}},
     }
     check = {
-        "interval": f"{check_interval}s",
-        "no_traffic_interval": f"{check_interval}s",
+        "interval": f"{interval}s",
+        "no_traffic_interval": f"{interval}s",
         "timeout": "2s",
         "unhealthy_threshold": 2,
         "healthy_threshold": 2,
         **kinds[protocol],
     }
-    source = {"path_config_source": {"path": str(endpoints)}, "resource_api_version": "V3"}
-    return {
-        "name": name,
-        "type": "EDS",
-        "eds_cluster_config": {"service_name": _PERSISTENT, "eds_config": source},
-        "connect_timeout": "1s",
-        "health_checks": [check],
-        **(
-            {}
-            if panic_threshold is None
-            else {"common_lb_config": {"healthy_panic_threshold": {"value": panic_threshold}}}
-        ),
-    }
+    return {"health_checks": [check]}
 
 
-def publish(endpoints: Path, addresses: list[str]) -> None:
-    """Tell the downstream these addresses. It watches the file for being moved into place."""
+def panicking_below(percent: float | None) -> Json:
+    """A cluster that sends to all of its tasks where fewer are healthy; None: Envoy's own, 50."""
+    return {} if percent is None else {"common_lb_config": {"healthy_panic_threshold": {"value": percent}}}
+
+
+def publish(endpoints: Path, healthy: Mapping[str, bool]) -> None:
+    """Tell the downstream these addresses, and whether each is healthy.
+
+    It watches the file for being moved into place.
+    """
     hosts = [
-        {"endpoint": {"address": {"socket_address": {"address": address, "port_value": INBOUND_PORT}}}}
-        for address in addresses
+        {
+            "endpoint": {"address": {"socket_address": {"address": address, "port_value": INBOUND_PORT}}},
+            **({} if well else {"health_status": "UNHEALTHY"}),
+        }
+        for address, well in healthy.items()
     ]
     kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-    assignment = {"@type": kind, "cluster_name": _PERSISTENT, "endpoints": [{"lb_endpoints": hosts}]}
+    assignment = {"@type": kind, "cluster_name": SERVICE, "endpoints": [{"lb_endpoints": hosts}]}
     draft = endpoints.with_suffix(".draft")
     draft.write_text(json.dumps({"version_info": "", "resources": [assignment]}))
     os.replace(draft, endpoints)
@@ -142,9 +157,9 @@ class View:
 def _hosts(clusters: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in clusters["cluster_statuses"]:
-        if each["name"] == _PERSISTENT:
+        if each["name"] == SERVICE:
             for host in each.get("host_statuses", []):
                 health = host["health_status"]
-                failed = health.get("failed_active_health_check", False)
+                failed = health.get("failed_active_health_check") or health.get("eds_health_status") == "UNHEALTHY"
                 found[host["address"]["socket_address"]["address"]] = "failed" if failed else "serving"
     return found

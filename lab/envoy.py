@@ -42,7 +42,7 @@ class EnvoyOptions:
     protocol: of the inbound listener
     health_check_filter: the HTTP filter that lets /healthcheck/fail fail health checks, in pass-through mode
     egress: None for no outbound listener, else its drain_type; it answers every request with 200 "egress"
-    admin: "tcp", or the path of a Unix socket
+    admin: "tcp", or the path of a Unix socket; admin_port: for "tcp"
     traffic_direction: whether the listeners say INBOUND and OUTBOUND
     inbound_says: what those say that serve downstreams, where they say it
     asks_application: whether health checks reach the application, or Envoy answers them itself
@@ -58,6 +58,7 @@ class EnvoyOptions:
     health_check_filter: bool = True
     egress: Drain | None = None
     admin: Literal["tcp"] | Path = "tcp"
+    admin_port: int = ADMIN_PORT
     traffic_direction: bool = True
     stat_prefix: str = "ingress"
     listener_name: str = "inbound"
@@ -74,7 +75,7 @@ class EnvoyOptions:
 def configuration(options: EnvoyOptions) -> Json:
     """The bootstrap configuration of a task's Envoy, as JSON values."""
     return bootstrap(
-        options.address if options.admin == "tcp" else options.admin,
+        (options.address, options.admin_port) if options.admin == "tcp" else options.admin,
         _listeners(options),
         [
             cluster("application", [options.upstream]) | (HTTP2_UPSTREAM if options.protocol == "grpc" else {}),
@@ -150,10 +151,13 @@ def publish_listeners(lds: Path, listeners: list[Json]) -> None:
 
 
 def bootstrap(
-    admin: str | Path, listeners: list[Json], clusters: list[Json], allow_paths: tuple[str, ...] = ()
+    admin: str | tuple[str, int] | Path, listeners: list[Json], clusters: list[Json], allow_paths: tuple[str, ...] = ()
 ) -> Json:
-    """A whole bootstrap configuration; `admin` is an address, or the path of a Unix socket."""
-    place = _socket_address((admin, ADMIN_PORT)) if isinstance(admin, str) else {"pipe": {"path": str(admin)}}
+    """A whole bootstrap configuration; `admin` is an address, one with its port, or the path of a Unix socket."""
+    if isinstance(admin, Path):
+        place: Json = {"pipe": {"path": str(admin)}}
+    else:
+        place = _socket_address((admin, ADMIN_PORT) if isinstance(admin, str) else admin)
     return {
         "node": {"id": "lab", "cluster": "lab"},
         "admin": {"address": place}
@@ -261,7 +265,7 @@ class Envoy:
     def admin_url(self) -> str:
         """As ENVOY_ADMIN_URL takes it."""
         admin = self.options.admin
-        return f"http://{self.options.address}:{ADMIN_PORT}" if admin == "tcp" else f"unix://{admin}"
+        return f"http://{self.options.address}:{self.options.admin_port}" if admin == "tcp" else f"unix://{admin}"
 
     def wait_until_older(self) -> None:
         """Wait until it tells, in whole seconds, that it is older than what is started now."""
@@ -305,7 +309,7 @@ def running(options: EnvoyOptions, folder: Path) -> Iterator[Envoy]:
 
 def ask_admin(options: EnvoyOptions, method: str, path: str) -> tuple[int, str]:
     """One call of an Envoy's admin API: the status and the body. Raises OSError where it does not answer in 5 s."""
-    connection = http.client.HTTPConnection(options.address, ADMIN_PORT, timeout=5)
+    connection = http.client.HTTPConnection(options.address, options.admin_port, timeout=5)
     try:
         if isinstance(options.admin, Path):
             connection.sock = socket.socket(socket.AF_UNIX)

@@ -35,7 +35,10 @@ class Container:
 
 @dataclass
 class Task:
-    """A task of a service: its containers, and what ECS wants of it. Times are seconds of one clock."""
+    """A task of a service: its containers, and what ECS wants of it. Times are seconds of one clock.
+
+    deactivating: it is to stop, but its containers are not asked yet: the load balancer still lets go of it
+    """
 
     id: str
     address: str
@@ -43,6 +46,7 @@ class Task:
     containers: dict[str, Container]
     created_at: float = 0.0
     desired: Literal["RUNNING", "STOPPED"] = "RUNNING"
+    deactivating: bool = False
     stop_code: str = ""
     stopping_at: float | None = None
 
@@ -89,7 +93,7 @@ def stoppable(task: Task) -> list[Container]:
 
     The look is direct, not transitive. A container that was never started stops without a signal.
     """
-    if task.desired == "RUNNING":
+    if task.desired == "RUNNING" or task.deactivating:
         return []
     holding = {name for each in task.containers.values() if each.state != "STOPPED" for name in each.depends_on}
     return [each for each in task.containers.values() if each.state != "STOPPED" and each.name not in holding]

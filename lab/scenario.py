@@ -41,6 +41,9 @@ HazardKind = Literal[
     "connections are held",
 ]
 
+# how downstreams find the tasks, and who tells them that one of them stops: lab/meshes
+MeshName = Literal["app-mesh"]
+
 # where APP_HEALTH_URL points to: the application, nowhere, the sidecar, or a path of the application that answers 503
 AppHealth = Literal["application", "none", "sidecar", "unwell"]
 
@@ -137,6 +140,7 @@ class Scenario:
     stop_signals: how often the stop signal comes, which is STOPSIGNAL of the helper's image
     stops_in: seconds for which the application serves on after its own SIGTERM
     envoy: what is different about each task's Envoy, by the names of `envoy.EnvoyOptions`
+    mesh: how downstreams find the tasks, and who tells them of a stop
     panic_threshold: of the downstream, in percent; None: Envoy's own
     gate: whether the helper has its health check; without one the application has, as where there is no helper
     plain: nothing goes wrong, so that nobody needs to be held for longer than by the trap
@@ -165,6 +169,7 @@ class Scenario:
     app_health: AppHealth = "application"
     admin: Admin = "tcp"
     envoy: Mapping[str, Any] = field(default_factory=dict)
+    mesh: MeshName = "app-mesh"
     panic_threshold: float | None = None
     gate: bool = True
     plain: bool = False

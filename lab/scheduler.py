@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from lab import processes
 from lab.history import Recorder
@@ -61,6 +62,16 @@ class Service:
 Definition = Callable[[str, str], list[ContainerSpec]]
 
 
+class TargetGroup(Protocol):
+    """What ECS asks of a load balancer, where a service has one."""
+
+    def is_healthy(self, task: Task) -> bool:
+        """Whether the target gets requests: else the task does not count as healthy."""
+
+    async def until_unused(self, task: Task) -> None:
+        """Deregister the target, and wait until its deregistration delay is over: so long the task is not stopped."""
+
+
 class Scheduler:
     """Keeps a service at its desired count while `keep_count` runs; `kill` ends every process at once.
 
@@ -68,7 +79,13 @@ class Scheduler:
     """
 
     def __init__(
-        self, service: Service, definition: Definition, folder: Path, record: Recorder, group: asyncio.TaskGroup
+        self,
+        service: Service,
+        definition: Definition,
+        folder: Path,
+        record: Recorder,
+        group: asyncio.TaskGroup,
+        target_group: TargetGroup | None = None,
     ) -> None:
         self.service = service
         self.desired = service.desired
@@ -77,6 +94,7 @@ class Scheduler:
         self.tasks: dict[str, Task] = {}
         self.change = asyncio.Event()  # set at the next change; take it before you look, or one is missed
         self._folder, self._record, self._group = folder, record, group
+        self._target_group = target_group
         self._specs: dict[tuple[str, str], ContainerSpec] = {}
         self._processes: dict[tuple[str, str], asyncio.subprocess.Process] = {}
         self._unread: dict[tuple[str, str], tuple[int, int]] = {}
@@ -108,6 +126,7 @@ class Scheduler:
     def stop_task(self, task: Task, code: str = "UserInitiated") -> None:
         """StopTask; ECS's scheduler stops tasks in the same way."""
         task.desired = "STOPPED"
+        task.deactivating = False
         task.stop_code = code
         task.stopping_at = self._record.now()
         self._record.event("task", "stopping", task.id, code=code)
@@ -143,7 +162,10 @@ class Scheduler:
         while True:
             change, now = self.change, self._record.now()
             healthy = frozenset(
-                task.id for task in self.tasks.values() if counts_as_healthy(task, now, self.service.unchecked_wait)
+                task.id
+                for task in self.tasks.values()
+                if counts_as_healthy(task, now, self.service.unchecked_wait)
+                and (self._target_group is None or self._target_group.is_healthy(task))
             )
             service = self.service
             step = next_step(
@@ -155,7 +177,7 @@ class Scheduler:
                 healthy,
             )
             for id in step.stop:
-                self.stop_task(self.tasks[id], "ServiceSchedulerInitiated")
+                self._retire(self.tasks[id])
             for _ in range(step.start):
                 self._launch()
             if step == Step():
@@ -164,6 +186,20 @@ class Scheduler:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.5):
                         await change.wait()
+
+    def _retire(self, task: Task) -> None:
+        """ECS's own scheduler lets go of a task. Its containers hear of it once the load balancer has left it."""
+        if self._target_group is None:
+            self.stop_task(task, "ServiceSchedulerInitiated")
+        else:
+            task.desired, task.deactivating = "STOPPED", True
+            self._record.event("task", "deactivating", task.id)
+            self.spawn(self._stop_when_unused(task, self._target_group))
+            self._tell()
+
+    async def _stop_when_unused(self, task: Task, target_group: TargetGroup) -> None:
+        await target_group.until_unused(task)
+        self.stop_task(task, "ServiceSchedulerInitiated")
 
     def _launch(self) -> None:
         id, address = secrets.token_hex(16), free_address()

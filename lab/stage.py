@@ -13,16 +13,17 @@ from aiohttp import web
 
 from lab import admin, aws, callers, downstream, envoy, hazards, processes
 from lab.definition import TaskDefinition, helper_settings
-from lab.discovery import Discovery
 from lab.history import Recorder, Run, began_now
+from lab.meshes import Mesh, Surroundings, mesh_class
 from lab.narrator import Narrator
+from lab.rules import Task
 from lab.scenario import Column, Scenario
 from lab.scheduler import Scheduler, Service
 
 BASELINE, TAIL = 4.0, 4.0  # seconds of load before the change, and after the last task has stopped
 
 
-def run_of(scenario: Scenario, column: Column) -> Run:
+def run_of(scenario: Scenario, column: Column, mesh: type[Mesh]) -> Run:
     """The first line of the record."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     described = subprocess.run(git, capture_output=True, text=True, timeout=30)  # nosec B603
@@ -32,8 +33,9 @@ def run_of(scenario: Scenario, column: Column) -> Run:
         "envoy": envoy.version(),
         "task-helper": version("ecs-task-helper"),
         "kernel": platform.release(),
+        **mesh.versions(),
     }
-    settings = asdict(scenario) | {"helper": helper_settings(scenario, column)}
+    settings = asdict(scenario) | {"helper": helper_settings(scenario, column, mesh)}
     for key in ("name", "title"):
         del settings[key]
     return Run(revision, versions, scenario.name, scenario.title, column, settings, began_now())
@@ -44,10 +46,12 @@ class Stage:
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, say: Callable[[str], None]) -> None:
         self.scenario, self.column, self.folder = scenario, column, folder
-        self.record = Recorder(folder / "record.jsonl", run_of(scenario, column), Narrator(say).hear)
+        mesh = mesh_class(scenario.mesh)
+        self.record = Recorder(folder / "record.jsonl", run_of(scenario, column, mesh), Narrator(say).hear)
+        self.mesh = mesh(scenario, column, folder, self.record)
         self.downstream_address, self.aws_address = processes.free_address(), processes.free_address()
-        self.definition = TaskDefinition(scenario, column, folder, f"http://{self.aws_address}:{aws.PORT}", self.record)
-        self._endpoints = folder / "endpoints.json"
+        endpoint = f"http://{self.aws_address}:{aws.PORT}"
+        self.definition = TaskDefinition(scenario, column, folder, endpoint, self.record, self.mesh)
 
     async def play(self) -> None:
         """The whole run; raises TimeoutError where something that was waited for did not happen."""
@@ -62,8 +66,8 @@ class Stage:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self.scheduler = Scheduler(service, self.definition.containers, self.folder, self.record, group)
-                self.discovery = Discovery(self.scheduler, self.record, times.cloud_map, times.push, self.publish)
+                containers, target_group = self.definition.containers, self.mesh.target_group
+                self.scheduler = Scheduler(service, containers, self.folder, self.record, group, target_group)
                 self.view = downstream.View(self.downstream_address, self.record)
                 try:
                     await self._play()
@@ -74,13 +78,14 @@ class Stage:
 
     async def _play(self) -> None:
         self._phase("starting")
-        api = aws.Aws(self.scheduler, self.discovery, self.record)
+        listed = self.mesh.cloud_map.instances if self.mesh.cloud_map else None
+        api = aws.Aws(self.scheduler, listed, self.record)
         api.faults.update(self.scenario.api_faults)
         works = [
             self._serve(api.application(), self.aws_address, aws.PORT),
             self._run_downstream(),
             self.scheduler.keep_count(),
-            self.discovery.follow(),
+            self.mesh.follow(Surroundings(self.scheduler, self.view, self._options)),
             self.view.watch(self.definition.names),
         ]
         if self.scenario.admin_fault:
@@ -92,7 +97,7 @@ class Stage:
             calling = self._group.create_task(self._call(stop))
             self._phase("baseline")
             await asyncio.sleep(BASELINE)
-            self.discovery.begin_lag()
+            self.mesh.begin_lag()
             api.settled = frozenset(self.scheduler.tasks)
             old = list(self.scheduler.tasks.values())
             await hazards.befall(self.scenario.hazards, old, self.scheduler, self.definition, self.record)
@@ -175,18 +180,14 @@ class Stage:
 
     async def _call(self, stop: asyncio.Event) -> None:
         scenario, names = self.scenario, self.definition.names
-        await callers.call(scenario.callers, scenario.protocol, self.downstream_address, self.record, names, stop)
+        load = callers.Load(scenario.callers, scenario.protocol, self.mesh.passes_connections)
+        await callers.call(load, self.downstream_address, self.record, names, stop)
 
-    def publish(self, addresses: list[str]) -> None:
-        downstream.publish(self._endpoints, addresses)
+    def _options(self, task: Task) -> envoy.EnvoyOptions:
+        return self.definition.options(task.id, task.address)
 
     async def _run_downstream(self) -> None:
-        self.publish([])
-        scenario, address = self.scenario, self.downstream_address
-        config = downstream.configuration(
-            address, self._endpoints, scenario.protocol, scenario.times.checks, scenario.panic_threshold
-        )
-        command = envoy.command(config, self.folder / "downstream.json")
+        command = self.mesh.downstream(self.downstream_address)
         process = processes.start(command, self.folder / "downstream.log")
         try:
             while (code := process.poll()) is None:

@@ -29,7 +29,7 @@ class Slot(NamedTuple):
 
     def publish(self, *addresses: str) -> None:
         """From now on discovery has these tasks."""
-        downstream.publish(self.endpoints, list(addresses))
+        downstream.publish(self.endpoints, dict.fromkeys(addresses, True))
 
 
 class World:

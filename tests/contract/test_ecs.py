@@ -18,7 +18,7 @@ from task_helper.asks.metadata import Metadata, Task
 from task_helper.asks.service import looking
 from task_helper.judges.replacement import Look
 from tests.fakes import SINCE
-from tests.lab.test_aws import NEW, OLD, ask
+from tests.lab.test_aws import NEW, OLD, ask, in_cloud_map
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_look(tmp_path: Path, environment: Callable[[str], None]) -> None:
         environment(url)
         ecs = Ecs(aws.task_arn(OLD), "lab", None)
         _, first = ecs.look()
-        api._discovery.instances[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
+        in_cloud_map(api)[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
         _, second = ecs.look()
 
         ((arn, age, healthy, listed),) = first.others
@@ -60,7 +60,7 @@ def test_listing_only(tmp_path: Path, environment: Callable[[str], None]) -> Non
         ecs = Ecs(aws.task_arn(OLD), "lab", None)
         seen, _ = ecs.look()
         api.faults["ecs"] = "denied"
-        api._discovery.instances[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
+        in_cloud_map(api)[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
 
         assert [(aws.task_arn(NEW), True)] == [(other.arn, other.listed) for other in ecs.look(seen)[1].others]
 

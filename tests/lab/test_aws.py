@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from lab import aws
-from lab.discovery import Discovery, Instance
+from lab.discovery import Instance
 from lab.history import Recorder, Run, began_now
 from lab.processes import free_address
 from lab.rules import Container, Task
@@ -39,9 +39,7 @@ def ask(tmp_path: Path, questions: Callable[[str, aws.Aws], Any]) -> Any:
             scheduler.tasks[OLD] = task(OLD, "127.1.1.1", "ecs-svc/1")
             scheduler.tasks[NEW] = task(NEW, "127.1.1.2", "ecs-svc/2")
             scheduler.stop_task(scheduler.tasks[OLD], "ServiceSchedulerInitiated")
-            discovery = Discovery(scheduler, record, lag=6, push=1, publish=lambda _: None)
-            discovery.instances = {NEW: Instance(NEW, "127.1.1.2", healthy=False)}
-            api = aws.Aws(scheduler, discovery, record)
+            api = aws.Aws(scheduler, {NEW: Instance(NEW, "127.1.1.2", healthy=False)}, record)
             runner = web.AppRunner(api.application(), shutdown_timeout=0.1)
             await runner.setup()
             await web.TCPSite(runner, address, aws.PORT).start()
@@ -52,6 +50,11 @@ def ask(tmp_path: Path, questions: Callable[[str, aws.Aws], Any]) -> Any:
                 record.close()
 
     return asyncio.run(serve())
+
+
+def in_cloud_map(api: aws.Aws) -> dict[str, Instance]:
+    assert api.instances is not None
+    return api.instances
 
 
 def task(id: str, address: str, deployment: str) -> Task:
@@ -136,7 +139,7 @@ def test_cloud_map_discovers_by_health(
     """A service is found from its registry, and its instances by their health in Cloud Map."""
 
     def questions(url: str, api: aws.Aws) -> None:
-        api._discovery.instances[NEW] = Instance(NEW, "127.1.1.2", healthy)
+        in_cloud_map(api)[NEW] = Instance(NEW, "127.1.1.2", healthy)
         cloud_map = client(monkeypatch, "servicediscovery", url)
         service = cloud_map.get_service(Id="srv-shop")["Service"]
         namespace = cloud_map.get_namespace(Id=service["NamespaceId"])["Namespace"]

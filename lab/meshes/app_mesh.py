@@ -1,0 +1,32 @@
+"""As in App Mesh: a control plane follows Cloud Map, and downstreams health check what it tells them."""
+
+from lab import downstream
+from lab.discovery import CloudMap
+from lab.envoy import Json
+from lab.history import Recorder
+from lab.meshes.mesh import Mesh, Surroundings
+from lab.scenario import Column, Scenario
+from pathlib import Path
+
+
+class AppMesh(Mesh):
+    """`/healthcheck/fail` moves the downstreams: they check, and the inbound listener has the `health_check` filter."""
+
+    def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
+        super().__init__(scenario, column, folder, record)
+        self.cloud_map: CloudMap = CloudMap(record, scenario.times.cloud_map, self._tell)
+
+    def finding(self) -> Json:
+        scenario = self.scenario
+        checks = downstream.active_checks(scenario.protocol, scenario.times.checks)
+        return self.by_file() | checks | downstream.panicking_below(scenario.panic_threshold)
+
+    def begin_lag(self) -> None:
+        super().begin_lag()
+        self.cloud_map.begin_lag()
+
+    async def follow(self, around: Surroundings) -> None:
+        await self.cloud_map.follow(around.scheduler)
+
+    async def _tell(self, addresses: list[str]) -> None:
+        await self.push(dict.fromkeys(addresses, True))

@@ -1,0 +1,116 @@
+"""What a mesh is to the lab: how downstreams find the tasks, and who tells them that one of them stops."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import downstream, envoy
+from lab.discovery import CloudMap
+from lab.envoy import ADMIN_PORT, EnvoyOptions, Json
+from lab.history import Recorder
+from lab.rules import Task
+from lab.scenario import Column, Scenario
+from lab.scheduler import ContainerSpec, Scheduler, TargetGroup
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a mesh has around it once the run has begun.
+
+    view: what the downstream makes of each task; options: what the Envoy of a task is like
+    """
+
+    scheduler: Scheduler
+    view: downstream.View
+    options: Callable[[Task], EnvoyOptions]
+
+
+class Mesh(ABC):
+    """The mesh of one run; a class each. It says what is different about a task, and configures the downstream.
+
+    A mesh with a control plane of its own gives the commands, `envoy` and `downstream`; who only imitates one says what
+    is different about the configuration, `options` and `finding`, and publishes by `push`.
+
+    held: more containers that the helper holds up
+    unix_admin, admin_port: where the task's Envoy has its admin API
+    passes_connections: whether the downstream only passes on what callers send, and connections are the callers' own
+    cloud_map: what AWS's API tells of this service in Cloud Map; None where it is not there
+    target_group: what ECS asks before it stops a task, and before it counts one as healthy; None without load balancer
+    """
+
+    held: Collection[str] = ()
+    unix_admin = False
+    admin_port = ADMIN_PORT
+    passes_connections = False
+    cloud_map: CloudMap | None = None
+    target_group: TargetGroup | None = None
+
+    def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
+        self.scenario, self.column, self.folder, self.record = scenario, column, folder, record
+        self._endpoints = folder / "endpoints.json"
+        self._lag = 0.0  # the first tasks are known at once: `begin_lag` ends that
+
+    @classmethod
+    def settings(cls, scenario: Scenario, column: Column) -> Mapping[str, str]:
+        """The helper's settings that are not everywhere what they are here; for `auto` those that the docs advise."""
+        return {}
+
+    @classmethod
+    def versions(cls) -> Mapping[str, str]:
+        """Of the programs that only this mesh has, for the first line of the record."""
+        return {}
+
+    # a task
+
+    def options(self, options: EnvoyOptions) -> EnvoyOptions:
+        """What the task's Envoy is like in this mesh."""
+        return options
+
+    def envoy(self, id: str, options: EnvoyOptions) -> list[str]:
+        """The command that runs the Envoy of the task with this id."""
+        return envoy.command(envoy.configuration(options), self.folder / f"{id[:6]}-envoy.json")
+
+    def containers(self, id: str, address: str, metadata: str) -> list[ContainerSpec]:
+        """What the task has beside Envoy, the application and the helper.
+
+        metadata: the URL of the task metadata endpoint for a container, all but the container's name
+        """
+        return []
+
+    # the downstream
+
+    def downstream(self, address: str) -> list[str]:
+        """The command that runs the downstream: it serves callers on `address`, and has its admin API there."""
+        self.publish({})
+        config = downstream.configuration(address, self.scenario.protocol, self.finding())
+        return envoy.command(config, self.folder / "downstream.json")
+
+    @abstractmethod
+    def finding(self) -> Json:
+        """How the downstream's clusters find the tasks, and whether they check them: fields of an Envoy's cluster."""
+
+    # what happens
+
+    def begin_lag(self) -> None:
+        """From now on news takes its time."""
+        self._lag = self.scenario.times.push
+
+    @abstractmethod
+    async def follow(self, around: Surroundings) -> None:
+        """Bring the downstream what becomes of the tasks. Runs until it is cancelled."""
+
+    async def push(self, healthy: Mapping[str, bool]) -> None:
+        """Tell the downstream these addresses and whether each is healthy, a while from now."""
+        await asyncio.sleep(self._lag)
+        self.publish(healthy)
+        self.record.event("discovery", "pushed", addresses=[address for address, well in healthy.items() if well])
+
+    def publish(self, healthy: Mapping[str, bool]) -> None:
+        """The same at once, and without a word in the record."""
+        downstream.publish(self._endpoints, healthy)
+
+    def by_file(self) -> Json:
+        """A cluster whose tasks are those that are published."""
+        return downstream.by_file(self._endpoints)
