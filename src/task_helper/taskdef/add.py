@@ -11,6 +11,7 @@ from task_helper.taskdef.admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh
 from task_helper.taskdef.definition import Container, at, read
 from task_helper.taskdef.editing import changed
 from task_helper.taskdef.formats.tree import Unknown
+from task_helper.taskdef.presets import presets
 from task_helper.taskdef.problem import Edit
 from task_helper.taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
 from task_helper.taskdef.rules.health_check import CHECK
@@ -33,8 +34,6 @@ DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
 DEFAULT_STOP_TIMEOUT: Final = 120
 # on Spot all containers have two minutes, one after the other; docs/auto.md#presets
 SPOT: Final = {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "40", "STOP_TIMEOUT": "60"}
-# Kuma's control plane learns of a failed check within 1 + 5 s, and tells peers (kumahq/kuma, pkg/hds)
-KUMA_INTERVAL: Final = "7"
 # where Kuma's socket is put, which otherwise has another path at every start
 KUMA_FOLDER: Final = "/run/kuma"
 KUMA_VOLUME: Final = "kuma-admin"
@@ -143,8 +142,7 @@ def _environment(task: Task, socket: PurePosixPath | None) -> dict[str, str]:
     admin = admin_of(task, task.envoys[0]) if task.envoys else None
     url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
     environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
-    if task.mesh == "kuma":
-        environment["HEALTH_CHECK_INTERVAL"] = KUMA_INTERVAL
+    environment |= {preset.variable: preset.value for preset in presets(task)}
     return environment | (SPOT if task.spot else {})
 
 

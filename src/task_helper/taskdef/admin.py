@@ -6,6 +6,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
+from task_helper.taskdef.bootstrap import bootstrap
 from task_helper.taskdef.definition import Container
 from task_helper.taskdef.task import Mesh, Task, mesh_of, shares_network
 
@@ -54,6 +55,10 @@ def admin_of(task: Task, envoy: Container) -> Admin | None:
     given = envoy.env.get("ENVOY_ADMIN_ACCESS_PORT") or envoy.env.get("KUMA_DATAPLANE_ADMIN_PORT") or ""
     if re.fullmatch("[1-9][0-9]{0,4}", given) and int(given) < 65536:
         return Admin(int(given), None, told)
+    if configured := bootstrap(envoy.words):
+        port, path = configured.admin
+        if port or path:
+            return Admin(port, PurePosixPath(path) if path else None, told)
     return Admin(CONSUL_PORT if mesh == "consul" else PORT, None, told)
 
 

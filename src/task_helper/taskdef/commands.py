@@ -89,8 +89,8 @@ def register_plan(plan: argparse.ArgumentParser) -> None:
 
 def add_mesh(parser: argparse.ArgumentParser) -> None:
     """Add the option that tells the mesh."""
-    meshes = ("app-mesh", "consul", "kuma")
-    parser.add_argument("--mesh", choices=meshes, help="whose data plane Envoy is, if it cannot be told")
+    meshes = ("app-mesh", "consul", "kuma", "static-dns", "alb", "nlb")
+    parser.add_argument("--mesh", choices=meshes, help="who tells downstreams of the task, if it cannot be told")
 
 
 def add_roles(parser: argparse.ArgumentParser) -> None:

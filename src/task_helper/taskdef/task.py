@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from task_helper.settings import SETTINGS, BadSettings, Settings, from_env
+from task_helper.taskdef.bootstrap import bootstrap
 from task_helper.taskdef.definition import Container, Definition, VirtualNode
 
 HELPER_NAMES: Final = {"ecs-task-helper", "task-helper", "ecs-appmesh-task-helper"}
@@ -29,7 +30,8 @@ AGENT_WORDS: Final = {
 # what stands in for a setting that is not set (settings.from_env)
 OLDER_VARIABLES: Final = ["ENVOY_ADMIN_ACCESS_PORT", "PORT", "HEALTHCHECK_PATH"]
 
-Mesh = Literal["app-mesh", "consul", "kuma"]
+# who tells downstreams of the task: a control plane, DNS, or a load balancer; docs/meshes has a page for each
+Mesh = Literal["app-mesh", "consul", "kuma", "static-dns", "alb", "nlb"]
 
 
 class BadName(ValueError):
@@ -159,7 +161,10 @@ def _says_envoy(name: str) -> bool:
 
 
 def mesh_of(envoy: Container) -> Mesh | None:
-    """Whose data plane `envoy` is, told by its image, its variables and what it starts."""
+    """Whose data plane `envoy` is, told by its image, its variables and what it starts.
+
+    An Envoy that calls others by DNS and has no control plane is called so itself.
+    """
     if envoy.repository.startswith("consul-dataplane") or any("consul" in word for word in envoy.words):
         return "consul"
     if envoy.repository.startswith("kuma-dp") or any("kuma-dp" in word for word in envoy.words):
@@ -168,7 +173,18 @@ def mesh_of(envoy: Container) -> Mesh | None:
         return "kuma"
     if "appmesh" in envoy.image or any(variable.name.startswith("APPMESH_") for variable in envoy.environment):
         return "app-mesh"
-    return None
+    configured = bootstrap(envoy.words)
+    return "static-dns" if configured and not configured.dynamic and configured.called else None
+
+
+def told_by(container: Container) -> list[str]:
+    """The places that tell what `container` is and runs."""
+    words = [
+        f"{container.place}.{key}[{i}]"
+        for key, words in (("entryPoint", container.entry_point), ("command", container.command))
+        for i in range(len(words))
+    ]
+    return [*(f"{container.place}.{key}" for key in ("image", "entryPoint", "command", "environment")), *words]
 
 
 def tells_discovery(container: Container) -> bool:

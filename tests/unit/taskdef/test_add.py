@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from task_helper.taskdef.add import OPENER, add
+from task_helper.taskdef.add import OPENER, SPOT, add
 from task_helper.taskdef.definition import read
 from task_helper.taskdef.formats.tree import Unknown
 from task_helper.taskdef.rules import check
@@ -16,6 +16,11 @@ from task_helper.taskdef.task import Mesh, cast
 
 IMAGE = "registry.example/ecs-task-helper:1.0.0"
 KUMA = {"name": "kuma-dp", "image": "kumahq/kuma-dp:2.14.0", "stopTimeout": 60}
+KUMA_SETTINGS = {"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "7"}
+CONFIGURED = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9903}}}"
+CALLS_BY_DNS = """{"static_resources": {
+  "listeners": [{"traffic_direction": "OUTBOUND", "drain_type": "MODIFY_ONLY", "route": {"cluster": "orders"}}],
+  "clusters": [{"name": "orders", "type": "STRICT_DNS", "health_checks": [{}]}]}}"""
 SOCKET = "unix:///run/kuma/kuma-envoy-admin.sock"
 MOUNT = {"sourceVolume": "kuma-admin", "containerPath": "/run/kuma"}
 
@@ -58,7 +63,9 @@ def findings(document: Any, mesh: Mesh | None = None) -> list[str]:
         ({"name": "envoy"}, {"networkMode": None}, {}),
         ({"name": "envoy", "environment": [{"name": "ENVOY_ADMIN_ACCESS_PORT", "value": Unknown("${Port}")}]}, {}, {}),
         ({"name": "x", "image": "hashicorp/consul-dataplane:2.0.1"}, {}, {"ENVOY_ADMIN_URL": "http://127.0.0.1:19000"}),
-        ({"name": "x", "image": "kumahq/kuma-dp:2.13.1", "stopTimeout": 60}, {}, {"HEALTH_CHECK_INTERVAL": "7"}),
+        ({"name": "x", "image": "kumahq/kuma-dp:2.13.1", "stopTimeout": 60}, {}, KUMA_SETTINGS),
+        ({"name": "envoy", "command": ["--config-yaml", CONFIGURED]}, {}, {"ENVOY_ADMIN_URL": "http://127.0.0.1:9903"}),
+        ({"name": "envoy", "command": ["--config-yaml", CALLS_BY_DNS]}, {}, {"DRAIN_TIMEOUT": "auto"}),
     ],
 )
 def test_helper_is_told_where_the_admin_api_is(
@@ -124,8 +131,10 @@ def test_kumas_volume_that_is_there_is_used() -> None:
     "mesh, settings",
     [
         ("consul", {"ENVOY_ADMIN_URL": "http://127.0.0.1:19000"}),
-        ("kuma", {"ENVOY_ADMIN_URL": SOCKET, "HEALTH_CHECK_INTERVAL": "7"}),
+        ("kuma", {"ENVOY_ADMIN_URL": SOCKET} | KUMA_SETTINGS),
         ("app-mesh", {}),
+        ("static-dns", {"DRAIN_TIMEOUT": "auto"}),
+        ("alb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"}),
     ],
 )
 def test_mesh_can_be_named(mesh: Mesh, settings: dict[str, str]) -> None:
@@ -135,6 +144,24 @@ def test_mesh_can_be_named(mesh: Mesh, settings: dict[str, str]) -> None:
 
     assert settings == settings_of(document)
     assert [] == findings(document, mesh)
+
+
+def test_on_spot_the_times_are_spots() -> None:
+    """Two minutes for all containers leave a mesh's own times no room."""
+    document = add(with_envoy({"name": "envoy", "image": "envoy:1"}), IMAGE, spot=True, mesh="alb")
+
+    assert SPOT == settings_of(document)
+
+
+def test_what_is_set_by_hand_is_not_the_meshs() -> None:
+    """A helper that has a setting keeps it, and gets only what it lacks of the mesh's."""
+    helper = {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "5"}]}
+    document = with_envoy({"name": "envoy", "image": "envoy:1"})
+    document["containerDefinitions"].append(helper)
+
+    assert {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"} == settings_of(
+        add(document, IMAGE, mesh="alb")
+    )
 
 
 def test_nobody_is_made_to_hold_what_tells_discovery() -> None:

@@ -3,7 +3,9 @@
 A shell that is the container's first process does not hand SIGTERM on: the helper never learns of the stop, and ECS
 kills both when `stopTimeout` has run out. `exec` puts the helper in the shell's place, and `dumb-init` or `tini -g`
 tell both. The image's own entry point and command run the helper directly; with another command it does something else,
-with another entry point alone it has no command.
+with another entry point alone it has no command. Consul's Terraform module gives `consul-ecs app-entrypoint` to each
+container without an entry point of its own where `application_shutdown_delay_seconds` is set, and that keeps SIGTERM to
+itself for so long (hashicorp/terraform-aws-consul-ecs, modules/mesh-task).
 
 Passes:
 
@@ -32,6 +34,15 @@ Fails:
 
 Fails:
 
+    {"containerDefinitions": [{"name": "task-helper",
+      "entryPoint": ["/consul/consul-ecs", "app-entrypoint", "-shutdown-delay", "20s"]}]}
+
+    error $.containerDefinitions[0].entryPoint
+      Consul's app-entrypoint has taken the place of the helper's own, and runs nothing or keeps SIGTERM to itself.
+      Write "entryPoint": ["task-helper"], "command": ["run"], which the module leaves as they are.
+
+Fails:
+
     {"containerDefinitions": [{"name": "task-helper", "command": ["healthcheck"]}]}
 
     error $.containerDefinitions[0].command
@@ -57,6 +68,16 @@ def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
         entry = [PurePosixPath(word).name for word in helper.entry_point]
         other = other_command(helper)
+        if entry[:2] == ["consul-ecs", "app-entrypoint"]:
+            yield error(
+                f"{helper.place}.entryPoint",
+                "Consul's app-entrypoint has taken the place of the helper's own, and runs nothing or keeps SIGTERM"
+                " to itself.",
+                'Write "entryPoint": ["task-helper"], "command": ["run"], which the module leaves as they are.',
+                rests_on=[f"{helper.place}.entryPoint{i}" for i in ("", *_indices(helper, "entryPoint"))],
+                fix=[Edit(f"{helper.place}.entryPoint", ["task-helper"]), Edit(f"{helper.place}.command", ["run"])],
+            )
+            continue
         if (at := shell_at(helper)) is not None:
             key = "entryPoint" if at < len(entry) else "command"
             message = (

@@ -1,0 +1,44 @@
+"""The settings that suit each mesh, each with what it rests on; docs/meshes has a page for each mesh.
+
+`add` writes them, and `check` says where a helper leaves one of them at its default. A mesh that is not here is served
+by the defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from task_helper.taskdef.task import Mesh, Task
+
+
+class Preset(NamedTuple):
+    """A setting of the helper, and why, as a sentence of what the default costs."""
+
+    variable: str
+    value: str
+    why: str
+
+
+_BY_TRAFFIC = "Fixed times hold the task up although its requests have ended."
+
+PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
+    # the control plane probes each second, hears of it every 5 s and tells peers at once (kumahq/kuma, pkg/hds)
+    "kuma": (
+        Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
+        Preset("HEALTH_CHECK_INTERVAL", "7", "Kuma's peers know within 6 s, and the helper waits for 30."),
+    ),
+    # each caller's Envoy checks by its own configuration, which the called task does not know: 30 s are kept
+    "static-dns": (Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),),
+    # ECS has waited until the target is unused before it stops the task
+    # (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/load-balancer-connection-draining.html)
+    "alb": (
+        Preset("DRAIN_DELAY", "0", "ECS has taken the target out of the load balancer before it stops the task."),
+        Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
+        Preset("HEALTH_CHECK_INTERVAL", "1", "The load balancer has gone by then, so no health check is waited for."),
+    ),
+}
+
+
+def presets(task: Task) -> tuple[Preset, ...]:
+    """What suits the mesh of `task`; nothing on Spot, whose two minutes leave no choice."""
+    return PRESETS.get(task.mesh, ()) if task.mesh and not task.spot else ()
