@@ -42,13 +42,13 @@ def test_a_schedule_is_played_and_judged(happening: str) -> None:
 def test_a_machine_that_stands_still_is_noticed(tmp_path: Path) -> None:
     """Time that passes without anybody having had a part in it is the machine's, and the life is not judged by it."""
 
-    async def live() -> float:
-        world = World(tmp_path, 2)
-        async with world.running():
-            life = asyncio.create_task(Life(world, draw(1, first("")), "helper", tmp_path).play())
-            while not life.done():
-                await asyncio.sleep(2)
-                time.sleep(2 * LATE)
-            return life.result().late
+    async def stand_still() -> float:
+        life = Life(World(tmp_path, 2), draw(1, first("")), "helper", tmp_path)
+        watching = asyncio.create_task(life._watch_clock())
+        await asyncio.sleep(0)
+        time.sleep(2 * LATE)
+        await asyncio.sleep(0.2)
+        watching.cancel()
+        return life._late
 
-    assert asyncio.run(live()) > LATE
+    assert asyncio.run(stand_still()) > LATE
