@@ -63,7 +63,8 @@ class TaskDefinition:
 
     Close it when the tasks have gone.
 
-    names: the task of an address; waiting: the tasks whose helpers have said that they wait for the application
+    names: the task of an address; waiting: the tasks whose helpers have said that they wait for the application;
+    up: those whose application has said that it listens
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class TaskDefinition:
     ) -> None:
         self.names: dict[str, str] = {}
         self.waiting: set[str] = set()
+        self.up: set[str] = set()
         self._scenario, self._column, self._folder = scenario, column, folder
         self._endpoint, self._record, self._mesh = endpoint, record, mesh
         self._checks = asyncio.Semaphore(2)  # at once: what health checks cost is not what is measured
@@ -216,6 +218,8 @@ class TaskDefinition:
             said = json.loads(line)
         except ValueError:
             return  # a traceback; the whole log is in the folder
+        if said["event"] == "up":
+            self.up.add(id)
         self._record.event("application", said["event"], id, clock=said["time"])
 
     def _heard(self, id: str, line: bytes) -> None:

@@ -285,6 +285,20 @@ SCENARIOS: tuple[Scenario, ...] = (
         # two checks must fail to connect, then held connections end: more than three check intervals
         times=replace(FIFTH, timeout=14, stop_timeout=40),
     ),
+    # a connection that Envoy closes takes with it what its client has just asked
+    Scenario(
+        "tcp-drain-close",
+        "TCP listener with check_drain_close: connections are closed in the drain",
+        {"none": FAILS, "trap": FAILS, "fixed": FAILS, "auto": FAILS},
+        protocol="tcp",
+        callers=(Caller("held connections", 5, seconds=3),),
+        settings={"DRAIN_LISTENERS": "true"},
+        envoy={"check_drain_close": True},
+        # nothing else tells that the application listens
+        gate=False,
+        times=replace(FIFTH, timeout=14, stop_timeout=40),
+        luck=5,
+    ),
     Scenario("sigterm-thrice", "SIGTERM three times", HELPER_VALID, stop_signals=3),
     Scenario(
         "spot",

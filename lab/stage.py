@@ -143,7 +143,9 @@ class Stage:
         def serving() -> bool:
             if any(task.desired == "STOPPED" for task in self.scheduler.tasks.values()):
                 raise RuntimeError(f"a task stopped while it started: see the logs in {self.folder}")
-            return list(self.view.hosts.values()).count("serving") == self.scenario.tasks
+            # a listener that accepts connections proves no application behind it
+            listening = self.definition.up.issuperset(self.scheduler.tasks)
+            return listening and list(self.view.hosts.values()).count("serving") == self.scenario.tasks
 
         await self._until(serving, "the downstream has all tasks in service")
         if self.scenario.panic_threshold is not None:

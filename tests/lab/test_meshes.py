@@ -90,6 +90,15 @@ def test_kuma_has_its_admin_api_on_a_unix_socket(tmp_path: Path, record: Recorde
         assert helper_of(definition).environ["ENVOY_ADMIN_URL"] == f"unix://{options.admin}"
 
 
+def test_a_task_serves_once_its_application_says_so(tmp_path: Path, record: Recorder) -> None:
+    """A run waits for that: over TCP Envoy's listener accepts connections before there is an application behind it."""
+    with defined("app-mesh", tmp_path, record) as definition:
+        (application,) = [each for each in definition.containers("one", "127.9.9.8") if each.name == "application"]
+        assert application.on_line and definition.up == set()
+        application.on_line(b'{"time": "2026-01-01T00:00:00+00:00", "event": "up"}')
+        assert definition.up == {"one"}
+
+
 def test_settings_are_those_that_the_docs_advise() -> None:
     """`auto` gets a mesh's own settings, at the scale of the run; fixed times are the same everywhere."""
     row = next(each for each in ROWS if each.name == "kuma-update")
