@@ -44,6 +44,9 @@ COMES_INTO_SERVICE: Final = 2.0
 # from the stop until discovery has taken the old task away, where it does so at once
 PUSH: Final = 0.2
 
+# between two looks at whether time passes as it should
+CLOCK_EVERY: Final = 0.1
+
 # the header of every answer of an Envoy that fails its health checks
 FAILING: Final = "x-envoy-immediate-health-check-fail"
 
@@ -209,6 +212,7 @@ class Life:
             else:
                 beside(self._ends_later(happening))
         beside(self._discovery(slot))
+        beside(self._watch_clock())
         try:
             await self._sleep_until(0)
             self._task.desired = "STOPPED"
@@ -255,6 +259,11 @@ class Life:
     async def _sleep_until(self, at: float) -> None:
         await asyncio.sleep(at - self._now())
         self._late = max(self._late, self._now() - at)
+
+    async def _watch_clock(self) -> None:
+        """A machine that stood still wakes everybody at once, and who waited for a process finds its time run out."""
+        while True:
+            await self._sleep_until(self._now() + CLOCK_EVERY)
 
     # its processes
 
