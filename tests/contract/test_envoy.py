@@ -392,14 +392,9 @@ def test_idle_connections(
 @pytest.mark.parametrize("check", [True, False])
 def test_tcp_that_checks_whether_it_drains(check: bool, upstream: tuple[str, int], tmp_path: Path) -> None:
     """With check_drain_close what is sent after `/healthcheck/fail` ends its TCP connection, and gets no answer."""
-    options = real.EnvoyOptions(free_address(), upstream, protocol="tcp")
-    config = real.configuration(options)
-    if check:
-        config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"] |= {
-            "check_drain_close": True
-        }
+    options = real.EnvoyOptions(free_address(), upstream, protocol="tcp", check_drain_close=check)
     try:
-        with running_with(config, options, tmp_path) as envoy:
+        with running_with(real.configuration(options), options, tmp_path) as envoy:
             (listener,) = ask(envoy.listeners())
             with closing(http.client.HTTPConnection(options.address, real.INBOUND_PORT, timeout=30)) as held:
                 held.request("GET", "/")
