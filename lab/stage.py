@@ -62,6 +62,7 @@ class Stage:
             unchecked_wait=times.unchecked,
             spot_notice=times.spot_notice,
             stop_signals=self.scenario.stop_signals,
+            agent=times.agent,
         )
         try:
             async with asyncio.TaskGroup() as group:
