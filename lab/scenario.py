@@ -31,6 +31,7 @@ Change = Literal[
     "envoy crashes",
     "stop before in service",
     "spot",
+    "stop task",
 ]
 
 # What goes wrong in a task beside its stop. The application's restart is a supervisor's, inside its container.
@@ -43,7 +44,7 @@ HazardKind = Literal[
 ]
 
 # how downstreams find the tasks, and who tells them that one of them stops: lab/meshes
-MeshName = Literal["app-mesh"]
+MeshName = Literal["app-mesh", "cloud-map-dns", "consul", "consul-held", "kuma", "alb", "nlb"]
 
 # where APP_HEALTH_URL points to: the application, nowhere, the sidecar, or a path of the application that answers 503
 AppHealth = Literal["application", "none", "sidecar", "unwell"]
@@ -103,7 +104,8 @@ class Times:
     push: from a change in Cloud Map to the downstreams
     checks: the interval of the downstreams' health checks
     unchecked: how long after RUNNING a task without health checks counts as healthy, 40 s in ECS
-    scale: what a second of the ECS agent's times and of the containers' health checks is here
+    dns_ttl: of answers where downstreams find tasks by DNS, whole seconds
+    scale: of real time, for the times of the ECS agent, of the containers' health checks, and of one mesh only
     """
 
     delay: float
@@ -114,7 +116,8 @@ class Times:
     checks: float
     unchecked: float
     spot_notice: float
-    scale: float = 1 / 5
+    dns_ttl: int = 10
+    scale: float = 1.0
 
     @property
     def agent(self) -> AgentTimes:
@@ -122,10 +125,10 @@ class Times:
         return AgentTimes().scaled(self.scale)
 
 
-REAL = Times(40, 40, 120, cloud_map=30, push=5, checks=30, unchecked=40, spot_notice=120, scale=1)
+REAL = Times(40, 40, 120, cloud_map=30, push=5, checks=30, unchecked=40, spot_notice=120)
 # One fifth of real time. The helper's own steps keep their seconds, such as the 5 s that `auto` gives the push, and the
 # 5 s of margin: hence a stopTimeout that is not scaled down so far.
-FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24)
+FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24, dns_ttl=2, scale=0.2)
 
 # What no helper can spare the last task of a plain update: its replacement, which is HEALTHY for ECS when this one is
 # stopped, has to be known, then the next health check fails, the downstream merges that within a second, and three have
@@ -288,6 +291,20 @@ SCENARIOS: tuple[Scenario, ...] = (
         settings={"DRAIN_LISTENERS": "true"},
         # two checks must fail to connect, then held connections end: more than three check intervals
         times=replace(FIFTH, timeout=14, stop_timeout=40),
+    ),
+    # a connection that Envoy closes takes with it what its client has just asked
+    Scenario(
+        "tcp-drain-close",
+        "TCP listener with check_drain_close: connections are closed in the drain",
+        {"none": FAILS, "trap": FAILS, "fixed": FAILS, "auto": FAILS},
+        protocol="tcp",
+        callers=(Caller("held connections", 5, seconds=3),),
+        settings={"DRAIN_LISTENERS": "true"},
+        envoy={"check_drain_close": True},
+        # nothing else tells that the application listens
+        gate=False,
+        times=replace(FIFTH, timeout=14, stop_timeout=40),
+        luck=5,
     ),
     Scenario("sigterm-thrice", "SIGTERM three times", HELPER_VALID, stop_signals=3),
     Scenario(
