@@ -215,8 +215,8 @@ class TaskDefinition:
 
     def _admin(self, id: str, address: str) -> dict[str, str]:
         """Where the admin API is: for the helper, and as curl takes it."""
-        if self._unix_admin:
-            socket = self.admin_socket(id)
+        socket = self.options(id, address).admin
+        if isinstance(socket, Path):
             return {"ENVOY_ADMIN_URL": f"unix://{socket}", "ADMIN": f"--unix-socket {socket} http://localhost"}
         port = admin.PORT if self._scenario.admin_fault else self._mesh.admin_port
         url = f"http://{address}:{WRONG_PORT if self._scenario.admin == 'wrong port' else port}"

@@ -68,11 +68,12 @@ class Stage:
                 self._group = group
                 containers, target_group = self.definition.containers, self.mesh.target_group
                 self.scheduler = Scheduler(service, containers, self.folder, self.record, group, target_group)
-                self.view = downstream.View(self.downstream_address, self.record)
-                try:
-                    await self._play()
-                finally:
-                    await self.scheduler.kill()
+                self.view = downstream.View(self.downstream_address, self.record, self.mesh.downstream_admin)
+                async with self.mesh.running():
+                    try:
+                        await self._play()
+                    finally:
+                        await self.scheduler.kill()
         finally:
             self.record.close()
             self.definition.close()
