@@ -14,6 +14,7 @@ from lab.scenario import (
     FIFTH,
     NONE_FAILED,
     ONLY_AUTO_VALID,
+    REAL,
     Column,
     Expectation,
     MeshName,
@@ -99,6 +100,16 @@ ROWS: tuple[Scenario, ...] = (
         times=replace(FIFTH, stop_timeout=22),
         mesh="alb",
         plain=True,
+    ),
+    # in real time, as three quiet seconds are never scaled
+    Scenario(
+        "alb-few-requests",
+        "ALB: StopTask, one request in 4 s, real time",
+        {"none": ANY, "auto": NONE_FAILED},
+        change="stop task",
+        times=REAL,
+        callers=(Caller("persistent", 1 / 4),),
+        mesh="alb",
     ),
     Scenario(
         "nlb-update",
