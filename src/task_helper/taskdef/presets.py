@@ -44,12 +44,12 @@ PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
         Preset("HEALTH_CHECK_INTERVAL", "1", "The load balancer has gone by then, so no health check is waited for."),
     ),
-    # StopTask and Spot do not wait: it sends on for 30 to 40 s once checks fail
-    # (kubernetes-sigs/aws-load-balancer-controller#2366, aws/containers-roadmap#470)
+    # New connections come for two minutes after a deregistration, which at StopTask begins with the stop; 110 s are
+    # what Fargate has room for. aws/containers-roadmap#470, kubernetes-sigs/aws-load-balancer-controller#2366
     "nlb": (
         Preset("DRAIN_DELAY", "0", "ECS has taken the target out of the load balancer before it stops the task."),
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
-        Preset("HEALTH_CHECK_INTERVAL", "40", "The load balancer sends on for up to 40 s once its checks fail."),
+        Preset("HEALTH_CHECK_INTERVAL", "110", "An NLB sends new connections for two minutes after a deregistration."),
     ),
 }
 

@@ -141,7 +141,7 @@ def test_kumas_volume_that_is_there_is_used() -> None:
         ("app-mesh", {}),
         ("static-dns", {"DRAIN_TIMEOUT": "auto"}),
         ("alb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"}),
-        ("nlb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "40"}),
+        ("nlb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "110"}),
     ],
 )
 def test_mesh_can_be_named(mesh: Mesh, settings: dict[str, str]) -> None:

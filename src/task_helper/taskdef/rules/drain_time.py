@@ -6,7 +6,8 @@ less close none, as the `drain_timeout` of 5 s that its HTTP connection managers
 the drain has to last a second longer. Measured with Envoy 1.40, `make test-envoys`.
 
 AWS's images (App Mesh) give Envoy their LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, kuma-dp its
-KUMA_DATAPLANE_DRAIN_TIME, 30 s by default; consul-dataplane gives it what follows its own options.
+KUMA_DATAPLANE_DRAIN_TIME, consul-dataplane its DP_ENVOY_DRAIN_TIME, both 30 s by default (hashicorp/consul-dataplane,
+pkg/consuldp).
 
 Passes:
 
@@ -72,6 +73,7 @@ from task_helper.taskdef.problem import Edit, Finding, note, warning
 from task_helper.taskdef.task import Task, mesh_of, settings_of, told_by
 
 OPTION: Final = "--drain-time-s"
+CONSULS_OPTION: Final = "envoy-drain-time-seconds"
 DEFAULT: Final = 600.0
 
 # what to ask for, the longest that fits first: it leaves clients the most time to go by themselves
@@ -125,10 +127,12 @@ def _too_long_or_short(envoy: Container, drain_time: DrainTime, settings: Settin
 def drain_time_of(envoy: Container) -> DrainTime | None:
     """Its drain time, as far as the definition tells."""
     words = [part for word in envoy.words for part in word.split()]
+    names = {PurePosixPath(word).name for word in words}
     if given := _option(words):
         return DrainTime(float(given)) if re.fullmatch(r"\d{1,6}", given, re.ASCII) else None
     for variable, pattern, unit, default, is_agents in (
         ("KUMA_DATAPLANE_DRAIN_TIME", r"(\d{1,6})s", "s", 30.0, mesh_of(envoy) == "kuma"),
+        ("DP_ENVOY_DRAIN_TIME", r"(\d{1,6})", "", 30.0, "consul-dataplane" in names | {envoy.repository}),
         ("LISTENER_DRAIN_WAIT_TIME_S", r"(\d{1,6})", "", 20.0, "appmesh" in envoy.image),
     ):
         if is_agents or variable in envoy.env:
@@ -138,12 +142,11 @@ def drain_time_of(envoy: Container) -> DrainTime | None:
             return None
     # the image of the project itself starts Envoy, with the options that it is given
     by_itself = "envoyproxy/envoy" in envoy.image and (not words or words[0].startswith("-"))
-    shown = by_itself or any(PurePosixPath(word).name in ("envoy", "consul-dataplane") for word in words)
-    return DrainTime(DEFAULT) if shown else None
+    return DrainTime(DEFAULT) if by_itself or "envoy" in names else None
 
 
 def _option(words: Sequence[str]) -> str | None:
-    """What the command line gives; the last one counts."""
-    texts = [following for word, following in pairwise(words) if word == OPTION]
-    texts += [word.partition("=")[2] for word in words if word.startswith(f"{OPTION}=")]
+    """What the command line gives, Envoy's or consul-dataplane's; the last one counts."""
+    pairs = [*pairwise(words), *(word.partition("=")[::2] for word in words if "=" in word)]
+    texts = [text for word, text in pairs if word == OPTION or word.lstrip("-") == CONSULS_OPTION]
     return texts[-1] if texts else None
