@@ -26,6 +26,7 @@ from task_helper.taskdef.files import File, Unreadable, expand
 from task_helper.taskdef.files import read as read_file
 from task_helper.taskdef.formats import Source, parse, sources
 from task_helper.taskdef.formats.tree import NotATaskDefinition
+from task_helper.taskdef.longer import BadStopTimeout
 from task_helper.taskdef.page import markdown, section
 from task_helper.taskdef.problem import Edit, Problem
 from task_helper.taskdef.reports import Checked, Report, as_json
@@ -72,7 +73,7 @@ def _refusing(command: Callable[[argparse.Namespace], int]) -> Callable[[argpars
             code, reason = error.unreadable.code, str(error)
         except editing.NotEditable as error:
             code, reason = 65, str(error)
-        except (BadName, BadConfiguration, BadCommandLine) as error:
+        except (BadName, BadConfiguration, BadCommandLine, BadStopTimeout) as error:
             code, reason = 2, str(error)
         except OSError as error:
             code, reason = 66, f"{error.filename}: {error.strerror}"
@@ -280,7 +281,13 @@ def add(arguments: argparse.Namespace) -> int:
         )
     try:
         edits = adding.edits(
-            source.document, arguments.image, arguments.name, arguments.envoy, arguments.spot, arguments.mesh
+            source.document,
+            arguments.image,
+            arguments.name,
+            arguments.envoy,
+            arguments.spot,
+            arguments.mesh,
+            arguments.stop_timeout,
         )
     except NotATaskDefinition as error:
         raise NoTaskDefinition(_located(source, error)) from None

@@ -7,12 +7,13 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from task_helper.settings import stop_timeout
+from task_helper.settings import stop_timeout as stop_timeout_of
 from task_helper.taskdef import api
 from task_helper.taskdef.admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh_at, user_of
 from task_helper.taskdef.definition import Container, at, read
 from task_helper.taskdef.editing import changed
 from task_helper.taskdef.formats.tree import Unknown
+from task_helper.taskdef.longer import lengthened
 from task_helper.taskdef.presets import presets
 from task_helper.taskdef.problem import Edit
 from task_helper.taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
@@ -23,6 +24,7 @@ from task_helper.taskdef.task import (
     Mesh,
     Task,
     cast,
+    chain_of,
     condition_for,
     is_helper,
     logging_neighbour,
@@ -49,9 +51,10 @@ def add(
     envoy: str | None = None,
     spot: bool = False,
     mesh: Mesh | None = None,
+    stop_timeout: int | None = None,
 ) -> Any:
     """`document`, in the API's spelling, with the helper's container at the end; the value given stays as it is."""
-    return changed(document, edits(document, image, name, envoy, spot, mesh))
+    return changed(document, edits(document, image, name, envoy, spot, mesh, stop_timeout))
 
 
 def edits(
@@ -61,12 +64,19 @@ def edits(
     envoy: str | None = None,
     spot: bool = False,
     mesh: Mesh | None = None,
+    stop_timeout: int | None = None,
 ) -> list[Edit]:
-    """What is to change so that `document` has a helper, wired for its mesh.
+    """What is to change so that `document` has a helper, wired for its mesh; with `stop_timeout` one that holds the
+    task for so many seconds, or two in a chain.
 
     A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
-    a second run changes nothing. Raises NotATaskDefinition and BadName.
+    a second run changes nothing. Raises NotATaskDefinition, BadName and BadStopTimeout.
     """
+    one = _one_helper(document, image, name, envoy, spot, mesh)
+    return one if stop_timeout is None else [*one, *lengthened(changed(document, one), stop_timeout)]
+
+
+def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: bool, mesh: Mesh | None) -> list[Edit]:
     definition = read(document)
     if not re.fullmatch("[A-Za-z0-9_-]{1,255}", name):
         raise BadName(f"{name!r} is no name for a container; ECS takes letters, digits, - and _")
@@ -78,7 +88,10 @@ def edits(
     if task.helpers:
         helper = task.helpers[0]
         wanted = _container(task, image, helper, socket)
-        return shared + list(_completing(helper, at(definition, helper.place), wanted))
+        # two in a chain are one program
+        others = [c for c in chain_of(task) or () if c is not helper and c.image != image]
+        alike = [Edit(f"{other.place}.image", image) for other in others]
+        return [*shared, *_completing(helper, at(definition, helper.place), wanted), *alike]
     helper = Container(name, place="", unknown=[])
     return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
 
@@ -133,7 +146,7 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
 def _stop_timeout(task: Task, helper: Container) -> int:
     """The seconds that its STOP_TIMEOUT says, whatever else is not known of its settings; else what suits the task."""
     with suppress(ValueError):
-        return round(stop_timeout(helper.env.get("STOP_TIMEOUT", "").strip()))
+        return round(stop_timeout_of(helper.env.get("STOP_TIMEOUT", "").strip()))
     return int(SPOT["STOP_TIMEOUT"]) if task.spot else DEFAULT_STOP_TIMEOUT
 
 

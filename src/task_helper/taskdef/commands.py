@@ -68,7 +68,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     adds.add_argument("--name", default="task-helper", help="the name of the helper's container (%(default)s)")
     adds.add_argument("--envoy", metavar="NAME", help="the container that is Envoy, if it cannot be told")
     add_mesh(adds)
-    adds.add_argument("--spot", action="store_true", help="with times that leave room for all in Spot's two minutes")
+    times = adds.add_mutually_exclusive_group()
+    times.add_argument("--spot", action="store_true", help="with times that leave room for all in Spot's two minutes")
+    times.add_argument(
+        "--stop-timeout",
+        metavar="SECONDS",
+        type=int,
+        help="hold the task for so long; on Fargate, for more than 120, with two helpers, one after the other",
+    )
     adds.add_argument(
         "--registrable", action="store_true", help="leave out what register-task-definition does not take"
     )

@@ -225,6 +225,13 @@ def logging_neighbour(task: Task) -> Container | None:
     return next(iter(applications or [c for c in logging if c in task.envoys] or logging), None)
 
 
+def chain_of(task: Task) -> tuple[Container, Container] | None:
+    """The two helpers that ECS stops one after the other, if there are: the first depends on the second."""
+    waits_for = task.definition.waits_for
+    pairs = ((one, other) for one in task.helpers for other in task.helpers if other.name in waits_for(one))
+    return next(pairs, None)
+
+
 def waits_for_replacement(helper: Container) -> bool:
     """Whether the helper asks ECS for its replacement: DRAIN_DELAY=auto."""
     return helper.env.get("DRAIN_DELAY", "").strip().lower() == "auto"

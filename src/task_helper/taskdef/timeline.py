@@ -26,10 +26,12 @@ class Phase(NamedTuple):
 
 
 def longest_plan(settings: Settings) -> float:
-    """Seconds that the helper takes if all goes to plan; with `auto` as many as it may."""
+    """Seconds that the helper takes if all goes to plan; with `auto` as many as it may. Of two helpers in a chain the
+    second takes what the first leaves of the plan."""
     if settings.drain_delay == "auto" or settings.drain_timeout == "auto":
         return settings.budget
-    return settings.drain_delay + settings.drain_timeout
+    whole = settings.drain_delay + settings.drain_timeout
+    return min(max(0.0, whole - settings.held_before), settings.budget)
 
 
 def stop_schedule(task: Task) -> list[Phase]:
@@ -82,8 +84,9 @@ def _stages(task: Task, phase: Phase) -> list[tuple[str, float]]:
         return [*serving, ("stopping", phase.ends - phase.begins)]
     if settings.drain_delay == "auto" or settings.drain_timeout == "auto":
         return [*serving, ("delaying and draining", phase.ends - phase.begins)]
-    delay = min(settings.drain_delay, phase.ends - phase.begins)
-    return [*serving, ("delaying", delay), ("draining", phase.ends - phase.begins - delay)]
+    delay = min(max(0.0, settings.drain_delay - settings.held_before), phase.ends - phase.begins)
+    delaying = [("delaying", delay)] if delay or not settings.takes_over_from else []
+    return [*serving, *delaying, ("draining", phase.ends - phase.begins - delay)]
 
 
 def _bar(stages: list[tuple[str, float]], scale: float) -> str:
@@ -109,7 +112,8 @@ def _remark(task: Task, phase: Phase) -> str:
         if plan > given:
             return f"SIGTERM, and SIGKILL after {given}s: KILLED {plan - given:g}s before its plan of {plan:g}s ends"
         at_most = "at most " if "auto" in (settings.drain_delay, settings.drain_timeout) else ""
-        return f"SIGTERM; its plan takes {at_most}{plan:g}s of its stopTimeout of {given}s"
+        goes_on = f"; goes on for {settings.takes_over_from.name}" if settings.takes_over_from else ""
+        return f"SIGTERM{goes_on}; its plan takes {at_most}{plan:g}s of its stopTimeout of {given}s"
     held = any(container.name in task.definition.held_up_by(helper) for helper in task.helpers)
     warning = "" if held or container not in task.held else "; NOT HELD UP by a helper"
     killed = f"; KILLED at {SPOT_SECONDS}s on Spot" if task.spot and phase.ends > SPOT_SECONDS else ""

@@ -2,7 +2,8 @@
 
 What depends on the helper is stopped before it: ECS sends the helper SIGTERM only when those containers are gone, so a
 drain comes too late for them. And an application that waits for the helper to be HEALTHY never starts, as the helper
-waits for the application. A link or a shared volume counts as a dependency too.
+waits for the application. A link or a shared volume counts as a dependency too. Only another helper may depend on it
+([helper-chain](#helper-chain)).
 
 Passes:
 
@@ -31,7 +32,7 @@ from task_helper.taskdef.task import Task
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
         for container in task.definition.container_definitions:
-            if helper.name in task.definition.waits_for(container):
+            if helper.name in task.definition.waits_for(container) and container not in task.helpers:
                 name = container.name
                 yield error(
                     container.place,

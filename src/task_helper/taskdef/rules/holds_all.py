@@ -4,8 +4,9 @@ ECS stops a container only when all that name it in their `dependsOn` have stopp
 (`verifyShutdownOrder` in aws/amazon-ecs-agent, pull request 1866): with helper -> application -> Envoy alone, an
 application that has crashed leaves nothing that holds Envoy up, and every connection is cut while the helper drains.
 What serves the application, such as an authorization sidecar or the X-Ray daemon, is to be held up too; there it is
-enough that the application depends on it. Containers that end at the start (`COMPLETE`, `SUCCESS`) need nothing, and
-what tells discovery must not be held ([holds-discovery](#holds-discovery)).
+enough that the application depends on it. Of two helpers in a chain each holds all, as the other may have died.
+Containers that end at the start (`COMPLETE`, `SUCCESS`) need nothing, and what tells discovery must not be held
+([holds-discovery](#holds-discovery)).
 
 Passes:
 
@@ -46,7 +47,10 @@ from task_helper.taskdef.task import Task, condition_for, is_agent
 
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
-        direct, in_all = task.definition.waits_for(helper), task.definition.held_up_by(helper)
+        direct = task.definition.waits_for(helper)
+        # not by way of another helper, which may have died
+        others = [task.definition.by_name[name] for name in direct if task.definition.by_name[name] not in task.helpers]
+        in_all = direct.union(*map(task.definition.held_up_by, others))
         for held in task.held:
             place = f"{helper.place}.dependsOn"
             entry = f'{{"containerName": "{held.name}", "condition": "{condition_for(task, held)}"}}'
