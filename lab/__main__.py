@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lab import bench, history, report, verdict
-from lab.beside_trap import ALL
+from lab.scenarios import ALL
 from lab.definition import missing
 from lab.scenario import COLUMNS, DEMO, Column, Scenario
 from lab.soak.figures import scenario_of, summary

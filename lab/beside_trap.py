@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from lab.callers import Caller
-from lab.scenario import ANY, FAILS, NONE_FAILED, SCENARIOS, Column, Expectation, Hazard, Scenario, Sidecar, Times
+from lab.scenario import ANY, FAILS, NONE_FAILED, Column, Expectation, Hazard, Scenario, Sidecar, Times
 
 # leaving at once, after a skipped delay or after the timeout alone is too early; 11 s, as the trap does, is not
 LATE = Times(delay=8, timeout=3, stop_timeout=30, cloud_map=6, push=0.5, checks=1, unchecked=2, spot_notice=24)
@@ -192,5 +192,3 @@ ROWS: tuple[Scenario, ...] = (
     _held("tcp-later", "a listener brought by LDS after the start", tcp="later"),
     _held("tcp-outbound", "OUTBOUND listeners", inbound_says="OUTBOUND"),
 )
-
-ALL: tuple[Scenario, ...] = (*SCENARIOS, *ROWS)

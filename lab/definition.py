@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
-
 from lab import admin, aws, envoy, processes
 from lab.application import DEEP_HEALTH_PATH
 from lab.history import Recorder
 from lab.meshes import Mesh
+from lab.probes import accepts, answers
 from lab.rules import Condition
 from lab.scenario import AppHealth, Column, Scenario
 from lab.scheduler import ContainerSpec
@@ -62,7 +61,10 @@ def helper_settings(scenario: Scenario, column: Column, mesh: type[Mesh]) -> dic
 class TaskDefinition:
     """The containers of each new task.
 
-    names: the task of an address; waiting: the tasks whose helpers have said that they wait for the application
+    Close it when the tasks have gone.
+
+    names: the task of an address; waiting: the tasks whose helpers have said that they wait for the application;
+    up: those whose application has said that it listens
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TaskDefinition:
     ) -> None:
         self.names: dict[str, str] = {}
         self.waiting: set[str] = set()
+        self.up: set[str] = set()
         self._scenario, self._column, self._folder = scenario, column, folder
         self._endpoint, self._record, self._mesh = endpoint, record, mesh
         self._checks = asyncio.Semaphore(2)  # at once: what health checks cost is not what is measured
@@ -77,6 +80,9 @@ class TaskDefinition:
         self._sockets = tempfile.TemporaryDirectory(prefix="lab-")
         self._gated = scenario.gate and column in ("fixed", "auto")
         self._unix_admin = mesh.unix_admin or scenario.admin == "unix"
+
+    def close(self) -> None:
+        self._sockets.cleanup()
 
     def options(self, id: str, address: str) -> envoy.EnvoyOptions:
         """What the task's Envoy is like."""
@@ -124,7 +130,7 @@ class TaskDefinition:
             "envoy",
             self._mesh.envoy(id, options),
             os.environ,
-            check=lambda: _answers(f"http://{address}:{options.admin_port}/ready", socket),
+            check=lambda: answers(f"http://{address}:{options.admin_port}/ready", socket),
         )
 
     def _application(self, id: str, address: str, is_new: bool) -> ContainerSpec:
@@ -145,7 +151,7 @@ class TaskDefinition:
             os.environ,
             depends_on={"envoy": "HEALTHY"},
             # the helper's health check is the gate; where there is none, the application has one of its own
-            check=None if self._gated else lambda: _accepts(address, envoy.APPLICATION_PORT),
+            check=None if self._gated else lambda: accepts(address, envoy.APPLICATION_PORT),
             on_line=lambda line: self._application_said(id, line),
         )
 
@@ -212,6 +218,8 @@ class TaskDefinition:
             said = json.loads(line)
         except ValueError:
             return  # a traceback; the whole log is in the folder
+        if said["event"] == "up":
+            self.up.add(id)
         self._record.event("application", said["event"], id, clock=said["time"])
 
     def _heard(self, id: str, line: bytes) -> None:
@@ -245,24 +253,3 @@ def _health_urls(address: str) -> dict[AppHealth, str | None]:
         "sidecar": f"http://{address}:{SIDECAR_PORT}{envoy.HEALTH_PATH}",
         "none": None,
     }
-
-
-async def _answers(url: str, socket: Path | None = None) -> bool:
-    """As `curl --fail` in a health check; `socket` is a Unix socket's path."""
-    connector = aiohttp.UnixConnector(str(socket)) if socket else None
-    try:
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=2)) as session:
-            async with session.get(url) as answer:
-                return answer.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        return False
-
-
-async def _accepts(address: str, port: int) -> bool:
-    """Whether connections are accepted there, whatever is spoken."""
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 2)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True

@@ -143,7 +143,7 @@ class View:
                 # not up yet, or slow: the next look tells
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(self._url) as answer:
-                        self._note(_hosts(await answer.json(content_type=None)), names)
+                        self._note(hosts_of(await answer.json(content_type=None)), names)
                 await asyncio.sleep(0.25)
 
     def _note(self, hosts: dict[str, str], names: dict[str, str]) -> None:
@@ -154,7 +154,8 @@ class View:
         self.hosts = hosts
 
 
-def _hosts(clusters: Any) -> dict[str, str]:
+def hosts_of(clusters: Any) -> dict[str, str]:
+    """`serving` or `failed`, by address, of what `/clusters?format=json` says."""
     found: dict[str, str] = {}
     for each in clusters["cluster_statuses"]:
         if each["name"] == SERVICE:

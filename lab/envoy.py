@@ -49,6 +49,7 @@ class EnvoyOptions:
     egress_listeners: how many there are; all but the first do not bind their port, as in meshes that redirect to one
     tcp: how bare TCP is served beside HTTP; with "later" the listener is in `configuration` once `lds` has it
     allow_paths: what the admin API answers, by prefix; empty: everything (Envoy 1.39 and later)
+    check_drain_close: whether a TCP listener closes connections while it drains (Envoy 1.39 and later)
     rejected_stats: the prefix of the names of statistics that this Envoy does not keep
     """
 
@@ -70,6 +71,7 @@ class EnvoyOptions:
     lds: Path | None = None
     allow_paths: tuple[str, ...] = ()
     rejected_stats: str = ""
+    check_drain_close: bool = False
 
 
 def configuration(options: EnvoyOptions) -> Json:
@@ -108,7 +110,7 @@ def tcp_listener(options: EnvoyOptions) -> Json:
 
 def _inbound_filter(options: EnvoyOptions) -> Json:
     if options.protocol == "tcp":
-        return tcp_proxy(options.stat_prefix, cluster="application")
+        return tcp_proxy(options.stat_prefix, cluster="application", check_drain_close=options.check_drain_close)
     forward: Json = {"match": {"prefix": "/"}, "route": {"cluster": "application", "timeout": "0s"}}
     filters = [_health_check_filter(options)] if options.health_check_filter else []
     return http_manager(options.stat_prefix, [forward], filters, "HTTP1" if options.protocol == "http1" else "HTTP2")
@@ -192,8 +194,10 @@ def http_manager(stat_prefix: str, routes: list[Json], filters: list[Json], code
     return typed("envoy.filters.network.http_connection_manager", kind, manager)
 
 
-def tcp_proxy(stat_prefix: str, cluster: str, connect_attempts: int = 1) -> Json:
-    proxy = {"stat_prefix": stat_prefix, "cluster": cluster, "max_connect_attempts": connect_attempts}
+def tcp_proxy(stat_prefix: str, cluster: str, connect_attempts: int = 1, check_drain_close: bool = False) -> Json:
+    proxy: Json = {"stat_prefix": stat_prefix, "cluster": cluster, "max_connect_attempts": connect_attempts}
+    if check_drain_close:  # a field that older versions of Envoy refuse
+        proxy["check_drain_close"] = True
     return typed("envoy.filters.network.tcp_proxy", "extensions.filters.network.tcp_proxy.v3.TcpProxy", proxy)
 
 

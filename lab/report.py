@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import picture
-from lab.beside_trap import ALL
+from lab.scenarios import ALL
 from lab.history import History, read
 from lab.scenario import COLUMN_TITLES, COLUMNS, DEMO, Column, Scenario
 from lab.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap

@@ -30,6 +30,7 @@ Change = Literal[
     "envoy crashes",
     "stop before in service",
     "spot",
+    "stop task",
 ]
 
 # What goes wrong in a task beside its stop. The application's restart is a supervisor's, inside its container.
@@ -42,7 +43,7 @@ HazardKind = Literal[
 ]
 
 # how downstreams find the tasks, and who tells them that one of them stops: lab/meshes
-MeshName = Literal["app-mesh"]
+MeshName = Literal["app-mesh", "cloud-map-dns", "consul", "consul-held", "kuma", "alb", "nlb"]
 
 # where APP_HEALTH_URL points to: the application, nowhere, the sidecar, or a path of the application that answers 503
 AppHealth = Literal["application", "none", "sidecar", "unwell"]
@@ -102,6 +103,8 @@ class Times:
     push: from a change in Cloud Map to the downstreams
     checks: the interval of the downstreams' health checks
     unchecked: how long after RUNNING a task without health checks counts as healthy, 40 s in ECS
+    dns_ttl: of answers where downstreams find tasks by DNS, whole seconds
+    scale: of real time, for times that only one mesh has
     """
 
     delay: float
@@ -112,12 +115,14 @@ class Times:
     checks: float
     unchecked: float
     spot_notice: float
+    dns_ttl: int = 10
+    scale: float = 1.0
 
 
 REAL = Times(40, 40, 120, cloud_map=30, push=5, checks=30, unchecked=40, spot_notice=120)
 # One fifth of real time. The helper's own steps keep their seconds, such as the 5 s that `auto` gives the push, and the
 # 5 s of margin: hence a stopTimeout that is not scaled down so far.
-FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24)
+FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24, dns_ttl=2, scale=0.2)
 
 # What no helper can spare a task of a plain update: its replacement has to be known, then the next health check fails,
 # the downstream merges that within a second, and three have to be quiet.
@@ -279,6 +284,20 @@ SCENARIOS: tuple[Scenario, ...] = (
         settings={"DRAIN_LISTENERS": "true"},
         # two checks must fail to connect, then held connections end: more than three check intervals
         times=replace(FIFTH, timeout=14, stop_timeout=40),
+    ),
+    # a connection that Envoy closes takes with it what its client has just asked
+    Scenario(
+        "tcp-drain-close",
+        "TCP listener with check_drain_close: connections are closed in the drain",
+        {"none": FAILS, "trap": FAILS, "fixed": FAILS, "auto": FAILS},
+        protocol="tcp",
+        callers=(Caller("held connections", 5, seconds=3),),
+        settings={"DRAIN_LISTENERS": "true"},
+        envoy={"check_drain_close": True},
+        # nothing else tells that the application listens
+        gate=False,
+        times=replace(FIFTH, timeout=14, stop_timeout=40),
+        luck=5,
     ),
     Scenario("sigterm-thrice", "SIGTERM three times", HELPER_VALID, stop_signals=3),
     Scenario(

@@ -9,8 +9,6 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from aiohttp import web
-
 from lab import admin, aws, callers, downstream, envoy, hazards, processes
 from lab.definition import TaskDefinition, helper_settings
 from lab.history import Recorder, Run, began_now
@@ -19,6 +17,7 @@ from lab.narrator import Narrator
 from lab.rules import Task
 from lab.scenario import Column, Scenario
 from lab.scheduler import Scheduler, Service
+from lab.serving import serve
 
 BASELINE, TAIL = 4.0, 4.0  # seconds of load before the change, and after the last task has stopped
 
@@ -75,6 +74,7 @@ class Stage:
                     await self.scheduler.kill()
         finally:
             self.record.close()
+            self.definition.close()
 
     async def _play(self) -> None:
         self._phase("starting")
@@ -82,7 +82,7 @@ class Stage:
         api = aws.Aws(self.scheduler, listed, self.record)
         api.faults.update(self.scenario.api_faults)
         works = [
-            self._serve(api.application(), self.aws_address, aws.PORT),
+            serve(api.application(), self.aws_address, aws.PORT),
             self._run_downstream(),
             self.scheduler.keep_count(),
             self.mesh.follow(Surroundings(self.scheduler, self.view, self._options)),
@@ -126,6 +126,8 @@ class Stage:
                 self.scheduler.crash(first, "application")
             case "envoy crashes":
                 self.scheduler.crash(first, "envoy")
+            case "stop task":
+                self.scheduler.stop_task(first)
             case "spot":
                 self.scheduler.interrupt(first)
             case "stop before in service":
@@ -141,7 +143,9 @@ class Stage:
         def serving() -> bool:
             if any(task.desired == "STOPPED" for task in self.scheduler.tasks.values()):
                 raise RuntimeError(f"a task stopped while it started: see the logs in {self.folder}")
-            return list(self.view.hosts.values()).count("serving") == self.scenario.tasks
+            # a listener that accepts connections proves no application behind it
+            listening = self.definition.up.issuperset(self.scheduler.tasks)
+            return listening and list(self.view.hosts.values()).count("serving") == self.scenario.tasks
 
         await self._until(serving, "the downstream has all tasks in service")
         if self.scenario.panic_threshold is not None:
@@ -196,12 +200,3 @@ class Stage:
         finally:
             processes.kill_group(process.pid)
             process.wait()
-
-    async def _serve(self, application: web.Application, address: str, port: int) -> None:
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, address, port).start()
-            await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()

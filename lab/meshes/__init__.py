@@ -1,12 +1,24 @@
 """The meshes that a scenario can be played in, a class each behind one interface (`mesh.Mesh`)."""
 
 from lab.meshes.app_mesh import AppMesh
+from lab.meshes.cloud_map_dns import CloudMapDns
+from lab.meshes.consul import Consul, ConsulHeld
+from lab.meshes.kuma import Kuma
+from lab.meshes.load_balancer import ApplicationLoadBalancer, NetworkLoadBalancer
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.scenario import MeshName
 
 __all__ = ["MESHES", "Mesh", "Surroundings", "mesh_class"]
 
-MESHES: dict[MeshName, type[Mesh]] = {"app-mesh": AppMesh}
+MESHES: dict[MeshName, type[Mesh]] = {
+    "app-mesh": AppMesh,
+    "cloud-map-dns": CloudMapDns,
+    "consul": Consul,
+    "consul-held": ConsulHeld,
+    "kuma": Kuma,
+    "alb": ApplicationLoadBalancer,
+    "nlb": NetworkLoadBalancer,
+}
 
 
 def mesh_class(name: MeshName) -> type[Mesh]:

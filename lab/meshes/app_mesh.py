@@ -1,12 +1,13 @@
 """As in App Mesh: a control plane follows Cloud Map, and downstreams health check what it tells them."""
 
+from pathlib import Path
+
 from lab import downstream
 from lab.discovery import CloudMap
 from lab.envoy import Json
 from lab.history import Recorder
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.scenario import Column, Scenario
-from pathlib import Path
 
 
 class AppMesh(Mesh):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.beside_trap import ALL, ROWS
+from lab.beside_trap import ROWS
 from lab.scenario import Scenario
+from lab.scenarios import ALL
 
 
 def test_every_scenario_has_a_name_of_its_own() -> None:

@@ -1,11 +1,17 @@
 """The campaign of random faults, for real: schedules are played and judged, and the exit code tells."""
 
+import asyncio
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
+from bench.faults.life import Life
 from bench.faults.schedule import Schedule, draw
+from bench.faults.verdict import LATE
+from bench.faults.world import World
 
 
 def first(wanted: str) -> int:
@@ -31,3 +37,18 @@ def test_a_schedule_is_played_and_judged(happening: str) -> None:
     assert "trap: gone at" in played.stdout and "helper: gone at" in played.stdout
     assert "1 kept, 0 broken, 0 could not be judged" in played.stdout
     assert played.stderr == ""
+
+
+def test_a_machine_that_stands_still_is_noticed(tmp_path: Path) -> None:
+    """Time that passes without anybody having had a part in it is the machine's, and the life is not judged by it."""
+
+    async def stand_still() -> float:
+        life = Life(World(tmp_path, 2), draw(1, first("")), "helper", tmp_path)
+        watching = asyncio.create_task(life._watch_clock())
+        await asyncio.sleep(0)
+        time.sleep(2 * LATE)
+        await asyncio.sleep(0.2)
+        watching.cancel()
+        return life._late
+
+    assert asyncio.run(stand_still()) > LATE

@@ -2,15 +2,21 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from lab import envoy
+from lab.definition import TaskDefinition, helper_settings
+from lab.downstream import SERVICE, hosts_of
 from lab.history import Recorder, Run, began_now
+from lab.mesh_rows import ROWS
 from lab.meshes import MESHES, Mesh, mesh_class
-from lab.scenario import BY_NAME, MeshName
+from lab.scenario import BY_NAME, MeshName, Scenario
+from lab.scenarios import ALL
+from lab.scheduler import ContainerSpec
 
 
 @pytest.fixture
@@ -38,3 +44,79 @@ def test_envoy_takes_what_a_mesh_configures(name: MeshName, tmp_path: Path, reco
     for command in (mesh.envoy("task", options), mesh.downstream(address)):
         validated = subprocess.run([*command, "--mode", "validate"], capture_output=True, text=True, timeout=60)
         assert validated.returncode == 0, validated.stderr
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_each_mesh_plays_an_update(name: MeshName) -> None:
+    """There is a row in which tasks of this mesh are replaced."""
+    assert any(each.mesh == name and each.change == "update" for each in ALL)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_is_played_in_one_mesh_with_and_without_a_helper(row: Scenario) -> None:
+    """A row's name begins with its mesh, and it has a column without and one with the helper."""
+    assert row.name.startswith(row.mesh)
+    assert {"none", "auto"} <= row.expected.keys()
+
+
+@contextmanager
+def defined(name: MeshName, folder: Path, record: Recorder) -> Iterator[TaskDefinition]:
+    """The task definition with a helper."""
+    mesh = in_mesh(name, folder, record)
+    definition = TaskDefinition(mesh.scenario, "auto", folder, "http://127.9.9.9:8000", record, mesh)
+    yield definition
+    definition.close()
+
+
+def helper_of(definition: TaskDefinition) -> ContainerSpec:
+    (helper,) = [each for each in definition.containers("one", "127.9.9.8") if each.name == "helper"]
+    return helper
+
+
+@pytest.mark.parametrize(("name", "held"), [("consul", False), ("consul-held", True)])
+def test_the_helper_holds_not_what_tells_discovery(
+    name: MeshName, held: bool, tmp_path: Path, record: Recorder
+) -> None:
+    """On Consul, health-sync is held in the wrong wiring alone."""
+    with defined(name, tmp_path, record) as definition:
+        assert ("consul-ecs-health-sync" in helper_of(definition).depends_on) is held
+
+
+def test_kuma_has_its_admin_api_on_a_unix_socket(tmp_path: Path, record: Recorder) -> None:
+    """The helper is told of it, and no `health_check` filter answers for Envoy."""
+    with defined("kuma", tmp_path, record) as definition:
+        options = definition.options("one", "127.9.9.8")
+        assert options.admin == definition.admin_socket("one") and not options.health_check_filter
+        assert helper_of(definition).environ["ENVOY_ADMIN_URL"] == f"unix://{options.admin}"
+
+
+def test_a_task_serves_once_its_application_says_so(tmp_path: Path, record: Recorder) -> None:
+    """A run waits for that: over TCP Envoy's listener accepts connections before there is an application behind it."""
+    with defined("app-mesh", tmp_path, record) as definition:
+        (application,) = [each for each in definition.containers("one", "127.9.9.8") if each.name == "application"]
+        assert application.on_line and definition.up == set()
+        application.on_line(b'{"time": "2026-01-01T00:00:00+00:00", "event": "up"}')
+        assert definition.up == {"one"}
+
+
+def test_settings_are_those_that_the_docs_advise() -> None:
+    """`auto` gets a mesh's own settings, at the scale of the run; fixed times are the same everywhere."""
+    row = next(each for each in ROWS if each.name == "kuma-update")
+    assert helper_settings(row, "auto", mesh_class("kuma"))["HEALTH_CHECK_INTERVAL"] == "1.4"
+    fixed = {name: helper_settings(row, "fixed", mesh_class(name)) for name in MESHES}
+    assert all(each == fixed["app-mesh"] for each in fixed.values())
+
+
+def test_what_discovery_finds_unhealthy_is_failed_for_the_downstream() -> None:
+    """A task that stays in the assignment as UNHEALTHY gets no requests, as one whose checks fail."""
+
+    def host(address: str, **health: Any) -> dict[str, Any]:
+        return {"address": {"socket_address": {"address": address}}, "health_status": health}
+
+    hosts = [
+        host("127.1.1.1", eds_health_status="HEALTHY"),
+        host("127.1.1.2", eds_health_status="UNHEALTHY"),
+        host("127.1.1.3", eds_health_status="HEALTHY", failed_active_health_check=True),
+    ]
+    seen = hosts_of({"cluster_statuses": [{"name": SERVICE, "host_statuses": hosts}, {"name": "another"}]})
+    assert seen == {"127.1.1.1": "serving", "127.1.1.2": "failed", "127.1.1.3": "failed"}

@@ -1,0 +1,85 @@
+"""What `consul-ecs-health-sync` does in a task: it tells Consul how the task's containers are, and on SIGTERM, its own,
+that all is critical. It goes when Envoy has gone, and takes the task out of the catalog.
+
+So reads hashicorp/consul-ecs 0.10, subcommand/health-sync. Calls of Consul are its catalog's HTTP API.
+"""
+
+import argparse
+import json
+import signal
+import threading
+import urllib.error
+import urllib.request
+from typing import Any
+
+CONTAINER = "consul-ecs-health-sync"
+SERVICE = "shop"
+# seconds, of each call: what fails is done again at the next look
+TIMEOUT = 2.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--consul", required=True, help="URL of Consul's HTTP API")
+    parser.add_argument("--metadata", required=True, help="URL of the task metadata endpoint for this container")
+    parser.add_argument("--task", required=True, help="the task's id")
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--interval", required=True, type=float, help="seconds between two looks at the task")
+    options = parser.parse_args()
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
+    told = ""
+    while True:
+        try:
+            containers = fetch(f"{options.metadata}/task")["Containers"]
+            if stopping.is_set() and envoy_has_stopped(containers):
+                put(f"{options.consul}/v1/catalog/deregister", deregistration(options.task))
+                return
+            status = "critical" if stopping.is_set() else status_of(containers)
+            if status != told:
+                put(f"{options.consul}/v1/catalog/register", registration(options, status))
+                told = status
+        except (OSError, ValueError):  # not up yet, or slow: the next look tells
+            pass
+        if stopping.is_set():
+            threading.Event().wait(options.interval)
+        else:
+            stopping.wait(options.interval)
+
+
+def status_of(containers: list[dict[str, Any]]) -> str:
+    """`passing` once each container that has a health check is HEALTHY; `Health` is there where it has one."""
+    checked = [each["Health"].get("status") for each in containers if "Health" in each]
+    return "passing" if checked and all(status == "HEALTHY" for status in checked) else "critical"
+
+
+def envoy_has_stopped(containers: list[dict[str, Any]]) -> bool:
+    return any(each["Name"] == "envoy" and each["KnownStatus"] == "STOPPED" for each in containers)
+
+
+def registration(options: argparse.Namespace, status: str) -> dict[str, Any]:
+    """What Consul is told of a task whose checks have this status."""
+    service = {"ID": f"{SERVICE}-{options.task}", "Service": SERVICE, "Address": options.address, "Port": options.port}
+    check = {"CheckID": f"{SERVICE}-{options.task}", "Name": "containers", "ServiceID": service["ID"], "Status": status}
+    return {"Node": options.task, "Address": options.address, "Service": service, "Check": check}
+
+
+def deregistration(task: str) -> dict[str, Any]:
+    return {"Node": task, "ServiceID": f"{SERVICE}-{task}"}
+
+
+def fetch(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # nosec B310
+        return json.load(answer)
+
+
+def put(url: str, body: dict[str, Any]) -> None:
+    """Raises OSError where it is not taken."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), method="PUT")
+    with urllib.request.urlopen(request, timeout=TIMEOUT):  # nosec B310
+        pass
+
+
+if __name__ == "__main__":
+    main()

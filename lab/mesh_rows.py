@@ -1,0 +1,133 @@
+"""The same changes in every mesh: who is told of a stop, and when, decides what the helper has to do.
+
+In a row the column `auto` has the settings that the docs advise for the mesh; `fixed` has 40 + 40 s everywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lab.callers import Caller
+from lab.scenario import (
+    ALL_VALID,
+    ANY,
+    FAILS,
+    FIFTH,
+    NONE_FAILED,
+    ONLY_AUTO_VALID,
+    Column,
+    Expectation,
+    MeshName,
+    Scenario,
+    Times,
+)
+
+# deployments behind a load balancer: what is left to lose is what its deregistration delay does not cover
+MAYBE: Mapping[Column, Expectation] = {"none": ANY, "trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}
+# nobody can hold a task for long enough: what is lost is luck
+NOBODY: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": ANY, "auto": ANY}
+
+
+def _long(seconds: float) -> tuple[Caller, ...]:
+    return (Caller("persistent", 20), Caller("long", 4, seconds=seconds))
+
+
+def _three(mesh: MeshName, title: str, times: Times, long: float) -> tuple[Scenario, ...]:
+    """An update, a scale-in, and requests that take longer than fixed times hold a task."""
+    return (
+        Scenario(f"{mesh}-update", f"{title}: rolling update", ALL_VALID, times=times, mesh=mesh, plain=True),
+        Scenario(
+            f"{mesh}-scale-in",
+            f"{title}: scale-in",
+            ALL_VALID,
+            change="scale-in",
+            times=times,
+            mesh=mesh,
+            plain=True,
+        ),
+        Scenario(
+            f"{mesh}-long-requests",
+            f"{title}: requests that take longer than fixed times last",
+            ONLY_AUTO_VALID,
+            times=replace(times, stop_timeout=44),
+            callers=_long(long),
+            mesh=mesh,
+            luck=1,
+        ),
+    )
+
+
+CONSUL = replace(FIFTH, push=0.2)
+KUMA = replace(FIFTH, push=0.2)
+
+ROWS: tuple[Scenario, ...] = (
+    *_three("cloud-map-dns", "STRICT_DNS of Cloud Map", FIFTH, long=12),
+    Scenario(
+        "cloud-map-dns-late",
+        "STRICT_DNS of Cloud Map: a TTL of 50 s",
+        {"none": FAILS, "auto": NONE_FAILED},
+        times=replace(FIFTH, dns_ttl=10, stop_timeout=44),
+        mesh="cloud-map-dns",
+    ),
+    *_three("consul", "Consul", CONSUL, long=18),
+    # the wiring that `taskdef add` wrote and `check` demanded until 0.1.0
+    Scenario(
+        "consul-held-update",
+        "Consul: rolling update, the helper holds health-sync up",
+        {"none": FAILS, "trap": FAILS, "fixed": FAILS, "auto": FAILS},
+        times=CONSUL,
+        mesh="consul-held",
+        luck=1,
+    ),
+    *_three("kuma", "Kuma", KUMA, long=12),
+    Scenario("alb-update", "ALB: rolling update", MAYBE, mesh="alb", plain=True),
+    Scenario("alb-scale-in", "ALB: scale-in", MAYBE, change="scale-in", mesh="alb", plain=True),
+    Scenario(
+        "alb-long-requests",
+        "ALB: requests that take longer than the deregistration delay and fixed times",
+        ONLY_AUTO_VALID,
+        times=replace(FIFTH, stop_timeout=44),
+        callers=_long(24),
+        mesh="alb",
+        luck=1,
+    ),
+    Scenario("alb-stop-task", "ALB: StopTask", ALL_VALID, change="stop task", mesh="alb", plain=True),
+    Scenario(
+        "alb-spot",
+        "ALB: Spot interruption",
+        ALL_VALID,
+        change="spot",
+        times=replace(FIFTH, stop_timeout=22),
+        mesh="alb",
+        plain=True,
+    ),
+    Scenario(
+        "nlb-update",
+        "NLB: rolling update, deregistration delay 30 s",
+        {"none": FAILS, "trap": ANY, "fixed": ANY, "auto": NONE_FAILED},
+        mesh="nlb",
+    ),
+    Scenario(
+        "nlb-stop-task",
+        "NLB: StopTask",
+        {"none": FAILS, "trap": ANY, "fixed": ANY, "auto": NONE_FAILED},
+        change="stop task",
+        mesh="nlb",
+    ),
+    Scenario(
+        "nlb-few-requests",
+        "NLB: StopTask, one request in 3 s",
+        {"none": ANY, "trap": ANY, "fixed": ANY, "auto": ANY},
+        change="stop task",
+        callers=(Caller("new connections", 1 / 3, new_connections=True),),
+        mesh="nlb",
+    ),
+    Scenario(
+        "nlb-spot",
+        "NLB: Spot interruption",
+        NOBODY,
+        change="spot",
+        times=replace(FIFTH, stop_timeout=22),
+        mesh="nlb",
+        luck=5,
+    ),
+)

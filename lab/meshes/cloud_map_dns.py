@@ -1,0 +1,67 @@
+"""No control plane: downstreams resolve a name of a Cloud Map DNS namespace, and health check what they find."""
+
+import asyncio
+from pathlib import Path
+
+from lab import downstream, processes
+from lab.aws import NAMESPACE, SERVICE
+from lab.discovery import CloudMap
+from lab.envoy import INBOUND_PORT, Json, typed
+from lab.history import Recorder
+from lab.meshes.dns_server import Server
+from lab.meshes.mesh import Mesh, Surroundings
+from lab.scenario import Column, Scenario
+
+NAME = f"{SERVICE}.{NAMESPACE}"
+PORT = 5300
+
+
+class CloudMapDns(Mesh):
+    """`/healthcheck/fail` moves the downstreams, as they check; DNS does not: Envoy keeps whom its checks find well.
+
+    The DNS server is real, and answers what Cloud Map lists. Nobody pushes: it is the TTL that takes its time.
+    """
+
+    def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
+        super().__init__(scenario, column, folder, record)
+        self.cloud_map: CloudMap = CloudMap(record, scenario.times.cloud_map, self._tell)
+        self._address = processes.free_address()
+        self._told: list[str] = []
+
+    def finding(self) -> Json:
+        scenario = self.scenario
+        place = {"socket_address": {"address": NAME, "port_value": INBOUND_PORT}}
+        endpoint = {"endpoint": {"address": place}}
+        resolver = {"socket_address": {"protocol": "UDP", "address": self._address, "port_value": PORT}}
+        options = {"no_default_search_domain": True}
+        cares = {"resolvers": [resolver], "dns_resolver_options": options}
+        kind = "extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+        return {
+            "type": "STRICT_DNS",
+            "dns_lookup_family": "V4_ONLY",
+            "respect_dns_ttl": True,
+            # where there is no answer, there is no TTL either; Envoy's own is 5 s
+            "dns_refresh_rate": f"{scenario.times.dns_ttl}s",
+            "typed_dns_resolver_config": typed("envoy.network.dns_resolver.cares", kind, cares),
+            "load_assignment": {"cluster_name": NAME, "endpoints": [{"lb_endpoints": [endpoint]}]},
+            **downstream.active_checks(scenario.protocol, scenario.times.checks),
+            **downstream.panicking_below(scenario.panic_threshold),
+        }
+
+    def begin_lag(self) -> None:
+        super().begin_lag()
+        self.cloud_map.begin_lag()
+
+    async def follow(self, around: Surroundings) -> None:
+        server = Server(NAME, self.scenario.times.dns_ttl, lambda: self.cloud_map.healthy, self._asked)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(self._address, PORT))
+            await self.cloud_map.follow(around.scheduler)
+
+    async def _tell(self, addresses: list[str]) -> None:
+        """Nobody is told: who wants to know asks."""
+
+    def _asked(self, kind: str, told: list[str]) -> None:
+        if sorted(told) != sorted(self._told):
+            self._told = told
+            self.record.event("discovery", "pushed", addresses=told)

@@ -1,0 +1,100 @@
+"""As Consul on ECS: `consul-ecs-health-sync` moves discovery on its own SIGTERM, and downstreams check nothing."""
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from aiohttp import web
+
+from lab import downstream, health_sync, processes
+from lab.envoy import INBOUND_PORT, EnvoyOptions, Json
+from lab.history import Recorder
+from lab.meshes.mesh import Mesh, Surroundings
+from lab.scenario import Column, Scenario
+from lab.scheduler import ContainerSpec
+from lab.serving import serve
+
+PORT = 8500
+# seconds in real time: between two looks of health-sync at its task, and its stopTimeout, which the module does not set
+LOOKS, STOP_TIMEOUT = 1.0, 30.0
+
+
+class Consul(Mesh):
+    """`/healthcheck/fail` moves nobody, and who holds `consul-ecs-health-sync` up keeps everybody in the dark.
+
+    Consul's servers are imitated: their catalog, and that each change of it is pushed a while later.
+    """
+
+    admin_port = 19000
+
+    def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
+        super().__init__(scenario, column, folder, record)
+        self._address = processes.free_address()
+        self._catalog: dict[str, tuple[str, bool]] = {}
+        self._changes = asyncio.Queue[dict[str, bool]]()
+
+    @classmethod
+    def settings(cls, scenario: Scenario, column: Column) -> dict[str, str]:
+        # Peers hear of the stop at once, whatever the helper does: a delay wins nothing, and then they need seconds.
+        advised = {"DRAIN_DELAY": "0", "HEALTH_CHECK_INTERVAL": f"{5 * scenario.times.scale:g}"}
+        return advised if column == "auto" else {}
+
+    def options(self, options: EnvoyOptions) -> EnvoyOptions:
+        return replace(options, health_check_filter=False, listener_name="public_listener")
+
+    def containers(self, id: str, address: str, metadata: str) -> list[ContainerSpec]:
+        scale = self.scenario.times.scale
+        options = {
+            "--consul": f"http://{self._address}:{PORT}",
+            "--metadata": f"{metadata}/{health_sync.CONTAINER}",
+            "--task": id,
+            "--address": address,
+            "--port": str(INBOUND_PORT),
+            "--interval": str(LOOKS * scale),
+        }
+        command = [sys.executable, "-m", "lab.health_sync", *(word for option in options.items() for word in option)]
+        return [
+            ContainerSpec(
+                health_sync.CONTAINER, command, os.environ, essential=False, stop_timeout=STOP_TIMEOUT * scale
+            )
+        ]
+
+    def finding(self) -> Json:
+        # What is critical stays in the assignment as UNHEALTHY, and there is no panic.
+        return self.by_file() | downstream.panicking_below(0)
+
+    async def follow(self, around: Surroundings) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serve(self._application(), self._address, PORT))
+            while True:
+                group.create_task(self.push(await self._changes.get()))
+
+    def _application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_put("/v1/catalog/register", self._register)
+        application.router.add_put("/v1/catalog/deregister", self._deregister)
+        return application
+
+    async def _register(self, request: web.Request) -> web.Response:
+        told = await request.json()
+        passing = told["Check"]["Status"] == "passing"
+        self._catalog[told["Node"]] = (told["Address"], passing)
+        return self._changed("healthy" if passing else "critical", told["Node"])
+
+    async def _deregister(self, request: web.Request) -> web.Response:
+        task = (await request.json())["Node"]
+        self._catalog.pop(task, None)
+        return self._changed("deregistered", task)
+
+    def _changed(self, how: str, task: str) -> web.Response:
+        self.record.event("discovery", how, task)
+        self._changes.put_nowait(dict(self._catalog.values()))
+        return web.json_response(True)
+
+
+class ConsulHeld(Consul):
+    """The wrong wiring: the helper holds health-sync up, so that peers hear of the stop when the drain is over."""
+
+    held = (health_sync.CONTAINER,)

@@ -1,0 +1,81 @@
+"""As Kuma and Kong Mesh on ECS (Universal): the control plane has `/ready` of Envoy's admin API probed.
+
+So reads kumahq/kuma 2.14, pkg/hds: Envoy probes itself each second, one failure is enough, and reports every 5 s.
+"""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from lab.envoy import APPLICATION_PORT, EnvoyOptions, Json
+from lab.history import Recorder
+from lab.meshes.mesh import Mesh, Surroundings
+from lab.probes import accepts, answers
+from lab.rules import Task
+from lab.scenario import Column, Scenario
+
+# seconds between two probes, in real time, and how many of them make a report
+PROBES, A_REPORT = 1.0, 5
+
+
+class Kuma(Mesh):
+    """`/healthcheck/fail` moves discovery, as Envoy is ready no more: no `health_check` filter, and nobody checks.
+
+    The control plane is imitated: its probes of `/ready` and of the application's port (the Dataplane's `serviceProbe`,
+    without which a new task would get requests before its application listens), their reports, and its push.
+    """
+
+    unix_admin = True
+
+    def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
+        super().__init__(scenario, column, folder, record)
+        self._ready: dict[str, str] = {}
+
+    @classmethod
+    def settings(cls, scenario: Scenario, column: Column) -> dict[str, str]:
+        # a probe, a report, and the push; for a new task also the probes before
+        scale = scenario.times.scale
+        advised = {"HEALTH_CHECK_INTERVAL": f"{7 * scale:g}", "DISCOVERY_LAG": f"{10 * scale:g}"}
+        return advised if column == "auto" else {}
+
+    def options(self, options: EnvoyOptions) -> EnvoyOptions:
+        return replace(options, health_check_filter=False)
+
+    def finding(self) -> Json:
+        return self.by_file()
+
+    async def follow(self, around: Surroundings) -> None:
+        known: set[str] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                change = around.scheduler.change
+                for task in list(around.scheduler.tasks.values()):
+                    if task.id not in known and task.containers["envoy"].state == "RUNNING":
+                        known.add(task.id)
+                        group.create_task(self._look_after(task, around.options(task), group))
+                await change.wait()
+
+    async def _look_after(self, task: Task, options: EnvoyOptions, group: asyncio.TaskGroup) -> None:
+        """As long as its Envoy runs: without one there is no Dataplane."""
+        ready = False
+        while task.containers["envoy"].state == "RUNNING":
+            for _ in range(A_REPORT):
+                ready = await _is_ready(options)
+                await asyncio.sleep(PROBES * self.scenario.times.scale)
+            self._report(task, ready, group)
+        self._report(task, False, group)
+
+    def _report(self, task: Task, ready: bool, group: asyncio.TaskGroup) -> None:
+        if ready is not (task.id in self._ready):
+            if ready:
+                self._ready[task.id] = task.address
+            else:
+                del self._ready[task.id]
+            self.record.event("discovery", "healthy" if ready else "not ready", task.id)
+            group.create_task(self.push(dict.fromkeys(self._ready.values(), True)))
+
+
+async def _is_ready(options: EnvoyOptions) -> bool:
+    socket = options.admin if isinstance(options.admin, Path) else None
+    admin = f"http://{options.address}:{options.admin_port}/ready"
+    return await answers(admin, socket) and await accepts(options.address, APPLICATION_PORT)

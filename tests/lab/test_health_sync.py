@@ -1,0 +1,91 @@
+"""The imitation of `consul-ecs-health-sync`: what it tells Consul of a task, by the task's metadata and its SIGTERM."""
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from lab.health_sync import envoy_has_stopped, status_of
+from lab.processes import free_address
+from lab.serving import serve
+
+PORT = 8500
+
+
+def container(name: str, status: str | None, known: str = "RUNNING") -> dict[str, Any]:
+    """A container whose health check says `status`: empty while it is unknown, None without a check."""
+    health = {} if status is None else {"Health": {"status": status} if status else {}}
+    return {"Name": name, "KnownStatus": known, **health}
+
+
+@pytest.mark.parametrize(
+    ("healths", "status"),
+    [
+        (["HEALTHY", None], "passing"),
+        (["HEALTHY", "HEALTHY"], "passing"),
+        (["HEALTHY", ""], "critical"),
+        (["HEALTHY", "UNHEALTHY"], "critical"),
+        ([None], "critical"),
+    ],
+)
+def test_a_task_passes_once_each_of_its_checks_does(healths: list[str | None], status: str) -> None:
+    """A container without a check is no matter; one of which nothing is known yet does not pass."""
+    assert status_of([container("any", health) for health in healths]) == status
+
+
+def test_envoy_has_stopped_when_the_metadata_says_so() -> None:
+    """Another container's stop is not Envoy's."""
+    assert not envoy_has_stopped([container("envoy", "HEALTHY"), container("application", None, "STOPPED")])
+    assert envoy_has_stopped([container("envoy", "UNHEALTHY", "STOPPED")])
+
+
+def test_its_own_sigterm_makes_the_task_critical() -> None:
+    """It tells that the task passes, on SIGTERM that it is critical, and takes it away when Envoy has gone."""
+    containers = [container("envoy", "HEALTHY")]
+    told: list[str] = []
+    heard = asyncio.Event()
+
+    async def metadata(request: web.Request) -> web.Response:
+        return web.json_response({"Containers": containers})
+
+    async def register(request: web.Request) -> web.Response:
+        told.append((await request.json())["Check"]["Status"])
+        heard.set()
+        return web.json_response(True)
+
+    async def deregister(request: web.Request) -> web.Response:
+        told.append("deregistered")
+        return web.json_response(True)
+
+    async def live() -> int:
+        address = free_address()
+        application = web.Application()
+        application.router.add_get("/helper/task", metadata)
+        application.router.add_put("/v1/catalog/register", register)
+        application.router.add_put("/v1/catalog/deregister", deregister)
+        serving = asyncio.ensure_future(serve(application, address, PORT))
+        url = f"http://{address}:{PORT}"
+        options = ["--consul", url, "--metadata", f"{url}/helper", "--task", "one", "--address", "127.1.1.1"]
+        command = [sys.executable, "-m", "lab.health_sync", *options, "--port", "15000", "--interval", "0.05"]
+        process = await asyncio.create_subprocess_exec(*command)
+        try:
+            async with asyncio.timeout(30):
+                await heard.wait()
+                heard.clear()
+                process.send_signal(signal.SIGTERM)
+                await heard.wait()
+                assert process.returncode is None
+                containers[:] = [container("envoy", "UNHEALTHY", "STOPPED")]
+                return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            serving.cancel()
+            await asyncio.wait([serving])
+
+    assert asyncio.run(live()) == 0
+    assert told == ["passing", "critical", "deregistered"]
