@@ -256,7 +256,7 @@ async def serve_aws(address: str, folder: Path) -> web.AppRunner:
     record = history.Recorder(folder / "record", history.Run("", {}, "", "", "", {}, history.began_now()))
     service = scheduler.Scheduler(scheduler.Service(desired=1), lambda *_: [], folder, record, asyncio.TaskGroup())
     for id in ("old", "new"):
-        helper = rules.Container("helper", checked=True, state="RUNNING", health="HEALTHY", started_at=0.0)
+        helper = rules.Container("helper", checked=True, state="RUNNING", told_health="HEALTHY", started_at=0.0)
         service.tasks[id] = rules.Task(id, id, "ecs-svc/1", {"helper": helper})
     service.tasks["old"].desired = "STOPPED"
     listed = {"new": discovery.Instance("new", "new", healthy=True)}

@@ -86,8 +86,11 @@ def bench_scenarios(options: argparse.Namespace) -> int:
     ]
     asyncio.run(bench.run(jobs, options.jobs, console))
     worse = report.table(options.folder, console, unavailable)
+    unplayed = [job.title for job in jobs if not (job.folder / report.RECORD).exists()]
+    for title in unplayed:
+        console.print(f"[yellow]not played:[/] {title}", soft_wrap=True)
     console.print(f"Records and logs: {options.folder}")
-    return worse
+    return 1 if unplayed else worse
 
 
 def soak(options: argparse.Namespace) -> int:

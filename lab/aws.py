@@ -13,16 +13,13 @@ from aiohttp import web
 
 from lab.discovery import Instance
 from lab.history import Recorder
-from lab.rules import Task
+from lab.rules import Container, Task
 from lab.scheduler import Scheduler
 
 REGION, ACCOUNT, CLUSTER, SERVICE = "eu-west-2", "123456789012", "lab", "shop"
 NAMESPACE, NAMESPACE_ID, REGISTRY_ID = "lab.local", "ns-lab", "srv-shop"
 PORT = 8000
 HOUR = 3600
-# how long after an essential container's end the agent has written it down; it took 0.04 to 0.13 s in measured stops
-NOTICED_AFTER = 0.1
-
 # throttled, denied: the error of that name; hanging: no answer ever
 Fault = Literal["throttled", "denied", "hanging"]
 Api = Literal["ecs", "servicediscovery"]
@@ -46,20 +43,25 @@ def environment(url: str) -> dict[str, str]:
 
 
 def task_metadata(task: Task, time: Callable[[float], str]) -> Json:
-    """What the task metadata endpoint v4 says of a task; `time` gives the text of a time."""
-    essential = [each.finished_at for each in task.containers.values() if each.essential and each.finished_at]
+    """What the task metadata endpoint v4 says of a task; `time` gives the text of a time.
+
+    Keys and statuses are those of the agent 1.105.1: `tests/recorded/metadata` has what it said.
+    """
+    essential = [each.noticed_at for each in task.containers.values() if each.essential and each.noticed_at is not None]
     return {
         "Cluster": arn("ecs", f"cluster/{CLUSTER}"),
         "TaskARN": task_arn(task.id),
         "Family": SERVICE,
         "Revision": _revision(task),
         "ServiceName": SERVICE,
-        "DesiredStatus": task.desired,
-        "KnownStatus": "RUNNING" if task.state == "RUNNING" else task.state,
+        "DesiredStatus": "STOPPED" if task.stops else "RUNNING",
+        # that of the container that is least far, and never PENDING
+        "KnownStatus": "MANIFEST_PULLED" if task.state == "PENDING" else task.state,
         "AvailabilityZone": f"{REGION}a",
         "LaunchType": "FARGATE",
+        "FaultInjectionEnabled": False,
         # there once an essential container has stopped
-        **({"ExecutionStoppedAt": time(min(essential) + NOTICED_AFTER)} if essential else {}),
+        **({"ExecutionStoppedAt": time(min(essential))} if essential else {}),
         "Containers": [
             container_metadata(task, name, time)
             for name, each in task.containers.items()
@@ -71,29 +73,52 @@ def task_metadata(task: Task, time: Callable[[float], str]) -> Json:
 def container_metadata(task: Task, name: str, time: Callable[[float], str]) -> Json:
     """What the endpoint says of one container of a task."""
     container = task.containers[name]
+    label = "com.amazonaws.ecs"
     answer: Json = {
         "DockerId": f"{task.id}-{container.name}",
         "Name": container.name,
-        "DockerName": container.name,
+        "DockerName": f"ecs-{SERVICE}-{_revision(task)}-{container.name}-{task.id[:20]}",
         "Image": container.name,
         "ImageID": "sha256:0",
-        "Labels": {"com.amazonaws.ecs.task-arn": task_arn(task.id)},
-        "DesiredStatus": task.desired,
+        "Labels": {
+            f"{label}.cluster": CLUSTER,
+            f"{label}.container-name": container.name,
+            f"{label}.task-arn": task_arn(task.id),
+            f"{label}.task-definition-family": SERVICE,
+            f"{label}.task-definition-version": _revision(task),
+        },
+        "DesiredStatus": "STOPPED" if task.stops else "RUNNING",
         "KnownStatus": container.state,
+        "Limits": {"CPU": 10, "Memory": 128},
         "Type": "NORMAL",
+        "LogDriver": "json-file",
         "Networks": [{"NetworkMode": "awsvpc", "IPv4Addresses": [task.address]}],
         "ContainerARN": arn("ecs", f"container/{CLUSTER}/{task.id}/{container.name}"),
     }
     if container.started_at is not None:
         answer |= {"CreatedAt": time(container.started_at), "StartedAt": time(container.started_at)}
     if container.finished_at is not None:
-        answer |= {"FinishedAt": time(container.finished_at), "ExitCode": container.exit_code}
+        # it stays where a restart policy has restarted the container
+        answer["FinishedAt"] = time(container.finished_at)
+    if container.exit_code is not None:
+        answer["ExitCode"] = container.exit_code
     if container.restart_count is not None:
         answer["RestartCount"] = container.restart_count
     if container.checked:
-        # while it is UNKNOWN the agent leaves the status out
-        answer["Health"] = {} if container.health == "UNKNOWN" else {"status": container.health}
+        answer["Health"] = _health(container, time)
     return answer
+
+
+def _health(container: Container, time: Callable[[float], str]) -> Json:
+    """Nothing before the first check, no status while it is UNKNOWN, and no exit code that is 0."""
+    health: Json = {}
+    if container.health != "UNKNOWN":
+        health["status"] = container.health
+    if container.health_since is not None:
+        health["statusSince"] = time(container.health_since)
+    if container.state == "STOPPED" and container.exit_code:
+        health["exitCode"] = container.exit_code
+    return health
 
 
 class CallError(Exception):
@@ -138,6 +163,8 @@ class Aws:
         task = self._scheduler.tasks.get(request.match_info["task"])
         if task is None or request.match_info["container"] not in task.containers:
             raise web.HTTPNotFound(text="no such container")
+        if not self._scheduler.has_agent(task) and request.transport is not None:
+            request.transport.abort()  # nobody is there
         return task
 
     # the API
@@ -273,10 +300,10 @@ class Aws:
             "containers": [
                 {
                     "name": each.name,
-                    "lastStatus": each.state,
-                    "healthStatus": each.health,
+                    "lastStatus": each.told_state,
+                    "healthStatus": each.told_health,
                     "networkInterfaces": [{"attachmentId": task.id, "privateIpv4Address": task.address}],
-                    **({} if each.exit_code is None else {"exitCode": each.exit_code}),
+                    **({"exitCode": each.exit_code} if each.told_state == "STOPPED" else {}),
                 }
                 for each in task.containers.values()
             ],
@@ -330,7 +357,7 @@ class Aws:
         return {"Namespace": {"Id": NAMESPACE_ID, "Arn": place, "Name": NAMESPACE, "Type": "DNS_PRIVATE"}}
 
     def _time(self, seconds: float) -> str:
-        return (self._zero + timedelta(seconds=seconds)).astimezone(UTC).isoformat()
+        return (self._zero + timedelta(seconds=seconds)).astimezone(UTC).isoformat().replace("+00:00", "Z")
 
     def _seconds(self, seconds: float) -> float:
         return self._zero.timestamp() + seconds

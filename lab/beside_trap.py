@@ -16,11 +16,16 @@ from lab.callers import Caller
 from lab.scenario import ANY, FAILS, NONE_FAILED, Column, Expectation, Hazard, Scenario, Sidecar, Times
 
 # leaving at once, after a skipped delay or after the timeout alone is too early; 11 s, as the trap does, is not
-LATE = Times(delay=8, timeout=3, stop_timeout=30, cloud_map=6, push=0.5, checks=1, unchecked=2, spot_notice=24)
+LATE = Times(
+    delay=8, timeout=3, stop_timeout=30, cloud_map=6, push=0.5, checks=1, unchecked=2, spot_notice=24, scale=0.2
+)
 # the timeout has room for a request of 5.5 s that was sent in the last second before downstreams had merged the news
 LONG = replace(LATE, timeout=8, stop_timeout=30)
-# the replacement is started by the very stop, since an essential container has died: it takes some seconds to start
-UNFORESEEN = replace(LATE, delay=12, cloud_map=2)
+# The replacement is started by the very stop, since an essential container has died. At a fifth of real time ECS hears
+# of that within 6 s, Envoy is HEALTHY after 1 s and seen to be so at the agent's look after 2 s, the helper's first
+# check is made 2 s later and ECS hears of it within 4 s; 2.5 s for Cloud Map and the push, 1 s for the downstream's
+# first check, and half a second for the processes to start: 18 s.
+UNFORESEEN = replace(LATE, delay=19, cloud_map=2)
 
 CALM = (Caller("persistent", 20), Caller("new connections", 5, new_connections=True))
 LONG_REQUESTS = (Caller("persistent", 10), Caller("long", 4, seconds=5.5))

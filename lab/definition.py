@@ -31,6 +31,10 @@ while :; do sleep 1 & wait $!; done
 # a shell in the background starts its programs deaf to SIGINT, and they cannot trap what they never hear
 TRAP_COMMAND = ["env", "--default-signal=INT", "bash", "-c", TRAP]
 
+# The intervals of the containers' health checks, of the application's too where there is no helper, and the period of
+# the helper's restart policy, in seconds of real time
+CHECKS, HELPER_CHECKS, RESTART_PERIOD = 5.0, 10.0, 60.0
+
 SIDECAR_PORT = 8082
 WRONG_PORT = 9999
 
@@ -131,6 +135,7 @@ class TaskDefinition:
             self._mesh.envoy(id, options),
             os.environ,
             check=lambda: answers(f"http://{address}:{options.admin_port}/ready", socket),
+            check_interval=CHECKS * self._scenario.times.scale,
         )
 
     def _application(self, id: str, address: str, is_new: bool) -> ContainerSpec:
@@ -152,6 +157,7 @@ class TaskDefinition:
             depends_on={"envoy": "HEALTHY"},
             # the helper's health check is the gate; where there is none, the application has one of its own
             check=None if self._gated else lambda: accepts(address, envoy.APPLICATION_PORT),
+            check_interval=CHECKS * self._scenario.times.scale,
             on_line=lambda line: self._application_said(id, line),
         )
 
@@ -177,6 +183,9 @@ class TaskDefinition:
         return replace(
             container,
             check=(lambda: self._succeeds([TASK_HELPER, "healthcheck"], container.environ)) if self._gated else None,
+            check_interval=HELPER_CHECKS * self._scenario.times.scale,
+            # a process each time: five times as often as in real time it would be a load of its own
+            recheck_interval=HELPER_CHECKS,
             on_line=None if container.unread else lambda line: self._heard(id, line),
         )
 
@@ -198,6 +207,7 @@ class TaskDefinition:
             },
             depends_on,
             stop_timeout=scenario.times.stop_timeout,
+            restart_period=RESTART_PERIOD * scenario.times.scale,
             asked_after=scenario.sidecar.ahead if scenario.sidecar else 0.0,
             stop_signal=signal.Signals[scenario.stop_signal],
             unread=any(hazard.kind == "log is not read" for hazard in scenario.hazards),
@@ -205,8 +215,8 @@ class TaskDefinition:
 
     def _admin(self, id: str, address: str) -> dict[str, str]:
         """Where the admin API is: for the helper, and as curl takes it."""
-        if self._unix_admin:
-            socket = self.admin_socket(id)
+        socket = self.options(id, address).admin
+        if isinstance(socket, Path):
             return {"ENVOY_ADMIN_URL": f"unix://{socket}", "ADMIN": f"--unix-socket {socket} http://localhost"}
         port = admin.PORT if self._scenario.admin_fault else self._mesh.admin_port
         url = f"http://{address}:{WRONG_PORT if self._scenario.admin == 'wrong port' else port}"

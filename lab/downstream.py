@@ -27,6 +27,8 @@ from lab.history import Recorder
 
 # a request with this header leaves over a connection of its own
 NEW_CONNECTION_HEADER = "x-new-connection"
+# headers of each answer: the host and the number of the connection to it, also for failures: the record names them
+TOLD = {"x-host": "%UPSTREAM_HOST%", "x-connection": "%UPSTREAM_CONNECTION_ID%"}
 SERVICE, _NEW = "service", "service-new-connections"
 
 
@@ -65,12 +67,10 @@ def _passing_on(address: str, cluster: Json, connect_attempts: int) -> Json:
 
 
 def _route(cluster: str, headers: list[Json]) -> Json:
-    # the host and the number of the connection to it, also for failures: the record names them
-    told = {"x-host": "%UPSTREAM_HOST%", "x-connection": "%UPSTREAM_CONNECTION_ID%"}
     return {
         "match": {"prefix": "/", "headers": headers},
         "route": {"cluster": cluster, "timeout": "0s"},
-        "response_headers_to_add": [{"header": {"key": key, "value": value}} for key, value in told.items()],
+        "response_headers_to_add": [{"header": {"key": key, "value": value}} for key, value in TOLD.items()],
     }
 
 
@@ -128,17 +128,22 @@ def publish(endpoints: Path, healthy: Mapping[str, bool]) -> None:
 
 
 class View:
-    """What the downstream makes of each task: `serving`, `failed`, or not there at all; by address."""
+    """What the downstream makes of each task: `serving`, `failed`, or not there at all; by address.
 
-    def __init__(self, address: str, record: Recorder) -> None:
+    address, socket: where its admin API is; on the address, unless a Unix socket is given
+    """
+
+    def __init__(self, address: str, record: Recorder, socket: Path | None = None) -> None:
         self.hosts: dict[str, str] = {}
+        self._socket = socket
         self._url = f"http://{address}:{ADMIN_PORT}/clusters?format=json"
         self._record = record
 
     async def watch(self, names: dict[str, str]) -> None:
         """Runs until it is cancelled; `names` gives the task of an address. Changes go into the record."""
         timeout = aiohttp.ClientTimeout(total=5)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        connector = aiohttp.UnixConnector(str(self._socket)) if self._socket else None
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             while True:
                 # not up yet, or slow: the next look tells
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):

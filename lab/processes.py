@@ -29,6 +29,18 @@ def free_address() -> str:
         return address
 
 
+def free_port() -> int:
+    """A port that is free on every address, for what cannot be told an address; not one that the kernel gives out."""
+    while True:
+        port = random.randint(10_000, 32_767)  # nosec B311
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        return port
+
+
 def bound(command: Sequence[str]) -> list[str]:
     """The command, run so that the kernel kills it when the thread that starts it ends, even by SIGKILL.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lab import admin, aws
 from lab.callers import Caller
 from lab.envoy import Protocol
+from lab.rules import AgentTimes
 
 # what stands between SIGTERM and the end of a task: nothing, the shell trap that people write, or the helper
 Column = Literal["none", "trap", "fixed", "auto"]
@@ -57,7 +58,7 @@ class Expectation:
     """What a run must come to; None: no matter.
 
     verdict: `valid` no request fails, `invalid` some must, or the scenario proves nothing
-    retired_within, exit_within: seconds, of `verdict.Figures`
+    retired_within, exit_within: seconds, of `verdict.Figures`, the former since the last stop
     failing_within: seconds from the first to the last request that fails
     """
 
@@ -104,7 +105,7 @@ class Times:
     checks: the interval of the downstreams' health checks
     unchecked: how long after RUNNING a task without health checks counts as healthy, 40 s in ECS
     dns_ttl: of answers where downstreams find tasks by DNS, whole seconds
-    scale: of real time, for times that only one mesh has
+    scale: of real time, for the times of the ECS agent, of the containers' health checks, and of one mesh only
     """
 
     delay: float
@@ -118,14 +119,20 @@ class Times:
     dns_ttl: int = 10
     scale: float = 1.0
 
+    @property
+    def agent(self) -> AgentTimes:
+        """The ECS agent's times."""
+        return AgentTimes().scaled(self.scale)
+
 
 REAL = Times(40, 40, 120, cloud_map=30, push=5, checks=30, unchecked=40, spot_notice=120)
 # One fifth of real time. The helper's own steps keep their seconds, such as the 5 s that `auto` gives the push, and the
 # 5 s of margin: hence a stopTimeout that is not scaled down so far.
 FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24, dns_ttl=2, scale=0.2)
 
-# What no helper can spare a task of a plain update: its replacement has to be known, then the next health check fails,
-# the downstream merges that within a second, and three have to be quiet.
+# What no helper can spare the last task of a plain update: its replacement, which is HEALTHY for ECS when this one is
+# stopped, has to be known, then the next health check fails, the downstream merges that within a second, and three have
+# to be quiet. What the agent takes to tell ECS is over by then.
 SHORTEST = FIFTH.cloud_map + FIFTH.push + FIFTH.checks + 1 + 3
 
 FAILS, NONE_FAILED, ANY = Expectation("invalid"), Expectation("valid"), Expectation()

@@ -61,17 +61,19 @@ class Stage:
             unchecked_wait=times.unchecked,
             spot_notice=times.spot_notice,
             stop_signals=self.scenario.stop_signals,
+            agent=times.agent,
         )
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 containers, target_group = self.definition.containers, self.mesh.target_group
                 self.scheduler = Scheduler(service, containers, self.folder, self.record, group, target_group)
-                self.view = downstream.View(self.downstream_address, self.record)
-                try:
-                    await self._play()
-                finally:
-                    await self.scheduler.kill()
+                self.view = downstream.View(self.downstream_address, self.record, self.mesh.downstream_admin)
+                async with self.mesh.running():
+                    try:
+                        await self._play()
+                    finally:
+                        await self.scheduler.kill()
         finally:
             self.record.close()
             self.definition.close()

@@ -29,6 +29,8 @@ class Figures:
     """What a run measured. Seconds; None where it did not happen.
 
     retired: from the stop of a task until the first signal to its application or Envoy, which a helper holds up
+    retired_since_last: the same from the last stop of any task. ECS stops an old task for each new one that it finds
+        healthy, and hears of those up to a health report of the agents apart: who is stopped first has to wait for all
     exited: from the helper's SIGTERM to its exit; of several tasks the slowest, as with `retired`
     failing: from the first request that failed to the last one, by when they were due
     excused: requests that failed while the application that they were sent to was itself down; not counted as failed
@@ -37,6 +39,7 @@ class Figures:
     requests: int
     failed: int
     retired: float | None
+    retired_since_last: float | None
     exited: float | None
     failing: float | None
     excused: int = 0
@@ -89,11 +92,14 @@ def figures(history: History) -> Figures:
     """The figures of a record, whatever its verdict."""
     held = _times(history, "sigterm", "application", "envoy")
     counted, excused = failures(history)
+    stops = history.times("task", "stopping")
+    last = max(stops.values(), default=0.0)
     dues = [request.due for request in counted]
     return Figures(
         requests=len(history.requests),
         failed=len(counted),
-        retired=_slowest(history.times("task", "stopping"), held),
+        retired=_slowest(stops, held),
+        retired_since_last=_slowest(dict.fromkeys(stops, last), held),
         exited=_slowest(_times(history, "sigterm", "helper"), _times(history, "stopped", "helper")),
         failing=max(dues) - min(dues) if dues else None,
         excused=excused,
@@ -110,7 +116,7 @@ def shortcomings(expected: Expectation, verdict: Verdict, figures: Figures) -> l
     elif expected.verdict == "invalid" and verdict.kind != "invalid":
         found.append("nothing failed: the scenario proves nothing")
     for name, value, limit in (
-        ("retired", figures.retired, expected.retired_within),
+        ("retired", figures.retired_since_last, expected.retired_within),
         ("exited", figures.exited, expected.exit_within),
     ):
         if limit is not None and (value is None or value > limit):
@@ -128,8 +134,9 @@ def worse_than_trap(scenario: Scenario, trap: Figures, helper: Figures) -> list[
     found = []
     if helper.failed > trap.failed + (scenario.luck * scenario.rate if trap.failed else 0):
         found.append(f"{helper.failed} requests failed, {trap.failed} with the shell trap")
-    if scenario.plain and (helper.retired or 0.0) > (trap.retired or 0.0) + HELD_ALIKE:
-        found.append(f"held for {helper.retired:.1f} s, {trap.retired or 0.0:.1f} s with the shell trap")
+    held, held_by_trap = helper.retired_since_last or 0.0, trap.retired_since_last or 0.0
+    if scenario.plain and held > held_by_trap + HELD_ALIKE:
+        found.append(f"held for {held:.1f} s since the last stop, {held_by_trap:.1f} s with the shell trap")
     return found
 
 

@@ -67,6 +67,13 @@ class FakeEnvoy(Peer):
         self.health_check_filter = health_check_filter
         self.egress = egress
         self.admin = admin
+        # what it was started with: Kuma's agent adds to the first, its control plane's health checks are in the second
+        self.metadata: dict[str, Any] = {}
+        self.hds_config: dict[str, Any] | None = None
+        self.version = "1.40.0"
+        self.drain_time = 600
+        self.listener_name = "inbound"
+        self.check_drain_close = False
         self.in_flight = 0
         self.completed = 0
         self.failed = 0
@@ -104,7 +111,10 @@ class FakeEnvoy(Peer):
                 return Response(403, f"request to path {path} not allowed".encode())
             case "GET", "/server_info":
                 uptime = int(asyncio.get_running_loop().time() - self.started)
-                return _json({"state": self.state, "uptime_current_epoch": f"{uptime}s"})
+                about = {"uptime_current_epoch": f"{uptime}s", "version": f"abc/{self.version}/Clean/RELEASE/BoringSSL"}
+                return _json(
+                    {"state": self.state, **about, "command_line_options": {"drain_time": f"{self.drain_time}s"}}
+                )
             case "GET", "/ready":
                 return Response(200 if self.state == "LIVE" else 503, f"{self.state}\n".encode())
             case "POST", "/healthcheck/fail":
@@ -128,17 +138,20 @@ class FakeEnvoy(Peer):
         match target.partition("?")[2]:
             case "resource=static_listeners":
                 filters = [_typed("filters.http.health_check.v3.HealthCheck")] if self.health_check_filter else []
-                listeners = [_listener("inbound", self.direction, "ingress", filters, "DEFAULT")]
+                listeners = [_listener(self.listener_name, self.direction, "ingress", filters, "DEFAULT")]
                 if self.egress:
                     listeners.append(_listener("egress", "OUTBOUND", "egress", [], self.egress))
                 if self.connections is not None:
-                    listeners.append(_tcp_listener("tcp", "INBOUND"))
+                    listeners.append(_tcp_listener("tcp", "INBOUND", self.check_drain_close))
                 return {"configs": [{"listener": listener} for listener in listeners if self.has_listeners]}
             case "resource=dynamic_listeners":
                 return {}
-            case "mask=bootstrap.admin":
+            case "mask=bootstrap.admin,bootstrap.node.metadata,bootstrap.hds_config.api_type":
                 address = {"socket_address": {"address": self.admin, "port_value": 9901}}
-                return {"configs": [{"bootstrap": {"admin": {"address": address}}}]}
+                bootstrap: dict[str, Any] = {"admin": {"address": address}, "node": {"metadata": self.metadata}}
+                if self.hds_config is not None:
+                    bootstrap["hds_config"] = self.hds_config
+                return {"configs": [{"bootstrap": bootstrap}, {}]}
         raise AssertionError(f"unknown dump {target}")
 
     def _stats(self) -> list[dict[str, Any]]:
@@ -219,8 +232,9 @@ def _typed(kind: str, **fields: object) -> dict[str, Any]:
     return {"name": kind, "typed_config": {"@type": f"type.googleapis.com/envoy.extensions.{kind}", **fields}}
 
 
-def _tcp_listener(name: str, direction: str) -> dict[str, Any]:
-    proxy = _typed("filters.network.tcp_proxy.v3.TcpProxy", stat_prefix=name)
+def _tcp_listener(name: str, direction: str, check_drain_close: bool) -> dict[str, Any]:
+    more = {"check_drain_close": True} if check_drain_close else {}
+    proxy = _typed("filters.network.tcp_proxy.v3.TcpProxy", stat_prefix=name, **more)
     return {
         "name": name,
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 15006}},
@@ -237,7 +251,7 @@ def _listener(name: str, direction: str, prefix: str, http_filters: list[Any], d
     )
     return {
         "name": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 15000 if name == "inbound" else 15001}},
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 15001 if name == "egress" else 15000}},
         "filter_chains": [{"filters": [manager]}],
         "drain_type": drain_type,
         "traffic_direction": direction,

@@ -25,7 +25,7 @@ from bench.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, FROM_START, Happ
 from bench.faults.world import HOST, SLOT, Slot, World, answers, until
 from lab import admin, aws, envoy, processes
 from lab.definition import TASK_HELPER, TRAP_COMMAND
-from lab.rules import Container, Task
+from lab.rules import NOTICED_AFTER, Container, Task
 
 Holder = Literal["trap", "helper"]
 
@@ -423,6 +423,7 @@ class Life:
     def _stopped(self, name: str, code: int) -> None:
         container = self._task.containers[name]
         container.state, container.finished_at, container.exit_code = "STOPPED", self._now(), code
+        container.noticed_at = container.finished_at + NOTICED_AFTER
 
     def _stamp(self, at: float) -> str:
         return datetime.fromtimestamp(self._wall_zero + at + self._schedule.skew, UTC).isoformat()

@@ -1,13 +1,14 @@
-"""Two ECS services with Envoy, the application and the task helper that drains Envoy before ECS stops them.
+"""ECS services with Envoy, the application and the task helper that drains Envoy before ECS stops them.
 
 `MeshService` has the Envoy of a mesh, configured by a control plane; `LoadBalancedService` has an Envoy
-of its own behind a load balancer. `add_task_helper` is all there is to do for a task definition that has the other
+of its own behind a load balancer; in `StaticDnsServices` one service calls another, whose tasks its Envoy finds by
+DNS and checks, without a control plane. `add_task_helper` is all there is to do for a task definition that has the other
 two, `add_monitoring` adds alarms and a dashboard. The images come as context: `cdk synth -c application_image=... -c helper_image=...`.
 """
 
 from pathlib import Path
 
-from aws_cdk import App, Duration, Stack, aws_ec2, aws_ecs, aws_ecs_patterns, aws_servicediscovery, aws_sns
+from aws_cdk import App, Duration, Stack, aws_ec2, aws_ecs, aws_ecs_patterns, aws_iam, aws_servicediscovery, aws_sns
 from aws_cdk.cloudformation_include import CfnInclude
 from constructs import Construct
 
@@ -28,6 +29,8 @@ def add_task_helper(
     applications: list[aws_ecs.ContainerDefinition],
     user: str = "65532",
     environment: dict[str, str] | None = None,
+    stop_timeout: Duration = Duration.seconds(120),
+    memory: int = 64,
 ) -> aws_ecs.ContainerDefinition:
     """Add the container that is stopped first and holds `envoy` and `applications` up until the drain is over."""
     linux = aws_ecs.LinuxParameters(task, "TaskHelperLinux")
@@ -39,7 +42,7 @@ def add_task_helper(
         enable_restart_policy=True,
         restart_attempt_period=Duration.seconds(60),
         environment=environment,
-        stop_timeout=Duration.seconds(120),
+        stop_timeout=stop_timeout,
         health_check=aws_ecs.HealthCheck(
             command=["CMD", "task-helper", "healthcheck"],
             interval=Duration.seconds(10),
@@ -47,7 +50,7 @@ def add_task_helper(
             retries=10,
             start_period=Duration.seconds(300),
         ),
-        memory_limit_mib=64,
+        memory_limit_mib=memory,
         user=user,
         readonly_root_filesystem=True,
         linux_parameters=linux,
@@ -201,7 +204,97 @@ class LoadBalancedService(Stack):
         add_monitoring(self, service.service, helper, aws_sns.Topic(self, "Alarms"))
 
 
+class StaticDnsServices(Stack):
+    """`orders`, and `shop`, whose application calls it at 127.0.0.1:9001, where its Envoy listens."""
+
+    def __init__(self, scope: Construct, name: str) -> None:
+        super().__init__(scope, name)
+        cluster = aws_ecs.Cluster(self, "Cluster", vpc=aws_ec2.Vpc(self, "Vpc", max_azs=2))
+        cluster.add_default_cloud_map_namespace(
+            name="mesh.internal", type=aws_servicediscovery.NamespaceType.DNS_PRIVATE
+        )
+        # the tasks may call one another's Envoy; who else calls shop has to be added
+        group = aws_ec2.SecurityGroup(self, "SecurityGroup", vpc=cluster.vpc)
+        group.add_ingress_rule(group, aws_ec2.Port.tcp(8080))
+        for service, environment in {"orders": {}, "shop": {"ORDERS_URL": "http://127.0.0.1:9001"}}.items():
+            self.add_service(service, environment, cluster, group)
+
+    def add_service(
+        self, name: str, environment: dict[str, str], cluster: aws_ecs.Cluster, group: aws_ec2.SecurityGroup
+    ) -> None:
+        task = aws_ecs.FargateTaskDefinition(self, f"{name}Task", family=name, cpu=512, memory_limit_mib=1024)
+        configuration = ENVOY / f"static-dns-{name}.yaml"
+        envoy, application = add_envoy_and_application(self, task, configuration, "65532", (8080, 3000))
+        for key, value in environment.items():
+            application.add_environment(key, value)
+        add_task_helper(
+            task,
+            aws_ecs.ContainerImage.from_registry(self.node.get_context("helper_image")),
+            envoy,
+            [application],
+            environment={
+                "APP_HEALTH_URL": "http://127.0.0.1:3000/health",
+                # by what happens, and in no more time than Spot leaves it
+                "DRAIN_DELAY": "auto",
+                "DRAIN_TIMEOUT": "auto",
+                # the interval at which the Envoys that call this service check it
+                "HEALTH_CHECK_INTERVAL": "5",
+                "STOP_TIMEOUT": "90",
+                "CLOUD_MAP_SERVICE": f"mesh.internal/{name}",
+            },
+            stop_timeout=Duration.seconds(90),
+            # DRAIN_DELAY=auto brings botocore
+            memory=96,
+        )
+        self.allow_looking(task, cluster, name)
+        aws_ecs.FargateService(
+            self,
+            f"{name}Service",
+            service_name=name,
+            cluster=cluster,
+            security_groups=[group],
+            task_definition=task,
+            desired_count=2,
+            # new tasks come into service before old ones go
+            min_healthy_percent=100,
+            max_healthy_percent=200,
+            circuit_breaker=aws_ecs.DeploymentCircuitBreaker(rollback=True),
+            # up to eight healthy tasks in each answer; ECS says which are healthy
+            cloud_map_options=aws_ecs.CloudMapOptions(
+                name=name, dns_record_type=aws_servicediscovery.DnsRecordType.A, dns_ttl=Duration.seconds(5)
+            ),
+        )
+
+    def allow_looking(self, task: aws_ecs.TaskDefinition, cluster: aws_ecs.Cluster, name: str) -> None:
+        """What DRAIN_DELAY=auto asks about this service, and no more."""
+        service = self.format_arn(service="ecs", resource="service", resource_name=f"{cluster.cluster_name}/{name}")
+        statements = [
+            aws_iam.PolicyStatement(
+                actions=["ecs:DescribeServices", "ecs:DescribeTasks"],
+                resources=[service, cluster.arn_for_tasks("*")],
+            ),
+            aws_iam.PolicyStatement(
+                actions=["ecs:ListTasks"],
+                resources=["*"],
+                conditions={"ArnEquals": {"ecs:cluster": cluster.cluster_arn}},
+            ),
+            aws_iam.PolicyStatement(
+                actions=["servicediscovery:DiscoverInstances"],
+                resources=["*"],
+                conditions={
+                    "StringEquals": {
+                        "servicediscovery:NamespaceName": "mesh.internal",
+                        "servicediscovery:ServiceName": name,
+                    }
+                },
+            ),
+        ]
+        for statement in statements:
+            task.add_to_task_role_policy(statement)
+
+
 app = App()
 MeshService(app, "MeshService")
 LoadBalancedService(app, "LoadBalancedService")
+StaticDnsServices(app, "StaticDnsServices")
 app.synth()

@@ -1,9 +1,12 @@
 """The meshes that a scenario can be played in, a class each behind one interface (`mesh.Mesh`)."""
 
+import os
+
 from lab.meshes.app_mesh import AppMesh
 from lab.meshes.cloud_map_dns import CloudMapDns
 from lab.meshes.consul import Consul, ConsulHeld
 from lab.meshes.kuma import Kuma
+from lab.meshes.kuma_control_plane import KumaControlPlane
 from lab.meshes.load_balancer import ApplicationLoadBalancer, NetworkLoadBalancer
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.scenario import MeshName
@@ -22,5 +25,7 @@ MESHES: dict[MeshName, type[Mesh]] = {
 
 
 def mesh_class(name: MeshName) -> type[Mesh]:
-    """The class of the mesh with this name."""
+    """The class of the mesh with this name: with its real control plane where that is given."""
+    if name == "kuma" and os.environ.get("KUMA_CP"):
+        return KumaControlPlane
     return MESHES[name]

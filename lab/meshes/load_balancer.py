@@ -33,6 +33,8 @@ class LoadBalancer(Mesh):
 
     deregistered_lag: float
     failed_lag: float
+    # HEALTH_CHECK_INTERVAL as advised: for how long a drain lasts at least, and a second more
+    advised_interval: float
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
         super().__init__(scenario, column, folder, record)
@@ -45,7 +47,7 @@ class LoadBalancer(Mesh):
     @classmethod
     def settings(cls, scenario: Scenario, column: Column) -> dict[str, str]:
         # In a deployment all is over when SIGTERM comes; else the target is deregistered, whatever a delay waits for.
-        advised = {"DRAIN_DELAY": "0", "HEALTH_CHECK_INTERVAL": f"{1 * scenario.times.scale:g}"}
+        advised = {"DRAIN_DELAY": "0", "HEALTH_CHECK_INTERVAL": f"{cls.advised_interval * scenario.times.scale:g}"}
         return advised if column == "auto" else {}
 
     def finding(self) -> Json:
@@ -124,6 +126,7 @@ class ApplicationLoadBalancer(LoadBalancer):
 
     deregistered_lag = 5.0
     failed_lag = 5.0
+    advised_interval = 1.0
 
 
 class NetworkLoadBalancer(LoadBalancer):
@@ -134,6 +137,8 @@ class NetworkLoadBalancer(LoadBalancer):
 
     deregistered_lag = 120.0
     failed_lag = 15.0
+    # with few requests a task is quiet long before nobody new comes; this is what fits 120 s on Fargate
+    advised_interval = 110.0
     passes_connections = True
 
     def downstream(self, address: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Mesh(ABC):
 
     held: more containers that the helper holds up
     unix_admin, admin_port: where the task's Envoy has its admin API
+    downstream_admin: where the downstream has its own, if that is a Unix socket
     passes_connections: whether the downstream only passes on what callers send, and connections are the callers' own
     cloud_map: what AWS's API tells of this service in Cloud Map; None where it is not there
     target_group: what ECS asks before it stops a task, and before it counts one as healthy; None without load balancer
@@ -43,6 +45,7 @@ class Mesh(ABC):
     held: Collection[str] = ()
     unix_admin = False
     admin_port = ADMIN_PORT
+    downstream_admin: Path | None = None
     passes_connections = False
     cloud_map: CloudMap | None = None
     target_group: TargetGroup | None = None
@@ -92,6 +95,11 @@ class Mesh(ABC):
         """How the downstream's clusters find the tasks, and whether they check them: fields of an Envoy's cluster."""
 
     # what happens
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Around everything else of the run: what must be there before the first task, and as long as one is there."""
+        yield
 
     def begin_lag(self) -> None:
         """From now on news takes its time."""

@@ -35,15 +35,29 @@ class Event(Enum):
     STALE_DRAIN_UNDONE = logging.WARNING, "Envoy was left draining by a helper that died, and takes traffic again"
     IN_SERVICE = logging.INFO, "Envoy is live and the application answers; from now on `healthcheck` exits with 0"
     HEALTHCHECK_UNAVAILABLE = logging.ERROR, "`task-helper healthcheck` cannot tell the status `because` of this"
+    MESH = logging.INFO, "Envoy belongs to this `mesh`, by its configuration; `hints` are what is to be known there"
     NO_HEALTH_CHECK_FILTER = (
         logging.WARNING,
         "health checks on these inbound `listeners` will not fail: no health_check filter",
     )
     EGRESS_DRAINS = logging.WARNING, "these outbound `listeners` drain too; give them `drain_type: MODIFY_ONLY`"
+    TCP_CUT = (
+        logging.WARNING,
+        "what comes on TCP connections of these `listeners` in the drain is cut: `check_drain_close`",
+    )
     ADMIN_OPEN = logging.INFO, "the admin API listens on an `address` that other hosts may reach"
     NO_INBOUND_LISTENER = (
         logging.WARNING,
         "DRAIN_LISTENERS will do nothing: of these `listeners` none has `traffic_direction: INBOUND`",
+    )
+    OLD_ENVOY = (
+        logging.WARNING,
+        "DRAIN_LISTENERS=graceful will leave idle connections open, as this `version` of Envoy is older than 1.40",
+    )
+    IDLE_STAYS_OPEN = (
+        logging.WARNING,
+        "DRAIN_LISTENERS=graceful will leave idle connections open, as Envoy's --drain-time-s is `drain_time`; it has"
+        " to be more than 15, and at least a second less than the `seconds` of the drain",
     )
     NO_LISTENERS = logging.WARNING, "Envoy is live, but after so many `seconds` still has no listener for downstreams"
     LOOK_FAILED = logging.INFO, "Envoy's configuration could not be looked at `because` of this"
@@ -65,9 +79,13 @@ class Event(Enum):
     )
     LISTENERS_DRAINED = (
         logging.INFO,
-        "Envoy has taken the call of DRAIN_LISTENERS: its listeners that say INBOUND refuse new connections",
+        "Envoy has taken the call of DRAIN_LISTENERS: its listeners that say INBOUND refuse new connections, or if"
+        " `graceful` close idle ones",
     )
-    LISTENERS_NOT_DRAINED = logging.WARNING, "Envoy could not be told to refuse new connections `because` of this"
+    LISTENERS_NOT_DRAINED = (
+        logging.WARNING,
+        "Envoy could not be told to drain its listeners, as DRAIN_LISTENERS says, `because` of this",
+    )
     DRAINING = logging.INFO, "downstreams go and requests end, for `seconds` at the most"
     TRAFFIC_UNREADABLE = (
         logging.WARNING,

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import structs
 
 from task_helper.gate import METADATA_URI
 
@@ -27,8 +28,14 @@ MARGIN: Final = 5.0
 MERGE: Final = 1.0
 REST: Final = 9.0
 
+# Envoy closes idle connections in the last third of its --drain-time-s, less the drain_timeout that its HTTP connection
+# managers take, 5 s by default; where that leaves nothing of the third, it closes none. Measured with 1.40 by
+# tests/contract/test_envoy.py.
+SHORTEST_DRAIN_TIME: Final = 15.0
+
 Seconds = float
 Auto = Literal["auto"]
+Graceful = Literal["graceful"]
 
 
 class Url(msgspec.Struct, frozen=True):
@@ -62,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     health_check_interval: Seconds
     discovery_lag: Seconds
     cloud_map_service: str | None
-    drain_listeners: bool
+    drain_listeners: bool | Graceful
     metrics: str | None
     log_level: str
     log_format: str
@@ -86,6 +93,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def longest_delay(self) -> Seconds:
         """How long the delay may last and leave enough for the drain."""
         return max(0.0, self.budget - self.fixed_timeout) if self.drain_delay == "auto" else self.drain_delay
+
+    @property
+    def longest_drain(self) -> Seconds:
+        """How long a drain may last that follows the delay: with `auto`, as long as it is for what it waits."""
+        if self.drain_timeout != "auto":
+            return self.drain_timeout
+        return self.budget - (0 if self.drain_delay == "auto" else self.drain_delay)
+
+    def sees_idle_closed(self, drain_time: Seconds) -> bool:
+        """Whether an Envoy with this --drain-time-s closes idle connections, and does so before the drain is over.
+
+        It has closed the last of them a second after that time, its delayed_close_timeout (measured with 1.40).
+        """
+        return SHORTEST_DRAIN_TIME < drain_time <= self.longest_drain - MERGE
+
+    def waiting_for_idle(self, drain_time: Seconds) -> Settings:
+        """These, but with `auto` the drain also lasts until an Envoy with this --drain-time-s has closed idle ones.
+
+        That is the time in which a downstream that does not check goes, as others do in their HEALTH_CHECK_INTERVAL.
+        """
+        return structs.replace(self, health_check_interval=max(self.health_check_interval, drain_time))
 
     @property
     def budget(self) -> Seconds:
@@ -166,11 +194,14 @@ def _http_url(text: str, remedy: str) -> Url:
     return Url("http", host, port, parts.path + (f"?{parts.query}" if parts.query else ""))
 
 
-def yes_or_no(text: str) -> bool:
+def how_to_drain_listeners(text: str) -> bool | Graceful:
     try:
-        return {"true": True, "false": False}[text.lower()]
+        return _DRAIN_LISTENERS[text.lower()]
     except KeyError:
-        raise ValueError("is neither true nor false") from None
+        raise ValueError("is none of true, false and graceful") from None
+
+
+_DRAIN_LISTENERS: Final[Mapping[str, bool | Graceful]] = {"true": True, "false": False, "graceful": "graceful"}
 
 
 def cloud_map_service(text: str) -> str:
@@ -249,9 +280,10 @@ SETTINGS: Final = (
     Setting(
         "DRAIN_LISTENERS",
         "false",
-        yes_or_no,
+        how_to_drain_listeners,
         "`true`: once the drain is confirmed also `POST /drain_listeners?inboundonly`, which refuses new connections;"
-        " for TCP listeners and TCP health checks, which `/healthcheck/fail` cannot fail",
+        " for TCP listeners and TCP health checks, which `/healthcheck/fail` cannot fail. `graceful`: Envoy 1.40 closes"
+        " idle connections within its `--drain-time-s`, and accepts new ones; for downstreams that do not health check",
     ),
     Setting("METRICS", None, one_of("emf"), "`emf`: the summary carries CloudWatch embedded metrics"),
     Setting(

@@ -8,11 +8,14 @@ import http.client
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
+import h2.connection
+import h2.events
 import pytest
 
 from lab import envoy as real
@@ -20,7 +23,9 @@ from lab import processes
 from lab.processes import free_address, wait_for
 from task_helper.asks.envoy import AdminError, Denied, Envoy
 from task_helper.judges.listeners import draining_egress, without_health_check_filter
+from task_helper.judges.mesh import Bootstrap
 from task_helper.judges.traffic import Traffic, Unreadable, Watched
+from task_helper.life.startup import CLOSES_IDLE
 from task_helper.settings import admin_url
 from tests.fakes import ENVOY, FakeApplication, FakeEnvoy, FakeMetadata, Network
 
@@ -111,7 +116,7 @@ def test_configuration(envoy: Envoy, request: pytest.FixtureRequest) -> None:
     ]
     assert ([] if has_filter else ["inbound"]) == without_health_check_filter(listeners)
     assert ["egress"] == draining_egress(listeners)
-    assert ask(envoy.open_admin()) is None
+    assert Bootstrap() == ask(envoy.bootstrap())
 
 
 def test_traffic_of_an_idle_envoy(envoy: Envoy) -> None:
@@ -125,7 +130,7 @@ def test_listeners_accept(envoy: Envoy) -> None:
 
     assert (True, True) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
     assert ask(envoy.accepts([])) is None
-    assert 0 <= ask(envoy.uptime())
+    assert 0 <= ask(envoy.about()).uptime
 
 
 def test_unknown_target(envoy: Envoy) -> None:
@@ -224,9 +229,10 @@ def test_denied_paths(upstream: tuple[str, int], tmp_path: Path) -> None:
 
 
 @contextmanager
-def running_with(config: real.Json, options: real.EnvoyOptions, folder: Path) -> Iterator[Envoy]:
-    """Run an Envoy with this whole configuration, which `options` describe; its admin API answers."""
-    process = processes.start(real.command(config, folder / "envoy.json"), folder / "envoy.log")
+def running_with(config: real.Json, options: real.EnvoyOptions, folder: Path, *more: str) -> Iterator[Envoy]:
+    """Run an Envoy with this whole configuration, which `options` describe, and `more` options of its command line;
+    its admin API answers."""
+    process = processes.start([*real.command(config, folder / "envoy.json"), *more], folder / "envoy.log")
 
     def silent() -> str | None:
         if process.poll() is not None:
@@ -270,7 +276,7 @@ def test_tcp_listener(upstream: tuple[str, int], tmp_path: Path) -> None:
             assert 200 == held.getresponse().status
             wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, watched))
 
-            ask(envoy.drain_listeners())
+            ask(envoy.drain_listeners(graceful=False))
 
             wait_for(lambda: refusal(options))  # Envoy's workers close the listener a moment after the answer
             wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, watched))
@@ -292,6 +298,135 @@ def test_listener_with_http_and_tcp(upstream: tuple[str, int], tmp_path: Path) -
             with socket.create_connection(place):
                 wait_for(lambda: differs(Traffic(0, 1, 0, 1), envoy, watched))
             wait_for(lambda: differs(Traffic(0, 1, 0, 0), envoy, watched))
+
+
+DRAIN_TIME = 2  # seconds; its last third leaves a drain_timeout of 0.2 s some time, and one of 0.7 s none
+
+
+class Idle:
+    """A connection on which one request was answered, over HTTP/1.1 or HTTP/2, and nothing is asked since."""
+
+    def __init__(self, options: real.EnvoyOptions, port: int, http2: bool) -> None:
+        self.socket = socket.create_connection((options.address, port), timeout=30)
+        self.h2 = h2.connection.H2Connection() if http2 else None
+        if self.h2 is None:
+            self.socket.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert self.socket.recv(1000).startswith(b"HTTP/1.1 200")
+            return
+        self.h2.initiate_connection()
+        names = {":method": "GET", ":path": "/", ":scheme": "http", ":authority": "x"}
+        self.h2.send_headers(1, list(names.items()), end_stream=True)
+        answered = False
+        while not answered:
+            self.socket.sendall(self.h2.data_to_send())
+            answered = any(isinstance(event, h2.events.StreamEnded) for event in self.h2.receive_data(self._read()))
+        self.socket.sendall(self.h2.data_to_send())
+
+    def _read(self) -> bytes:
+        data = self.socket.recv(65536)
+        assert data, "Envoy has closed the connection"
+        return data
+
+    def end(self, within: float) -> str:
+        """What ends it `within` seconds: "closed", or "GOAWAY" before that; "open" where nothing does."""
+        self.socket.settimeout(within)
+        try:
+            data = self.socket.recv(65536)
+        except TimeoutError:
+            return "open"
+        if data and self.h2:
+            return "GOAWAY" if _terminates(self.h2.receive_data(data)) else repr(data)
+        return repr(data) if data else "closed"
+
+
+def _terminates(events: list[h2.events.Event]) -> bool:
+    return any(isinstance(event, h2.events.ConnectionTerminated) for event in events)
+
+
+@pytest.mark.parametrize(
+    ("drain_listeners", "drain_timeout", "http1", "http2", "accepts"),
+    [
+        (None, 0.2, "open", "open", True),
+        ("graceful", 0.2, "closed", "GOAWAY", True),
+        ("graceful", 0.7, "open", "open", True),
+        ("true", 0.2, "closed", "GOAWAY", False),
+    ],
+)
+def test_idle_connections(
+    drain_listeners: str | None,
+    drain_timeout: float,
+    http1: str,
+    http2: str,
+    accepts: bool,
+    upstream: tuple[str, int],
+    tmp_path: Path,
+) -> None:
+    """From 1.40 on Envoy ends idle inbound connections in the last third of its --drain-time-s, if told to drain its
+    listeners and if its drain_timeout is shorter than that third; older ones leave them open."""
+    options = real.EnvoyOptions(free_address(), upstream, egress="DEFAULT")
+    config = real.configuration(options)
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager |= {"codec_type": "AUTO", "drain_timeout": f"{drain_timeout}s"}
+    with running_with(config, options, tmp_path, "--drain-time-s", str(DRAIN_TIME)) as envoy:
+        about = ask(envoy.about())
+        idle = [
+            Idle(options, real.INBOUND_PORT, http2=False),
+            Idle(options, real.INBOUND_PORT, http2=True),
+            Idle(options, real.EGRESS_PORT, http2=False),
+        ]
+        ask(envoy.fail_health_checks())
+        if drain_listeners:
+            ask(envoy.drain_listeners(graceful=drain_listeners == "graceful"))
+
+        with ThreadPoolExecutor() as pool:
+            ends = list(pool.map(lambda each: each.end(within=DRAIN_TIME + 3), idle))
+        for each in idle:
+            each.socket.close()
+
+        closes = about.version is not None and about.version >= CLOSES_IDLE
+        assert [*((http1, http2) if closes else ("open", "open")), "open"] == ends
+        assert accepts == (refusal(options) is not None)
+        assert (DRAIN_TIME, real.version().split(".")[:2]) == (about.drain_time, [str(n) for n in about.version or ()])
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_tcp_that_checks_whether_it_drains(check: bool, upstream: tuple[str, int], tmp_path: Path) -> None:
+    """With check_drain_close what is sent after `/healthcheck/fail` ends its TCP connection, and gets no answer."""
+    options = real.EnvoyOptions(free_address(), upstream, protocol="tcp", check_drain_close=check)
+    try:
+        with running_with(real.configuration(options), options, tmp_path) as envoy:
+            (listener,) = ask(envoy.listeners())
+            with closing(http.client.HTTPConnection(options.address, real.INBOUND_PORT, timeout=30)) as held:
+                held.request("GET", "/")
+                assert held.getresponse().read() == b""
+                ask(envoy.fail_health_checks())
+                held.request("GET", "/")
+                if check:
+                    # RemoteDisconnected is one, too
+                    with pytest.raises(ConnectionError):
+                        held.getresponse()
+                else:
+                    assert 200 == held.getresponse().status
+            assert check == listener.cuts_tcp
+    except RuntimeError as error:
+        if "check_drain_close" not in str(error):
+            raise
+        pytest.skip("this version of Envoy has no check_drain_close")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_bootstrap_of_kuma(asked: bool, upstream: tuple[str, int], tmp_path: Path) -> None:
+    """What Envoy was started with tells Kuma's agent, and a control plane that asks for health, but no secret."""
+    options = real.EnvoyOptions(free_address(), upstream)
+    config = real.configuration(options)
+    config["node"]["metadata"] = {"dataplane.proxyType": "dataplane", "version": {"kumaDp": {"version": "2.14.3"}}}
+    if asked:
+        token = [{"key": "authorization", "value": "secret"}]
+        service = {"envoy_grpc": {"cluster_name": "application"}, "initial_metadata": token}
+        config["hds_config"] = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]}
+        config["static_resources"]["clusters"][0] |= real.HTTP2_UPSTREAM
+    with running_with(config, options, tmp_path) as envoy:
+        assert Bootstrap(None, True, asked) == ask(envoy.bootstrap())
 
 
 def free_port() -> int:

@@ -61,6 +61,7 @@ def task(id: str, address: str, deployment: str) -> Task:
     """A task whose containers run, with a helper that has a health check."""
     containers = {name: Container(name, state="RUNNING", started_at=1.0) for name in ("envoy", "application")}
     helper = Container("helper", checked=True, state="RUNNING", health="HEALTHY", started_at=2.0)
+    helper.told_health, helper.restart_count = "HEALTHY", 0
     return Task(id, address, deployment, {**containers, "helper": helper})
 
 
@@ -188,6 +189,43 @@ def test_faults_on_demand(
     ask(tmp_path, questions)
 
 
+def test_ecs_describes_what_it_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DescribeTasks has a container's state, health and exit code when the agent has told them, the metadata before."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        task = api._scheduler.tasks[NEW]
+        application = task.containers["application"]
+        application.told_state, application.told_health = "RUNNING", "HEALTHY"
+        application.state, application.health, application.exit_code = "STOPPED", "UNHEALTHY", 1
+        ecs = client(monkeypatch, "ecs", url)
+        names = ("lastStatus", "healthStatus", "exitCode")
+
+        def described() -> list[Any]:
+            (task,) = ecs.describe_tasks(cluster="lab", tasks=[NEW])["tasks"]
+            (container,) = [each for each in task["containers"] if each["name"] == "application"]
+            return [container.get(name) for name in names]
+
+        assert described() == ["RUNNING", "HEALTHY", None]
+        application.told_state, application.told_health = "STOPPED", "UNHEALTHY"
+        assert described() == ["STOPPED", "UNHEALTHY", 1]
+
+    ask(tmp_path, questions)
+
+
+def test_nobody_answers_for_the_metadata_while_the_agent_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection ends without an answer, and ECS's own API answers on."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        monkeypatch.setattr(api._scheduler, "has_agent", lambda task: False)
+        with pytest.raises(OSError):
+            urllib.request.urlopen(f"{url}/v4/{OLD}/helper/task", timeout=10)
+        assert client(monkeypatch, "ecs", url).describe_tasks(cluster="lab", tasks=[NEW])["tasks"]
+
+    ask(tmp_path, questions)
+
+
 def test_task_metadata(tmp_path: Path) -> None:
     """The metadata endpoint tells the task's ARN, what ECS wants of it, and each container's state and health."""
 
@@ -210,6 +248,7 @@ def test_task_metadata(tmp_path: Path) -> None:
 
         application = api._scheduler.tasks[OLD].containers["application"]
         application.state, application.finished_at, application.exit_code = "STOPPED", 5.0, 137
+        application.noticed_at = 5.1
         whole = get(f"{OLD}/helper/task")
         assert "ExecutionStoppedAt" in whole
         (stopped,) = [each for each in whole["Containers"] if each["KnownStatus"] == "STOPPED"]

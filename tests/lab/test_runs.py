@@ -10,11 +10,17 @@ import pytest
 from lab import report
 from lab.history import read
 from lab.processes import wait_for
-from lab.scenario import BY_NAME, DEMO, Column
+from lab.scenario import DEMO, Column
+from lab.scenarios import ALL
 
-SCENARIOS = {each.name: each for each in (*BY_NAME.values(), DEMO)}
+SCENARIOS = {each.name: each for each in (*ALL, DEMO)}
 DEMONSTRATED: list[tuple[str, Column]] = [("demo", "none"), ("demo", "fixed")]
-CHOICE: list[tuple[str, Column]] = [("sigterm-thrice", "fixed"), ("application-crash", "fixed"), ("scale-in", "auto")]
+CHOICE: list[tuple[str, Column]] = [
+    ("sigterm-thrice", "fixed"),
+    ("application-crash", "fixed"),
+    ("scale-in", "auto"),
+    ("consul-scale-in", "auto"),
+]
 
 
 def lab(*arguments: str) -> subprocess.Popen[bytes]:

@@ -64,12 +64,25 @@ def test_figures() -> None:
         FINISHED,
     ]
     found = figures(History(RUN, events, [GOOD, BAD, WORSE]))
-    assert found == Figures(requests=3, failed=2, retired=12.25, exited=12.0, failing=0.5)
+    assert found == Figures(requests=3, failed=2, retired=12.25, retired_since_last=12.25, exited=12.0, failing=0.5)
+
+
+def test_who_was_stopped_first_waits_for_all() -> None:
+    """How long a task was held counts from its own stop, and beside that from the last one of all."""
+    events = [
+        Event(5.0, "task", "stopping", "one"),
+        Event(9.0, "task", "stopping", "two"),
+        container(20.0, "sigterm", "one", "application"),
+        container(19.0, "sigterm", "two", "application"),
+        FINISHED,
+    ]
+    found = figures(History(RUN, events, [GOOD]))
+    assert (found.retired, found.retired_since_last) == (15.0, 11.0)
 
 
 def test_figures_of_what_did_not_happen() -> None:
     """Where nothing stopped and nothing failed, the figures are None and not zero."""
-    assert figures(History(RUN, [FINISHED], [GOOD])) == Figures(1, 0, None, None, None)
+    assert figures(History(RUN, [FINISHED], [GOOD])) == Figures(1, 0, None, None, None, None)
 
 
 RESTART = [Event(5.0, "application", "down", "task"), Event(5.6, "application", "up", "task")]
@@ -106,7 +119,7 @@ LUCKY = Scenario("lucky", "", {}, callers=(Caller("persistent", 10),), luck=2)
 
 
 def measured(failed: int, retired: float | None = 16.0) -> Figures:
-    return Figures(1000, failed, retired, retired, None)
+    return Figures(1000, failed, 25.0, retired, retired, None)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +130,12 @@ def measured(failed: int, retired: float | None = 16.0) -> Figures:
         (PLAIN, measured(3), measured(3), []),
         (PLAIN, measured(3), measured(4), ["4 requests failed, 3 with the shell trap"]),
         (PLAIN, measured(0, 16.0), measured(0, 16.4), []),
-        (PLAIN, measured(0, 16.0), measured(0, 16.6), ["held for 16.6 s, 16.0 s with the shell trap"]),
+        (
+            PLAIN,
+            measured(0, 16.0),
+            measured(0, 16.6),
+            ["held for 16.6 s since the last stop, 16.0 s with the shell trap"],
+        ),
         (PLAIN, measured(0, 16.0), measured(0, None), []),
         # not plain: it may have good reason
         (LUCKY, measured(0, 16.0), measured(0, 26.0), []),
@@ -133,7 +151,7 @@ def test_worse_than_the_trap(scenario: Scenario, trap: Figures, helper: Figures,
 
 
 UNKNOWN, VALID, INVALID = Verdict("unknown", why="too busy"), Verdict("valid"), Verdict("invalid", (BAD,), "1 failed")
-CALM, ROUGH = Figures(9, 0, 16.0, 15.9, None), Figures(9, 3, 16.0, 15.9, 4.0)
+CALM, ROUGH = Figures(9, 0, 18.0, 16.0, 15.9, None), Figures(9, 3, 18.0, 16.0, 15.9, 4.0)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +169,7 @@ CALM, ROUGH = Figures(9, 0, 16.0, 15.9, None), Figures(9, 3, 16.0, 15.9, 4.0)
         (Expectation(failing_within=3), VALID, CALM, []),
         (Expectation(retired_within=15), VALID, CALM, ["retired after 16.0 s, not within 15 s"]),
         (Expectation(exit_within=20), VALID, CALM, []),
-        (Expectation(exit_within=1), VALID, Figures(9, 0, None, None, None), ["exited never, not within 1 s"]),
+        (Expectation(exit_within=1), VALID, Figures(9, 0, None, None, None, None), ["exited never, not within 1 s"]),
     ],
 )
 def test_shortcomings(expected: Expectation, verdict: Verdict, measured: Figures, found: list[str]) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.scenarios import ALL
 from task_helper.life.record import Exit
 from task_helper.logs import Event
 from task_helper.plan import draw
 from task_helper.settings import SETTINGS, from_env
+from task_helper.taskdef.presets import PRESETS
+from task_helper.taskdef.task import Mesh
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -56,9 +59,58 @@ def test_example_of_the_log() -> None:
     assert lines and {line["event"].upper() for line in lines} <= {event.name for event in Event}
 
 
-@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda page: str(page.name))
-def test_links(page: Path) -> None:
-    """What a page links to in the repository is there."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "examples/README.md", ROOT / "tests/corpus/README.md"]
+MESHES = {
+    "consul": "consul",
+    "kuma": "kuma",
+    "static-dns": "static-dns",
+    "alb": "load-balancer",
+    "nlb": "load-balancer",
+}
 
-    assert [] == [link for link in links if not (page.parent / link).exists()]
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    """What a page links to in the repository is there, and so is the heading."""
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text())
+    targets = [((page.parent / link) if link else page, heading) for link, heading in links]
+
+    assert [] == [str(target) for target, _ in targets if not target.exists()]
+    assert [] == [heading for target, heading in targets if heading and heading not in headings(target)]
+
+
+def headings(page: Path) -> set[str]:
+    """The headings of a page as links have them: in lower case, with hyphens for spaces, without other marks."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_scenarios(page: Path) -> None:
+    """The scenarios that a page says to run are there."""
+    named = {name for names in re.findall(r'SCENARIOS="([^"]+)"', page.read_text()) for name in names.split()}
+
+    assert set() == named - {scenario.name for scenario in ALL}
+
+
+@pytest.mark.parametrize("mesh, page", MESHES.items())
+def test_settings_of_a_mesh(mesh: Mesh, page: str) -> None:
+    """The page of a mesh has the settings that `taskdef add` writes for it."""
+    text = (ROOT / f"docs/meshes/{page}.md").read_text()
+    lines = rows(text, "## Settings")
+    # the load balancers have a column each
+    told = {row[0].strip("`"): row[2 if mesh == "nlb" else 1] for row in lines}
+
+    for variable, value, _ in PRESETS[mesh]:
+        # a lag is used by one kind of delay alone, and stands with it
+        known = told.get(variable) or told["DRAIN_DELAY"]
+        assert re.search(rf"\b{value}\b", known), f"{variable} is {value}"
+
+
+def test_every_mesh_has_a_page() -> None:
+    """Each mesh that has settings of its own has a page, and the index leads to each page."""
+    index = (ROOT / "docs/meshes/README.md").read_text()
+
+    assert MESHES.keys() == PRESETS.keys()
+    pages = {page.name for page in ROOT.glob("docs/meshes/*.md")} - {"README.md"}
+    assert set() == {page for page in pages if f"({page})" not in index}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from task_helper.asks.envoy import AdminError, Envoy
+from task_helper.asks.envoy import About, AdminError, Envoy
 from task_helper.asks.http import Response
 from task_helper.judges.listeners import Listener
 from task_helper.judges.traffic import Watched
@@ -75,11 +75,41 @@ def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], ex
     assert expected is virtual.run(envoy(None, accepting).accepts(listeners))
 
 
-@pytest.mark.parametrize("body", [b"{}", b"<html>", b'{"uptime_current_epoch":"long"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"<html>",
+        b'{"uptime_current_epoch":"long"}',
+        b'{"uptime_current_epoch":"1s","command_line_options":{"drain_time":"long"}}',
+    ],
+)
 def test_uptime_that_is_not_told(body: bytes) -> None:
-    """An answer that does not tell the uptime is none."""
+    """An answer that does not tell the times is none."""
     with pytest.raises(AdminError, match="^/server_info: "):
-        virtual.run(envoy(Response(200, body)).uptime())
+        virtual.run(envoy(Response(200, body)).about())
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("d96c5a2/1.40.0/Clean/RELEASE/BoringSSL", (1, 40)),
+        ("d96c5a2/1.36.4-dev/Modified/DEBUG/OpenSSL", (1, 36)),
+        ("my own", None),
+        ("", None),
+    ],
+)
+def test_version(version: str, expected: tuple[int, int] | None) -> None:
+    """The version is known as far as Envoy tells it."""
+    options = '"command_line_options":{"drain_time":"30s"}'
+    body = f'{{"uptime_current_epoch":"12s","version":"{version}",{options}}}'.encode()
+
+    assert About(12, expected, 30) == virtual.run(envoy(Response(200, body)).about())
+
+
+def test_drain_time_that_is_not_told() -> None:
+    """Without a word of it, it is Envoy's default."""
+    assert About(1, None, 600) == virtual.run(envoy(Response(200, b'{"uptime_current_epoch":"1s"}')).about())
 
 
 @pytest.mark.parametrize(
@@ -99,15 +129,16 @@ def test_host_of_listeners(url: Url, host: str) -> None:
         ("state", Response(500, b""), "/ready answered 500"),
         ("state", Response(403, b""), "GET /ready is denied: allow it in the admin API's allow_paths"),
         ("fail_health_checks", Response(503, b""), "/healthcheck/fail answered 503"),
-        ("open_admin", Response(200, b"<html>"), "/config_dump: JSON is malformed"),
+        ("bootstrap", Response(200, b"<html>"), "/config_dump: JSON is malformed"),
         ("listeners", Response(200, b"<html>"), "/config_dump: JSON is malformed"),
         ("drain_listeners", Response(403, b""), "POST /drain_listeners is denied"),
     ],
 )
 def test_words(call: str, answer: Response, words: str) -> None:
     """What Envoy did not do is told by path and answer."""
+    options = {"graceful": True} if call == "drain_listeners" else {}
     with pytest.raises(AdminError) as raised:
-        virtual.run(getattr(envoy(answer), call)())
+        virtual.run(getattr(envoy(answer), call)(**options))
 
     assert str(raised.value).startswith(words)
 

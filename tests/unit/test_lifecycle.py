@@ -14,6 +14,7 @@ from task_helper.life.lifecycle import Lifecycle
 from tests.unit.lives import Timeline, World
 
 FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
+GRACEFULLY = f"{LISTENERS}&graceful&skip_exit"
 SIGTERM = (100, "SIGTERM")
 
 # moments are told to the millisecond
@@ -437,7 +438,75 @@ def test_drain_listeners() -> None:
     life = World().live([SIGTERM, (139, "envoy 500"), (140.2, "envoy fine")], DRAIN_LISTENERS="true")
 
     assert [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.3, LISTENERS)] == life.journal
-    assert "listeners_drained" in life.events
+    assert {"graceful": False} == life.fields("listeners_drained")
+
+
+def test_graceful_drain() -> None:
+    """With `graceful` idle connections are told together with the health checks, and after a restart once more."""
+    life = World().live([SIGTERM, (150.2, "envoy restarts")], DRAIN_LISTENERS="graceful")
+
+    assert [(140, FAIL), (140, GRACEFULLY), (150.5, FAIL), (150.5, GRACEFULLY)] == life.journal
+    assert [{"graceful": True}] * 2 == [fields for _, event, fields in life.log if event == "listeners_drained"]
+
+
+@pytest.mark.parametrize(
+    ("drain_time", "ends"),
+    [(30, 171), (10, 146), (600, 146), (75, 146), (74, 215)],
+)
+def test_auto_waits_for_idle_connections(drain_time: int, ends: float) -> None:
+    """With `auto` and `graceful` the drain lasts until Envoy has closed idle connections, where it will in time."""
+    world = World()
+    world.envoy.drain_time = drain_time
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="graceful", DRAIN_TIMEOUT="auto", HEALTH_CHECK_INTERVAL="5")
+
+    assert ends == life.at
+
+
+def test_idle_connections_do_not_matter_without_graceful() -> None:
+    """Nobody asks how long a graceful drain takes that there will not be."""
+    world = World()
+    world.envoy.drain_time = 30
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="true", DRAIN_TIMEOUT="auto", HEALTH_CHECK_INTERVAL="5")
+
+    assert 146 == life.at
+    assert "/server_info" not in [target for _, _, target in world.envoy.calls]
+
+
+@pytest.mark.parametrize(
+    ("version", "drain_time", "said"),
+    [
+        ("1.39.3", 30, [("old_envoy", {"version": "1.39"})]),
+        ("1.40.0", 600, [("idle_stays_open", {"drain_time": 600, "seconds": 40})]),
+        ("1.40.1", 15, [("idle_stays_open", {"drain_time": 15, "seconds": 40})]),
+        ("1.41.0", 40, [("idle_stays_open", {"drain_time": 40, "seconds": 40})]),
+        ("2.0.0", 39, []),
+        ("unknown", 600, []),
+    ],
+)
+def test_idle_connections_that_stay_open(
+    version: str, drain_time: int, said: list[tuple[str, dict[str, object]]]
+) -> None:
+    """Where DRAIN_LISTENERS=graceful will leave idle connections open, that is said at startup, and asked once."""
+    world = World()
+    world.envoy.version, world.envoy.drain_time = version, drain_time
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="graceful")
+
+    assert said == [(event, fields) for _, event, fields in life.log if event in ("old_envoy", "idle_stays_open")]
+    assert 1 == [target for _, _, target in world.envoy.calls].count("/server_info")
+
+
+def test_how_long_a_graceful_drain_takes_that_nobody_may_ask() -> None:
+    """Where Envoy may not be asked, nothing is said, and `auto` drains as without it."""
+    world = World()
+    world.envoy.denied.add("/server_info")
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="graceful", DRAIN_TIMEOUT="auto", HEALTH_CHECK_INTERVAL="5")
+
+    assert 146 == life.at
+    assert "sigterm" == life.events[1]
 
 
 def test_stale_drain() -> None:
@@ -638,7 +707,12 @@ def test_listeners_that_may_not_be_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "direction", "warned"),
-    [("true", "UNSPECIFIED", True), ("false", "UNSPECIFIED", False), ("true", "INBOUND", False)],
+    [
+        ("true", "UNSPECIFIED", True),
+        ("graceful", "UNSPECIFIED", True),
+        ("false", "UNSPECIFIED", False),
+        ("true", "INBOUND", False),
+    ],
 )
 def test_listeners_that_drain_listeners_passes_over(setting: str, direction: str, warned: bool) -> None:
     """DRAIN_LISTENERS with no listener that says it is inbound would do nothing, which is said at startup."""
@@ -651,6 +725,38 @@ def test_listeners_that_drain_listeners_passes_over(setting: str, direction: str
         if event == "no_inbound_listener"
     ]
     assert [{"listeners": ["inbound"]}] * warned == warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "hds", "mesh", "warned"),
+    [
+        ("self_inbound_dp_80", {"api_type": "GRPC"}, "kuma", False),
+        ("self_inbound_dp_80", None, "kuma", True),
+        ("public_listener:10.0.0.1:20000", None, "consul", False),
+        ("lds_ingress_0.0.0.0_15000", None, "app-mesh", True),
+    ],
+)
+def test_look_in_a_mesh(name: str, hds: dict[str, str] | None, mesh: str, warned: bool) -> None:
+    """What is missing is warned of only where it is needed: not where downstreams go by something else."""
+    world = World()
+    world.envoy.health_check_filter = False
+    world.envoy.listener_name, world.envoy.hds_config = name, hds
+    world.envoy.metadata = {"dataplane.proxyType": "dataplane"} if mesh == "kuma" else {}
+
+    life = world.live([SIGTERM, (178, "envoy answers requests")])
+
+    assert mesh == life.fields("mesh")["mesh"]
+    assert warned == ("no_health_check_filter" in life.events)
+    assert warned == any("no health_check filter" in each for each in life.fields("traffic_after_drain")["causes"])
+
+
+def test_look_at_tcp_that_is_cut() -> None:
+    """A TCP proxy that cuts what comes in the drain is warned of."""
+    world = World()
+    world.envoy.connections = 0
+    world.envoy.check_drain_close = True
+
+    assert {"listeners": ["tcp"]} == world.live([SIGTERM]).fields("tcp_cut")
 
 
 def test_look_at_a_good_configuration() -> None:

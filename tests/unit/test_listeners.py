@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from task_helper.judges.listeners import Listener, for_downstreams, open_admin, parse
+from task_helper.judges.listeners import Listener, for_downstreams, parse
 
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
@@ -126,6 +126,12 @@ def test_listener_on_loopback(host: str, direction: str, inbound: bool) -> None:
         ("envoy_prometheus_metrics_listener", "UNSPECIFIED", "0.0.0.0", True),
         ("kuma:metrics:prometheus", "INBOUND", "0.0.0.0", True),
         ("_kuma:metrics:prometheus:default-backend", "INBOUND", "0.0.0.0", True),
+        ("system_envoy_admin", "INBOUND", "10.0.0.1", True),
+        ("system_probe_readiness", "UNSPECIFIED", "10.0.0.1", True),
+        ("system_meshmetric_prometheus_default-backend", "INBOUND", "10.0.0.1", True),
+        ("system_dynamicconfig", "UNSPECIFIED", "", True),
+        ("system_orders", "INBOUND", "10.0.0.1", False),
+        ("self_inbound_dp_80", "INBOUND", "10.0.0.1", False),
     ],
 )
 def test_for_others(name: str, direction: str, host: str, for_others: bool) -> None:
@@ -217,22 +223,17 @@ def test_no_dump() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "found"),
+    ("proxy", "drain_type", "cuts"),
     [
-        ("127.0.0.1", None),
-        ("127.3.4.5", None),
-        ("::1", None),
-        ("0.0.0.0", "0.0.0.0:9901"),
-        ("10.0.0.7", "10.0.0.7:9901"),
+        ({"check_drain_close": True}, "DEFAULT", True),
+        ({"check_drain_close": True}, "MODIFY_ONLY", False),
+        ({"check_drain_close": False}, "DEFAULT", False),
+        ({}, "DEFAULT", False),
     ],
 )
-def test_open_admin(host: str, found: str | None) -> None:
-    """An admin API on anything but loopback may be reached by other hosts."""
-    dump = {"configs": [{"bootstrap": {"admin": {"address": address(host, 9901)}}}, {"version_info": ""}]}
+def test_tcp_that_is_cut(proxy: dict[str, Any], drain_type: str, cuts: bool) -> None:
+    """A TCP proxy that looks whether it drains cuts its connections, if its listener drains with the health checks."""
+    kind = PROXY["typed_config"] | proxy  # type: ignore[operator]
+    chain = {"filters": [{"name": "t", "typed_config": kind}]}
 
-    assert found == open_admin(json.dumps(dump).encode())
-
-
-def test_admin_on_a_unix_socket() -> None:
-    """A Unix socket is open to nobody else."""
-    assert open_admin(b'{"configs":[{"bootstrap":{"admin":{"address":{"pipe":{"path":"/tmp/admin"}}}}}]}') is None
+    assert cuts == one(filter_chains=[chain], drain_type=drain_type).cuts_tcp

@@ -83,9 +83,16 @@ def test_is_envoy(name: str, image: str, expected: bool) -> None:
     assert expected == Container(name=name, image=image).is_envoy
 
 
-# recorded from the ECS agent 1.105.1, without what the helper does not read: the file | which have stopped for good
+# recorded from the ECS agent 1.105.1: the file | which have stopped for good
 RECORDED = {
+    "helper-health-unknown": ([], []),
+    "healthy": ([], []),
     "stopping": ([], []),
+    "helper-restarted": ([], []),
+    "helper-stopped": ([], ["app", "task-helper"]),
+    "all-stopped": (["envoy"], ["app", "task-helper"]),
+    "essential-sidecar-crashed": ([], []),
+    "nonessential-sidecar-left-with-1": ([], []),
     "application-crashed": ([], ["app"]),
     "application-crashed-while-the-agent-was-down": ([], ["app"]),
     "envoy-crashed": (["envoy"], []),
@@ -119,6 +126,13 @@ def test_recorded(name: str) -> None:
 )
 def test_has_restarted(answer: bytes, expected: bool | None) -> None:
     """ECS counts restarts where there is a policy; an answer that is none leaves it unknown."""
+    assert expected == asyncio.run(metadata(answer, at(0)).has_restarted())
+
+
+@pytest.mark.parametrize(("name", "expected"), [("self-healthy", False), ("self-restarted", True)])
+def test_recorded_restart(name: str, expected: bool) -> None:
+    """What the real agent says of the helper's own container, before and after its restart, is understood."""
+    answer = (Path(__file__).parents[1] / f"recorded/metadata/{name}.json").read_bytes()
     assert expected == asyncio.run(metadata(answer, at(0)).has_restarted())
 
 

@@ -36,11 +36,13 @@ ADDED = {"time", "level", "event", "dropped", "traceback"}
 # words with an underscore that are names of Envoy's
 ENVOYS = {
     "allow_paths",
+    "check_drain_close",
     "health_check",
     "health_checks",
     "lb_healthy_panic",
     "stats_matcher",
     "tcp_health_check",
+    "tcp_proxy",
 }
 # variables that are no settings of the helper
 NO_SETTINGS = {"PRE_INITIALIZING", "MODIFY_ONLY"}

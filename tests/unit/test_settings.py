@@ -86,7 +86,7 @@ def test_empty_is_unset() -> None:
             "orders",
             "CLOUD_MAP_SERVICE: 'orders' is not NAMESPACE/SERVICE, such as example.local/orders",
         ),
-        ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' is neither true nor false"),
+        ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' is none of true, false and graceful"),
         (
             "DRAIN_DELAY",
             "1_0",
@@ -255,3 +255,37 @@ def test_described() -> None:
 
     assert all(f"  {setting.name}" in text for setting in SETTINGS)
     assert "  DRAIN_DELAY [40]" in text
+
+
+@pytest.mark.parametrize(("text", "meant"), [("true", True), ("False", False), ("Graceful", "graceful")])
+def test_drain_listeners(text: str, meant: bool | str) -> None:
+    """DRAIN_LISTENERS is one of three, in any case."""
+    assert meant == from_env({"DRAIN_LISTENERS": text}).drain_listeners
+
+
+@pytest.mark.parametrize(
+    ("environ", "longest"),
+    [
+        ({}, 40),
+        ({"DRAIN_TIMEOUT": "auto"}, 75),
+        ({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto"}, 115),
+        ({"DRAIN_TIMEOUT": "25", "DRAIN_DELAY": "auto"}, 25),
+    ],
+)
+def test_when_idle_connections_are_closed_in_time(environ: dict[str, str], longest: float) -> None:
+    """--drain-time-s has to leave Envoy its five seconds in a third of it, and to be over a second before the drain."""
+    settings = from_env(environ)
+
+    assert longest == settings.longest_drain
+    seen = [settings.sees_idle_closed(drain_time) for drain_time in (15, 15.5, longest - 1, longest - 0.5, 600)]
+    assert [False, True, True, False, False] == seen
+
+
+def test_waiting_for_idle_connections() -> None:
+    """With `auto` the drain lasts until idle connections are closed, and the delay leaves it the time."""
+    auto = from_env({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto", "HEALTH_CHECK_INTERVAL": "5"})
+    waiting = auto.waiting_for_idle(30)
+
+    assert (6, 15, 100) == (auto.shortest_drain, auto.fixed_timeout, auto.longest_delay)
+    assert (31, 40, 75) == (waiting.shortest_drain, waiting.fixed_timeout, waiting.longest_delay)
+    assert auto == auto.waiting_for_idle(4)

@@ -7,16 +7,17 @@ What is asked for is little, as an admin API may allow only some paths (docs/env
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 import msgspec
 
 from task_helper.asks import http
-from task_helper.judges import traffic
-from task_helper.judges.listeners import Listener, for_downstreams, open_admin, parse
+from task_helper.judges import mesh, traffic
+from task_helper.judges.listeners import Listener, for_downstreams, parse
 from task_helper.judges.traffic import FILTER, Traffic, Watched
 from task_helper.settings import Url
 
@@ -38,16 +39,34 @@ class Denied(AdminError):
     """Envoy is there, and its admin API does not allow this path."""
 
 
+class About(NamedTuple):
+    """What Envoy says of itself.
+
+    For how many seconds it has been running, rounded down; its version, such as (1, 40), None where it is not told; and
+    its --drain-time-s, in seconds.
+    """
+
+    uptime: float
+    version: tuple[int, int] | None
+    drain_time: float
+
+
+class _Options(msgspec.Struct):
+    drain_time: str = "600s"  # which is its default
+
+
 class _ServerInfo(msgspec.Struct):
     uptime_current_epoch: str
+    version: str = ""
+    command_line_options: _Options = msgspec.field(default_factory=_Options)
 
-    @property
-    def seconds(self) -> float:
-        """Its uptime, which is JSON for a protobuf Duration: `12s`."""
-        try:
-            return float(self.uptime_current_epoch.removesuffix("s"))
-        except ValueError as error:
-            raise msgspec.DecodeError(str(error)) from error
+
+def _seconds(duration: str) -> float:
+    """A protobuf Duration as JSON has it: `12s`."""
+    try:
+        return float(duration.removesuffix("s"))
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 class Envoy:
@@ -67,11 +86,18 @@ class Envoy:
                 return state  # type: ignore[no-any-return]
         raise AdminError(f"/ready answered {answer[:40]!r}, which is no state of an Envoy")
 
-    async def uptime(self) -> float:
-        """For how many seconds it has been running, rounded down; raises OSError."""
+    async def about(self) -> About:
+        """What it says of itself; raises OSError."""
         answer = await self._ask("GET", "/server_info")
         with _understood("/server_info"):
-            return msgspec.json.decode(answer, type=_ServerInfo).seconds
+            info = msgspec.json.decode(answer, type=_ServerInfo)
+            # REVISION/1.40.0/Clean/RELEASE/BoringSSL
+            version = re.search(r"/(\d+)\.(\d+)\.", info.version)
+            return About(
+                uptime=_seconds(info.uptime_current_epoch),
+                version=(int(version[1]), int(version[2])) if version else None,
+                drain_time=_seconds(info.command_line_options.drain_time),
+            )
 
     async def fail_health_checks(self) -> None:
         """Answer health checks with 503 from now on, and close connections with the next answers; raises OSError."""
@@ -81,9 +107,12 @@ class Envoy:
         """Undo `fail_health_checks`; raises OSError."""
         await self._ask("POST", "/healthcheck/ok")
 
-    async def drain_listeners(self) -> None:
-        """Refuse new inbound connections from now on; cannot be undone; raises OSError."""
-        await self._ask("POST", "/drain_listeners?inboundonly")
+    async def drain_listeners(self, *, graceful: bool) -> None:
+        """Refuse new inbound connections from now on; cannot be undone; raises OSError.
+
+        With `graceful` accept them to the end; Envoy 1.40 then closes idle ones within its --drain-time-s.
+        """
+        await self._ask("POST", f"/drain_listeners?inboundonly{'&graceful&skip_exit' if graceful else ''}")
 
     async def listeners(self) -> list[Listener]:
         """Its listeners, as its configuration has them; raises OSError."""
@@ -91,11 +120,13 @@ class Envoy:
         with _understood("/config_dump"):
             return parse(dumps)
 
-    async def open_admin(self) -> str | None:
-        """The admin API's own address where other hosts can reach it, else None; raises OSError."""
-        dump = await self._ask("GET", "/config_dump?mask=bootstrap.admin")
+    async def bootstrap(self) -> mesh.Bootstrap:
+        """What it was started with, as far as it matters here; raises OSError."""
+        # of hds_config only what is no secret
+        mask = "bootstrap.admin,bootstrap.node.metadata,bootstrap.hds_config.api_type"
+        dump = await self._ask("GET", f"/config_dump?mask={mask}")
         with _understood("/config_dump"):
-            return open_admin(dump)
+            return mesh.bootstrap(dump)
 
     async def watched(self) -> Watched:
         """Which of its statistics tell what downstreams have under way, as it is configured now; raises OSError."""

@@ -16,9 +16,13 @@ import msgspec
 HTTP: Final = ".http_connection_manager.v3.HttpConnectionManager"
 HEALTH_CHECK: Final = ".health_check.v3.HealthCheck"
 
-# Listeners that meshes make for themselves, by the names that only they give: Kuma's (pkg/xds/envoy/names), Consul's
-# (agent/xds/listeners.go), and App Mesh's for what the application sends.
-MADE_BY_MESHES: Final = ("kuma:", "_kuma:", "envoy_prometheus_metrics_listener", "envoy_ready_listener", "lds_egress_")
+# Listeners that meshes make for themselves, by the names that only they give: Kuma's (pkg/xds/envoy/names; the newer
+# ones of pkg/xds/generator/system_names and MeshMetric's), Consul's (agent/xds/listeners.go), and App Mesh's for what
+# the application sends.
+MADE_BY_MESHES: Final = (
+    *("kuma:", "_kuma:", "system_envoy_admin", "system_probe_readiness", "system_dynamicconfig", "system_meshmetric_"),
+    *("envoy_prometheus_metrics_listener", "envoy_ready_listener", "lds_egress_"),
+)
 
 # Words in the names of listeners that most likely serve no requests of downstreams.
 UNLIKELY_INBOUND: Final = ("admin", "egress", "outbound", "metrics", "prometheus", "stats", "probe", "ready")
@@ -44,6 +48,7 @@ class _Config(msgspec.Struct):
     type: str = msgspec.field(default="", name="@type")
     stat_prefix: str = ""
     http_filters: list[_Filter] = []
+    check_drain_close: bool = False
 
 
 class _Filter(msgspec.Struct):
@@ -86,7 +91,8 @@ class Listener(NamedTuple):
 
     `inbound` and `outbound` are what it most likely is, `for_others` whether it surely is not for downstreams.
     `prefixes` are those of its HTTP connection managers' statistics; `other_protocols` says whether it has a filter
-    chain without one, a TCP proxy for example. `place` is where to connect to it, None where nobody can.
+    chain without one, a TCP proxy for example. `place` is where to connect to it, None where nobody can. `cuts_tcp`
+    says whether the drain ends its TCP connections in the middle of what is sent on them.
     """
 
     name: str
@@ -100,6 +106,7 @@ class Listener(NamedTuple):
     fails_health_checks: bool
     stat_name: str
     place: tuple[str, int] | None
+    cuts_tcp: bool = False
 
 
 def parse(dumps: Iterable[bytes]) -> list[Listener]:
@@ -132,19 +139,21 @@ def _listener(listener: _Listener) -> Listener:
     likely = direction == "UNSPECIFIED" and not any(word in names for word in UNLIKELY_INBOUND)
     for_others = direction == "OUTBOUND" or within or listener.name.startswith(MADE_BY_MESHES)
     own_name = listener.address.pipe.path or f"{host}_{address.port_value}"
+    drains = listener.drain_type != "MODIFY_ONLY"
     return Listener(
         name=listener.name,
         inbound=not for_others and (direction == "INBOUND" or likely),
         outbound=direction == "OUTBOUND" or "egress" in listener.name or "outbound" in listener.name,
         for_others=for_others,
         declared_inbound=direction == "INBOUND",
-        drains=listener.drain_type != "MODIFY_ONLY",
+        drains=drains,
         prefixes=prefixes,
         other_protocols=any(not any(map(_is_http, chain)) for chain in chains),
         fails_health_checks=bool(managers)
         and all(any(_is_health_check(each) for each in manager.http_filters) for manager in managers),
         stat_name=as_in_stats(listener.stat_prefix or own_name),
         place=(address.address, address.port_value) if address.port_value and listener.bind_to_port else None,
+        cuts_tcp=drains and any(filter.typed_config.check_drain_close for chain in chains for filter in chain),
     )
 
 
@@ -171,31 +180,3 @@ def without_health_check_filter(listeners: Iterable[Listener]) -> list[str]:
 def draining_egress(listeners: Iterable[Listener]) -> list[str]:
     """Names of the outbound HTTP listeners that `/healthcheck/fail` drains too, cutting the application's own calls."""
     return [each.name for each in listeners if each.outbound and each.prefixes and each.drains]
-
-
-class _Admin(msgspec.Struct):
-    address: Address = msgspec.field(default_factory=Address)
-
-
-class _Bootstrap(msgspec.Struct):
-    admin: _Admin = msgspec.field(default_factory=_Admin)
-
-
-class _BootstrapEntry(msgspec.Struct):
-    bootstrap: _Bootstrap = msgspec.field(default_factory=_Bootstrap)
-
-
-class _BootstrapDump(msgspec.Struct):
-    configs: list[_BootstrapEntry] = []
-
-
-def open_admin(dump: bytes) -> str | None:
-    """The admin API's address where other hosts can reach it, from `/config_dump?mask=bootstrap.admin`; else None.
-
-    Raises msgspec.DecodeError where the answer is no such dump.
-    """
-    for entry in msgspec.json.decode(dump, type=_BootstrapDump).configs:
-        address = entry.bootstrap.admin.address.socket_address
-        if address.address and not address.address.startswith("127.") and address.address not in LOOPBACK:
-            return f"{address.address}:{address.port_value}"
-    return None

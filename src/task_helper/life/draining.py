@@ -36,7 +36,8 @@ async def _until_forgotten(envoy: Envoy, record: Record) -> bool:
 
 async def _drain_listeners(envoy: Envoy, settings: Settings, record: Record) -> bool:
     if settings.drain_listeners:
-        await guarded(telling.until_listeners_drain(envoy), forever, record)
+        graceful = settings.drain_listeners == "graceful"
+        await guarded(telling.until_listeners_drain(envoy, graceful=graceful), forever, record)
     return await forever()
 
 

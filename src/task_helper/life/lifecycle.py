@@ -58,7 +58,7 @@ class Lifecycle:
 
     async def start(self) -> None:
         await startup.come_into_service(self.envoy, self.application, self.show, self.record)
-        await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings.drain_listeners)
+        self.settings = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
 
     async def shut_down(self) -> Ending:
         if await guarded(self.never_in_service(), say_no, self.record):

@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from task_helper.judges.listeners import Listener
+from task_helper.judges.listeners import Listener, without_health_check_filter
+from task_helper.judges.mesh import Mesh
 from task_helper.judges.quiet import Meter
 
 Ending = Literal["never in service", "drained", "not confirmed", "envoy gone", "deadline"]
@@ -32,6 +33,7 @@ class Record(msgspec.Struct):
     began_at: float = 0.0
     envoy_answered: bool = False
     listeners: list[Listener] = []
+    mesh: Mesh | None = None
     in_service_at: float | None = None
     left_draining: bool = False
     stop_requested_at: float | None = None
@@ -41,6 +43,12 @@ class Record(msgspec.Struct):
     attempts: int = 0
     faulty: bool = False
     meter: Meter = msgspec.field(default_factory=Meter)
+
+    @property
+    def without_filter(self) -> list[str]:
+        """Names of the listeners whose health checks will not fail, where it is by them that downstreams go."""
+        needed = self.mesh is None or self.mesh.needs_filter
+        return without_health_check_filter(self.listeners) if needed else []
 
     def exit_code(self, ending: Ending) -> Exit:
         if self.faulty:

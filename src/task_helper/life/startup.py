@@ -11,9 +11,11 @@ from task_helper.asks.application import Application
 from task_helper.asks.envoy import AdminError, Envoy
 from task_helper.asks.metadata import Metadata
 from task_helper.gate import Status
-from task_helper.judges.listeners import draining_egress, for_downstreams, without_health_check_filter
+from task_helper.judges.listeners import draining_egress, for_downstreams
+from task_helper.judges.mesh import Bootstrap, hints, recognise
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
+from task_helper.settings import Settings
 from task_helper.timing import now
 
 # between two looks at Envoy and the application
@@ -22,6 +24,9 @@ POLL: Final = 0.5
 # How long a live Envoy may have no listener: its control plane gives it some when it answers, for which Envoy itself
 # waits 15 s (initial_fetch_timeout) before it says that it is live.
 NO_LISTENERS_FOR: Final = 60.0
+
+# the first Envoy that tells idle connections of a drain; older ones take the call, and tell with the next response
+CLOSES_IDLE: Final = (1, 40)
 
 
 async def come_into_service(
@@ -90,23 +95,53 @@ def _show(show: Callable[[Status], None], status: Status, told: set[str]) -> Non
             told.add(because)
 
 
-async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record, drain_listeners: bool) -> None:
-    """Warn now, weeks before the deployment that would show it, of a configuration that defeats the drain."""
+async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record, settings: Settings) -> Settings:
+    """Warn now, weeks before the deployment that would show it, of a configuration that defeats the drain.
+
+    The settings, with what Envoy tells of how long its graceful drain takes.
+    """
     if task := await metadata.task():
         record.service = task.service_name or task.family
     try:
-        record.listeners = await envoy.listeners()
-        open_admin = await envoy.open_admin()
+        record.listeners = await envoy.listeners()  # once more: some may have come since the gate saw the first
+        bootstrap = await envoy.bootstrap()
     except OSError as error:
         log(Event.LOOK_FAILED, because=why(error))
-        return
+    else:
+        _warn(record, bootstrap, settings)
+    return await _wait_for_idle(envoy, settings) if settings.drain_listeners == "graceful" else settings
+
+
+def _warn(record: Record, bootstrap: Bootstrap, settings: Settings) -> None:
+    record.mesh = recognise(record.listeners, bootstrap)
+    if record.mesh:
+        log(Event.MESH, mesh=record.mesh.name, hints=hints(record.mesh, settings))
     if not record.listeners:
         log(Event.NO_LISTENERS, seconds=NO_LISTENERS_FOR)
-    if drain_listeners and not any(each.declared_inbound for each in record.listeners):
+    if settings.drain_listeners and not any(each.declared_inbound for each in record.listeners):
         log(Event.NO_INBOUND_LISTENER, listeners=[each.name for each in record.listeners])
-    if names := without_health_check_filter(record.listeners):
+    if names := record.without_filter:
         log(Event.NO_HEALTH_CHECK_FILTER, listeners=names)
     if names := draining_egress(record.listeners):
         log(Event.EGRESS_DRAINS, listeners=names)
-    if open_admin:
-        log(Event.ADMIN_OPEN, address=open_admin)
+    if names := [each.name for each in record.listeners if each.cuts_tcp]:
+        log(Event.TCP_CUT, listeners=names)
+    if bootstrap.open_admin:
+        log(Event.ADMIN_OPEN, address=bootstrap.open_admin)
+
+
+async def _wait_for_idle(envoy: Envoy, settings: Settings) -> Settings:
+    """The settings for a drain in which Envoy closes idle connections; where it will not, say so, and keep them."""
+    try:
+        about = await envoy.about()
+    except OSError:
+        return settings  # whether it will, nobody can say
+    if about.version is None:
+        return settings
+    if about.version < CLOSES_IDLE:
+        log(Event.OLD_ENVOY, version="{}.{}".format(*about.version))
+    elif not settings.sees_idle_closed(about.drain_time):
+        log(Event.IDLE_STAYS_OPEN, drain_time=about.drain_time, seconds=settings.longest_drain)
+    else:
+        return settings.waiting_for_idle(about.drain_time)
+    return settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from task_helper.judges.listeners import without_health_check_filter
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.logs import Event, log
 from task_helper.settings import Settings
@@ -32,7 +31,7 @@ def conclude(record: Record, ending: Ending, settings: Settings) -> Exit:
 def causes_of_traffic(record: Record, settings: Settings) -> list[str]:
     """Why downstreams may still send at the end of a drain, likeliest first."""
     causes = []
-    if names := without_health_check_filter(record.listeners):
+    if names := record.without_filter:
         causes.append(f"no health_check filter on {', '.join(names)}: health checks go on passing")
     if settings.shortest_drain <= settings.health_check_interval:
         causes.append("DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL: downstreams may not have checked yet")

@@ -43,18 +43,18 @@ async def until_confirmed(envoy: Envoy, record: Record) -> None:
     log(Event.HEALTH_CHECKS_FAILED, attempts=record.attempts)
 
 
-async def until_listeners_drain(envoy: Envoy) -> None:
-    """Tell Envoy to refuse new connections until it has taken the call."""
+async def until_listeners_drain(envoy: Envoy, *, graceful: bool) -> None:
+    """Tell Envoy to refuse new connections, or if `graceful` to close idle ones, until it has taken the call."""
 
     async def obstacle() -> str | None:
         try:
-            await envoy.drain_listeners()
+            await envoy.drain_listeners(graceful=graceful)
         except OSError as error:
             return why(error)
         return None
 
     await _persist(obstacle, Event.LISTENERS_NOT_DRAINED)
-    log(Event.LISTENERS_DRAINED)
+    log(Event.LISTENERS_DRAINED, graceful=graceful)
 
 
 async def until_live_again(envoy: Envoy) -> None:

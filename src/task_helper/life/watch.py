@@ -37,7 +37,7 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
     async def served() -> bool | None:
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
-                uptime = await envoy.uptime()
+                uptime = (await envoy.about()).uptime
                 which = await envoy.watched()
                 traffic = await envoy.traffic(which)
         except OSError:

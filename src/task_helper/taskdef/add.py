@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from task_helper.settings import stop_timeout
 from task_helper.taskdef import api
 from task_helper.taskdef.admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh_at, user_of
 from task_helper.taskdef.definition import Container, at, read
@@ -24,7 +26,6 @@ from task_helper.taskdef.task import (
     condition_for,
     is_helper,
     logging_neighbour,
-    settings_of,
     shares_network,
     to_depend_on,
 )
@@ -100,9 +101,6 @@ def _without_nulls(value: Any) -> Any:
 
 def _container(task: Task, image: str, helper: Container, socket: PurePosixPath | None) -> dict[str, Any]:
     """The helper's container as it is to be, in the light of the settings that `helper` has already."""
-    settings = settings_of(helper)
-    stop_timeout = int(SPOT["STOP_TIMEOUT"]) if task.spot else DEFAULT_STOP_TIMEOUT
-    own = settings is not None and ("STOP_TIMEOUT" in helper.env or not task.spot)
     container: dict[str, Any] = {
         "name": helper.name,
         "image": image,
@@ -113,7 +111,7 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
             {"containerName": task.definition.written_name(c), "condition": condition_for(task, c)}
             for c in to_depend_on(task)
         ],
-        "stopTimeout": round(settings.stop_timeout) if settings and own else stop_timeout,
+        "stopTimeout": _stop_timeout(task, helper),
         "healthCheck": dict(CHECK),
         "memory": need(helper).enough,
         "user": _user(task),
@@ -122,7 +120,7 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
     }
     if helper.memory_reservation is not None:
         del container["memory"]
-    environment = _environment(task, socket)
+    environment = _environment(task, helper, socket)
     if environment:
         container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
     if socket:
@@ -132,17 +130,24 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
     return container | _logging(task)
 
 
+def _stop_timeout(task: Task, helper: Container) -> int:
+    """The seconds that its STOP_TIMEOUT says, whatever else is not known of its settings; else what suits the task."""
+    with suppress(ValueError):
+        return round(stop_timeout(helper.env.get("STOP_TIMEOUT", "").strip()))
+    return int(SPOT["STOP_TIMEOUT"]) if task.spot else DEFAULT_STOP_TIMEOUT
+
+
 def _logging(task: Task) -> dict[str, Any]:
     """The logConfiguration of a neighbour, if there is one."""
     neighbour = logging_neighbour(task)
     return {"logConfiguration": at(task.definition, f"{neighbour.place}.logConfiguration")} if neighbour else {}
 
 
-def _environment(task: Task, socket: PurePosixPath | None) -> dict[str, str]:
+def _environment(task: Task, helper: Container, socket: PurePosixPath | None) -> dict[str, str]:
     admin = admin_of(task, task.envoys[0]) if task.envoys else None
     url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
     environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
-    environment |= {preset.variable: preset.value for preset in presets(task)}
+    environment |= {preset.variable: preset.value for preset in presets(task, helper)}
     return environment | (SPOT if task.spot else {})
 
 

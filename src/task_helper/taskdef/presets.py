@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from task_helper.taskdef.task import Mesh, Task
+from task_helper.taskdef.definition import Container
+from task_helper.taskdef.task import Mesh, Task, waits_for_replacement
 
 
 class Preset(NamedTuple):
@@ -26,6 +27,13 @@ PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
     "kuma": (
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
         Preset("HEALTH_CHECK_INTERVAL", "7", "Kuma's peers know within 6 s, and the helper waits for 30."),
+        Preset("DISCOVERY_LAG", "10", "Kuma's peers know a new task within 10 s, and the helper waits for 40."),
+    ),
+    # consul-ecs-health-sync tells the servers on its own SIGTERM, when the helper gets its (hashicorp/consul-ecs)
+    "consul": (
+        Preset("DRAIN_DELAY", "0", "Consul's peers go as soon as ECS stops the task, whatever the helper waits for."),
+        Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
+        Preset("HEALTH_CHECK_INTERVAL", "5", "Consul's peers know within seconds, and the helper waits for 30."),
     ),
     # each caller's Envoy checks by its own configuration, which the called task does not know: 30 s are kept
     "static-dns": (Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),),
@@ -36,9 +44,17 @@ PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
         Preset("HEALTH_CHECK_INTERVAL", "1", "The load balancer has gone by then, so no health check is waited for."),
     ),
+    # new connections come for two minutes after a deregistration, which at StopTask begins with the stop; 110 s are what
+    # Fargate's stopTimeout has room for (aws/containers-roadmap#470, kubernetes-sigs/aws-load-balancer-controller#2366)
+    "nlb": (
+        Preset("DRAIN_DELAY", "0", "ECS has taken the target out of the load balancer before it stops the task."),
+        Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
+        Preset("HEALTH_CHECK_INTERVAL", "110", "An NLB sends new connections for two minutes after a deregistration."),
+    ),
 }
 
 
-def presets(task: Task) -> tuple[Preset, ...]:
+def presets(task: Task, helper: Container) -> list[Preset]:
     """What suits the mesh of `task`; nothing on Spot, whose two minutes leave no choice."""
-    return PRESETS.get(task.mesh, ()) if task.mesh and not task.spot else ()
+    mesh = PRESETS.get(task.mesh, ()) if task.mesh and not task.spot else ()
+    return [preset for preset in mesh if preset.variable != "DISCOVERY_LAG" or waits_for_replacement(helper)]

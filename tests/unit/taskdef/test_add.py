@@ -17,6 +17,12 @@ from task_helper.taskdef.task import Mesh, cast
 IMAGE = "registry.example/ecs-task-helper:1.0.0"
 KUMA = {"name": "kuma-dp", "image": "kumahq/kuma-dp:2.14.0", "stopTimeout": 60}
 KUMA_SETTINGS = {"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "7"}
+CONSUL_SETTINGS = {
+    "ENVOY_ADMIN_URL": "http://127.0.0.1:19000",
+    "DRAIN_DELAY": "0",
+    "DRAIN_TIMEOUT": "auto",
+    "HEALTH_CHECK_INTERVAL": "5",
+}
 CONFIGURED = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9903}}}"
 CALLS_BY_DNS = """{"static_resources": {
   "listeners": [{"traffic_direction": "OUTBOUND", "drain_type": "MODIFY_ONLY", "route": {"cluster": "orders"}}],
@@ -62,7 +68,7 @@ def findings(document: Any, mesh: Mesh | None = None) -> list[str]:
         # what the definition does not say is not guessed: it may be awsvpc
         ({"name": "envoy"}, {"networkMode": None}, {}),
         ({"name": "envoy", "environment": [{"name": "ENVOY_ADMIN_ACCESS_PORT", "value": Unknown("${Port}")}]}, {}, {}),
-        ({"name": "x", "image": "hashicorp/consul-dataplane:2.0.1"}, {}, {"ENVOY_ADMIN_URL": "http://127.0.0.1:19000"}),
+        ({"name": "x", "image": "hashicorp/consul-dataplane:2.0.1"}, {}, CONSUL_SETTINGS),
         ({"name": "x", "image": "kumahq/kuma-dp:2.13.1", "stopTimeout": 60}, {}, KUMA_SETTINGS),
         ({"name": "envoy", "command": ["--config-yaml", CONFIGURED]}, {}, {"ENVOY_ADMIN_URL": "http://127.0.0.1:9903"}),
         ({"name": "envoy", "command": ["--config-yaml", CALLS_BY_DNS]}, {}, {"DRAIN_TIMEOUT": "auto"}),
@@ -130,11 +136,12 @@ def test_kumas_volume_that_is_there_is_used() -> None:
 @pytest.mark.parametrize(
     "mesh, settings",
     [
-        ("consul", {"ENVOY_ADMIN_URL": "http://127.0.0.1:19000"}),
+        ("consul", CONSUL_SETTINGS),
         ("kuma", {"ENVOY_ADMIN_URL": SOCKET} | KUMA_SETTINGS),
         ("app-mesh", {}),
         ("static-dns", {"DRAIN_TIMEOUT": "auto"}),
         ("alb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"}),
+        ("nlb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "110"}),
     ],
 )
 def test_mesh_can_be_named(mesh: Mesh, settings: dict[str, str]) -> None:
@@ -162,6 +169,25 @@ def test_what_is_set_by_hand_is_not_the_meshs() -> None:
     assert {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"} == settings_of(
         add(document, IMAGE, mesh="alb")
     )
+
+
+def test_lag_of_a_mesh_is_for_helpers_that_wait_for_their_replacement() -> None:
+    """Kuma's DISCOVERY_LAG is written, and asked for, only where DRAIN_DELAY is auto: elsewhere nothing uses it."""
+    document = with_envoy({"name": "kuma-dp", "image": "kumahq/kuma-dp:2.13.1", "stopTimeout": 60})
+    document["containerDefinitions"].append(
+        {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}
+    )
+
+    assert {"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10"} | KUMA_SETTINGS == settings_of(add(document, IMAGE))
+
+
+def test_stop_timeout_is_the_helpers_own_where_other_settings_are_open() -> None:
+    """What a template leaves open of other settings does not make add write a stopTimeout that STOP_TIMEOUT denies."""
+    settings = [{"name": "STOP_TIMEOUT", "value": "90s"}, {"name": "CLOUD_MAP_SERVICE", "value": Unknown("${Service}")}]
+    document = with_envoy({"name": "envoy", "image": "envoy:1"})
+    document["containerDefinitions"].append({"name": "task-helper", "environment": settings})
+
+    assert 90 == helper_of(add(document, IMAGE))["stopTimeout"]
 
 
 def test_nobody_is_made_to_hold_what_tells_discovery() -> None:

@@ -64,7 +64,9 @@ def test_helper_that_is_added_passes_check(name: str, document: Any) -> None:
     assert faults_of_helper(add(bare, IMAGE)) == ([] if name not in UNREACHED else ["admin-address"])
 
 
-@pytest.mark.parametrize("name", ["appmesh-fargate-plain", "consul-fargate", "described-with-alb", "firelens-fargate"])
+@pytest.mark.parametrize(
+    "name", ["appmesh-fargate-plain", "consul-fargate", "described-with-alb", "firelens-fargate", "static-dns"]
+)
 def test_check_finds_nothing_in_what_add_writes(name: str) -> None:
     """A definition that has no fault but that it lacks a helper passes check with no finding once it has one."""
     document = add(without_helper(DOCUMENTS[CASES.index(name)]), IMAGE)

@@ -26,8 +26,17 @@ from task_helper.taskdef.task import cast
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
-KINDS = ["mesh", "load-balancer"]
-IMAGE = "registry.example/ecs-task-helper:1.0.0"
+KINDS = ["mesh", "load-balancer", "static-dns"]
+ENVOYS = ["mesh", "load-balancer", "static-dns-orders", "static-dns-shop"]
+# of static-dns a task definition alone would be half of it
+WRITTEN = [
+    (form, kind)
+    for form in ("task-definition", "cloudformation", "terraform")
+    for kind in KINDS
+    if (form, kind) != ("task-definition", "static-dns")
+]
+# what `DRAIN_DELAY=auto` asks where CLOUD_MAP_SERVICE is set (docs/auto.md)
+ASKED = {"ecs:DescribeServices", "ecs:DescribeTasks", "ecs:ListTasks", "servicediscovery:DiscoverInstances"}
 
 
 def plain(kind: str) -> Any:
@@ -39,11 +48,8 @@ def terraform_plan(kind: str) -> str:
 
     Terraform itself would need its providers, and an account: so the code is read, its one resource put into a plan.
     """
-    code = hcl2.loads(
-        (EXAMPLES / "terraform" / kind / "main.tf").read_text(encoding="utf-8"),
-        serialization_options=hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True),
-    )
-    values = planned_mesh(code) if kind == "mesh" else planned_module(code)
+    code = terraform_code(kind)
+    values = planned_module(code) if kind == "load-balancer" else planned_resource(code)
     resource = {
         "address": "aws_ecs_task_definition.orders",
         "mode": "managed",
@@ -54,15 +60,27 @@ def terraform_plan(kind: str) -> str:
     return json.dumps({"format_version": "1.2", "planned_values": {"root_module": {"resources": [resource]}}})
 
 
-def planned_mesh(code: dict[str, Any]) -> dict[str, Any]:
-    """The values of the resource of the mesh's example."""
-    (resource,) = (r["aws_ecs_task_definition"]["orders"] for r in code["resource"] if "aws_ecs_task_definition" in r)
+def terraform_code(kind: str) -> dict[str, Any]:
+    """The code that has the task definition of the example of `kind`; both services of static-dns have one module."""
+    folder = EXAMPLES / "terraform" / kind / ("service" if kind == "static-dns" else "")
+    code: dict[str, Any] = hcl2.loads(
+        (folder / "main.tf").read_text(encoding="utf-8"),
+        serialization_options=hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True),
+    )
+    return code
+
+
+def planned_resource(code: dict[str, Any]) -> dict[str, Any]:
+    """The values of the resource of an example that writes it itself."""
+    (resources,) = (r["aws_ecs_task_definition"] for r in code["resource"] if "aws_ecs_task_definition" in r)
+    (resource,) = resources.values()
     assert resource["container_definitions"] == "${jsonencode(local.containers)}"
     return {
         "network_mode": resource["network_mode"],
         "requires_compatibilities": resource["requires_compatibilities"],
         "memory": str(resource["memory"]),
-        "proxy_configuration": resource["proxy_configuration"],
+        "proxy_configuration": resource.get("proxy_configuration"),
+        "task_role_arn": resource.get("task_role_arn"),
         "container_definitions": json.dumps(code["locals"][0]["containers"]),
     }
 
@@ -92,11 +110,10 @@ FILES = {
 }
 
 
-def registered(form: str, kind: str) -> Any:
-    """The task definition that the example registers, as the command reads it."""
+def registered(form: str, kind: str) -> list[Any]:
+    """The task definitions that the example registers, as the command reads them."""
     name = "x.yaml" if form == "cloudformation" else "x.json"
-    (source,) = sources(name, parse(name, FILES[form](kind)))
-    return source.document
+    return [source.document for source in sources(name, parse(name, FILES[form](kind)))]
 
 
 def assert_good(definition: Any) -> None:
@@ -105,7 +122,9 @@ def assert_good(definition: Any) -> None:
     definition = copy.deepcopy(definition)
 
     *others, helper = definition["containerDefinitions"]
-    *_, added = add({**definition, "containerDefinitions": others}, helper["image"])["containerDefinitions"]
+    settings = {key: helper[key] for key in ("name", "image", "environment") if key in helper}
+    bare = {**definition, "containerDefinitions": [*others, settings]}
+    *_, added = add(bare, helper["image"])["containerDefinitions"]
     # these are the service's own
     for container in (helper, added):
         container.pop("environment", None)
@@ -113,28 +132,27 @@ def assert_good(definition: Any) -> None:
     assert helper == added
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("form", FILES)
+@pytest.mark.parametrize("form, kind", WRITTEN)
 def test_command_passes_the_example(form: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`taskdef check` reads the file as it is, and has nothing to say of it."""
     file = tmp_path / ("x.yaml" if form == "cloudformation" else "x.json")
     file.write_bytes(FILES[form](kind))
 
     assert main(["taskdef", "check", str(file), "--spot", "--fail-on", "warning"]) == 0
-    assert capsys.readouterr().out.endswith("0 errors, 0 warnings\n")
+    assert "0 errors, 0 warnings" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_command_passes_all_examples_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     """`taskdef check` finds the files of the examples in their directory, and nothing else."""
     assert main(["taskdef", "check", str(EXAMPLES)]) == 0
-    assert capsys.readouterr().out == "0 errors, 0 warnings, 4 task definitions checked\n"
+    assert capsys.readouterr().out == "0 errors, 0 warnings, 6 task definitions checked\n"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("form", FILES)
+@pytest.mark.parametrize("form, kind", WRITTEN)
 def test_example_registers_a_well_wired_task(form: str, kind: str) -> None:
     """Check finds nothing in what the example registers, and its helper is the one that add writes."""
-    assert_good(registered(form, kind))
+    for definition in registered(form, kind):
+        assert_good(definition)
 
 
 def test_readme_shows_the_container_that_add_writes() -> None:
@@ -162,10 +180,10 @@ def cfn_lint(*arguments: str | Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_envoy_takes_the_configuration(kind: str) -> None:
+@pytest.mark.parametrize("name", ENVOYS)
+def test_envoy_takes_the_configuration(name: str) -> None:
     """A real Envoy finds the configuration valid."""
-    file = EXAMPLES / "envoy" / f"{kind}.yaml"
+    file = EXAMPLES / "envoy" / f"{name}.yaml"
     done = subprocess.run(
         [str(envoy.binary()), "--mode", "validate", "--config-yaml", file.read_text(encoding="utf-8")],
         capture_output=True,
@@ -174,19 +192,64 @@ def test_envoy_takes_the_configuration(kind: str) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert ("envoy.filters.http.health_check" in file.read_text(encoding="utf-8")) or kind == "mesh"
+    assert ("envoy.filters.http.health_check" in file.read_text(encoding="utf-8")) or name == "mesh"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("form", ["task-definition", "cloudformation"])
+@pytest.mark.parametrize("form, kind", [(form, kind) for form, kind in WRITTEN if form != "terraform"])
 def test_envoy_gets_the_configuration_of_the_file(form: str, kind: str) -> None:
     """The configuration that stands in a definition is the one in examples/envoy."""
-    command = registered(form, kind)["containerDefinitions"][0]["command"]
-    file = EXAMPLES / "envoy" / f"{kind}.yaml"
+    for definition in registered(form, kind):
+        command = definition["containerDefinitions"][0]["command"]
+        name = f"{kind}-{definition['family']}" if kind == "static-dns" else kind
+        file = EXAMPLES / "envoy" / f"{name}.yaml"
 
-    assert yaml.safe_load(command[command.index("--config-yaml") + 1]) == yaml.safe_load(
-        file.read_text(encoding="utf-8")
-    )
+        assert yaml.safe_load(command[command.index("--config-yaml") + 1]) == yaml.safe_load(
+            file.read_text(encoding="utf-8")
+        )
+
+
+def test_caller_without_a_control_plane_checks_what_it_finds_by_dns() -> None:
+    """Shop's Envoy asks for the name that Cloud Map gives orders, and checks as often as orders' helper is told."""
+    template = yaml.load((EXAMPLES / "cloudformation/static-dns.yaml").read_text(encoding="utf-8"), Loader=Tagless)
+    resources = template["Resources"]
+    orders, shop = registered("cloudformation", "static-dns")
+    settings = {v["name"]: v["value"] for v in orders["containerDefinitions"][-1]["environment"]}
+    command = shop["containerDefinitions"][0]["command"]
+    *_, cluster = yaml.safe_load(command[command.index("--config-yaml") + 1])["static_resources"]["clusters"]
+    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    name = resources["OrdersDiscovery"]["Properties"]["Name"]
+    namespace = resources["Namespace"]["Properties"]["Name"]
+
+    assert ("STRICT_DNS", True) == (cluster["type"], cluster["respect_dns_ttl"])
+    assert f"{name}.{namespace}" == endpoint["address"]["socket_address"]["address"]
+    assert f"{namespace}/{name}" == settings["CLOUD_MAP_SERVICE"]
+    assert [f"{settings['HEALTH_CHECK_INTERVAL']}s"] == [check["interval"] for check in cluster["health_checks"]]
+
+
+class Tagless(yaml.SafeLoader):
+    """Reads a template's functions as if they were not there."""
+
+
+Tagless.add_multi_constructor("!", lambda loader, _, node: loader.construct_yaml_str(node))
+
+
+@pytest.mark.parametrize("role", ["OrdersRole", "ShopRole"])
+def test_roles_without_a_control_plane_allow_what_auto_asks_and_no_more(role: str) -> None:
+    """The template's roles have the actions that the helper uses, each for the service's own."""
+    template = yaml.load((EXAMPLES / "cloudformation/static-dns.yaml").read_text(encoding="utf-8"), Loader=Tagless)
+    (policy,) = template["Resources"][role]["Properties"]["Policies"]
+
+    assert_least(policy["PolicyDocument"]["Statement"], role.removesuffix("Role").lower())
+
+
+def assert_least(statements: list[Any], service: str) -> None:
+    """What is allowed is what `auto` asks, of this service's resources or under a condition that names it."""
+    lists = [each["Action"] if isinstance(each["Action"], list) else [each["Action"]] for each in statements]
+    actions = [action for each in lists for action in each]
+
+    assert sorted(ASKED) == sorted(actions)
+    assert all(each["Resource"] != "*" or each["Condition"] for each in statements)
+    assert service in json.dumps(statements)
 
 
 def test_envoy_health_check_passes_while_it_is_live_or_drains(tmp_path: Path) -> None:
@@ -205,11 +268,11 @@ def test_envoy_health_check_passes_while_it_is_live_or_drains(tmp_path: Path) ->
     assert not passes()
 
 
-@pytest.mark.parametrize("form", ["cloudformation", "terraform"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form, kind", WRITTEN)
 def test_envoy_health_check_is_everywhere_the_same(form: str, kind: str) -> None:
     """All examples ask Envoy with the same words."""
-    assert words(ready_command(registered(form, kind))) == words(ready_command(plain("mesh")))
+    for definition in registered(form, kind):
+        assert words(ready_command(definition)) == words(ready_command(plain("mesh")))
 
 
 def ready_command(definition: Any) -> list[str]:
@@ -247,13 +310,18 @@ def test_cdk_example_synthesises_well_wired_tasks(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
     templates = sorted((tmp_path / "cdk.out").glob("*.template.json"))
-    assert [template.name.partition(".")[0] for template in templates] == ["LoadBalancedService", "MeshService"]
+    names = [template.name.partition(".")[0] for template in templates]
+    assert names == ["LoadBalancedService", "MeshService", "StaticDnsServices"]
     # W3005: the CDK's own load balancer pattern states a dependency twice
     assert cfn_lint("--ignore-checks", "W3005", "--", *templates) == ""
     assert main(["taskdef", "check", str(tmp_path / "cdk.out"), "--fail-on", "warning"]) == 0
     for template in templates:
-        (source,) = sources(template.name, parse(template.name, template.read_bytes()))
-        assert_good(source.document)
+        for source in sources(template.name, parse(template.name, template.read_bytes())):
+            assert_good(source.document)
+    resources = json.loads(templates[-1].read_text(encoding="utf-8"))["Resources"]
+    for service in ("orders", "shop"):
+        (policy,) = (r for name, r in resources.items() if name.startswith(f"{service}TaskTaskRoleDefaultPolicy"))
+        assert_least(policy["Properties"]["PolicyDocument"]["Statement"], service)
 
 
 def packaged_node() -> Path | None:

@@ -1,8 +1,8 @@
 """The settings are those of the mesh
 
 The defaults suit the slowest mesh there was: 40 s until everybody knows the new task, 30 s between health checks. Where
-others know sooner, a task that waits on is only late. What suits each mesh, and why, is in docs/meshes, and
-`task-helper taskdef add` writes it. A value that is set is meant so, and nothing is said of it.
+others know sooner, a task that waits on is only late. What suits each mesh, and why, is in
+[docs/meshes](meshes/README.md); `task-helper taskdef add` writes it. A value that is set is meant so.
 
 Passes:
 
@@ -35,7 +35,7 @@ def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
         if settings_of(helper) is None:
             continue
-        for variable, value, why in presets(task):
+        for variable, value, why in presets(task, helper):
             if not helper.env.get(variable):
                 yield note(
                     f"{helper.place}.environment",

@@ -33,7 +33,7 @@ from task_helper.taskdef.task import Task, settings_of
 
 def check(task: Task) -> Iterator[Finding]:
     for settings in map(settings_of, task.helpers):
-        if settings is None or settings.drain_listeners or task.virtual_node is None:
+        if settings is None or settings.drain_listeners is True or task.virtual_node is None:
             continue
         for i, listener in enumerate(task.virtual_node.listeners):
             if listener.health_check and listener.health_check.protocol.lower() == "tcp":

@@ -1,0 +1,255 @@
+"""Kuma itself: its control plane `kuma-cp`, and each Envoy, the downstream's too, started by a `kuma-dp` of its own.
+
+Used for the mesh "kuma" where KUMA_CP names the program; KUMA_DP names the other, else it is looked for beside it.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess  # nosec B404
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+
+from lab import envoy, processes
+from lab.downstream import NEW_CONNECTION_HEADER, SERVICE, TOLD
+from lab.envoy import APPLICATION_PORT, INBOUND_PORT, EnvoyOptions, Json
+from lab.history import Recorder
+from lab.meshes.kuma import Kuma
+from lab.meshes.mesh import Surroundings
+from lab.probes import answers
+from lab.scenario import Column, Scenario
+
+# with older ones the admin API is a port, the same for every data plane of this machine (kumahq/kuma, UPGRADE.md)
+OLDEST = (2, 14)
+ADMIN_SOCKET = "kuma-envoy-admin.sock"
+UP_WITHIN = 60.0  # seconds
+# the tasks once more, for requests that get a connection of their own
+_ALL_TASKS = {"kuma.io/protocol": "http"}
+
+
+def program(name: str) -> Path:
+    """Where `kuma-cp` or `kuma-dp` is. Raises FileNotFoundError where it is not."""
+    control_plane = Path(os.environ["KUMA_CP"])
+    path = control_plane if name == "kuma-cp" else Path(os.environ.get("KUMA_DP") or control_plane.with_name("kuma-dp"))
+    if not os.access(path, os.X_OK):
+        raise FileNotFoundError(
+            f"{path} is no program: KUMA_CP is to name kuma-cp, with kuma-dp beside it or in KUMA_DP"
+        )
+    return path.absolute()
+
+
+def version_in(answer: str) -> str:
+    """What `kuma-cp version` says, such as 2.14.3; raises ValueError where it is too old, or says none."""
+    match = re.search(r"(\d+)\.(\d+)\.\d+\S*", answer)
+    if match is None or (int(match[1]), int(match[2])) < OLDEST:
+        raise ValueError(f"Kuma {OLDEST[0]}.{OLDEST[1]} or later is needed, not {answer.strip()!r}")
+    return match[0]
+
+
+class KumaControlPlane(Kuma):
+    """The settings are those of its imitation; its intervals are Kuma's defaults, scaled as all times are."""
+
+    def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
+        super().__init__(scenario, column, folder, record)
+        if scenario.protocol != "http1":
+            raise ValueError(f"{scenario.name}: Kuma's control plane is given services of HTTP/1.1 only")
+        # not in the run's folder, as the path of a Unix socket has 107 characters at most
+        self._work = Path(tempfile.gettempdir(), f"lab-{secrets.token_hex(4)}")
+        self._api, self._port, *self._others = (processes.free_port() for _ in range(4))
+        self._downstream_work = self._work / "downstream"
+        self.downstream_admin = self._downstream_work / ADMIN_SOCKET
+
+    @classmethod
+    def versions(cls) -> Mapping[str, str]:
+        found = {}
+        for name in ("kuma-cp", "kuma-dp"):
+            command = [str(program(name)), "version"]
+            answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # nosec B603
+            found[name] = version_in(answer.stdout)
+        return found
+
+    # a task, and the downstream
+
+    def options(self, options: EnvoyOptions) -> EnvoyOptions:
+        if not isinstance(options.admin, Path):
+            raise ValueError("Kuma's admin API is a Unix socket")
+        return replace(options, admin=options.admin.with_suffix("") / ADMIN_SOCKET)
+
+    def envoy(self, id: str, options: EnvoyOptions) -> list[str]:
+        if not isinstance(options.admin, Path):
+            raise ValueError("Kuma's admin API is a Unix socket")
+        return self._data_plane(id, task_networking(options.address), options.admin.parent)
+
+    def downstream(self, address: str) -> list[str]:
+        return self._data_plane("downstream", downstream_networking(address), self._downstream_work)
+
+    def _data_plane(self, name: str, networking: Json, work: Path) -> list[str]:
+        """The command of a kuma-dp, which registers this Dataplane and runs its Envoy. It makes the folder `work`."""
+        dataplane = (self.folder / f"{name[:10]}-dataplane.json").absolute()
+        dataplane.write_text(
+            json.dumps({"type": "Dataplane", "mesh": "default", "name": name, "networking": networking}, indent=1)
+        )
+        settings = {
+            "KUMA_CONTROL_PLANE_CA_CERT_FILE": f"{self._work}/kuma-cp.crt",
+            "KUMA_DATAPLANE_RUNTIME_BINARY_PATH": envoy.binary(),
+            "KUMA_DATAPLANE_RUNTIME_WORK_DIR": str(work),
+            "KUMA_DATAPLANE_DRAIN_TIME": self._scaled(30),
+            "KUMA_DNS_ENABLED": "false",
+            # on 127.0.0.1, which all tasks have in common here
+            "KUMA_READINESS_PORT": str(processes.free_port()),
+        }
+        return [
+            *("env", *(f"{key}={value}" for key, value in settings.items()), str(program("kuma-dp")), "run"),
+            *("--cp-address", f"https://localhost:{self._port}", "--dataplane-file", str(dataplane)),
+            *("--concurrency", "1", "--envoy-log-level", "warning"),
+        ]
+
+    # the control plane
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        diagnostics, between_control_planes = self._others
+        settings = {
+            "KUMA_ENVIRONMENT": "universal",
+            "KUMA_STORE_TYPE": "memory",
+            "KUMA_GENERAL_WORK_DIR": str(self._work),
+            "KUMA_REPORTS_ENABLED": "false",
+            "KUMA_DEFAULTS_SKIP_MESH_CREATION": "true",
+            "KUMA_API_SERVER_HTTP_INTERFACE": "127.0.0.1",
+            "KUMA_API_SERVER_HTTP_PORT": str(self._api),
+            "KUMA_API_SERVER_HTTPS_ENABLED": "false",
+            "KUMA_API_SERVER_GUI_ENABLED": "false",
+            "KUMA_DP_SERVER_PORT": str(self._port),
+            # the tasks need no tokens
+            "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE": "none",
+            "KUMA_DIAGNOSTICS_SERVER_PORT": str(diagnostics),
+            "KUMA_INTER_CP_SERVER_PORT": str(between_control_planes),
+            "KUMA_MONITORING_ASSIGNMENT_SERVER_ENABLED": "false",
+            # Kuma's defaults (pkg/config/app/kuma-cp/kuma-cp.defaults.yaml, 2.14.3)
+            "KUMA_DP_SERVER_HDS_INTERVAL": self._scaled(5),
+            "KUMA_DP_SERVER_HDS_REFRESH_INTERVAL": self._scaled(10),
+            "KUMA_DP_SERVER_HDS_CHECK_INTERVAL": self._scaled(1),
+            "KUMA_DP_SERVER_HDS_CHECK_NO_TRAFFIC_INTERVAL": self._scaled(1),
+            "KUMA_XDS_SERVER_DATAPLANE_CONFIGURATION_REFRESH_INTERVAL": self._scaled(1),
+            "KUMA_STORE_CACHE_EXPIRATION_TIME": self._scaled(1),
+            "KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY": self._scaled(10),
+        }
+        self._work.mkdir(mode=0o700)
+        command = [str(program("kuma-cp")), "run"]
+        self._process = processes.start(command, self.folder / "kuma-cp.log", {**os.environ, **settings})
+        try:
+            await self._until_up()
+            await self._configure()
+            yield
+        finally:
+            processes.kill_group(self._process.pid)
+            self._process.wait()
+            # the downstream may be about to end, and write there
+            shutil.rmtree(self._work, ignore_errors=True)
+
+    async def follow(self, around: Surroundings) -> None:
+        # the downstream learns of the tasks from the control plane; here it is only seen to that there is one
+        while True:
+            self._see_that_it_runs()
+            await asyncio.sleep(0.5)
+
+    def _see_that_it_runs(self) -> None:
+        if (code := self._process.poll()) is not None:
+            raise RuntimeError(f"kuma-cp exited with {code}: see kuma-cp.log in {self.folder}")
+
+    async def _until_up(self) -> None:
+        deadline = time.monotonic() + UP_WITHIN
+        while not await answers(f"http://127.0.0.1:{self._api}/"):
+            self._see_that_it_runs()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {UP_WITHIN:g} s: kuma-cp is up; see kuma-cp.log in {self.folder}")
+            await asyncio.sleep(0.1)
+
+    async def _configure(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{self._api}", timeout=timeout) as session:
+            for path, resource in resources().items():
+                async with session.put(path, json=resource) as answer:
+                    if not answer.ok:
+                        raise RuntimeError(f"kuma-cp refuses {path}: {answer.status} {await answer.text()}")
+
+    def _scaled(self, seconds: float) -> str:
+        return f"{seconds * self.scenario.times.scale:g}s"
+
+
+def task_networking(address: str) -> Json:
+    """Of a task's Dataplane. With a `serviceProbe` it gets requests once its application listens, without at once."""
+    inbound = {
+        "port": INBOUND_PORT,
+        "serviceAddress": address,
+        "servicePort": APPLICATION_PORT,
+        "serviceProbe": {"tcp": {}},
+        "tags": {"kuma.io/service": SERVICE, **_ALL_TASKS},
+    }
+    return {"address": address, "inbound": [inbound]}
+
+
+def downstream_networking(address: str) -> Json:
+    """Of the downstream's Dataplane. It must have a service of its own, to which nobody sends anything."""
+    own = {"port": INBOUND_PORT + 1, "servicePort": APPLICATION_PORT, "tags": {"kuma.io/service": "downstream"}}
+    outbound = {"address": address, "port": INBOUND_PORT, "tags": {"kuma.io/service": SERVICE}}
+    return {"address": address, "inbound": [own], "outbound": [outbound]}
+
+
+def resources() -> dict[str, Json]:
+    """What the control plane is told, by path, in this order: a mesh, and what the callers need of the downstream."""
+    tags = {"kuma.io/service": SERVICE, **_ALL_TASKS}
+    # so Kuma names a cluster of some of a service's data planes (pkg/xds/envoy/tags, DestinationClusterName)
+    digest = hashlib.sha256("".join(key + tags[key] for key in sorted(tags)).encode()).hexdigest()
+    one_request_each = {
+        "typedExtensionProtocolOptions": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "commonHttpProtocolOptions": {"maxRequestsPerConnection": 1},
+                # as Kuma has it between data planes, whatever the application speaks
+                "explicitHttpConfig": {"http2ProtocolOptions": {}},
+            }
+        }
+    }
+    told = {"responseHeadersToAdd": [{"header": {"key": key, "value": value}} for key, value in TOLD.items()]}
+    by_header = {
+        "matches": [
+            {
+                "path": {"type": "PathPrefix", "value": "/"},
+                "headers": [{"type": "Present", "name": NEW_CONNECTION_HEADER}],
+            }
+        ],
+        "default": {"backendRefs": [{"kind": "MeshServiceSubset", "name": SERVICE, "tags": _ALL_TASKS}]},
+    }
+    routes = {"targetRef": {"kind": "MeshService", "name": SERVICE}, "rules": [by_header]}
+    patches = [
+        _patch("virtualHost", {"origin": "outbound"}, told),
+        _patch("cluster", {"name": f"{SERVICE}-{digest[:16]}"}, one_request_each),
+    ]
+    return {
+        # its default retries would hide what the lab looks for
+        "/meshes/default": {"type": "Mesh", "name": "default", "skipCreatingInitialPolicies": ["MeshRetry"]},
+        "/meshes/default/meshhttproutes/lab": _policy("MeshHTTPRoute", {"to": [routes]}),
+        "/meshes/default/meshproxypatches/lab": _policy(
+            "MeshProxyPatch", {"default": {"appendModifications": patches}}
+        ),
+    }
+
+
+def _policy(kind: str, spec: Json) -> Json:
+    return {"type": kind, "mesh": "default", "name": "lab", "spec": {"targetRef": {"kind": "Mesh"}, **spec}}
+
+
+def _patch(kind: str, match: Json, value: Json) -> Json:
+    """A patch as MeshProxyPatch takes it: what is to be merged in, as text."""
+    return {kind: {"operation": "Patch", "match": match, "value": json.dumps(value)}}

@@ -1,0 +1,402 @@
+"""The ECS agent in the lab does and says what the real one did and said: `tests/recorded/metadata`, agent 1.105.1."""
+
+import asyncio
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.aws import task_metadata
+from lab.history import History
+from lab.rules import AgentTimes
+from lab.scheduler import ContainerSpec, Scheduler, Service
+from tests.lab.test_scheduler import container, play, scale_to_none, told, until
+
+RECORDED = Path(__file__).parents[1] / "recorded" / "metadata"
+# what the containers of the recorded tasks are called here
+NAMES = {"app": "application", "task-helper": "helper"}
+# whose value is of interest; of all else the type is
+STATUSES = ("DesiredStatus", "KnownStatus", "ExitCode", "RestartCount", "Type", "status", "exitCode")
+
+SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
+
+
+def leaves(code: int, after: float = 0) -> str:
+    return f"trap 'sleep {after}; exit {code}' TERM; echo ready; while :; do sleep 0.05; done"
+
+
+def shape(answer: Any) -> Any:
+    """A document without what differs from task to task: statuses stay, other values become their types."""
+    if isinstance(answer, list):
+        shapes = [shape(each) for each in answer]
+        return sorted(shapes, key=str) if shapes and isinstance(shapes[0], dict) else shapes
+    if not isinstance(answer, dict):
+        return type(answer).__name__
+    name = {"Name": NAMES.get(answer["Name"], answer["Name"])} if "Name" in answer else {}
+    statuses = {key: value for key, value in answer.items() if key in STATUSES}
+    # an image may bring labels of its own
+    return {key: shape(value) for key, value in answer.items() if "opencontainers" not in key} | statuses | name
+
+
+def recorded(name: str) -> Any:
+    return shape(json.loads((RECORDED / f"{name}.json").read_text()))
+
+
+def shape_now(scheduler: Scheduler) -> Any:
+    """What the lab's endpoint says of the first task, if it has begun."""
+    first = next(iter(scheduler.tasks.values()), None)
+    return first and shape(task_metadata(first, str))
+
+
+def mesh_task(sidecar: str | None = None) -> list[ContainerSpec]:
+    """The recorded task: its containers leave with the codes that those had left with."""
+    containers = [
+        container("envoy", leaves(0)),
+        replace(container("application", leaves(143), envoy="HEALTHY"), check=None),
+        replace(container("helper", leaves(0, 0.5), envoy="HEALTHY", application="START"), restart_period=0.0),
+    ]
+    return containers if sidecar is None else [*containers, replace(container("sidecar", sidecar), check=None)]
+
+
+def documents(folder: Path, story: Any, sidecar: str | None = None) -> list[Any]:
+    """What the endpoint says at each event of a story."""
+    said: list[Any] = []
+    play(folder, SERVICE, lambda: mesh_task(sidecar), story, lambda scheduler: said.append(shape_now(scheduler)))
+    return said
+
+
+def test_what_is_said_of_a_life(tmp_path: Path) -> None:
+    """From the wait for Envoy to the end the lab's endpoint gives the real agent's documents, in their order."""
+    said = documents(tmp_path, scale_to_none)
+    stages = ["waiting-for-envoy", "helper-health-unknown", "healthy", "stopping", "helper-stopped", "all-stopped"]
+    missing = [stage for stage in stages if recorded(stage) not in said]
+    assert missing == []
+    places = [said.index(recorded(stage)) for stage in stages]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(("document", "crashed"), [("application-crashed", "application"), ("envoy-crashed", "envoy")])
+def test_what_is_said_of_a_crash(tmp_path: Path, document: str, crashed: str) -> None:
+    """A container that has crashed is told with exit code and health, if it had a check, and the task as stopping."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        scheduler.crash(task, crashed)
+        await until(lambda: task.state == "STOPPED")
+
+    assert recorded(document) in documents(tmp_path, story)
+
+
+def test_what_is_said_of_a_sidecar_that_leaves_first(tmp_path: Path) -> None:
+    """An essential container that nobody holds and that has left is told with its code, beside those that still run."""
+    assert recorded("sidecar-left-with-1") in documents(tmp_path, scale_to_none, sidecar=leaves(1))
+
+
+def test_what_is_said_of_a_restart_in_place(tmp_path: Path) -> None:
+    """A restarted container runs, was finished, is counted, and has no health status yet but a time of it."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        helper = task.containers["helper"]
+        scheduler.crash(task, "helper")
+        await until(lambda: helper.restart_count == 1 and helper.health == "HEALTHY")
+        assert task.desired == "RUNNING"
+
+    said = documents(tmp_path, story)
+    assert recorded("helper-restarted") in said
+    assert [each["RestartCount"] for each in said[-1]["Containers"] if "RestartCount" in each] == [1]
+
+
+def test_what_is_said_of_a_crash_that_nobody_noticed(tmp_path: Path) -> None:
+    """A container that ends while the agent is down is STOPPED once that is back, and was finished before."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        away = asyncio.ensure_future(scheduler.restart_agent(task))
+        await until(lambda: not scheduler.has_agent(task))
+        scheduler.crash(task, "application")
+        application = task.containers["application"]
+        await until(lambda: application.finished_at is not None)
+        assert (application.state, task.ends_itself) == ("RUNNING", False)
+        await away
+        await until(lambda: task.state == "STOPPED")
+        assert application.finished_at is not None and application.noticed_at is not None
+        assert application.noticed_at - application.finished_at > 0.2
+
+    service = replace(SERVICE, agent=replace(SERVICE.agent, restart=0.5))
+    said: list[Any] = []
+    play(tmp_path, service, mesh_task, story, lambda scheduler: said.append(shape_now(scheduler)))
+    assert recorded("application-crashed-while-the-agent-was-down") in said
+
+
+def test_every_recorded_document_has_a_stage() -> None:
+    """No document of a task is left out; those of the helper alone are parts of them."""
+    stages = {path.stem for path in RECORDED.glob("*.json") if "Containers" in json.loads(path.read_text())}
+    assert stages == {
+        "waiting-for-envoy",
+        "helper-health-unknown",
+        "healthy",
+        "stopping",
+        "helper-stopped",
+        "all-stopped",
+        "application-crashed",
+        "application-crashed-while-the-agent-was-down",
+        "envoy-crashed",
+        "essential-sidecar-crashed",
+        "helper-restarted",
+        "nonessential-sidecar-left-with-1",
+        "sidecar-left-with-1",
+    }
+
+
+# when it does what it does
+
+
+def times_of(history: History, what: str, name: str, container: str | None = None) -> list[float]:
+    """When such events were, in order; of all tasks."""
+    events = [each for each in history.events if (each.what, each.name) == (what, name)]
+    return [each.at for each in events if container in (None, each.detail.get("container"))]
+
+
+def pair(passes_after: float = 0.0) -> list[ContainerSpec]:
+    """Envoy, whose health check passes after a while, and a helper that waits for that."""
+    began: list[float] = []
+
+    async def check() -> bool:
+        loop = asyncio.get_running_loop()
+        began.append(loop.time())
+        return loop.time() - began[0] >= passes_after
+
+    envoy = replace(container("envoy", leaves(0)), check=check)
+    return [envoy, container("helper", leaves(0), envoy="HEALTHY")]
+
+
+LOOK = 0.6
+
+
+@pytest.mark.parametrize(("passes_after", "looks"), [(0.0, 1), (LOOK, 2)])
+def test_health_is_looked_at_every_so_often(tmp_path: Path, passes_after: float, looks: int) -> None:
+    """What waits for HEALTHY is created one look or two after the other's start, 5.1 or 10.1 s, not when it is so."""
+    service = replace(SERVICE, agent=replace(SERVICE.agent, look=LOOK))
+    history = play(tmp_path, service, lambda: pair(passes_after), scale_to_none)
+    (envoy,), (helper,) = (times_of(history, "container", "running", name) for name in ("envoy", "helper"))
+    (healthy,) = times_of(history, "container", "healthy", "envoy")
+    assert helper - envoy >= looks * LOOK
+    assert helper - healthy >= LOOK / 4
+
+
+def test_a_stop_waits_for_the_look(tmp_path: Path) -> None:
+    """A stop while containers wait for HEALTHY is seen in the metadata at once, and takes effect with the next look."""
+    service = replace(SERVICE, agent=replace(SERVICE.agent, look=2.0))
+
+    async def story(scheduler: Scheduler) -> None:
+        scheduler.scale(2)
+        await until(lambda: len(scheduler.tasks) == 2)
+        second = list(scheduler.tasks.values())[1]
+        await until(lambda: second.containers["envoy"].state == "RUNNING")
+        scheduler.scale(1)
+        await until(lambda: second.stopping_at is not None)
+        assert task_metadata(second, str)["DesiredStatus"] == "STOPPED"
+        await until(lambda: second.state == "STOPPED")
+        envoy, helper = second.containers["envoy"], second.containers["helper"]
+        assert envoy.started_at is not None and envoy.finished_at is not None
+        assert envoy.finished_at - envoy.started_at >= 2.0
+        # what was never started has stopped by SIGTERM for ECS, and is not in the metadata
+        assert (helper.state, helper.exit_code) == ("STOPPED", 143)
+        assert [each["Name"] for each in task_metadata(second, str)["Containers"]] == ["envoy"]
+
+    play(tmp_path, service, pair, story)
+
+
+def test_a_start_timeout_acts_at_a_look(tmp_path: Path) -> None:
+    """Who is not HEALTHY within its startTimeout ends the task, at the first look after that: 12 s took 15.6 s."""
+    service = replace(SERVICE, agent=replace(SERVICE.agent, look=0.5))
+    passes_after = 0.0
+
+    def containers() -> list[ContainerSpec]:
+        envoy, helper = pair(passes_after)
+        return [replace(envoy, start_timeout=1.2), helper]
+
+    async def story(scheduler: Scheduler) -> None:
+        nonlocal passes_after
+        passes_after = 3600.0
+        scheduler.scale(2)
+        await until(lambda: len(scheduler.tasks) >= 2)
+        second = list(scheduler.tasks.values())[1]
+        await until(lambda: second.state == "STOPPED")
+        started = second.containers["envoy"].started_at
+        assert started is not None and second.stopping_at is not None
+        assert 1.5 <= second.stopping_at - started < 3
+        assert second.containers["helper"].exit_code == 143
+
+    play(tmp_path, service, containers, story)
+
+
+def test_ecs_hears_of_health_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The health checks may pass right after the agent has told ECS, which hears of it the whole interval later."""
+    monkeypatch.setattr("lab.scheduler.random.uniform", lambda first, last: last)
+    service = replace(SERVICE, agent=replace(SERVICE.agent, health=2.0))
+    history = play(tmp_path, service, mesh_task, scale_to_none)
+    (created,), (healthy,) = (times_of(history, "task", name) for name in ("created", "healthy"))
+    assert times_of(history, "container", "healthy", "helper")[0] < created + 1.5
+    assert healthy >= created + 2.0
+
+
+def test_ecs_hears_late_of_a_container_that_ends_alone(tmp_path: Path) -> None:
+    """The agent stops the others at once; ECS knows of it, and replaces the task, when it is told, 10 to 30 s later."""
+    service = replace(SERVICE, agent=replace(SERVICE.agent, lone_change=(0.5, 0.6)))
+
+    def containers() -> list[ContainerSpec]:
+        envoy, application, helper = mesh_task()
+        return [envoy, application, container("helper", leaves(0, 3), envoy="HEALTHY", application="START")]
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        scheduler.crash(task, "application")
+        await until(lambda: task.stops)
+        assert (task.desired, task.containers["application"].told_state) == ("RUNNING", "RUNNING")
+        await until(lambda: len(scheduler.tasks) == 2)
+        assert (task.desired, task.state, task.stop_code) == ("STOPPED", "RUNNING", "EssentialContainerExited")
+
+    history = play(tmp_path, service, containers, story)
+    (crashed,) = times_of(history, "container", "crashed")
+    assert times_of(history, "container", "sigterm", "helper")[0] - crashed < 0.5
+    assert times_of(history, "task", "created")[1] - crashed >= 0.5
+
+
+def test_ecs_hears_of_everything_when_the_task_changes(tmp_path: Path) -> None:
+    """Where nobody holds the others up the task has stopped at once, and ECS need not wait for a container's report."""
+    service = replace(SERVICE, agent=replace(SERVICE.agent, lone_change=(30, 30)))
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        scheduler.crash(task, "envoy")
+        await until(lambda: len(scheduler.tasks) == 2)
+        assert {each.told_state for each in task.containers.values()} == {"STOPPED"}
+
+    play(tmp_path, service, pair, story)
+
+
+STUBBORN = "trap 'echo again' TERM; echo ready; while :; do sleep 0.05; done"
+
+
+def test_an_agent_that_comes_back_asks_again_and_gives_no_more_time(tmp_path: Path) -> None:
+    """SIGTERM comes again after the agent's restart, SIGKILL a stopTimeout after the first one, the rest in order."""
+    service = replace(SERVICE, agent=replace(SERVICE.agent, restart=0.7))
+
+    def containers() -> list[ContainerSpec]:
+        envoy = container("envoy", leaves(0))
+        return [envoy, container("helper", STUBBORN, 2.0, envoy="HEALTHY")]
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        scheduler.scale(0)
+        await until(lambda: task.stopping_at is not None)
+        await asyncio.sleep(0.3)
+        await scheduler.restart_agent(task)
+        await until(lambda: task.state == "STOPPED")
+
+    history = play(tmp_path, service, containers, story)
+    assert told(history, "sigterm", "sigkill") == [
+        "sigterm helper",
+        "sigterm helper",
+        "sigkill helper",
+        "sigterm envoy",
+    ]
+    first, second = times_of(history, "container", "sigterm", "helper")
+    (killed,) = times_of(history, "container", "sigkill")
+    assert second - first >= 0.7
+    assert 2.0 <= killed - first < 2.5
+
+
+@pytest.mark.parametrize(("period", "again"), [(0.0, True), (60.0, False)])
+def test_a_restart_policy_restarts_in_place(tmp_path: Path, period: float, again: bool) -> None:
+    """A container with a policy is restarted once its period is over, and before that its end is the task's."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        helper = task.containers["helper"]
+        scheduler.crash(task, "helper")
+        await until(lambda: task.stops or (helper.restart_count == 1 and helper.health == "HEALTHY"))
+        assert task.stops is not again
+
+    def containers() -> list[ContainerSpec]:
+        envoy, helper = pair()
+        return [envoy, replace(helper, restart_period=period)]
+
+    history = play(tmp_path, SERVICE, containers, story)
+    restarted = times_of(history, "container", "restarted")
+    assert len(restarted) == again
+    if again:
+        assert restarted[0] - times_of(history, "container", "crashed")[0] >= 0.13
+
+
+def test_no_policy_restarts_what_ecs_stops(tmp_path: Path) -> None:
+    """A container that is killed while its task stops stays stopped, whatever its restart policy."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        scheduler.scale(0)
+        await until(lambda: task.stopping_at is not None)
+        scheduler.signal(task, "helper", signal.SIGKILL)
+        await until(lambda: task.state == "STOPPED")
+        assert task.containers["helper"].restart_count == 0
+
+    history = play(tmp_path, SERVICE, mesh_task, story)
+    assert times_of(history, "container", "restarted") == []
+
+
+def test_an_unhealthy_task_is_replaced(tmp_path: Path) -> None:
+    """A container whose check fails three times makes its task UNHEALTHY: another is HEALTHY before it is stopped."""
+    well = [True]
+
+    async def check() -> bool:
+        return well[0]
+
+    def containers() -> list[ContainerSpec]:
+        envoy = container("envoy", leaves(0))
+        return [replace(envoy, check=check) if not made else envoy]
+
+    made: list[bool] = []
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        made.append(True)
+        well[0] = False
+        await until(lambda: task.state == "STOPPED")
+        assert task.stop_code == "ServiceSchedulerInitiated"
+
+    history = play(tmp_path, SERVICE, containers, story)
+    (unhealthy,), (stopping,) = times_of(history, "task", "unhealthy"), times_of(history, "task", "stopping")
+    assert unhealthy < times_of(history, "task", "created")[1] < times_of(history, "task", "healthy")[1] <= stopping
+
+
+def test_rebalancing_brings_another_task_first(tmp_path: Path) -> None:
+    """A task of a zone that has too many is stopped on any day, by its own deployment's next one."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        scheduler.rebalance(task)
+        await until(lambda: task.state == "STOPPED")
+        assert [each.deployment for each in scheduler.tasks.values()] == ["ecs-svc/1"] * 2
+
+    history = play(tmp_path, SERVICE, pair, story)
+    assert times_of(history, "task", "healthy")[1] <= times_of(history, "task", "stopping")[0]
+
+
+def test_a_blue_green_deployment_bakes(tmp_path: Path) -> None:
+    """Old tasks stop all at once, when all new ones have been healthy for the bake time."""
+
+    async def story(scheduler: Scheduler) -> None:
+        old = list(scheduler.tasks.values())
+        scheduler.update()
+        await until(lambda: all(task.state == "STOPPED" for task in old))
+
+    history = play(tmp_path, replace(SERVICE, desired=2, bake=1.5), pair, story)
+    stopping = times_of(history, "task", "stopping")
+    assert len(stopping) == 2
+    assert stopping[0] - max(times_of(history, "task", "healthy")) >= 1.5
+    assert stopping[1] - stopping[0] < 0.1

@@ -1,0 +1,137 @@
+"""Kuma itself in place of its imitation: chosen by KUMA_CP, told what the lab needs, and played where it is given."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab import envoy, history, verdict
+from lab.history import Recorder, Run, began_now
+from lab.mesh_rows import ROWS
+from lab.meshes import mesh_class
+from lab.meshes.kuma import Kuma
+from lab.meshes.kuma_control_plane import KumaControlPlane, downstream_networking, program, resources, version_in
+from lab.stage import Stage
+
+ROW = next(row for row in ROWS if row.name == "kuma-scale-in")
+GIVEN = os.environ.get("KUMA_CP")
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Recorder]:
+    recorder = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
+    yield recorder
+    recorder.close()
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with something that can be run under both names, and KUMA_CP pointing there."""
+    for name in ("kuma-cp", "kuma-dp"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'Kuma: 2.14.3'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("KUMA_CP", str(tmp_path / "kuma-cp"))
+    monkeypatch.delenv("KUMA_DP", raising=False)
+    return tmp_path
+
+
+def test_kuma_is_imitated_where_no_control_plane_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without KUMA_CP, or with an empty one, the mesh is the imitation."""
+    monkeypatch.delenv("KUMA_CP", raising=False)
+    assert mesh_class("kuma") is Kuma
+    monkeypatch.setenv("KUMA_CP", "")
+    assert mesh_class("kuma") is Kuma
+
+
+def test_kuma_is_itself_where_its_control_plane_is_given(programs: Path) -> None:
+    """With KUMA_CP the same scenarios run on it, and the record has its version; other meshes stay as they are."""
+    assert mesh_class("kuma") is KumaControlPlane
+    assert KumaControlPlane.versions() == {"kuma-cp": "2.14.3", "kuma-dp": "2.14.3"}
+    assert mesh_class("app-mesh") is not KumaControlPlane
+
+
+def test_a_program_that_is_missing_is_named(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error tells which path is no program and how to give one; KUMA_DP goes before what lies beside kuma-cp."""
+    (programs / "kuma-dp").rename(programs / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"kuma-dp is no program.*KUMA_DP"):
+        program("kuma-dp")
+    monkeypatch.setenv("KUMA_DP", str(programs / "elsewhere"))
+    assert program("kuma-dp") == programs / "elsewhere"
+
+
+@pytest.mark.parametrize("answer", ["Kuma: 2.13.10\n", "Kuma: unknown\n", ""])
+def test_a_kuma_that_is_too_old_is_refused(answer: str) -> None:
+    """Before 2.14 the admin API is one port for all data planes of a machine."""
+    with pytest.raises(ValueError, match=r"Kuma 2\.14 or later"):
+        version_in(answer)
+
+
+@pytest.mark.parametrize(("answer", "version"), [("Kuma: 2.14.3\n", "2.14.3"), ("Kong Mesh: 3.0.1-rc1\n", "3.0.1-rc1")])
+def test_a_kuma_that_is_new_enough_is_taken(answer: str, version: str) -> None:
+    """2.14 and everything later, under whatever name."""
+    assert version_in(answer) == version
+
+
+def test_the_helper_is_told_the_socket_that_kuma_makes(programs: Path, record: Recorder) -> None:
+    """The admin API is `kuma-envoy-admin.sock` in the work directory that kuma-dp is given, one for each task."""
+    mesh = KumaControlPlane(ROW, "auto", programs, record)
+    options = mesh.options(envoy.EnvoyOptions("127.9.9.9", ("127.9.9.9", 8080), admin=programs / "abc123.sock"))
+    assert options.admin == programs / "abc123" / "kuma-envoy-admin.sock"
+    assert f"KUMA_DATAPLANE_RUNTIME_WORK_DIR={programs / 'abc123'}" in mesh.envoy("abc123def", options)
+
+
+def test_what_hides_failures_is_left_out() -> None:
+    """The mesh has Kuma's default policies but the retries."""
+    assert resources()["/meshes/default"]["skipCreatingInitialPolicies"] == ["MeshRetry"]
+
+
+def test_requests_with_a_connection_of_their_own_leave_by_a_cluster_of_their_own() -> None:
+    """The cluster that is patched has the name that Kuma 2.14.3 gave it."""
+    patched = resources()["/meshes/default/meshproxypatches/lab"]["spec"]["default"]["appendModifications"]
+    assert {"name": "service-01aad9fe13cab0de"} in [each["cluster"]["match"] for each in patched if "cluster" in each]
+
+
+def test_the_downstream_listens_where_callers_call() -> None:
+    """Its outbound has the address and the port of the lab's downstream, for the tasks' service."""
+    (outbound,) = downstream_networking("127.9.9.7")["outbound"]
+    assert outbound == {"address": "127.9.9.7", "port": envoy.INBOUND_PORT, "tags": {"kuma.io/service": "service"}}
+
+
+def test_only_http1_is_played_on_it(programs: Path, record: Recorder) -> None:
+    """A scenario of another protocol is refused, rather than played as what it is not."""
+    with pytest.raises(ValueError, match="HTTP/1.1"):
+        KumaControlPlane(replace(ROW, protocol="tcp"), "auto", programs, record)
+
+
+def test_a_control_plane_that_ends_ends_the_run(programs: Path, record: Recorder) -> None:
+    """The error tells the exit code and where its log is."""
+
+    async def run() -> None:
+        async with KumaControlPlane(ROW, "auto", programs, record).running():
+            pass
+
+    with pytest.raises(RuntimeError, match=r"kuma-cp exited with 0: see kuma-cp\.log"):
+        asyncio.run(run())
+
+
+def test_a_bench_that_could_not_play_a_run_is_no_success(tmp_path: Path) -> None:
+    """Where the program is missing there is not even a record: the bench says why, and fails."""
+    command = [sys.executable, "-m", "lab", "bench", ROW.name, "--columns", "none", "--folder", str(tmp_path)]
+    environ = {**os.environ, "KUMA_CP": str(tmp_path / "kuma-cp")}
+    benched = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environ)
+    assert benched.returncode == 1
+    assert "kuma-cp is no program" in benched.stdout and f"not played: {ROW.name}" in benched.stdout
+
+
+@pytest.mark.skipif(not GIVEN, reason="needs Kuma: KUMA_CP is to name kuma-cp")
+def test_a_scale_in_on_kuma_itself_loses_nothing(tmp_path: Path) -> None:
+    """`/healthcheck/fail` takes the task out of Kuma's discovery before the helper lets it go."""
+    asyncio.run(Stage(ROW, "auto", tmp_path, print).play())
+    record = history.read(tmp_path / "record.jsonl")
+    assert verdict.judge(record).kind == "valid"
+    assert record.run.versions["kuma-cp"] and verdict.figures(record).failed == 0
