@@ -50,6 +50,7 @@ class EnvoyOptions:
     tcp: how bare TCP is served beside HTTP; with "later" the listener is in `configuration` once `lds` has it
     allow_paths: what the admin API answers, by prefix; empty: everything (Envoy 1.39 and later)
     check_drain_close: whether a TCP listener closes connections while it drains (Envoy 1.39 and later)
+    drain_time: --drain-time-s, whole seconds; None: Envoy's own, 600
     rejected_stats: the prefix of the names of statistics that this Envoy does not keep
     """
 
@@ -72,6 +73,7 @@ class EnvoyOptions:
     allow_paths: tuple[str, ...] = ()
     rejected_stats: str = ""
     check_drain_close: bool = False
+    drain_time: int | None = None
 
 
 def configuration(options: EnvoyOptions) -> Json:
@@ -248,13 +250,14 @@ def version() -> str:
     return answer.stdout.partition("version:")[2].split("/")[1]
 
 
-def command(config: Json, file: Path) -> list[str]:
+def command(config: Json, file: Path, drain_time: int | None = None) -> list[str]:
     """Write `config` to `file`, and give the command that runs it as cheaply as Envoy can be run."""
     file.write_text(json.dumps(config, indent=1))
     return [
         *(binary(), "--config-path", str(file)),
         # no shared memory: any number of them side by side
         *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
+        *([] if drain_time is None else ["--drain-time-s", str(drain_time)]),
     ]
 
 
@@ -292,7 +295,9 @@ def running(options: EnvoyOptions, folder: Path) -> Iterator[Envoy]:
     Raises TimeoutError with the end of its log where it does not come up.
     """
     log = folder / f"envoy-{options.address}.log"
-    process = processes.start(command(configuration(options), folder / f"envoy-{options.address}.json"), log)
+    process = processes.start(
+        command(configuration(options), folder / f"envoy-{options.address}.json", options.drain_time), log
+    )
 
     def not_live() -> str | None:
         if process.poll() is not None:

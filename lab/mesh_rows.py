@@ -14,6 +14,7 @@ from lab.scenario import (
     FIFTH,
     NONE_FAILED,
     ONLY_AUTO_VALID,
+    REAL,
     Column,
     Expectation,
     MeshName,
@@ -76,6 +77,18 @@ ROWS: tuple[Scenario, ...] = (
         mesh="consul-held",
         luck=1,
     ),
+    # peers send nothing new over the connections that they keep, and Envoy closes these (1.40 and later), in real time
+    Scenario(
+        "consul-idle-connections",
+        "Consul: HTTP/2, one request in 3 s, DRAIN_LISTENERS=graceful",
+        {"none": ANY, "auto": NONE_FAILED},
+        times=replace(CONSUL, stop_timeout=44),
+        protocol="http2",
+        callers=(Caller("persistent", 1 / 3),),
+        settings={"DRAIN_LISTENERS": "graceful"},
+        envoy={"drain_time": 30},
+        mesh="consul",
+    ),
     *_three("kuma", "Kuma", KUMA, long=12),
     Scenario("alb-update", "ALB: rolling update", MAYBE, mesh="alb", plain=True),
     Scenario(
@@ -99,6 +112,16 @@ ROWS: tuple[Scenario, ...] = (
         times=replace(FIFTH, stop_timeout=22),
         mesh="alb",
         plain=True,
+    ),
+    # in real time, as three quiet seconds are never scaled
+    Scenario(
+        "alb-few-requests",
+        "ALB: StopTask, one request in 4 s, real time",
+        {"none": ANY, "auto": NONE_FAILED},
+        change="stop task",
+        times=REAL,
+        callers=(Caller("persistent", 1 / 4),),
+        mesh="alb",
     ),
     Scenario(
         "nlb-update",

@@ -181,11 +181,14 @@ class LoadBalancedService(Stack):
             environment={
                 "APP_HEALTH_URL": "http://127.0.0.1:3000/health",
                 "METRICS": "emf",
-                # ECS takes the task out of the load balancer before it stops it, so there is less to wait for
-                "DRAIN_DELAY": "10",
-                # longer than the target group's health check: 2 checks, 10 s apart
-                "DRAIN_TIMEOUT": "30",
+                # ECS has taken the task out of the load balancer when it stops it, or does so at that moment
+                "DRAIN_DELAY": "0",
+                # until requests have ended, and in no more time than Spot leaves it
+                "DRAIN_TIMEOUT": "auto",
+                "HEALTH_CHECK_INTERVAL": "10",
+                "STOP_TIMEOUT": "90",
             },
+            stop_timeout=Duration.seconds(90),
         )
         service = aws_ecs_patterns.ApplicationLoadBalancedFargateService(
             self,

@@ -42,7 +42,9 @@ class Consul(Mesh):
         return advised if column == "auto" else {}
 
     def options(self, options: EnvoyOptions) -> EnvoyOptions:
-        return replace(options, health_check_filter=False, listener_name="public_listener")
+        return replace(
+            options, health_check_filter=False, listener_name=f"public_listener:{options.address}:{INBOUND_PORT}"
+        )
 
     def containers(self, id: str, address: str, metadata: str) -> list[ContainerSpec]:
         scale = self.scenario.times.scale

@@ -126,7 +126,8 @@ class ApplicationLoadBalancer(LoadBalancer):
 
     deregistered_lag = 5.0
     failed_lag = 5.0
-    advised_interval = 1.0
+    # with few requests a task is quiet before its last nodes have followed
+    advised_interval = 10.0
 
 
 class NetworkLoadBalancer(LoadBalancer):

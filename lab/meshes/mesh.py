@@ -73,7 +73,8 @@ class Mesh(ABC):
 
     def envoy(self, id: str, options: EnvoyOptions) -> list[str]:
         """The command that runs the Envoy of the task with this id."""
-        return envoy.command(envoy.configuration(options), self.folder / f"{id[:6]}-envoy.json")
+        file = self.folder / f"{id[:6]}-envoy.json"
+        return envoy.command(envoy.configuration(options), file, options.drain_time)
 
     def containers(self, id: str, address: str, metadata: str) -> list[ContainerSpec]:
         """What the task has beside Envoy, the application and the helper.

@@ -70,17 +70,19 @@ module "orders" {
       restartPolicy = { enabled = true, restartAttemptPeriod = 60 }
       environment = [
         { name = "APP_HEALTH_URL", value = "http://127.0.0.1:3000/health" },
-        # ECS takes the task out of the load balancer before it stops it, so there is less to wait for
-        { name = "DRAIN_DELAY", value = "10" },
-        # longer than the target group's health check: 2 checks, 10 s apart
-        { name = "DRAIN_TIMEOUT", value = "30" },
+        # ECS has taken the task out of the load balancer when it stops it, or does so at that moment
+        { name = "DRAIN_DELAY", value = "0" },
+        # until requests have ended, and in no more time than Spot leaves it
+        { name = "DRAIN_TIMEOUT", value = "auto" },
+        { name = "HEALTH_CHECK_INTERVAL", value = "10" },
+        { name = "STOP_TIMEOUT", value = "90" },
       ]
       # ECS stops the helper first, and these only when it is gone
       dependsOn = [
         { containerName = "envoy", condition = "HEALTHY" },
         { containerName = "app", condition = "START" },
       ]
-      stopTimeout = 120
+      stopTimeout = 90
       healthCheck = {
         command     = ["CMD", "task-helper", "healthcheck"]
         interval    = 10

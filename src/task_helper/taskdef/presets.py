@@ -42,10 +42,11 @@ PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
     "alb": (
         Preset("DRAIN_DELAY", "0", "ECS has taken the target out of the load balancer before it stops the task."),
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
-        Preset("HEALTH_CHECK_INTERVAL", "1", "The load balancer has gone by then, so no health check is waited for."),
+        # StopTask and Spot do not wait for that, and the load balancer's nodes take some seconds to follow
+        Preset("HEALTH_CHECK_INTERVAL", "10", "An ALB has gone within seconds, and the helper waits for 30."),
     ),
-    # new connections come for two minutes after a deregistration, which at StopTask begins with the stop; 110 s are what
-    # Fargate's stopTimeout has room for (aws/containers-roadmap#470, kubernetes-sigs/aws-load-balancer-controller#2366)
+    # New connections come for two minutes after a deregistration, which at StopTask begins with the stop; 110 s are
+    # what Fargate has room for. aws/containers-roadmap#470, kubernetes-sigs/aws-load-balancer-controller#2366
     "nlb": (
         Preset("DRAIN_DELAY", "0", "ECS has taken the target out of the load balancer before it stops the task."),
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),

@@ -140,7 +140,7 @@ def test_kumas_volume_that_is_there_is_used() -> None:
         ("kuma", {"ENVOY_ADMIN_URL": SOCKET} | KUMA_SETTINGS),
         ("app-mesh", {}),
         ("static-dns", {"DRAIN_TIMEOUT": "auto"}),
-        ("alb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"}),
+        ("alb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "10"}),
         ("nlb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "110"}),
     ],
 )
@@ -166,7 +166,7 @@ def test_what_is_set_by_hand_is_not_the_meshs() -> None:
     document = with_envoy({"name": "envoy", "image": "envoy:1"})
     document["containerDefinitions"].append(helper)
 
-    assert {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"} == settings_of(
+    assert {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "10"} == settings_of(
         add(document, IMAGE, mesh="alb")
     )
 
