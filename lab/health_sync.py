@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--task", required=True, help="the task's id")
     parser.add_argument("--address", required=True)
     parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--containers", required=True, nargs="+", help="those whose health it follows")
     parser.add_argument("--interval", required=True, type=float, help="seconds between two looks at the task")
     options = parser.parse_args()
     stopping = threading.Event()
@@ -36,7 +37,7 @@ def main() -> None:
             if stopping.is_set() and envoy_has_stopped(containers):
                 put(f"{options.consul}/v1/catalog/deregister", deregistration(options.task))
                 return
-            status = "critical" if stopping.is_set() else status_of(containers)
+            status = "critical" if stopping.is_set() else status_of(options.containers, containers)
             if status != told:
                 put(f"{options.consul}/v1/catalog/register", registration(options, status))
                 told = status
@@ -48,10 +49,10 @@ def main() -> None:
             stopping.wait(options.interval)
 
 
-def status_of(containers: list[dict[str, Any]]) -> str:
-    """`passing` once each container that has a health check is HEALTHY; `Health` is there where it has one."""
-    checked = [each["Health"].get("status") for each in containers if "Health" in each]
-    return "passing" if checked and all(status == "HEALTHY" for status in checked) else "critical"
+def status_of(followed: list[str], containers: list[dict[str, Any]]) -> str:
+    """`passing` once each that it follows is HEALTHY; the agent does not list what it has not created yet."""
+    health = {each["Name"]: each.get("Health", {}).get("status") for each in containers}
+    return "passing" if all(health.get(name) == "HEALTHY" for name in followed) else "critical"
 
 
 def envoy_has_stopped(containers: list[dict[str, Any]]) -> bool:

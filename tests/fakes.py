@@ -77,7 +77,8 @@ class FakeEnvoy(Peer):
         self.in_flight = 0
         self.completed = 0
         self.failed = 0
-        # when it started, by the event loop's clock
+        # since when its health checks fail, if they do, and when it started, by the event loop's clock
+        self.draining_since = 0.0
         self.started = -100.0
         # open connections of a second inbound listener, a TCP proxy; None without one
         self.connections: int | None = None
@@ -118,6 +119,8 @@ class FakeEnvoy(Peer):
             case "GET", "/ready":
                 return Response(200 if self.state == "LIVE" else 503, f"{self.state}\n".encode())
             case "POST", "/healthcheck/fail":
+                if self.state == "LIVE":
+                    self.draining_since = asyncio.get_running_loop().time()
                 self.state = "LIVE" if self.deaf else "DRAINING"
                 return Response(200, b"OK\n")
             case "POST", "/healthcheck/ok":
@@ -186,6 +189,11 @@ class FakeMetadata(Peer):
     def __init__(self) -> None:
         super().__init__()
         self.restart_count = 0
+        self.name = "helper"
+        # what ECS wants of the task
+        self.desired = "RUNNING"
+        # whether this helper's own container is there still, as another one of the task sees it
+        self.helper_status = "RUNNING"
         self.containers: dict[str, dict[str, Any]] = {}
         for name in CONTAINERS:
             self.run(name)
@@ -194,18 +202,20 @@ class FakeMetadata(Peer):
         """The task has this container, too."""
         self.containers[container] = {"Name": container, "Type": "NORMAL", "KnownStatus": "RUNNING"}
 
-    def stop(self, container: str) -> None:
+    def stop(self, container: str, exit_code: int | None = None) -> None:
         """The container stops, as the task does, and is not restarted."""
         stopped = {"DesiredStatus": "STOPPED", "KnownStatus": "STOPPED", "FinishedAt": "2020-01-02T00:00:00.5Z"}
-        self.containers[container] |= stopped
+        self.containers[container] |= stopped | ({} if exit_code is None else {"ExitCode": exit_code})
 
     def answer(self, method: str, target: str) -> Response:
-        helper = {"Name": "helper", "Type": "NORMAL", "KnownStatus": "RUNNING", "RestartCount": self.restart_count}
+        helper: dict[str, Any] = {"Name": self.name, "Type": "NORMAL", "KnownStatus": self.helper_status}
+        helper |= {"RestartCount": self.restart_count}
         match method, target:
             case "GET", "/v4/helper":
                 return _json(helper)
             case "GET", "/v4/helper/task":
-                return _json({"Containers": [helper, *self.containers.values()], "Family": "orders"})
+                containers = [helper, *self.containers.values()]
+                return _json({"Containers": containers, "Family": "orders", "DesiredStatus": self.desired})
         return Response(404, b"")
 
 

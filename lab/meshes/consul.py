@@ -56,7 +56,10 @@ class Consul(Mesh):
             "--port": str(INBOUND_PORT),
             "--interval": str(LOOKS * scale),
         }
-        command = [sys.executable, "-m", "lab.health_sync", *(word for option in options.items() for word in option)]
+        gated = self.scenario.gate and self.column in ("fixed", "auto")
+        followed = ["--containers", "envoy", "helper" if gated else "application"]
+        words = [word for option in options.items() for word in option]
+        command = [sys.executable, "-m", "lab.health_sync", *words, *followed]
         return [
             ContainerSpec(
                 health_sync.CONTAINER, command, os.environ, essential=False, stop_timeout=STOP_TIMEOUT * scale

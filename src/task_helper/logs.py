@@ -70,6 +70,12 @@ class Event(Enum):
     CLOUD_MAP_DENIED = logging.WARNING, "Cloud Map may not be asked `because` of this; DISCOVERY_LAG is used instead"
     REPLACED = logging.INFO, "other tasks are in service, as many as there can be, after so many `seconds`"
     PLAN_KEPT = logging.INFO, "the task was not seen in service, yet is drained as planned `because` of this"
+    TAKING_OVER = (
+        logging.INFO,
+        "another helper held the task before, and left with `exit_code`, null where ECS does not say; Envoy"
+        " is `draining` or not; the plan goes on as if it had begun `plan_began` seconds ago and Envoy been"
+        " told for `told` seconds, or ends `because` of this",
+    )
     DELAYING = logging.INFO, "serving on so that new tasks come into service, for `seconds` at the most"
     APPLICATION_GONE = logging.WARNING, "nothing is served any more `because` of this, nor gained by serving on"
     ADMIN_FAILING = logging.WARNING, "Envoy could not be told to fail health checks `because` of this; it is told again"

@@ -21,7 +21,7 @@ from task_helper.life.lifecycle import Lifecycle, Surroundings
 from task_helper.life.record import Exit
 from task_helper.life.stop import Stop
 from task_helper.logs import Event, log, log_fault, set_up
-from task_helper.settings import BadSettings, Settings, Url, from_env, misspelt
+from task_helper.settings import BadSettings, OtherHelper, Settings, Url, from_env, misspelt
 
 # a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
 INTERRUPTED = 128 + signal.SIGINT
@@ -46,7 +46,12 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
     log(Event.STARTING, settings={name: _plain(value) for name, value in structs.asdict(settings).items()})
     stop = Stop()
     listen(stop, early_signals)
-    metadata = Metadata(environ.get(gate.METADATA_URI, "").strip() or None, since=datetime.now(timezone.utc))
+    other = settings.hands_over_to or settings.takes_over_from
+    metadata = Metadata(
+        environ.get(gate.METADATA_URI, "").strip() or None,
+        since=datetime.now(timezone.utc),
+        other_helper=other.name if other else None,
+    )
     surroundings = Surroundings(
         Envoy(settings.envoy_admin_url),
         Application(settings.app_health_url) if settings.app_health_url else None,
@@ -63,7 +68,7 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
 
 def _plain(value: object) -> object:
     """A setting as a person would write it."""
-    return str(value) if isinstance(value, Url) else value
+    return str(value) if isinstance(value, Url | OtherHelper) else value
 
 
 def listen(stop: Stop, early_signals: Sequence[tuple[str, float]]) -> None:

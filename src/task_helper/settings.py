@@ -28,6 +28,9 @@ MARGIN: Final = 5.0
 MERGE: Final = 1.0
 REST: Final = 9.0
 
+# how long Envoy may take to confirm a drain that is still on time
+CONFIRMATION: Final = 1.0
+
 # Envoy closes idle connections in the last third of its --drain-time-s, less the drain_timeout that its HTTP connection
 # managers take, 5 s by default; where that leaves nothing of the third, it closes none. Measured with 1.40 by
 # tests/contract/test_envoy.py.
@@ -58,12 +61,29 @@ class Url(msgspec.Struct, frozen=True):
         return f"unix://{self.path}" if self.scheme == "unix" else f"http://{self.authority}{path}{mark and '?…'}"
 
 
+class OtherHelper(msgspec.Struct, frozen=True):
+    """The other helper of a chain: its container's name and stopTimeout, in seconds."""
+
+    name: str
+    stop_timeout: Seconds
+
+    @property
+    def budget(self) -> Seconds:
+        """How long after its SIGTERM it is gone at the latest."""
+        return self.stop_timeout - MARGIN
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.stop_timeout:g}"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings by the names of their variables in lower case; times are in seconds."""
 
     drain_delay: Seconds | Auto
     drain_timeout: Seconds | Auto
     stop_timeout: Seconds
+    hands_over_to: OtherHelper | None = None
+    takes_over_from: OtherHelper | None = None
     envoy_admin_url: Url
     app_health_url: Url | None
     health_check_interval: Seconds
@@ -91,15 +111,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def longest_delay(self) -> Seconds:
-        """How long the delay may last and leave enough for the drain."""
-        return max(0.0, self.budget - self.fixed_timeout) if self.drain_delay == "auto" else self.drain_delay
+        """How long the delay may last and leave enough for the drain; in a chain, that of both helpers together."""
+        return max(0.0, self.whole_budget - self.fixed_timeout) if self.drain_delay == "auto" else self.drain_delay
+
+    @property
+    def own_longest_delay(self) -> Seconds:
+        """How long after its own SIGTERM the helper may delay, and still drain until downstreams have gone.
+
+        Less than `longest_delay` only in a chain, where the plan need not fit one helper.
+        """
+        least = min(self.fixed_timeout, self.health_check_interval + MERGE)
+        return min(self.longest_delay, max(0.0, self.budget - least))
 
     @property
     def longest_drain(self) -> Seconds:
         """How long a drain may last that follows the delay: with `auto`, as long as it is for what it waits."""
         if self.drain_timeout != "auto":
             return self.drain_timeout
-        return self.budget - (0 if self.drain_delay == "auto" else self.drain_delay)
+        return self.whole_budget - (0 if self.drain_delay == "auto" else self.drain_delay)
 
     def sees_idle_closed(self, drain_time: Seconds) -> bool:
         """Whether an Envoy with this --drain-time-s closes idle connections, and does so before the drain is over.
@@ -119,6 +148,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def budget(self) -> Seconds:
         """How long after SIGTERM the helper is gone at the latest."""
         return self.stop_timeout - MARGIN
+
+    @property
+    def held_before(self) -> Seconds:
+        """For how long another helper has held the task when it hands over to this one."""
+        return self.takes_over_from.budget if self.takes_over_from else 0.0
+
+    @property
+    def whole_budget(self) -> Seconds:
+        """How long after the task's stop its helpers are gone at the latest, this one and the other of a chain."""
+        return self.held_before + self.budget + (self.hands_over_to.budget if self.hands_over_to else 0.0)
+
+    def told_for(self, held: Seconds) -> Seconds:
+        """For how long Envoy has failed its health checks at least where a helper has `held` the task and hands over
+        on time: fixed times tell; with `auto`, on time is as long as downstreams take."""
+        if self.drain_delay == "auto":
+            return self.shortest_drain
+        return max(0.0, held - self.drain_delay - CONFIRMATION)
 
 
 class BadSettings(ValueError):
@@ -159,6 +205,16 @@ def stop_timeout(text: str) -> Seconds:
     if (value := seconds(text)) <= MARGIN:
         raise ValueError(f"leaves nothing before the last {MARGIN:g}s; give the container's stopTimeout, such as 120")
     return value
+
+
+def other_helper(text: str) -> OtherHelper:
+    name, _, timeout = text.partition(":")
+    if not re.fullmatch("[A-Za-z0-9_-]{1,255}", name) or not timeout:
+        raise ValueError("is not CONTAINER:STOP_TIMEOUT; give the other helper's, such as task-helper-2:120")
+    try:
+        return OtherHelper(name, stop_timeout(timeout))
+    except ValueError as error:
+        raise ValueError(f"has a stopTimeout that {error}") from None
 
 
 def admin_url(text: str) -> Url:
@@ -244,6 +300,18 @@ SETTINGS: Final = (
     ),
     Setting(
         "STOP_TIMEOUT", "120", stop_timeout, "the container's `stopTimeout`; the helper is gone before it runs out"
+    ),
+    Setting(
+        "HANDS_OVER_TO",
+        None,
+        other_helper,
+        "for longer than one stopTimeout: `CONTAINER:STOP_TIMEOUT` of a second helper, which ECS stops after this one",
+    ),
+    Setting(
+        "TAKES_OVER_FROM",
+        None,
+        other_helper,
+        "`CONTAINER:STOP_TIMEOUT` of the helper that ECS stops before this one, with whose plan this one goes on",
     ),
     Setting(
         "ENVOY_ADMIN_URL",
@@ -340,16 +408,28 @@ def contradictions(settings: Settings) -> list[str]:
     """What is wrong with settings that are each good by themselves, a sentence each."""
     problems = []
     delay = 0.0 if settings.drain_delay == "auto" else settings.drain_delay
-    needed = delay + settings.shortest_drain + MARGIN
-    if needed > settings.stop_timeout:
+    other = settings.hands_over_to or settings.takes_over_from
+    free = 2 * MARGIN if other else MARGIN
+    needed = delay + settings.shortest_drain + free
+    if settings.hands_over_to and settings.takes_over_from:
+        problems.append(
+            "HANDS_OVER_TO: a chain has two helpers, and TAKES_OVER_FROM makes this one the second;"
+            " remove one of the two variables"
+        )
+    elif needed > settings.whole_budget + free:
         delay_text = "" if settings.drain_delay == "auto" else f"DRAIN_DELAY {delay:g}s + "
         drain_text = f"DRAIN_TIMEOUT {settings.shortest_drain:g}s"
         if settings.drain_timeout == "auto":
             drain_text += f" (at least, as HEALTH_CHECK_INTERVAL is {settings.health_check_interval:g}s)"
+        given = f"{settings.stop_timeout:g}s is"
+        remedy = f"raise the container's stopTimeout and STOP_TIMEOUT to {needed:g} (Fargate allows 120)"
+        if other:
+            given = f"{settings.stop_timeout:g}s and the {other.stop_timeout:g}s of {other.name} are"
+            remedy = f"raise the stopTimeouts of both containers to {needed:g} in all (Fargate allows 120 each)"
         problems.append(
-            f"STOP_TIMEOUT: {settings.stop_timeout:g}s is too short for {delay_text}{drain_text}"
-            f" + {MARGIN:g}s that stay free = {needed:g}s, so ECS would kill the drain half way; make them shorter,"
-            f" or raise the container's stopTimeout and STOP_TIMEOUT to {needed:g} (Fargate allows 120)"
+            f"STOP_TIMEOUT: {given} too short for {delay_text}{drain_text}"
+            f" + {free:g}s that stay free = {needed:g}s, so ECS would kill the drain half way; make them shorter,"
+            f" or {remedy}"
         )
     if settings.metrics == "emf" and settings.log_format == "text":
         problems.append("METRICS: 'emf' needs LOG_FORMAT=json, as CloudWatch reads the metrics from JSON lines")

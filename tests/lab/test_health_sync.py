@@ -24,16 +24,16 @@ def container(name: str, status: str | None, known: str = "RUNNING") -> dict[str
 @pytest.mark.parametrize(
     ("healths", "status"),
     [
-        (["HEALTHY", None], "passing"),
-        (["HEALTHY", "HEALTHY"], "passing"),
-        (["HEALTHY", ""], "critical"),
-        (["HEALTHY", "UNHEALTHY"], "critical"),
-        ([None], "critical"),
+        ({"envoy": "HEALTHY", "helper": "HEALTHY", "application": None}, "passing"),
+        ({"envoy": "HEALTHY", "helper": ""}, "critical"),
+        ({"envoy": "HEALTHY", "helper": "UNHEALTHY"}, "critical"),
+        ({"envoy": "HEALTHY", "helper": None}, "critical"),
+        ({"envoy": "HEALTHY"}, "critical"),
     ],
 )
-def test_a_task_passes_once_each_of_its_checks_does(healths: list[str | None], status: str) -> None:
-    """A container without a check is no matter; one of which nothing is known yet does not pass."""
-    assert status_of([container("any", health) for health in healths]) == status
+def test_a_task_passes_once_all_that_it_follows_are_healthy(healths: dict[str, str | None], status: str) -> None:
+    """Nothing is known yet of a container whose check has not run, nor of one that the agent has not created."""
+    assert status_of(["envoy", "helper"], [container(*each) for each in healths.items()]) == status
 
 
 def test_envoy_has_stopped_when_the_metadata_says_so() -> None:
@@ -69,7 +69,18 @@ def test_its_own_sigterm_makes_the_task_critical() -> None:
         serving = asyncio.ensure_future(serve(application, address, PORT))
         url = f"http://{address}:{PORT}"
         options = ["--consul", url, "--metadata", f"{url}/helper", "--task", "one", "--address", "127.1.1.1"]
-        command = [sys.executable, "-m", "lab.health_sync", *options, "--port", "15000", "--interval", "0.05"]
+        command = [
+            sys.executable,
+            "-m",
+            "lab.health_sync",
+            *options,
+            "--port",
+            "15000",
+            "--containers",
+            "envoy",
+            "--interval",
+            "0.05",
+        ]
         process = await asyncio.create_subprocess_exec(*command)
         try:
             async with asyncio.timeout(30):

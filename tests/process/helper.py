@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from lab.processes import die_with_parent, wait_for
+from lab.processes import die_with_parent, free_address, wait_for
 
 PROGRAM = Path(sys.executable).with_name("task-helper")
 
@@ -77,6 +78,33 @@ def running(prefix: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL, /, **
         yield helper
     finally:
         helper.close()
+
+
+@contextmanager
+def metadata_of(containers: list[dict[str, object]], task: Mapping[str, object] | None = None) -> Iterator[str]:
+    """The task metadata endpoint of a task with these containers, and with what else is said of it; its address."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(
+                {"Containers": containers, **(task or {})} if self.path.endswith("/task") else {}
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((address := free_address(), 8000), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{address}:8000/v4/helper"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def wait_until_armed(pid: int) -> None:

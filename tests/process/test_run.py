@@ -1,18 +1,15 @@
 """The installed program under real signals, beside real Envoys."""
 
 import fcntl
-import json
 import os
 import pty
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,7 +17,7 @@ import pytest
 from lab import envoy as real
 from lab.processes import free_address, wait_for
 from task_helper.gate import METADATA_URI
-from tests.process.helper import PROGRAM, command, environment, running, wait_until_armed
+from tests.process.helper import PROGRAM, command, environment, metadata_of, running, wait_until_armed
 
 QUICK = {"DRAIN_DELAY": "0.2", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "30"}
 
@@ -172,29 +169,6 @@ def test_envoy_dead_at_sigterm(envoy: real.Envoy) -> None:
         assert 0 == helper.exit()
     assert "envoy gone" == summary["reason"]
     assert summary["delaying_seconds"] < 1
-
-
-@contextmanager
-def metadata_of(containers: list[dict[str, object]]) -> Iterator[str]:
-    """The task metadata endpoint of a task with these containers; its address."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps({"Containers": containers} if self.path.endswith("/task") else {}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((address := free_address(), 8000), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://{address}:8000/v4/helper"
-        server.shutdown()
-        thread.join()
 
 
 def test_full_stdout(envoy: real.Envoy) -> None:

@@ -15,9 +15,12 @@ from task_helper.judges.replacement import Look
 from task_helper.life.lifecycle import Lifecycle, Surroundings
 from task_helper.life.record import Exit
 from task_helper.life.stop import Stop
-from task_helper.settings import from_env
+from task_helper.settings import Settings, from_env
 from tests import virtual
 from tests.fakes import APPLICATION, ENVOY, METADATA, SINCE, FakeApplication, FakeEnvoy, FakeMetadata, Mood, Network
+
+# from the exit of a container to the SIGTERM of the next: 0.05 s under the real agent
+GAP = 0.05
 
 # what happens at a moment: a signal's name, or who (envoy, app, metadata, container) and what becomes of it
 Timeline = Sequence[tuple[float, str]]
@@ -78,20 +81,76 @@ class World:
                 self._happen(what, stop)
             else:
                 loop.call_at(moment, self._happen, what, stop)
-        lifecycle = Lifecycle(
-            from_env(environ),
-            Surroundings(
-                Envoy(ENVOY, network.request, network.accepts),
-                Application(APPLICATION, network.request) if app else None,
-                Metadata(METADATA if metadata else None, SINCE, network.request),
-                self.show,
-                self._look,
-            ),
-            stop,
-        )
         with _recorded(log):
-            exit = await lifecycle.live()
+            exit = await self._lifecycle(from_env(environ), network, stop, app=app, metadata=metadata).live()
         return Life(exit, round(loop.time(), 3), log[-1][2]["reason"], self.envoy.journal, log)
+
+    def _lifecycle(
+        self, settings: Settings, network: Network, stop: Stop, *, app: bool = True, metadata: bool = True
+    ) -> Lifecycle:
+        other = settings.hands_over_to or settings.takes_over_from
+        surroundings = Surroundings(
+            Envoy(ENVOY, network.request, network.accepts),
+            Application(APPLICATION, network.request) if app else None,
+            Metadata(METADATA if metadata else None, SINCE, network.request, other.name if other else None),
+            self.show,
+            self._look,
+        )
+        return Lifecycle(settings, surroundings, stop)
+
+    def live_in_chain(self, timeline: Timeline, settings: Mapping[str, str], first: float, second: float) -> list[Life]:
+        """Two helpers with stopTimeouts of `first` and `second` seconds live while `timeline` happens, which is as ECS
+        does it: it stops the first, and the second as soon as that has gone. What else may happen to them: `first
+        killed`, `second killed`, `second restarts`; the lives that ended by themselves are told."""
+        settings_of_first = {**settings, "STOP_TIMEOUT": f"{first}", "HANDS_OVER_TO": f"first-2:{second}"}
+        settings_of_second = {**settings, "STOP_TIMEOUT": f"{second}", "TAKES_OVER_FROM": f"first:{first}"}
+        random.seed(0)
+        return virtual.run(self._live_in_chain(timeline, from_env(settings_of_first), from_env(settings_of_second)))
+
+    async def _live_in_chain(self, timeline: Timeline, first: Settings, second: Settings) -> list[Life]:
+        network, loop = Network(self.envoy, self.app, self.metadata), asyncio.get_running_loop()
+        stops, lives, logs = (Stop(), Stop()), list[Life](), list[tuple[float, str, dict[str, Any]]]()
+        self.metadata.name = "first-2"
+        self.metadata.run("first")
+
+        async def live(settings: Settings, stop: Stop) -> int:
+            exit = await self._lifecycle(settings, network, stop).live()
+            lives.append(Life(exit, round(loop.time(), 3), logs[-1][2]["reason"], self.envoy.journal, list(logs)))
+            return exit
+
+        helpers = [asyncio.ensure_future(live(each, stop)) for each, stop in zip((first, second), stops, strict=True)]
+
+        def happen(what: str) -> None:
+            match what:
+                case "first killed":
+                    helpers[0].cancel()
+                case "second killed":
+                    helpers[1].cancel()
+                    self.metadata.helper_status = "STOPPED"
+                case "second restarts" if self.metadata.containers["first"]["KnownStatus"] == "RUNNING":
+                    helpers[1].cancel()
+                    self.metadata.restart_count += 1
+                    helpers[1] = asyncio.ensure_future(live(second, stops[1]))
+                case "second restarts":
+                    pass  # a container that is to stop is not started again
+                case "SIGTERM":
+                    self.metadata.desired = "STOPPED"
+                    self._happen(what, stops[0])
+                case _:
+                    self._happen(what, stops[0])
+
+        for moment, what in timeline:
+            loop.call_at(moment, happen, what)
+        with _recorded(logs):
+            (exit_code,) = await asyncio.gather(helpers[0], return_exceptions=True)
+            self.metadata.stop("first", exit_code if isinstance(exit_code, int) else 137)
+            self.metadata.desired = "STOPPED"
+            if self.metadata.helper_status == "RUNNING":
+                await asyncio.sleep(GAP)
+                stops[1].request("SIGTERM", loop.time())
+                while not helpers[1].done():
+                    await asyncio.wait(helpers[1:])
+        return lives
 
     async def _look(self, listing_only: bool) -> Look:
         moment = asyncio.get_running_loop().time()
@@ -124,6 +183,10 @@ class World:
             self.metadata.run(mood.removesuffix(" runs"))
         elif who == "container":
             self.metadata.stop(mood.removesuffix(" stops"))
+        elif what == "envoy gets requests":
+            self.envoy.in_flight = 3
+        elif what in ("envoy deaf", "envoy hears"):
+            self.envoy.deaf = mood == "deaf"
         elif what == "envoy ends requests":
             self.envoy.completed += self.envoy.in_flight
             self.envoy.in_flight = 0

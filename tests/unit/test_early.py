@@ -102,3 +102,31 @@ def test_quiet(told_for: float, quiet_for: float, expected: early.Verdict) -> No
     verdict = early.quiet(told_for=told_for, least=31, quiet_for=quiet_for)
 
     assert (type(expected), expected) == (type(verdict), verdict)
+
+
+# how the first ended, Envoy draining, things under way | whether nothing is left, else where the plan stands
+TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
+    "all proofs": ({}, Leave("the helper before this one has drained, and nothing is under way")),
+    "requests are under way": ({"under_way": True}, early.GoOn(0, 0, True)),
+    "whether any are, is not known": ({"under_way": None}, early.GoOn(0, 0, True)),
+    "Envoy does not drain": ({"draining": False}, early.GoOn(0, 0, False)),
+    "Envoy does not say": ({"draining": None}, early.GoOn(0, 0, False)),
+    "how it ended is not known": ({"ended": None}, early.GoOn(0, 0, True)),
+    "neither is known": ({"ended": None, "draining": None}, early.GoOn(0, 0, False)),
+    "handed over in the drain": ({"ended": "handed over"}, early.GoOn(115, 74, True)),
+    "handed over in the delay": ({"ended": "handed over", "draining": False}, early.GoOn(115, 0, False)),
+    "handed over, and Envoy does not say": ({"ended": "handed over", "draining": None}, early.GoOn(115, 0, False)),
+    "handed over late": ({"ended": "handed over late"}, early.GoOn(115, 0, True)),
+    "handed over late, and not told": ({"ended": "handed over late", "draining": False}, early.GoOn(115, 0, False)),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_OVER)
+def test_taken_over(name: str) -> None:
+    """The word of the helper before, and Envoy's, each for what it can know; without them nothing has been done."""
+    facts: dict[str, Any] = {"ended": "drained", "draining": True, "under_way": False, "held": 115.0, "told": 74.0}
+    missing, expected = TAKEN_OVER[name]
+
+    verdict = early.taken_over(**facts | missing)
+
+    assert (type(expected), expected) == (type(verdict), verdict)

@@ -68,6 +68,17 @@ def test_stopped(name: str) -> None:
     assert [list(each) for each in expected] == [list(each) for each in stopped(Task(containers), at(100))]
 
 
+def test_another_helper_serves_nobody() -> None:
+    """Of two helpers in a chain, the other one is no application, whether it runs or has stopped."""
+    for other in (container("task-helper-2"), container("task-helper-2", **RUNNING)):
+        beside = [container("envoy", **RUNNING), HELPER, other]
+
+        crashed, well = Task([container("app"), *beside]), Task([container("app", **RUNNING), *beside])
+
+        assert ["app"] == list(stopped(crashed, at(100), "task-helper-2").others)
+        assert [] == list(stopped(well, at(100), "task-helper-2").others)
+
+
 @pytest.mark.parametrize(
     ("name", "image", "expected"),
     [
@@ -96,28 +107,43 @@ RECORDED = {
     "application-crashed": ([], ["app"]),
     "application-crashed-while-the-agent-was-down": ([], ["app"]),
     "envoy-crashed": (["envoy"], []),
+    "helper-left": ([], ["app", "task-helper"]),
     "sidecar-left-with-1": ([], []),
     "waiting-for-envoy": ([], []),
 }
 
 
-def metadata(answer: bytes, since: datetime) -> Metadata:
+def metadata(answer: bytes, since: datetime, other_helper: str | None = None) -> Metadata:
     async def request(method: str, url: Url, target: str) -> Response:
         return Response(200, answer)
 
-    return Metadata("http://169.254.170.2/v4/x", since, request)
+    return Metadata("http://169.254.170.2/v4/x", since, request, other_helper)
+
+
+def recorded(name: str) -> bytes:
+    return (Path(__file__).parents[1] / f"recorded/metadata/{name}.json").read_bytes()
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded(name: str) -> None:
     """What the real agent says of each stage is understood."""
-    answer = (Path(__file__).parents[1] / f"recorded/metadata/{name}.json").read_bytes()
+    answer = recorded(name)
     containers = json.loads(answer)["Containers"]
     began = [each["StartedAt"] for each in containers if each["Name"] == "task-helper"] or [containers[0]["StartedAt"]]
 
     found = asyncio.run(metadata(answer, datetime.fromisoformat(began[0][:26] + "+00:00")).stopped())
 
     assert RECORDED[name] == (list(found.envoys), list(found.others))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("stopping", ("RUNNING", None)), ("helper-left", ("STOPPED", 0)), ("envoy-crashed", None)]
+)
+def test_other_helper(name: str, expected: tuple[str, int | None] | None) -> None:
+    """The real agent has the exit code of a helper that has gone; None where nobody goes by the name."""
+    other = asyncio.run(metadata(recorded(name), at(0), "task-helper" if expected else "another").of_other_helper())
+
+    assert expected == ((other.known_status, other.exit_code) if other else None)
 
 
 @pytest.mark.parametrize(

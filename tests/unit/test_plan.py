@@ -1,5 +1,7 @@
 """The timeline that `task-helper plan` draws."""
 
+import re
+
 import pytest
 
 from task_helper.plan import draw
@@ -50,3 +52,29 @@ def test_width(width: int, delay: str) -> None:
 
     assert 60 <= len(bar) <= 100
     assert bar.startswith("├") and bar.endswith("┤")
+
+
+CHAINS = {
+    "the first": ({"HANDS_OVER_TO": "task-helper-2:120", "DRAIN_TIMEOUT": "150"}, "this container", "task-helper-2"),
+    "the second": ({"TAKES_OVER_FROM": "task-helper:120", "DRAIN_TIMEOUT": "150"}, "task-helper", "this container"),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_chain(name: str) -> None:
+    """Of two helpers in a chain the plan shows both, and the moment when one goes on for the other."""
+    environ, first, second = CHAINS[name]
+    bar, helpers, _, *moments = draw(from_env(environ), 100).splitlines()
+
+    assert ["delaying 40s", "draining 150s", "spare 40s"] == re.findall(r"[a-z]+ \d+s", bar)
+    assert f" {first} 115s " in helpers and f" {second} 120s " in helpers
+    assert ["SIGTERM", "delaying", "draining", "handover", "gone", "deadline", "SIGKILL"] == [
+        line.split()[1] for line in moments
+    ]
+    assert ["0s", "0s", "40s", "115s", "190s", "230s", "235s"] == [line.split()[0] for line in moments]
+    assert f"{first} has gone, and {second} goes on" in moments[3]
+
+
+def test_chain_without_need() -> None:
+    """A fixed plan that ends in the hands of the first is not handed over."""
+    assert "handover" not in draw(from_env({"HANDS_OVER_TO": "task-helper-2:120"}), 80)

@@ -11,7 +11,10 @@ SIGTERM = (100, "SIGTERM")
 
 def metrics(life: Life) -> dict[str, Any]:
     """The metrics that CloudWatch makes of the summary, by name."""
-    fields = life.fields("summary")
+    return metrics_of(life.fields("summary"))
+
+
+def metrics_of(fields: dict[str, Any]) -> dict[str, Any]:
     (directive,) = fields["_aws"]["CloudWatchMetrics"]
     return {each["Name"]: fields[each["Name"]] for each in directive["Metrics"]}
 
@@ -36,3 +39,15 @@ def test_drains_not_confirmed(timeline: Timeline, ending: str, count: int) -> No
 def test_unknown_figures_are_no_metrics() -> None:
     """A figure that is not known is no metric: a zero would say that nothing was cut."""
     assert "requests_in_flight_at_end" not in metrics(World().live([(0, "SIGTERM")], METRICS="emf"))
+
+
+def test_what_a_second_helper_tells() -> None:
+    """Requests in flight as one helper hands over are not cut: the second one's summary has those that are."""
+    world = World()
+    settings = {"DRAIN_TIMEOUT": "auto", "METRICS": "emf"}
+
+    first, second = world.live_in_chain([(99, "envoy gets requests"), SIGTERM], settings, 120, 120)
+
+    assert 3 == first.log[-1][2]["requests_in_flight_at_end"] and "handed over" == first.ending
+    assert "requests_in_flight_at_end" not in metrics_of(first.log[-1][2])
+    assert 3 == metrics_of(second.log[-1][2])["requests_in_flight_at_end"]

@@ -86,6 +86,24 @@ def test_empty_is_unset() -> None:
             "orders",
             "CLOUD_MAP_SERVICE: 'orders' is not NAMESPACE/SERVICE, such as example.local/orders",
         ),
+        (
+            "HANDS_OVER_TO",
+            "task-helper-2",
+            "HANDS_OVER_TO: 'task-helper-2' is not CONTAINER:STOP_TIMEOUT;"
+            " give the other helper's, such as task-helper-2:120",
+        ),
+        (
+            "TAKES_OVER_FROM",
+            "task-helper:2m",
+            "TAKES_OVER_FROM: 'task-helper:2m' has a stopTimeout that is not a time;"
+            " give seconds, such as 40, 2.5 or 40s",
+        ),
+        (
+            "TAKES_OVER_FROM",
+            "task-helper:5",
+            "TAKES_OVER_FROM: 'task-helper:5' has a stopTimeout that leaves nothing before the last 5s;"
+            " give the container's stopTimeout, such as 120",
+        ),
         ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' is none of true, false and graceful"),
         (
             "DRAIN_DELAY",
@@ -175,6 +193,47 @@ def test_auto_that_does_not_fit() -> None:
         "STOP_TIMEOUT: 30s is too short for DRAIN_TIMEOUT 31s (at least, as HEALTH_CHECK_INTERVAL is 30s)"
         " + 5s that stay free = 36s"
     )
+
+
+FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:100"}, {"TAKES_OVER_FROM": "task-helper:100"}
+
+
+@pytest.mark.parametrize("chain", [FIRST, SECOND], ids=["first", "second"])
+def test_chain(chain: dict[str, str]) -> None:
+    """A plan need only fit both helpers together; alone each leaves downstreams time to go."""
+    settings = from_env({"DRAIN_DELAY": "100", "DRAIN_TIMEOUT": "110", **chain})
+    auto = from_env({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "60", **chain})
+
+    assert (210, 100, 84) == (settings.whole_budget, settings.longest_delay, settings.own_longest_delay)
+    assert (150, 84) == (auto.longest_delay, auto.own_longest_delay)
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [({}, 54), ({"DRAIN_DELAY": "110"}, 0), ({"DRAIN_DELAY": "auto"}, 40), ({"DRAIN_TIMEOUT": "auto"}, 54)],
+)
+def test_told_for(environ: dict[str, str], told: float) -> None:
+    """At the end of 95 s Envoy was told for what the delay has left, less a second; with `auto` as long as it takes."""
+    assert told == from_env({**environ, **SECOND}).told_for(95)
+
+
+@pytest.mark.parametrize(("chain", "name"), [(FIRST, "task-helper-2"), (SECOND, "task-helper")])
+def test_chain_that_does_not_fit(chain: dict[str, str], name: str) -> None:
+    """A plan that two helpers cannot carry out is refused with the arithmetic of both."""
+    (problem,) = problems(DRAIN_TIMEOUT="171", **chain)
+
+    assert problem == (
+        f"STOP_TIMEOUT: 120s and the 100s of {name} are too short for DRAIN_DELAY 40s + DRAIN_TIMEOUT 171s"
+        " + 10s that stay free = 221s, so ECS would kill the drain half way; make them shorter,"
+        " or raise the stopTimeouts of both containers to 221 in all (Fargate allows 120 each)"
+    )
+
+
+def test_chain_of_three() -> None:
+    """A helper that both takes over and hands over is refused."""
+    (problem,) = problems(**FIRST, **SECOND)
+
+    assert problem.startswith("HANDS_OVER_TO: a chain has two helpers, and TAKES_OVER_FROM makes this one the second; ")
 
 
 def test_metrics_need_json() -> None:

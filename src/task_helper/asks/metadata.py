@@ -30,6 +30,7 @@ class Container(msgspec.Struct, rename="pascal"):
     type: str = ""
     desired_status: str = ""
     known_status: str = ""
+    exit_code: int | None = None
     finished_at: datetime | None = None
     restart_count: int | None = None
 
@@ -45,6 +46,7 @@ class Container(msgspec.Struct, rename="pascal"):
 
 class Task(msgspec.Struct, rename="pascal"):
     containers: list[Container] = []
+    desired_status: str = ""
     cluster: str = ""
     family: str = ""
     service_name: str = ""
@@ -59,16 +61,17 @@ class Stopped(NamedTuple):
     others: Sequence[str] = ()
 
 
-def stopped(task: Task, since: datetime) -> Stopped:
+def stopped(task: Task, since: datetime, other_helper: str | None = None) -> Stopped:
     """What has stopped of what was there at `since`: containers that ended before have done what they were for.
 
     One container that runs is the helper's own. Any other may be the application, so nobody serves only when all of
-    them have stopped: a sidecar that the helper does not hold stops with every task.
+    them have stopped: a sidecar that the helper does not hold stops with every task. Another helper serves nobody.
     """
     beside = [
         each
         for each in task.containers
         if each.type == "NORMAL"
+        and each.name != other_helper
         and (each.known_status != "STOPPED" or (each.finished_at and each.finished_at >= since))
     ]
     envoys = [each for each in beside if each.is_envoy]
@@ -83,13 +86,20 @@ def stopped(task: Task, since: datetime) -> Stopped:
 class Metadata:
     """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing.
 
-    `since` is when the helper came up.
+    `since` is when the helper came up; `other_helper` is the container's name of another one in the task.
     """
 
-    def __init__(self, uri: str | None, since: datetime, request: http.Request = http.request) -> None:
+    def __init__(
+        self,
+        uri: str | None,
+        since: datetime,
+        request: http.Request = http.request,
+        other_helper: str | None = None,
+    ) -> None:
         self.url = health_url(uri) if uri else None
         self._since = since
         self._request = request
+        self._other_helper = other_helper
 
     async def has_restarted(self) -> bool | None:
         """Whether this container's restart policy has restarted it; None where ECS does not say."""
@@ -103,7 +113,12 @@ class Metadata:
     async def stopped(self) -> Stopped:
         """Which containers have stopped; none where the endpoint is missing or gave no answer."""
         task = await self.task()
-        return stopped(task, self._since) if task else Stopped()
+        return stopped(task, self._since, self._other_helper) if task else Stopped()
+
+    async def of_other_helper(self) -> Container | None:
+        """The container of the other helper; None where it is not in the task or the endpoint gave no answer."""
+        task = await self.task()
+        return next((each for each in task.containers if each.name == self._other_helper), None) if task else None
 
     async def task(self) -> Task | None:
         """The task, or None where the endpoint is missing or gave no answer."""

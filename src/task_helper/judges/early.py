@@ -9,7 +9,7 @@ is never worse than a shell that sleeps, tells Envoy, and sleeps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from task_helper.judges.traffic import Traffic
 
@@ -34,7 +34,17 @@ class Keep(NamedTuple):
     because: str
 
 
+class GoOn(NamedTuple):
+    """The plan goes on where another helper has left it: it began so long `ago`, and for so long Envoy has surely been
+    `told`, both in seconds; `delay_over` says whether it is the drain's turn."""
+
+    ago: float
+    told: float
+    delay_over: bool
+
+
 Verdict = Leave | Keep
+Ended = Literal["drained", "handed over", "handed over late"]
 
 
 def never_in_service(*, may_have_been: str | None, served: bool | None) -> Verdict:
@@ -101,3 +111,24 @@ def quiet(*, told_for: float, least: float, quiet_for: float) -> Verdict:
     if quiet_for < QUIET:
         return Keep("requests are under way, or were until a moment ago")
     return Leave("nothing has been in flight or come for a while")
+
+
+def taken_over(
+    *, ended: Ended | None, draining: bool | None, under_way: bool | None, held: float, told: float
+) -> Leave | GoOn:
+    """Where does the plan stand that another helper has begun?
+
+    `ended` is how that one did, by its exit code; None for any other code, a crash, or where ECS does not say. In a
+    chain that hands over on time it has `held` the task for so long, and Envoy was `told` for so long, in seconds.
+
+    The proofs that all is done: the other helper has drained, and Envoy is `draining` with nothing `under_way`. That
+    the time which has passed counts takes the other helper's word, and that Envoy was told takes Envoy's as well:
+    unknown is not long ago. Where Envoy turns downstreams away, there is nothing left to delay.
+    """
+    if ended == "drained" and draining and under_way is False:
+        return Leave("the helper before this one has drained, and nothing is under way")
+    return GoOn(
+        ago=held if ended in ("handed over", "handed over late") else 0.0,
+        told=told if ended == "handed over" and draining else 0.0,
+        delay_over=draining is True,
+    )

@@ -44,11 +44,13 @@ async def _drain_listeners(envoy: Envoy, settings: Settings, record: Record) -> 
 async def _until_quiet(envoy: Envoy, settings: Settings, record: Record, deadline: float) -> bool:
     """Until the drain's time is over; with `auto`, until the task is quiet. The record's meter has the traffic."""
     auto = settings.drain_timeout == "auto"
-    told_at = now()
-    fixed_end = told_at + settings.fixed_timeout
+    # where it took another attempt, it may have been restarted, and have forgotten what another helper told it
+    told_at = now() - (record.told_before if record.attempts == 1 else 0.0)
+    # with `auto` only for traffic that cannot be read, of which what another helper saw tells nothing
+    fixed_end = (now() if auto else told_at) + settings.fixed_timeout
     least = settings.shortest_drain if auto else math.inf
     readings_from = min(told_at + least, fixed_end, deadline) - watch.LAST_READINGS
-    log(Event.DRAINING, seconds=(deadline if auto else min(fixed_end, deadline)) - told_at)
+    log(Event.DRAINING, seconds=(deadline if auto else min(fixed_end, deadline)) - now())
     await first(
         watch.quiet(envoy, record.meter, told_at=told_at, least=least, readings_from=readings_from),
         _time_is_over(fixed_end, auto, record),

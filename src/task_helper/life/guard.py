@@ -30,7 +30,9 @@ async def guarded(part: Awaitable[T], instead: Callable[[], Awaitable[T]], recor
 async def keep_the_plan(envoy: Envoy, settings: Settings, record: Record, stopped_at: float) -> Ending:
     """What is left of the plan at its fixed times, with as little code as can be."""
     if record.drain_began_at is None:
-        await sleep_until(stopped_at + settings.fixed_delay)
+        if not record.delay_over:
+            end = record.plan_began_at + settings.fixed_delay
+            await sleep_until(min(end, stopped_at + settings.own_longest_delay))
         record.drain_began_at = now()
     while record.confirmed_at is None:
         with suppress(Exception):

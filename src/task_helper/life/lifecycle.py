@@ -19,9 +19,8 @@ from task_helper.asks.metadata import Metadata
 from task_helper.asks.service import LookAtService
 from task_helper.gate import Status
 from task_helper.judges.early import Leave
-from task_helper.life import draining, startup, telling, watch
+from task_helper.life import chain, delaying, draining, startup, telling, watch
 from task_helper.life.guard import guarded, keep_the_plan
-from task_helper.life.lookout import wait_until_in_service
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.life.stop import Stop
 from task_helper.life.summary import conclude
@@ -44,7 +43,7 @@ class Lifecycle:
     """One task's life."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, stop: Stop) -> None:
-        self.settings = settings
+        self.given = self.settings = settings
         self.envoy, self.application, self.metadata, self.show, self.look_at_service = surroundings
         self.stop = stop
         self.record = Record()
@@ -53,16 +52,19 @@ class Lifecycle:
         self.record.began_at = now()
         await first(self.stop.wait(), guarded(self.start(), forever, self.record))
         await self.stop.wait()  # in service: nothing runs until then
-        self.record.stop_requested_at = self.stop.at
+        self.record.stop_requested_at = self.record.plan_began_at = self.stop.at
         return conclude(self.record, await first(self.shut_down(), self.deadline()), self.settings)
 
     async def start(self) -> None:
-        await startup.come_into_service(self.envoy, self.application, self.show, self.record)
+        before = self.metadata if self.settings.takes_over_from else None
+        await startup.come_into_service(self.envoy, self.application, self.show, self.record, before)
         self.settings = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
 
     async def shut_down(self) -> Ending:
         if await guarded(self.never_in_service(), say_no, self.record):
             return "never in service"
+        if await guarded(self.taken_over(), say_no, self.record):
+            return "drained"
         fixed_times = partial(keep_the_plan, self.envoy, self.settings, self.record, self.stop.at)
         return await first(guarded(self.delay_and_drain(), fixed_times, self.record), self.envoy_gone())
 
@@ -75,26 +77,21 @@ class Lifecycle:
         log(Event.PLAN_KEPT, because=verdict.because)
         return False
 
+    async def taken_over(self) -> bool:
+        return await chain.take_over(self.envoy, self.metadata, self.given, self.record, self.stop.at)
+
     async def delay_and_drain(self) -> Ending:
-        await self.delay()
+        if not self.record.delay_over:
+            await self.delay()
         return await self.drain()
 
     async def delay(self) -> None:
         """Serve on until new tasks are in service. Nobody is served where the application is gone."""
-        log(Event.DELAYING, seconds=self.settings.longest_delay)
-        longest = sleep_until(self.stop.at + self.settings.longest_delay)
-        await first(longest, guarded(self.replaced(), self.fixed_delay, self.record), self.application_gone())
-
-    async def replaced(self) -> None:
-        """With `auto`, ECS and Cloud Map tell when new tasks are in service; else, or where they do not, the clock."""
-        if self.settings.drain_delay != "auto":
-            return await self.fixed_delay()
-        blind_until = self.stop.at + self.settings.fixed_delay
-        if await wait_until_in_service(self.look_at_service, self.settings.discovery_lag, blind_until=blind_until):
-            log(Event.REPLACED, seconds=now() - self.stop.at)
-
-    async def fixed_delay(self) -> None:
-        await sleep_until(self.stop.at + self.settings.fixed_delay)
+        log(Event.DELAYING, seconds=max(0.0, self.record.plan_began_at + self.settings.longest_delay - now()))
+        replaced = delaying.until_replaced(self.settings, self.record, self.look_at_service)
+        fixed = partial(delaying.for_fixed_time, self.settings, self.record)
+        due = delaying.until_drain_is_due(self.settings, self.record, self.metadata, self.stop.at)
+        await first(guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_gone())
 
     async def application_gone(self) -> None:
         watching = watch.application_gone(self.envoy, self.application, self.metadata)
@@ -117,4 +114,6 @@ class Lifecycle:
 
     async def deadline(self) -> Ending:
         await sleep_until(self.stop.at + self.settings.budget)
+        if self.settings.hands_over_to:
+            return chain.hand_over(self.given, self.record)
         return "not confirmed" if self.record.confirmed_at is None else "deadline"

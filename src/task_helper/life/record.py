@@ -11,23 +11,41 @@ from task_helper.judges.listeners import Listener, without_health_check_filter
 from task_helper.judges.mesh import Mesh
 from task_helper.judges.quiet import Meter
 
-Ending = Literal["never in service", "drained", "not confirmed", "envoy gone", "deadline"]
+Ending = Literal[
+    "never in service", "drained", "not confirmed", "envoy gone", "deadline", "handed over", "handed over late"
+]
 
 # requests that came this shortly before the end of the drain would have gone on coming
 STILL_COMING: Final = 3.0
 
 
 class Exit(IntEnum):
-    """Exit codes, those of sysexits.h; `describe-tasks` shows them as the container's."""
+    """Exit codes; `describe-tasks` shows them as the container's. Those of faults are of sysexits.h.
+
+    To a second helper that goes on, the code says how far the first one came; nothing else can pass between them.
+    """
 
     DRAINED = 0
+    HANDED_OVER = 10
+    HANDED_OVER_LATE = 11
     FAULT = 70
     UNCONFIRMED = 75
     BAD_SETTINGS = 78
 
 
+_EXITS: Final[dict[Ending, Exit]] = {
+    "not confirmed": Exit.UNCONFIRMED,
+    "handed over": Exit.HANDED_OVER,
+    "handed over late": Exit.HANDED_OVER_LATE,
+}
+
+
 class Record(msgspec.Struct):
-    """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's."""
+    """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's.
+
+    The plan may have begun before the stop was requested here, in the hands of another helper, its delay be over, and
+    Envoy have been told for so many seconds (`told_before`).
+    """
 
     service: str = "unknown"
     began_at: float = 0.0
@@ -37,6 +55,9 @@ class Record(msgspec.Struct):
     in_service_at: float | None = None
     left_draining: bool = False
     stop_requested_at: float | None = None
+    plan_began_at: float = 0.0
+    delay_over: bool = False
+    told_before: float = 0.0
     application_gone_at: float | None = None
     drain_began_at: float | None = None
     confirmed_at: float | None = None
@@ -53,7 +74,7 @@ class Record(msgspec.Struct):
     def exit_code(self, ending: Ending) -> Exit:
         if self.faulty:
             return Exit.FAULT
-        return Exit.UNCONFIRMED if ending == "not confirmed" else Exit.DRAINED
+        return _EXITS.get(ending, Exit.DRAINED)
 
     def still_coming(self, now: float) -> bool:
         """Whether requests came to the very end of the drain."""

@@ -30,13 +30,20 @@ CLOSES_IDLE: Final = (1, 40)
 
 
 async def come_into_service(
-    envoy: Envoy, application: Application | None, show: Callable[[Status], None], record: Record
+    envoy: Envoy,
+    application: Application | None,
+    show: Callable[[Status], None],
+    record: Record,
+    after_another: Metadata | None = None,
 ) -> None:
-    """Return when Envoy is live and the application answers; `show` has then opened the gate."""
+    """Return when Envoy is live and the application answers; `show` has then opened the gate.
+
+    With `after_another` ECS stops another helper before this one, and that metadata tells whether it has begun to.
+    """
     began = now()
     told: set[str] = set()
     while True:
-        status, because = await _obstacle(envoy, application, record, listeners_by=began + NO_LISTENERS_FOR)
+        status, because = await _obstacle(envoy, application, record, began + NO_LISTENERS_FOR, after_another)
         _show(show, status, told)
         if status == "in service":
             break
@@ -49,13 +56,16 @@ async def come_into_service(
 
 
 async def _obstacle(
-    envoy: Envoy, application: Application | None, record: Record, *, listeners_by: float
+    envoy: Envoy, application: Application | None, record: Record, listeners_by: float, after_another: Metadata | None
 ) -> tuple[Status, str]:
     """What the task is waiting for, and why."""
     try:
         state = await envoy.state()
         record.envoy_answered = True
         if state == "DRAINING":
+            if after_another and await _may_be_stopping(after_another):
+                record.left_draining = True
+                return "waiting for Envoy", f"Envoy at {envoy.url} drains, as the helper before this one told it to"
             # Only a helper that died can have told it to; no health check would ever pass again.
             await envoy.pass_health_checks()
             state = await envoy.state()
@@ -75,6 +85,12 @@ async def _obstacle(
         except OSError as error:
             return "waiting for the application", f"application at {application.url}: {why(error)}"
     return "in service", ""
+
+
+async def _may_be_stopping(metadata: Metadata) -> bool:
+    """Whether the task is to stop, as far as ECS does not say that it is to run."""
+    task = await metadata.task()
+    return task is None or task.desired_status != "RUNNING"
 
 
 async def _has_no_listener(envoy: Envoy, record: Record) -> bool:

@@ -18,7 +18,7 @@ def conclude(record: Record, ending: Ending, settings: Settings) -> Exit:
     """Leave the summary, and give the exit code that goes with it."""
     code = record.exit_code(ending)
     fields = summarise(record, ending, code, now(), settings)
-    if record.still_coming(now()):
+    if record.still_coming(now()) and not _handed_over(ending):
         causes = causes_of_traffic(record, settings)
         log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=causes)
     metrics = settings.metrics == "emf"
@@ -26,6 +26,11 @@ def conclude(record: Record, ending: Ending, settings: Settings) -> Exit:
         fields |= embedded_metrics(fields, record.service, int(time.time() * 1000))
     log(Event.SUMMARY, whatever_level=metrics, **fields)
     return code
+
+
+def _handed_over(ending: str) -> bool:
+    """Whether another helper goes on, whose summary tells the end."""
+    return ending.startswith("handed over")
 
 
 def causes_of_traffic(record: Record, settings: Settings) -> list[str]:
@@ -43,6 +48,7 @@ def causes_of_traffic(record: Record, settings: Settings) -> list[str]:
 
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+_OF_THE_END: Final = ("budget_left_seconds", "requests_in_flight_at_end")
 _UNITS: Final = {
     "delaying_seconds": "Seconds",
     "draining_seconds": "Seconds",
@@ -81,6 +87,11 @@ def embedded_metrics(fields: dict[str, Any], service: str, milliseconds: int) ->
     """What turns a log line with `fields` into CloudWatch metrics of `service`, at this time since the epoch."""
     # CloudWatch adds up numbers, not words; zeros tell a service whose drains are confirmed from one that never drains
     count = {"drains_not_confirmed": int(fields["reason"] == "not confirmed")}
-    metrics = [{"Name": name, "Unit": unit} for name, unit in _UNITS.items() if (fields | count)[name] is not None]
+    left_out = _OF_THE_END if _handed_over(fields["reason"]) else ()
+    metrics = [
+        {"Name": name, "Unit": unit}
+        for name, unit in _UNITS.items()
+        if (fields | count)[name] is not None and name not in left_out
+    ]
     directive = {"Namespace": "ecs-task-helper", "Dimensions": [["service"]], "Metrics": metrics}
     return {"service": service, **count, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}

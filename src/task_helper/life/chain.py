@@ -1,0 +1,85 @@
+"""Two helpers in a chain hold a task for the sum of their stopTimeouts: the second goes on where the first has ended.
+
+They never speak to each other. How far the plan has come, the first says with its exit code, and Envoy with its state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from task_helper.asks.envoy import CALL_TIMEOUT, Envoy
+from task_helper.asks.metadata import Metadata
+from task_helper.judges import early
+from task_helper.judges.early import Ended, Leave
+from task_helper.life.record import Ending, Exit, Record
+from task_helper.logs import Event, log
+from task_helper.settings import Settings
+from task_helper.timing import now
+
+# An endpoint that is busy, as the machine may be while tasks stop, is asked again; each try has a bound of its own. The
+# pauses before the tries, in seconds.
+PAUSES: Final = (0.0, 0.3, 0.3)
+
+_ENDED: Final[dict[int | None, Ended]] = {
+    Exit.DRAINED: "drained",
+    Exit.HANDED_OVER: "handed over",
+    Exit.HANDED_OVER_LATE: "handed over late",
+}
+
+
+def hand_over(settings: Settings, record: Record) -> Ending:
+    """How the first helper's deadline ends: late where Envoy has not been told for as long as the plan says."""
+    if record.drain_began_at is None:
+        return "handed over"
+    told_for = 0.0 if record.confirmed_at is None else now() - record.confirmed_at
+    return "handed over" if told_for >= settings.told_for(settings.budget) else "handed over late"
+
+
+async def take_over(envoy: Envoy, metadata: Metadata, settings: Settings, record: Record, stopped_at: float) -> bool:
+    """Note in `record` how far the helper before this one came, if there was one; whether nothing is left to do."""
+    if settings.takes_over_from is None:
+        return False
+    exit_code, (draining, under_way) = await asyncio.gather(_exit_code(metadata), _look(envoy))
+    verdict = early.taken_over(
+        ended=_ENDED.get(exit_code),
+        draining=draining,
+        under_way=under_way,
+        held=settings.held_before,
+        told=settings.told_for(settings.held_before),
+    )
+    if isinstance(verdict, Leave):
+        log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, because=verdict.because)
+        record.drain_began_at = record.confirmed_at = now()
+        return True
+    log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, plan_began=verdict.ago, told=verdict.told)
+    record.plan_began_at = stopped_at - verdict.ago
+    record.delay_over, record.told_before = verdict.delay_over, verdict.told
+    return False
+
+
+async def _exit_code(metadata: Metadata) -> int | None:
+    """That of the helper before; None where it runs, or ECS does not say."""
+    for pause in PAUSES:
+        await asyncio.sleep(pause)
+        if first := await metadata.of_other_helper():
+            return first.exit_code if first.known_status == "STOPPED" else None
+    return None
+
+
+class _Seen(NamedTuple):
+    """What Envoy says of itself; None where it does not."""
+
+    draining: bool | None = None
+    under_way: bool | None = None
+
+
+async def _look(envoy: Envoy) -> _Seen:
+    seen = _Seen()
+    try:
+        async with asyncio.timeout(CALL_TIMEOUT):
+            seen = _Seen(await envoy.state() == "DRAINING")
+            traffic = await envoy.traffic(await envoy.watched())
+            return seen._replace(under_way=traffic.under_way)
+    except OSError:
+        return seen
