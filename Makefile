@@ -159,10 +159,10 @@ faults: .venv/ready
 	$(BIN)/python -m bench.faults --seed $(SEED) $(if $(COUNT),--count $(COUNT))
 
 # The same rolling update again and again: how sure are the figures? 100 updates a column, or COUNT=1000, or HOURS=8;
-# FOLDER=runs/TIME goes on there. Also SCENARIO=plain, and COLUMNS="trap auto", which in the environment is the terminal's
+# FOLDER=runs/TIME goes on there. Also SCENARIO=plain, JOBS=1, COLUMNS="trap auto" (not the environment's: a terminal's)
 soak: .venv/ready
 	$(BIN)/python -m lab soak $(if $(HOURS),--hours $(HOURS),$(if $(COUNT),--count $(COUNT))) \
-	  $(if $(FOLDER),--folder $(FOLDER)) $(if $(SCENARIO),--scenario $(SCENARIO)) \
+	  $(if $(FOLDER),--folder $(FOLDER)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(JOBS),--jobs $(JOBS)) \
 	  $(if $(filter command,$(origin COLUMNS)),--columns $(COLUMNS))
 
 # pip, not poetry, installs: pip knows the package index that this machine is set up for. It takes each list as it is:

@@ -73,7 +73,8 @@ def markdown(summary: Summary) -> str:
         "updates does not. An update that could not be judged is unknown, no pass, and in none of the other figures.",
         "## Seconds held",
         _table(("", *QUANTILES), _held(summary)),
-        "From the stop of a task until ECS stops its application and Envoy, the slowest task of each update.",
+        "From the stop of a task until ECS stops its application and Envoy, the slowest task of each update. ECS may "
+        "stop one a report of health before another, and `auto` then waits until the successors of both are known.",
         "## Latency, ms",
         _table(("median / 99 %", *PART_TITLES.values()), _latency(summary)),
         "Of requests that were answered, from when each was due. Old tasks are drained from the first one's stop until "
