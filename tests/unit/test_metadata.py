@@ -107,7 +107,6 @@ RECORDED = {
     "application-crashed": ([], ["app"]),
     "application-crashed-while-the-agent-was-down": ([], ["app"]),
     "envoy-crashed": (["envoy"], []),
-    "helper-left": ([], ["app", "task-helper"]),
     "sidecar-left-with-1": ([], []),
     "waiting-for-envoy": ([], []),
 }
@@ -137,7 +136,8 @@ def test_recorded(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("stopping", ("RUNNING", None)), ("helper-left", ("STOPPED", 0)), ("envoy-crashed", None)]
+    ("name", "expected"),
+    [("stopping", ("RUNNING", None)), ("helper-stopped", ("STOPPED", 0)), ("envoy-crashed", None)],
 )
 def test_other_helper(name: str, expected: tuple[str, int | None] | None) -> None:
     """The real agent has the exit code of a helper that has gone; None where nobody goes by the name."""

@@ -169,8 +169,11 @@ def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
     admin = admin_of(task, envoy) if envoy else None
     if envoy is None or admin is None or admin.port is not None or mesh_at(task, envoy) != "kuma":
         return None, []
+    # whose the socket is must not be up to the image
+    place = f"{envoy.place}.user"
+    owner = [] if envoy.user or place in task.definition.unknown else [Edit(place, _user(task))]
     if admin.socket and any(admin.socket.is_relative_to(mount.container_path) for mount in envoy.mount_points):
-        return admin.socket, []
+        return admin.socket, owner
     folder = admin.socket.parent if admin.socket else PurePosixPath(KUMA_FOLDER)
     mount = {"sourceVolume": KUMA_VOLUME, "containerPath": str(folder)}
     opener = {
@@ -186,7 +189,7 @@ def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
         **_logging(task),
     }
-    shared = [Edit(f"{envoy.place}.mountPoints", mount, append=True)]
+    shared = [*owner, Edit(f"{envoy.place}.mountPoints", mount, append=True)]
     # what is left of an earlier run stays
     if not any(isinstance(v, dict) and v.get("name") == KUMA_VOLUME for v in _listed(task, "volumes")):
         shared.append(Edit("$.volumes", {"name": KUMA_VOLUME}, append=True))

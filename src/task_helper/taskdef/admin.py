@@ -18,8 +18,9 @@ AWS_SOCKET: Final = PurePosixPath("/tmp/envoy_admin.sock")  # nosec B108
 # what kuma-dp makes of its work directory (kumahq/kuma, pkg/core/xds/sockets.go)
 KUMA_SOCKET: Final = "kuma-envoy-admin.sock"
 KUMA_WORK_DIR: Final = "KUMA_DATAPLANE_RUNTIME_WORK_DIR"
-# the user of Kuma's images
-KUMA_USER: Final = "5678"
+# The user of Kuma's images from 2.14 on, which are distroless (kumahq/kuma, tools/releases/dockerfiles); what Kong's
+# templates for ECS write is 5678.
+KUMA_USER: Final = "65532"
 # from this version of Kuma and Kong Mesh on the socket is the default (kumahq/kuma, UPGRADE.md, 2.14.x)
 KUMA_WITH_SOCKET: Final = (2, 14)
 

@@ -86,14 +86,14 @@ def test_helper_is_told_where_the_admin_api_is(
 
 
 @pytest.mark.parametrize(
-    "envoy, added",
+    "envoy, added, user",
     [
-        (KUMA, ["KUMA_DATAPLANE_RUNTIME_WORK_DIR"]),
-        ({**KUMA, "environment": [{"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/run/kuma"}]}, []),
-        ({**KUMA, "command": ["run", "--work-dir", "/run/kuma"]}, []),
+        (KUMA, ["KUMA_DATAPLANE_RUNTIME_WORK_DIR"], "65532"),
+        ({**KUMA, "environment": [{"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/run/kuma"}]}, [], "65532"),
+        ({**KUMA, "command": ["run", "--work-dir", "/run/kuma"], "user": "5678"}, [], "5678"),
     ],
 )
-def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any], added: list[str]) -> None:
+def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any], added: list[str], user: str) -> None:
     """Kuma's work directory is on a volume of both, which one more container has opened, and both are one user."""
     before = with_envoy(envoy)
     document = add(before, IMAGE)
@@ -105,7 +105,8 @@ def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any],
     assert [{"containerName": OPENER, "condition": "SUCCESS"}] == now["dependsOn"]
     assert known + added == [variable["name"] for variable in now.get("environment", [])]
     assert (OPENER, False, "0") == (opener["name"], opener["essential"], opener["user"])
-    assert ("5678", SOCKET) == (helper["user"], settings_of(document)["ENVOY_ADMIN_URL"])
+    assert SOCKET == settings_of(document)["ENVOY_ADMIN_URL"]
+    assert user == helper["user"] == now["user"], "whose the socket is must not be up to the image"
     assert ["kuma-dp", "app"] == [dependency["containerName"] for dependency in helper["dependsOn"]]
     assert [] == findings(document)
     assert document == add(document, IMAGE)

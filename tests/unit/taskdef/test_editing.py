@@ -421,7 +421,13 @@ HELPER = {
     "user": "root",
     "memory": 8,
     "dependsOn": [{"containerName": "app", "condition": "HEALTHY"}],
-    "environment": [{"name": "DRAIN_DEALY", "value": "20"}, {"name": "STOP_TIMEOUT", "value": "110"}],
+    "environment": [
+        {"name": "DRAIN_DEALY", "value": "20"},
+        {"name": "STOP_TIMEOUT", "value": "110"},
+        # no machine knows what is meant here
+        {"name": "DRAIN_TIMEOUT", "value": "auto"},
+        {"name": "HEALTH_CHECK_INTERVAL", "value": "5"},
+    ],
     "restartPolicy": {"enabled": True, "restartAttemptPeriod": 5},
     "healthCheck": {"command": ["CMD-SHELL", "true"], "interval": 1},
 }

@@ -103,7 +103,7 @@ plane.
 Fails:
 
     {"networkMode": "awsvpc", "containerDefinitions": [
-      {"name": "kuma-dp", "image": "kong/kuma-dp:2.14.1",
+      {"name": "kuma-dp", "image": "kong/kuma-dp:2.14.1", "user": "5678",
        "environment": [{"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/run/kuma"}],
        "mountPoints": [{"sourceVolume": "admin", "containerPath": "/run/kuma"}]},
       {"name": "task-helper", "user": "65532",
