@@ -14,7 +14,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HE
 BUILD_FLAGS ?=
 BASE ?=
 
-.PHONY: build image publish sign demo bench faults sbom audit test-wheel test-image test-envoys mutants clean
+.PHONY: build image publish sign demo bench faults soak sbom audit test-wheel test-image test-envoys mutants clean
 
 build: requirements
 	@$(MAKE) --no-print-directory image
@@ -155,9 +155,15 @@ bench: .venv/ready
 
 # random faults, the same for the helper and for the shell trap, four to five minutes: is it ever worse? COUNT=2000 takes 45
 SEED ?= 1
-COUNT ?= 200
 faults: .venv/ready
-	$(BIN)/python -m bench.faults --seed $(SEED) --count $(COUNT)
+	$(BIN)/python -m bench.faults --seed $(SEED) $(if $(COUNT),--count $(COUNT))
+
+# The same rolling update again and again: how sure are the figures? 100 updates a column, or COUNT=1000, or HOURS=8;
+# FOLDER=runs/TIME goes on there. Also SCENARIO=plain, JOBS=1, COLUMNS="trap auto" (not the environment's: a terminal's)
+soak: .venv/ready
+	$(BIN)/python -m lab soak $(if $(HOURS),--hours $(HOURS),$(if $(COUNT),--count $(COUNT))) \
+	  $(if $(FOLDER),--folder $(FOLDER)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(JOBS),--jobs $(JOBS)) \
+	  $(if $(filter command,$(origin COLUMNS)),--columns $(COLUMNS))
 
 # pip, not poetry, installs: pip knows the package index that this machine is set up for. It takes each list as it is:
 # left to look for what the packages need, it finds the newest coverage[toml], which is not in the list, and gives up

@@ -2,6 +2,7 @@
 
 python -m lab demo      the same update without and with the helper, and a picture of both
 python -m lab bench     the scenarios, against no helper, the shell trap, and the helper
+python -m lab soak      the same update again and again, and how sure the figures are
 python -m lab report    the table and the picture of runs that are there
 """
 
@@ -20,6 +21,9 @@ from lab import bench, history, report, verdict
 from lab.scenarios import ALL
 from lab.definition import missing
 from lab.scenario import COLUMNS, DEMO, Column, Scenario
+from lab.soak.figures import scenario_of, summary
+from lab.soak.page import publish
+from lab.soak.play import Soak, play
 from lab.stage import Stage
 
 BY_NAME = {scenario.name: scenario for scenario in ALL}
@@ -89,6 +93,33 @@ def bench_scenarios(options: argparse.Namespace) -> int:
     return 1 if unplayed else worse
 
 
+def soak(options: argparse.Namespace) -> int:
+    """Go on with a folder where it was left, or only read its records; however it ends, the page has what is there."""
+    console, folder = Console(), options.report or options.folder
+    there = scenario_of(folder)
+    name = options.scenario or there or DEMO.name
+    if name not in EVERY or there not in (None, name):
+        console.print(f"{folder} has updates of {there}, which cannot go on as {name}", soft_wrap=True)
+        return 2
+    scenario, interrupted = EVERY[name], False
+    if not options.report:
+        unavailable = {column: why for column in options.columns if (why := missing(column))}
+        for why in unavailable.values():
+            console.print(f"left out: {why}")
+        columns = [each for each in options.columns if each in scenario.expected and each not in unavailable]
+        if not columns:
+            console.print(f"{name} is played in {', '.join(scenario.expected)}")
+            return 2
+        count = None if options.hours else options.count
+        try:
+            asyncio.run(play(Soak(scenario, columns, folder, count, options.hours), options.jobs, console))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            interrupted = True
+            console.print(f"interrupted, and every process ended: --folder {folder} goes on", soft_wrap=True)
+    worse = publish(folder, summary(folder, scenario), console)
+    return 130 if interrupted else worse
+
+
 def report_again(options: argparse.Namespace) -> int:
     worse = report.table(options.folder, Console())
     for scenario in EVERY.values():
@@ -101,6 +132,12 @@ def _name(text: str) -> str:
     if text not in BY_NAME:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(BY_NAME)}")
     return text
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,9 +167,19 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1), help="runs side by side; default: cores")
     many.set_defaults(main=bench_scenarios)
 
+    long = commands.add_parser("soak", help="rolling updates again and again, and a page of how sure the figures are")
+    length = long.add_mutually_exclusive_group()
+    length.add_argument("--count", type=_natural, default=100, help="updates of each column; default: 100")
+    length.add_argument("--hours", type=float, help="new updates until so many hours are over")
+    long.add_argument("--scenario", choices=EVERY, metavar="SCENARIO", help=f"default: {DEMO.name}")
+    long.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS[1:], help="default: all but none")
+    long.add_argument("--jobs", type=_natural, default=3, help="runs side by side; default: 3")
+    long.add_argument("--report", type=Path, metavar="FOLDER", help="play nothing: make the page of these records anew")
+    long.set_defaults(main=soak)
+
     again = commands.add_parser("report", help="table and pictures of the runs in a folder")
     again.set_defaults(main=report_again)
-    for each in (one, show, many, again):
+    for each in (one, show, many, long, again):
         each.add_argument("--folder", type=Path, default=now, help="for records, logs and reports; default: runs/TIME")
     return parser
 

@@ -49,31 +49,38 @@ async def run(jobs: Sequence[Job], side_by_side: int, console: Console, aloud: b
 
 async def _one(job: Job, room: asyncio.Semaphore, progress: Progress, total: TaskID, aloud: bool) -> None:
     async with room:
-        shown = progress.add_task(job.title, total=None)
-        began = time.monotonic()
-        command = [sys.executable, "-m", "lab", "run", job.scenario.name, job.column, "--folder", str(job.folder)]
-        process = await asyncio.create_subprocess_exec(
-            *processes.bound(command),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            process_group=0,
-        )
         try:
-            if process.stdout is None:
-                raise ValueError("the run's output is not a pipe")
-            last = ""
-            async for line in process.stdout:
-                last = line.decode().strip()
-                if aloud and last.startswith("+"):
-                    progress.console.print(f"{COLUMN_TITLES[job.column]:14} {last}", soft_wrap=True, highlight=False)
-                progress.update(shown, description=f"{job.title}: {last}")
-            await process.wait()
-            progress.console.print(f"{job.title}: {last} ({time.monotonic() - began:.0f} s)", soft_wrap=True)
+            await play(job, progress, aloud)
         finally:
-            await _end(process)
-            progress.remove_task(shown)
             progress.advance(total)
+
+
+async def play(job: Job, progress: Progress, aloud: bool = False) -> None:
+    """One run, shown in `progress` while it lasts; its verdict on the console. Cancelled, it ends what it started."""
+    shown = progress.add_task(job.title, total=None)
+    began = time.monotonic()
+    command = [sys.executable, "-m", "lab", "run", job.scenario.name, job.column, "--folder", str(job.folder)]
+    process = await asyncio.create_subprocess_exec(
+        *processes.bound(command),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        process_group=0,
+    )
+    try:
+        if process.stdout is None:
+            raise ValueError("the run's output is not a pipe")
+        last = ""
+        async for line in process.stdout:
+            last = line.decode().strip()
+            if aloud and last.startswith("+"):
+                progress.console.print(f"{COLUMN_TITLES[job.column]:14} {last}", soft_wrap=True, highlight=False)
+            progress.update(shown, description=f"{job.title}: {last}")
+        await process.wait()
+        progress.console.print(f"{job.title}: {last} ({time.monotonic() - began:.0f} s)", soft_wrap=True)
+    finally:
+        await _end(process)
+        progress.remove_task(shown)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -24,8 +24,9 @@ LONG = replace(LATE, timeout=8, stop_timeout=30)
 # The replacement is started by the very stop, since an essential container has died. At a fifth of real time ECS hears
 # of that within 6 s, Envoy is HEALTHY after 1 s and seen to be so at the agent's look after 2 s, the helper's first
 # check is made 2 s later and ECS hears of it within 4 s; 2.5 s for Cloud Map and the push, 1 s for the downstream's
-# first check, and half a second for the processes to start: 18 s.
-UNFORESEEN = replace(LATE, delay=19, cloud_map=2)
+# first check, and half a second for the processes to start: 18 s. Of the stopTimeout `auto` keeps 11 s for its drain,
+# most of which are not scaled, and 5 s are the margin: with less it could not wait as long as the trap does.
+UNFORESEEN = replace(LATE, delay=19, cloud_map=2, stop_timeout=36)
 
 CALM = (Caller("persistent", 20), Caller("new connections", 5, new_connections=True))
 LONG_REQUESTS = (Caller("persistent", 10), Caller("long", 4, seconds=5.5))
