@@ -35,6 +35,9 @@ TRAP_COMMAND = ["env", "--default-signal=INT", "bash", "-c", TRAP]
 # the helper's restart policy, in seconds of real time
 CHECKS, HELPER_CHECKS, RESTART_PERIOD = 5.0, 10.0, 60.0
 
+# what ECS stops first, and in a chain what it stops then
+HELPER, SECOND_HELPER = "helper", "helper-2"
+
 SIDECAR_PORT = 8082
 WRONG_PORT = 9999
 
@@ -122,7 +125,7 @@ class TaskDefinition:
         if self._column == "trap":
             containers.append(self._holder(id, TRAP_COMMAND, address, {}))
         elif self._column != "none":
-            containers.append(self._helper(id, address))
+            containers += self._helpers(id, address)
         return containers
 
     def _envoy(self, id: str, address: str) -> ContainerSpec:
@@ -170,11 +173,21 @@ class TaskDefinition:
         command = [sys.executable, "-m", "lab.application", *(word for option in options.items() for word in option)]
         return ContainerSpec("sidecar", command, os.environ, stop_timeout=sidecar.stop_timeout)
 
-    def _helper(self, id: str, address: str) -> ContainerSpec:
+    def _helpers(self, id: str, address: str) -> list[ContainerSpec]:
+        """One, or two in a chain: the first depends on the second."""
+        if not self._scenario.chain:
+            return [self._helper(id, address, HELPER, {})]
+        stop_timeout = f"{self._scenario.times.stop_timeout:g}"
+        first = self._helper(id, address, HELPER, {"HANDS_OVER_TO": f"{SECOND_HELPER}:{stop_timeout}"})
+        second = self._helper(id, address, SECOND_HELPER, {"TAKES_OVER_FROM": f"{HELPER}:{stop_timeout}"})
+        return [replace(first, depends_on={**first.depends_on, SECOND_HELPER: "START"}), second]
+
+    def _helper(self, id: str, address: str, name: str, settings: Mapping[str, str]) -> ContainerSpec:
         environ = {
-            "ECS_CONTAINER_METADATA_URI_V4": f"{self._endpoint}/v4/{id}/helper",
+            "ECS_CONTAINER_METADATA_URI_V4": f"{self._endpoint}/v4/{id}/{name}",
             "AWS_REGION": aws.REGION,
             **aws.environment(self._endpoint),
+            **settings,
         }
         if health := _health_urls(address)[self._scenario.app_health]:
             if self._scenario.protocol in ("http1", "http2"):
@@ -182,6 +195,7 @@ class TaskDefinition:
         container = self._holder(id, [TASK_HELPER, "run"], address, environ)
         return replace(
             container,
+            name=name,
             check=(lambda: self._succeeds([TASK_HELPER, "healthcheck"], container.environ)) if self._gated else None,
             check_interval=HELPER_CHECKS * self._scenario.times.scale,
             # a process each time: five times as often as in real time it would be a load of its own
@@ -197,7 +211,7 @@ class TaskDefinition:
             depends_on["sidecar"] = "START"
         depends_on |= dict.fromkeys(self._mesh.held, "START")
         return ContainerSpec(
-            "helper",
+            HELPER,
             command,
             {
                 **os.environ,

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from lab import envoy
-from lab.definition import TaskDefinition
+from lab.definition import HELPER, TaskDefinition
 from lab.history import OK, Recorder, Request
 from lab.rules import Task
 from lab.scenario import Hazard
@@ -55,10 +55,12 @@ class _Fate:
                 self._scheduler.signal(self._task, "application", signal.SIGHUP)
             case "sidecar dies":
                 self._scheduler.crash(self._task, "sidecar")
+            case "helper dies":
+                self._scheduler.crash(self._task, HELPER)
             case "admin socket is removed":
                 self._definition.admin_socket(self._task.id).unlink()
             case "log is not read":
-                self._scheduler.fill_output(self._task, "helper")
+                self._scheduler.fill_output(self._task, HELPER)
             case "connections are held":
                 async with asyncio.TaskGroup() as group:
                     for _ in range(HELD):

@@ -152,7 +152,7 @@ ROWS: tuple[Scenario, ...] = (
         {"none": FAILS, "auto": ANY},
         change="spot",
         times=replace(FIFTH, stop_timeout=22),
-        # what is advised elsewhere does not fit, and would be refused
+        # what is left of them
         settings={"HEALTH_CHECK_INTERVAL": "16"},
         mesh="nlb",
     ),

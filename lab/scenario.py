@@ -38,6 +38,7 @@ Change = Literal[
 HazardKind = Literal[
     "application restarts",
     "sidecar dies",
+    "helper dies",
     "admin socket is removed",
     "log is not read",
     "connections are held",
@@ -154,6 +155,7 @@ class Scenario:
     envoy: what is different about each task's Envoy, by the names of `envoy.EnvoyOptions`
     mesh: how downstreams find the tasks, and who tells them of a stop
     panic_threshold: of the downstream, in percent; None: Envoy's own
+    chain: whether two helpers hold the task, one after the other, each with its stop_timeout
     gate: whether the helper has its health check; without one the application has, as where there is no helper
     plain: nothing goes wrong, so that nobody needs to be held for longer than by the trap
     luck: seconds of load by which two runs may differ, where the trap itself loses requests: when downstreams notice
@@ -183,6 +185,7 @@ class Scenario:
     envoy: Mapping[str, Any] = field(default_factory=dict)
     mesh: MeshName = "app-mesh"
     panic_threshold: float | None = None
+    chain: bool = False
     gate: bool = True
     plain: bool = False
     luck: float = 0.0
@@ -212,6 +215,34 @@ SCENARIOS: tuple[Scenario, ...] = (
         luck=1,
         times=replace(FIFTH, stop_timeout=44),
         callers=(Caller("persistent", 20), Caller("long", 4, seconds=12)),
+    ),
+    Scenario(
+        "longer-than-stop-timeout",
+        "requests that take longer than the stopTimeout: one helper",
+        {"auto": FAILS},
+        times=replace(FIFTH, stop_timeout=26),
+        callers=(Caller("persistent", 20), Caller("long", 2, seconds=25)),
+        luck=1,
+    ),
+    Scenario(
+        "chain",
+        "… two helpers in a chain",
+        ALL_VALID,
+        # 21 s and 21 s: a drain that begins after 8 s, when the last request comes within a health check and a push
+        times=replace(FIFTH, timeout=30, stop_timeout=26),
+        callers=(Caller("persistent", 20), Caller("long", 2, seconds=25)),
+        chain=True,
+        luck=1,
+    ),
+    Scenario(
+        "chain-first-dies",
+        "… and the first is killed in its drain, requests of 15 s",
+        HELPER_VALID,
+        times=replace(FIFTH, timeout=30, stop_timeout=26),
+        callers=(Caller("persistent", 20), Caller("long", 2, seconds=15)),
+        hazards=(Hazard("helper dies", 12),),
+        chain=True,
+        luck=1,
     ),
     # what App Mesh advised: two new ones at a time, and each old one that goes must wait for its own replacement only
     Scenario(
