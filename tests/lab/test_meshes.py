@@ -14,9 +14,10 @@ from lab.downstream import SERVICE, hosts_of
 from lab.history import Recorder, Run, began_now
 from lab.mesh_rows import ROWS
 from lab.meshes import MESHES, Mesh, mesh_class
-from lab.scenario import BY_NAME, MeshName, Scenario
+from lab.scenario import BY_NAME, Column, MeshName, Scenario
 from lab.scenarios import ALL
 from lab.scheduler import ContainerSpec
+from task_helper.settings import from_env
 
 
 @pytest.fixture
@@ -97,6 +98,14 @@ def test_a_task_serves_once_its_application_says_so(tmp_path: Path, record: Reco
         assert application.on_line and definition.up == set()
         application.on_line(b'{"time": "2026-01-01T00:00:00+00:00", "event": "up"}')
         assert definition.up == {"one"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("column", ["fixed", "auto"])
+def test_the_helper_takes_the_settings_of_a_row(row: Scenario, column: Column) -> None:
+    """What suits a mesh elsewhere may not fit a row's shorter stopTimeout: then the helper would refuse to start."""
+    if column in row.expected:
+        from_env(helper_settings(row, column, MESHES[row.mesh]))
 
 
 def test_settings_are_those_that_the_docs_advise() -> None:
