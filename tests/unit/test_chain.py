@@ -141,6 +141,12 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(0, 171, "drained"), (0, 204.15, "drained")],
         [140, 173.15],
     ),
+    "the first hands over in the moment in which Envoy hangs: the second's look is bounded": (
+        SLOW,
+        [SIGTERM, (214.9, "envoy hangs"), (240, "envoy fine")],
+        [(10, 215, "handed over"), (0, 310.05, "drained")],
+        [250.05],
+    ),
     "the metadata endpoint is silent for a moment": (
         UNTIL_QUIET,
         [SIGTERM, (170, "metadata 500"), (171.5, "metadata fine")],
@@ -197,6 +203,43 @@ def test_timeline(name: str) -> None:
     assert [(code, pytest.approx(at, abs=ROUNDED), ending) for code, at, ending in expected] == ends(lives)
     assert [pytest.approx(at, abs=ROUNDED) for at in told] == [at for at, _ in world.envoy.journal]
     assert {FAIL} >= {target for _, target in world.envoy.journal}
+
+
+@pytest.mark.parametrize(
+    ("desired", "mood", "undone"),
+    [("RUNNING", "fine", True), ("STOPPED", "fine", False), ("RUNNING", "hangs", False), ("", "fine", False)],
+)
+def test_drain_that_the_second_finds(desired: str, mood: Any, undone: bool) -> None:
+    """One that comes up beside an Envoy that drains undoes it only where ECS says that the task is to run."""
+    world = World()
+    world.envoy.state, world.metadata.desired, world.metadata.mood = "DRAINING", desired, mood
+
+    world.live([(5, "SIGTERM")], metadata=True, settings={"TAKES_OVER_FROM": "first:120"})
+
+    before = [target for moment, target in world.envoy.journal if moment < 5]
+    assert (["/healthcheck/ok"] if undone else []) == before
+
+
+def test_exit_code_of_one_that_runs() -> None:
+    """The first's code of an earlier life, before it was restarted in place, says nothing of this stop."""
+    world = World()
+    world.metadata.run("first")
+    world.metadata.containers["first"] |= {"ExitCode": 10, "RestartCount": 1}
+
+    life = world.live([SIGTERM], metadata=True, settings={"TAKES_OVER_FROM": "first:120"})
+
+    assert [(140, FAIL)] == life.journal
+
+
+def test_unconfirmed_drain_is_handed_over_late() -> None:
+    """Where the plan has had half a second to be told, and Envoy has not confirmed, the second is to count anew."""
+    world = World()
+
+    first, _ = world.live_in_chain(
+        [(99, "envoy 500"), SIGTERM, (215, "envoy fine")], {"DRAIN_DELAY": "113.5", "DRAIN_TIMEOUT": "60"}, 120, 120
+    )
+
+    assert (11, "handed over late") == (first.exit, first.ending)
 
 
 MOODS = ["fine", "500", "hangs", "refuses", "resets", "babbles", "breaks"]

@@ -205,6 +205,28 @@ def test_service_that_the_metadata_names() -> None:
     assert (1, 1, [(OTHER, False)]) == (look.tasks, look.desired, [(each.arn, each.listed) for each in look.others])
 
 
+def test_own_task_does_not_count_before_ecs_stops_it() -> None:
+    """A SIGTERM may come before ECS's own word of it, or without one: this task is no replacement of itself."""
+    stubbed = Stubbed(service="s")
+    own = SEEN_TASKS[0] | {"desiredStatus": "RUNNING"}
+    service = {**SERVICE, "serviceRegistries": []}
+    stubbed.expect("ecs", "describe_services", {"services": [service]}, cluster="c", services=["s"])
+    page = {"cluster": "c", "serviceName": "s", "desiredStatus": "RUNNING", "maxResults": 99}
+    stubbed.expect("ecs", "list_tasks", {"taskArns": [ARN, OTHER]}, **page)
+    stubbed.expect("ecs", "describe_tasks", {"tasks": [own, SEEN_TASKS[1]]}, cluster="c", tasks=[ARN, OTHER])
+
+    assert [OTHER] == [each.arn for each in stubbed.look().others]
+
+
+def test_no_listing_is_asked_while_tasks_are_missing() -> None:
+    """Where ECS counts too few tasks, nobody has to tell which of them are known to downstreams."""
+    stubbed = Stubbed(cloud_map_service="n/m", service="s")
+    few = {**SERVICE, "runningCount": 0}
+    stubbed.expect("ecs", "describe_services", {"services": [few]}, cluster="c", services=["s"])
+
+    assert Look(1, 1, []) == stubbed.look()
+
+
 @pytest.mark.parametrize(
     ("listed", "expected"),
     [

@@ -65,6 +65,8 @@ def at(*places: tuple[str, int] | None) -> list[Listener]:
         (at(("0.0.0.0", 80), ("0.0.0.0", HANGS)), [("127.0.0.1", 80)], True),
         (at(("0.0.0.0", HANGS)), [], False),
         (at(None, ("0.0.0.0", 80)), [("127.0.0.1", 80)], True),
+        (at(("", 80)), [("127.0.0.1", 80)], True),
+        (at(("orders.internal", 80)), [("orders.internal", 80)], True),
         (at(None), [], None),
         ([], [], None),
         ([listener("out", for_others=True, place=("0.0.0.0", 81)), *at(("0.0.0.0", 80))], [("127.0.0.1", 81)], False),
