@@ -125,7 +125,7 @@ def test_wanted(name: str) -> None:
 ARN = "arn:aws:ecs:eu-west-1:123456789012:task/c/1"
 OTHER = "arn:aws:ecs:eu-west-1:123456789012:task/c/2"
 SERVICE = {"desiredCount": 1, "runningCount": 2, "serviceRegistries": [{"registryArn": "arn:x:service/srv-1"}]}
-SEEN_TASKS = [
+SEEN_TASKS: list[dict[str, Any]] = [
     {"taskArn": ARN, "group": "service:s", "lastStatus": "RUNNING", "desiredStatus": "STOPPED"},
     {
         "taskArn": OTHER,
