@@ -205,6 +205,15 @@ def test_service_that_the_metadata_names() -> None:
     assert (1, 1, [(OTHER, False)]) == (look.tasks, look.desired, [(each.arn, each.listed) for each in look.others])
 
 
+def test_every_call_is_bounded() -> None:
+    """A call is given up after seconds, and not repeated: the next look is."""
+    ecs = Ecs(ARN, "c", None)
+
+    for client in (ecs._ecs, ecs._cloud_map):
+        config = client.meta.config
+        assert (2, 3, 1) == (config.connect_timeout, config.read_timeout, config.retries["total_max_attempts"])
+
+
 def test_own_task_does_not_count_before_ecs_stops_it() -> None:
     """A SIGTERM may come before ECS's own word of it, or without one: this task is no replacement of itself."""
     stubbed = Stubbed(service="s")

@@ -6,11 +6,14 @@ In service within the first second; the delay begins at 100, the drain at 140, a
 import asyncio
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
+from task_helper.judges.mesh import Mesh, hints
 from task_helper.judges.replacement import Look, Other
 from task_helper.life.lifecycle import Lifecycle
+from task_helper.settings import from_env
 from tests.unit.lives import Timeline, World
 
 FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
@@ -736,7 +739,7 @@ def test_listeners_that_drain_listeners_passes_over(setting: str, direction: str
         ("lds_ingress_0.0.0.0_15000", None, "app-mesh", True),
     ],
 )
-def test_look_in_a_mesh(name: str, hds: dict[str, str] | None, mesh: str, warned: bool) -> None:
+def test_look_in_a_mesh(name: str, hds: dict[str, str] | None, mesh: Any, warned: bool) -> None:
     """What is missing is warned of only where it is needed: not where downstreams go by something else."""
     world = World()
     world.envoy.health_check_filter = False
@@ -745,7 +748,8 @@ def test_look_in_a_mesh(name: str, hds: dict[str, str] | None, mesh: str, warned
 
     life = world.live([SIGTERM, (178, "envoy answers requests")])
 
-    assert mesh == life.fields("mesh")["mesh"]
+    found = life.fields("mesh")
+    assert (mesh, hints(Mesh(mesh, needs_filter=warned), from_env({}))) == (found["mesh"], found["hints"])
     assert warned == ("no_health_check_filter" in life.events)
     assert warned == any("no health_check filter" in each for each in life.fields("traffic_after_drain")["causes"])
 
