@@ -19,6 +19,8 @@ LONG: Mapping[str, str] = {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "150"}
 UNTIL_QUIET: Mapping[str, str] = {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "auto"}
 SLOW: Mapping[str, str] = {"DRAIN_DELAY": "150", "DRAIN_TIMEOUT": "60"}
 
+DRAINED = "the helper before this one has drained, and nothing is under way"
+
 # moments are told to the millisecond; the second takes a second off what the first may have been late
 ROUNDED = 0.002
 
@@ -203,6 +205,21 @@ def test_timeline(name: str) -> None:
     assert [(code, pytest.approx(at, abs=ROUNDED), ending) for code, at, ending in expected] == ends(lives)
     assert [pytest.approx(at, abs=ROUNDED) for at in told] == [at for at, _ in world.envoy.journal]
     assert {FAIL} >= {target for _, target in world.envoy.journal}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (LONG, {"exit_code": 10, "draining": True, "plan_began": 115, "told": 74}),
+        ({}, {"exit_code": 0, "draining": True, "because": DRAINED}),
+    ],
+)
+def test_what_the_second_says(settings: Mapping[str, str], told: dict[str, Any]) -> None:
+    """It tells what it takes over, and its summary what it has found done."""
+    *_, second = World().live_in_chain([SIGTERM], settings, 120, 120)
+
+    assert told == second.fields("taking_over")
+    assert second.log[-1][2]["confirmed"]
 
 
 @pytest.mark.parametrize(
