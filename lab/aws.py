@@ -320,7 +320,7 @@ class Aws:
         if asked["ServiceName"] != SERVICE:
             raise CallError("ServiceNotFound", asked["ServiceName"])
         wanted = asked.get("HealthStatus", "HEALTHY_OR_ELSE_ALL")
-        instances = list((self.instances or {}).values())
+        instances = list(self.instances.values())
         healthy = [each for each in instances if each.healthy]
         sick = [each for each in instances if not each.healthy]
         chosen = {"ALL": instances, "HEALTHY": healthy, "UNHEALTHY": sick, "HEALTHY_OR_ELSE_ALL": healthy or instances}

@@ -25,6 +25,7 @@ from bench.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, FROM_START, Happ
 from bench.faults.world import HOST, SLOT, Slot, World, answers, until
 from lab import admin, aws, envoy, processes
 from lab.definition import TASK_HELPER, TRAP_COMMAND
+from lab.probes import accepts
 from lab.rules import NOTICED_AFTER, Container, Task
 
 Holder = Literal["trap", "helper"]
@@ -283,16 +284,8 @@ class Life:
             config["static_resources"]["listeners"] = []
         command = envoy.command(config, self._folder / f"{self._id}-envoy.json")
         await self._start_process("envoy", command, os.environ)
-        await until(self._envoy_listens, 30)
-
-    async def _envoy_listens(self) -> bool:
-        """Its listener takes connections; whether the admin API can be asked is the schedule's business."""
-        try:
-            _, writer = await asyncio.open_connection(self._address, envoy.INBOUND_PORT)
-        except OSError:
-            return False
-        writer.close()
-        return True
+        # its listener takes connections; whether the admin API can be asked is the schedule's business
+        await until(lambda: accepts(self._address, envoy.INBOUND_PORT), 30)
 
     async def _in_service(self) -> bool:
         return any('"in_service"' in line or "in_service" in line.split() for line in self._processes["helper"].lines)

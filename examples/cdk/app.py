@@ -88,6 +88,13 @@ def add_monitoring(
     )
 
 
+def add_cluster(stack: Stack) -> aws_ecs.Cluster:
+    """A cluster whose services find each other by name."""
+    cluster = aws_ecs.Cluster(stack, "Cluster", vpc=aws_ec2.Vpc(stack, "Vpc", max_azs=2))
+    cluster.add_default_cloud_map_namespace(name="mesh.internal", type=aws_servicediscovery.NamespaceType.DNS_PRIVATE)
+    return cluster
+
+
 def add_envoy_and_application(
     stack: Stack, task: aws_ecs.TaskDefinition, configuration: Path, user: str, ports: tuple[int, int]
 ) -> tuple[aws_ecs.ContainerDefinition, aws_ecs.ContainerDefinition]:
@@ -124,10 +131,7 @@ def add_envoy_and_application(
 class MeshService(Stack):
     def __init__(self, scope: Construct, name: str) -> None:
         super().__init__(scope, name)
-        cluster = aws_ecs.Cluster(self, "Cluster", vpc=aws_ec2.Vpc(self, "Vpc", max_azs=2))
-        cluster.add_default_cloud_map_namespace(
-            name="mesh.internal", type=aws_servicediscovery.NamespaceType.DNS_PRIVATE
-        )
+        cluster = add_cluster(self)
         task = aws_ecs.FargateTaskDefinition(
             self,
             "Task",
@@ -212,10 +216,7 @@ class StaticDnsServices(Stack):
 
     def __init__(self, scope: Construct, name: str) -> None:
         super().__init__(scope, name)
-        cluster = aws_ecs.Cluster(self, "Cluster", vpc=aws_ec2.Vpc(self, "Vpc", max_azs=2))
-        cluster.add_default_cloud_map_namespace(
-            name="mesh.internal", type=aws_servicediscovery.NamespaceType.DNS_PRIVATE
-        )
+        cluster = add_cluster(self)
         # the tasks may call one another's Envoy; who else calls shop has to be added
         group = aws_ec2.SecurityGroup(self, "SecurityGroup", vpc=cluster.vpc)
         group.add_ingress_rule(group, aws_ec2.Port.tcp(8080))

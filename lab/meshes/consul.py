@@ -27,6 +27,7 @@ class Consul(Mesh):
     Consul's servers are imitated: their catalog, and that each change of it is pushed a while later.
     """
 
+    preset = "consul"
     admin_port = 19000
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
@@ -34,12 +35,6 @@ class Consul(Mesh):
         self._address = processes.free_address()
         self._catalog: dict[str, tuple[str, bool]] = {}
         self._changes = asyncio.Queue[dict[str, bool]]()
-
-    @classmethod
-    def settings(cls, scenario: Scenario, column: Column) -> dict[str, str]:
-        # Peers hear of the stop at once, whatever the helper does: a delay wins nothing, and then they need seconds.
-        advised = {"DRAIN_DELAY": "0", "HEALTH_CHECK_INTERVAL": f"{5 * scenario.times.scale:g}"}
-        return advised if column == "auto" else {}
 
     def options(self, options: EnvoyOptions) -> EnvoyOptions:
         return replace(

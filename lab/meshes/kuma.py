@@ -25,18 +25,12 @@ class Kuma(Mesh):
     without which a new task would get requests before its application listens), their reports, and its push.
     """
 
+    preset = "kuma"
     unix_admin = True
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
         super().__init__(scenario, column, folder, record)
         self._ready: dict[str, str] = {}
-
-    @classmethod
-    def settings(cls, scenario: Scenario, column: Column) -> dict[str, str]:
-        # a probe, a report, and the push; for a new task also the probes before
-        scale = scenario.times.scale
-        advised = {"HEALTH_CHECK_INTERVAL": f"{7 * scale:g}", "DISCOVERY_LAG": f"{10 * scale:g}"}
-        return advised if column == "auto" else {}
 
     def options(self, options: EnvoyOptions) -> EnvoyOptions:
         return replace(options, health_check_filter=False)

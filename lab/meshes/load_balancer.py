@@ -33,8 +33,6 @@ class LoadBalancer(Mesh):
 
     deregistered_lag: float
     failed_lag: float
-    # HEALTH_CHECK_INTERVAL as advised: for how long a drain lasts at least, and a second more
-    advised_interval: float
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
         super().__init__(scenario, column, folder, record)
@@ -43,12 +41,6 @@ class LoadBalancer(Mesh):
         self._registered: dict[str, Task] = {}  # what it was told
         self._healthy: set[str] = set()
         self._targets: dict[str, bool] = {}  # whom it sends to, by address, and whether it believes them healthy
-
-    @classmethod
-    def settings(cls, scenario: Scenario, column: Column) -> dict[str, str]:
-        # In a deployment all is over when SIGTERM comes; else the target is deregistered, whatever a delay waits for.
-        advised = {"DRAIN_DELAY": "0", "HEALTH_CHECK_INTERVAL": f"{cls.advised_interval * scenario.times.scale:g}"}
-        return advised if column == "auto" else {}
 
     def finding(self) -> Json:
         return self.by_file()
@@ -126,8 +118,7 @@ class ApplicationLoadBalancer(LoadBalancer):
 
     deregistered_lag = 5.0
     failed_lag = 5.0
-    # with few requests a task is quiet before its last nodes have followed
-    advised_interval = 10.0
+    preset = "alb"
 
 
 class NetworkLoadBalancer(LoadBalancer):
@@ -138,8 +129,7 @@ class NetworkLoadBalancer(LoadBalancer):
 
     deregistered_lag = 120.0
     failed_lag = 15.0
-    # with few requests a task is quiet long before nobody new comes; this is what fits 120 s on Fargate
-    advised_interval = 110.0
+    preset = "nlb"
     passes_connections = True
 
     def downstream(self, address: str) -> list[str]:

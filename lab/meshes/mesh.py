@@ -14,6 +14,8 @@ from lab.history import Recorder
 from lab.rules import Task
 from lab.scenario import Column, Scenario
 from lab.scheduler import ContainerSpec, Scheduler, TargetGroup
+from task_helper.taskdef import task as taskdef
+from task_helper.taskdef.presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Mesh(ABC):
     A mesh with a control plane of its own gives the commands, `envoy` and `downstream`; who only imitates one says what
     is different about the configuration, `options` and `finding`, and publishes by `push`.
 
+    preset: the mesh whose settings `taskdef add` writes; None for those of the scenario
     held: more containers that the helper holds up
     unix_admin, admin_port: where the task's Envoy has its admin API
     downstream_admin: where the downstream has its own, if that is a Unix socket
@@ -42,6 +45,7 @@ class Mesh(ABC):
     target_group: what ECS asks before it stops a task, and before it counts one as healthy; None without load balancer
     """
 
+    preset: taskdef.Mesh | None = None
     held: Collection[str] = ()
     unix_admin = False
     admin_port = ADMIN_PORT
@@ -57,8 +61,10 @@ class Mesh(ABC):
 
     @classmethod
     def settings(cls, scenario: Scenario, column: Column) -> Mapping[str, str]:
-        """The helper's settings that are not everywhere what they are here; for `auto` those that the docs advise."""
-        return {}
+        """The helper's settings that are not everywhere what they are here: with `auto`, those that suit this mesh."""
+        if cls.preset is None or column != "auto":
+            return {}
+        return {variable: _scaled(value, scenario.times.scale) for variable, value, _ in PRESETS[cls.preset]}
 
     @classmethod
     def versions(cls) -> Mapping[str, str]:
@@ -123,3 +129,8 @@ class Mesh(ABC):
     def by_file(self) -> Json:
         """A cluster whose tasks are those that are published."""
         return downstream.by_file(self._endpoints)
+
+
+def _scaled(value: str, scale: float) -> str:
+    """A setting's value in the times of a scenario."""
+    return value if value == "auto" else f"{float(value) * scale:g}"

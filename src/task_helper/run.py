@@ -46,7 +46,7 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
     log(Event.STARTING, settings={name: _plain(value) for name, value in structs.asdict(settings).items()})
     stop = Stop()
     listen(stop, early_signals)
-    other = settings.hands_over_to or settings.takes_over_from
+    other = settings.other_helper
     metadata = Metadata(
         environ.get(gate.METADATA_URI, "").strip() or None,
         since=datetime.now(timezone.utc),

@@ -150,6 +150,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.stop_timeout - MARGIN
 
     @property
+    def other_helper(self) -> OtherHelper | None:
+        """The one before or after this one, where there is a chain."""
+        return self.hands_over_to or self.takes_over_from
+
+    @property
     def held_before(self) -> Seconds:
         """For how long another helper has held the task when it hands over to this one."""
         return self.takes_over_from.budget if self.takes_over_from else 0.0
@@ -408,7 +413,7 @@ def contradictions(settings: Settings) -> list[str]:
     """What is wrong with settings that are each good by themselves, a sentence each."""
     problems = []
     delay = 0.0 if settings.drain_delay == "auto" else settings.drain_delay
-    other = settings.hands_over_to or settings.takes_over_from
+    other = settings.other_helper
     free = 2 * MARGIN if other else MARGIN
     needed = delay + settings.shortest_drain + free
     if settings.hands_over_to and settings.takes_over_from:

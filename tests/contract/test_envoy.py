@@ -20,7 +20,7 @@ import pytest
 
 from lab import envoy as real
 from lab import processes
-from lab.processes import free_address, wait_for
+from lab.processes import free_address, free_port, wait_for
 from task_helper.asks.envoy import AdminError, Denied, Envoy
 from task_helper.judges.listeners import draining_egress, without_health_check_filter
 from task_helper.judges.mesh import Bootstrap
@@ -427,11 +427,6 @@ def test_bootstrap_of_kuma(asked: bool, upstream: tuple[str, int], tmp_path: Pat
         config["static_resources"]["clusters"][0] |= real.HTTP2_UPSTREAM
     with running_with(config, options, tmp_path) as envoy:
         assert Bootstrap(None, True, asked) == ask(envoy.bootstrap())
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def refusal(options: real.EnvoyOptions) -> str | None:

@@ -88,7 +88,7 @@ class World:
     def _lifecycle(
         self, settings: Settings, network: Network, stop: Stop, *, app: bool = True, metadata: bool = True
     ) -> Lifecycle:
-        other = settings.hands_over_to or settings.takes_over_from
+        other = settings.other_helper
         surroundings = Surroundings(
             Envoy(ENVOY, network.request, network.accepts),
             Application(APPLICATION, network.request) if app else None,

@@ -43,7 +43,7 @@ class Lifecycle:
     """One task's life."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, stop: Stop) -> None:
-        self.given = self.settings = settings
+        self.given = self.settings = settings  # as given, both helpers of a chain have them
         self.envoy, self.application, self.metadata, self.show, self.look_at_service = surroundings
         self.stop = stop
         self.record = Record()

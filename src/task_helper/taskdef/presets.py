@@ -42,7 +42,8 @@ PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
     "alb": (
         Preset("DRAIN_DELAY", "0", "ECS has taken the target out of the load balancer before it stops the task."),
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
-        # StopTask and Spot do not wait for that, and the load balancer's nodes take some seconds to follow
+        # StopTask and Spot do not wait for that, and the load balancer's nodes take some seconds to follow: with few
+        # requests a task is quiet before the last of them has
         Preset("HEALTH_CHECK_INTERVAL", "10", "An ALB has gone within seconds, and the helper waits for 30."),
     ),
     # New connections come for two minutes after a deregistration, which at StopTask begins with the stop; 110 s are
