@@ -164,7 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     many.add_argument("scenarios", nargs="*", type=_name, metavar="SCENARIO", help="default: all")
     many.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS)
-    many.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1), help="runs side by side; default: cores")
+    many.add_argument(
+        "--jobs", type=_natural, default=max(1, os.cpu_count() or 1), help="runs side by side; default: cores"
+    )
     many.set_defaults(main=bench_scenarios)
 
     long = commands.add_parser("soak", help="rolling updates again and again, and a page of how sure the figures are")

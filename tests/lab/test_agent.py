@@ -51,20 +51,26 @@ def shape_now(scheduler: Scheduler) -> Any:
     return first and shape(task_metadata(first, str))
 
 
-def mesh_task(sidecar: str | None = None) -> list[ContainerSpec]:
-    """The recorded task: its containers leave with the codes that those had left with."""
+def mesh_task(sidecar: str | None = None, essential: bool = True) -> list[ContainerSpec]:
+    """The recorded task: its containers leave with the codes that those had left with; `essential` the sidecar."""
     containers = [
         container("envoy", leaves(0)),
         replace(container("application", leaves(143), envoy="HEALTHY"), check=None),
         replace(container("helper", leaves(0, 0.5), envoy="HEALTHY", application="START"), restart_period=0.0),
     ]
-    return containers if sidecar is None else [*containers, replace(container("sidecar", sidecar), check=None)]
+    if sidecar is None:
+        return containers
+    return [*containers, replace(container("sidecar", sidecar), check=None, essential=essential)]
 
 
-def documents(folder: Path, story: Any, sidecar: str | None = None) -> list[Any]:
+def documents(folder: Path, story: Any, sidecar: str | None = None, essential: bool = True) -> list[Any]:
     """What the endpoint says at each event of a story."""
     said: list[Any] = []
-    play(folder, SERVICE, lambda: mesh_task(sidecar), story, lambda scheduler: said.append(shape_now(scheduler)))
+
+    def hear(scheduler: Scheduler) -> None:
+        said.append(shape_now(scheduler))
+
+    play(folder, SERVICE, lambda: mesh_task(sidecar, essential), story, hear)
     return said
 
 
@@ -78,8 +84,15 @@ def test_what_is_said_of_a_life(tmp_path: Path) -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize(("document", "crashed"), [("application-crashed", "application"), ("envoy-crashed", "envoy")])
-def test_what_is_said_of_a_crash(tmp_path: Path, document: str, crashed: str) -> None:
+@pytest.mark.parametrize(
+    ("document", "crashed", "sidecar"),
+    [
+        ("application-crashed", "application", None),
+        ("envoy-crashed", "envoy", None),
+        ("essential-sidecar-crashed", "sidecar", leaves(0)),
+    ],
+)
+def test_what_is_said_of_a_crash(tmp_path: Path, document: str, crashed: str, sidecar: str | None) -> None:
     """A container that has crashed is told with exit code and health, if it had a check, and the task as stopping."""
 
     async def story(scheduler: Scheduler) -> None:
@@ -87,12 +100,15 @@ def test_what_is_said_of_a_crash(tmp_path: Path, document: str, crashed: str) ->
         scheduler.crash(task, crashed)
         await until(lambda: task.state == "STOPPED")
 
-    assert recorded(document) in documents(tmp_path, story)
+    assert recorded(document) in documents(tmp_path, story, sidecar)
 
 
-def test_what_is_said_of_a_sidecar_that_leaves_first(tmp_path: Path) -> None:
-    """An essential container that nobody holds and that has left is told with its code, beside those that still run."""
-    assert recorded("sidecar-left-with-1") in documents(tmp_path, scale_to_none, sidecar=leaves(1))
+@pytest.mark.parametrize(
+    ("document", "essential"), [("sidecar-left-with-1", True), ("nonessential-sidecar-left-with-1", False)]
+)
+def test_what_is_said_of_a_sidecar_that_leaves_first(tmp_path: Path, document: str, essential: bool) -> None:
+    """A container that nobody holds and that has left is told with its code, beside those that still run."""
+    assert recorded(document) in documents(tmp_path, scale_to_none, leaves(1), essential)
 
 
 def test_what_is_said_of_a_restart_in_place(tmp_path: Path) -> None:
@@ -310,6 +326,19 @@ def test_an_agent_that_comes_back_asks_again_and_gives_no_more_time(tmp_path: Pa
     (killed,) = times_of(history, "container", "sigkill")
     assert second - first >= 0.7
     assert 2.0 <= killed - first < 2.5
+
+
+def test_a_stop_that_is_repeated_is_one_stop(tmp_path: Path) -> None:
+    """ECS may ask for the same stop again and again: each container gets one SIGTERM."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        for _ in range(3):
+            scheduler.stop_task(task)
+        await until(lambda: task.state == "STOPPED")
+
+    history = play(tmp_path, SERVICE, pair, story)
+    assert told(history, "sigterm") == ["sigterm helper", "sigterm envoy"]
 
 
 @pytest.mark.parametrize(("period", "again"), [(0.0, True), (60.0, False)])

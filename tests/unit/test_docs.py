@@ -70,6 +70,14 @@ MESHES = {
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_that_are_named(page: Path) -> None:
+    """A test by which a page proves what it says is there."""
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text())
+
+    assert [] == [(file, test) for file, test in named if f"def {test}(" not in (ROOT / file).read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
     """What a page links to in the repository is there, and so is the heading."""
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text())
