@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lab import bench, history, report, verdict
+from lab import bench, history, repeated, report, verdict
 from lab.scenarios import ALL
 from lab.definition import missing
 from lab.scenario import COLUMNS, DEMO, Column, Scenario
@@ -121,10 +121,13 @@ def soak(options: argparse.Namespace) -> int:
 
 
 def report_again(options: argparse.Namespace) -> int:
-    worse = report.table(options.folder, Console())
+    if len(options.folder) > 1:
+        return repeated.table(options.folder, Console())
+    (folder,) = options.folder
+    worse = report.table(folder, Console())
     for scenario in EVERY.values():
-        if report.results(options.folder, scenario):
-            report.write(options.folder, scenario, COLUMNS)
+        if report.results(folder, scenario):
+            report.write(folder, scenario, COLUMNS)
     return worse
 
 
@@ -179,9 +182,10 @@ def _parser() -> argparse.ArgumentParser:
     long.add_argument("--report", type=Path, metavar="FOLDER", help="play nothing: make the page of these records anew")
     long.set_defaults(main=soak)
 
-    again = commands.add_parser("report", help="table and pictures of the runs in a folder")
+    again = commands.add_parser("report", help="table and pictures of the runs in a folder; of several, medians")
+    again.add_argument("--folder", type=Path, nargs="+", required=True, help="a pass of `bench` each")
     again.set_defaults(main=report_again)
-    for each in (one, show, many, long, again):
+    for each in (one, show, many, long):
         each.add_argument("--folder", type=Path, default=now, help="for records, logs and reports; default: runs/TIME")
     return parser
 

@@ -37,16 +37,17 @@ class Result:
     @property
     def text(self) -> str:
         """In a few words, for a cell of the table."""
-        if self.verdict.kind == "unknown":
-            return f"unknown: {self.verdict.why}"
-        words = f"{self.figures.failed:,} failed" if self.figures.failed else "none failed"
-        if self.figures.excused:
-            words += f" but {self.figures.excused:,} of the application's own"
-        if self.figures.failing:
-            words += f" in {self.figures.failing:.1f} s"
-        if self.figures.exited is not None:
-            words += f"\nheld {self.figures.retired or self.figures.exited:.1f} s"
-        return words
+        return f"unknown: {self.verdict.why}" if self.verdict.kind == "unknown" else words(self.figures)
+
+
+def words(figures: Figures) -> str:
+    """Two lines: what failed, and how long the task was held."""
+    failed = f"{figures.failed:,} failed" if figures.failed else "none failed"
+    if figures.excused:
+        failed += f" but {figures.excused:,} of the application's own"
+    if figures.failed and figures.failing:
+        failed += f" in {figures.failing:.1f} s"
+    return failed if figures.exited is None else f"{failed}\nheld {figures.retired or figures.exited:.1f} s"
 
 
 def results(folder: Path, scenario: Scenario) -> dict[Column, Result]:
