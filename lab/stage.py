@@ -14,6 +14,7 @@ from lab.definition import TaskDefinition, helper_settings
 from lab.history import Recorder, Run, began_now
 from lab.meshes import Mesh, Surroundings, mesh_class
 from lab.narrator import Narrator
+from lab.probes import accepts
 from lab.rules import Task
 from lab.scenario import Column, Scenario
 from lab.scheduler import Scheduler, Service
@@ -83,17 +84,20 @@ class Stage:
         listed = self.mesh.cloud_map.instances if self.mesh.cloud_map else None
         api = aws.Aws(self.scheduler, listed, self.record)
         api.faults.update(self.scenario.api_faults)
-        works = [
-            serve(api.application(), self.aws_address, aws.PORT),
-            self._run_downstream(),
-            self.scheduler.keep_count(),
-            self.mesh.follow(Surroundings(self.scheduler, self.view, self._options)),
-            self.view.watch(self.definition.names),
-        ]
-        if self.scenario.admin_fault:
-            works.append(admin.guard(self.scheduler, *self.scenario.admin_fault, self.record))
-        background = [self._group.create_task(work) for work in works]
+        background = [self._group.create_task(serve(api.application(), self.aws_address, aws.PORT))]
         try:
+            # as in ECS, the task metadata endpoint is there before any container
+            while not await accepts(self.aws_address, aws.PORT):
+                await asyncio.sleep(0.01)
+            works = [
+                self._run_downstream(),
+                self.scheduler.keep_count(),
+                self.mesh.follow(Surroundings(self.scheduler, self.view, self._options)),
+                self.view.watch(self.definition.names),
+            ]
+            if self.scenario.admin_fault:
+                works.append(admin.guard(self.scheduler, *self.scenario.admin_fault, self.record))
+            background += [self._group.create_task(work) for work in works]
             await self._until_served()
             stop = asyncio.Event()
             calling = self._group.create_task(self._call(stop))
