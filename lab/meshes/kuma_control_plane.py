@@ -3,16 +3,12 @@
 Used for the mesh "kuma" where KUMA_CP names the program; KUMA_DP names the other, else it is looked for beside it.
 """
 
-import asyncio
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
-import subprocess  # nosec B404
 import tempfile
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,6 +20,7 @@ from lab import envoy, processes
 from lab.downstream import NEW_CONNECTION_HEADER, SERVICE, TOLD
 from lab.envoy import APPLICATION_PORT, INBOUND_PORT, EnvoyOptions, Json
 from lab.history import Recorder
+from lab.meshes import control_plane
 from lab.meshes.kuma import Kuma
 from lab.meshes.mesh import Surroundings
 from lab.probes import answers
@@ -32,28 +29,22 @@ from lab.scenario import Column, Scenario
 # with older ones the admin API is a port, the same for every data plane of this machine (kumahq/kuma, UPGRADE.md)
 OLDEST = (2, 14)
 ADMIN_SOCKET = "kuma-envoy-admin.sock"
-UP_WITHIN = 60.0  # seconds
 # the tasks once more, for requests that get a connection of their own
 _ALL_TASKS = {"kuma.io/protocol": "http"}
 
 
 def program(name: str) -> Path:
     """Where `kuma-cp` or `kuma-dp` is. Raises FileNotFoundError where it is not."""
-    control_plane = Path(os.environ["KUMA_CP"])
-    path = control_plane if name == "kuma-cp" else Path(os.environ.get("KUMA_DP") or control_plane.with_name("kuma-dp"))
-    if not os.access(path, os.X_OK):
-        raise FileNotFoundError(
-            f"{path} is no program: KUMA_CP is to name kuma-cp, with kuma-dp beside it or in KUMA_DP"
-        )
-    return path.absolute()
+    return control_plane.program(name, "kuma-cp")
 
 
-def version_in(answer: str) -> str:
-    """What `kuma-cp version` says, such as 2.14.3; raises ValueError where it is too old, or says none."""
-    match = re.search(r"(\d+)\.(\d+)\.\d+\S*", answer)
-    if match is None or (int(match[1]), int(match[2])) < OLDEST:
-        raise ValueError(f"Kuma {OLDEST[0]}.{OLDEST[1]} or later is needed, not {answer.strip()!r}")
-    return match[0]
+def version_of(name: str) -> str:
+    """Of one of the two, such as 2.14.3; raises ValueError where it is too old, or says none."""
+    found = control_plane.version([str(program(name)), "version"])
+    major, minor, _ = found.split(".", 2)
+    if (int(major), int(minor)) < OLDEST:
+        raise ValueError(f"Kuma {OLDEST[0]}.{OLDEST[1]} or later is needed, not {found}")
+    return found
 
 
 class KumaControlPlane(Kuma):
@@ -71,12 +62,7 @@ class KumaControlPlane(Kuma):
 
     @classmethod
     def versions(cls) -> Mapping[str, str]:
-        found = {}
-        for name in ("kuma-cp", "kuma-dp"):
-            command = [str(program(name)), "version"]
-            answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # nosec B603
-            found[name] = version_in(answer.stdout)
-        return found
+        return {name: version_of(name) for name in ("kuma-cp", "kuma-dp")}
 
     # a task, and the downstream
 
@@ -146,34 +132,19 @@ class KumaControlPlane(Kuma):
         }
         self._work.mkdir(mode=0o700)
         command = [str(program("kuma-cp")), "run"]
-        self._process = processes.start(command, self.folder / "kuma-cp.log", {**os.environ, **settings})
+        self._server = control_plane.Server(command, self.folder / "kuma-cp.log", {**os.environ, **settings})
         try:
-            await self._until_up()
+            await self._server.until(lambda: answers(f"http://127.0.0.1:{self._api}/"))
             await self._configure()
             yield
         finally:
-            processes.kill_group(self._process.pid)
-            self._process.wait()
+            self._server.stop()
             # the downstream may be about to end, and write there
             shutil.rmtree(self._work, ignore_errors=True)
 
     async def follow(self, around: Surroundings) -> None:
         # the downstream learns of the tasks from the control plane; here it is only seen to that there is one
-        while True:
-            self._see_that_it_runs()
-            await asyncio.sleep(0.5)
-
-    def _see_that_it_runs(self) -> None:
-        if (code := self._process.poll()) is not None:
-            raise RuntimeError(f"kuma-cp exited with {code}: see kuma-cp.log in {self.folder}")
-
-    async def _until_up(self) -> None:
-        deadline = time.monotonic() + UP_WITHIN
-        while not await answers(f"http://127.0.0.1:{self._api}/"):
-            self._see_that_it_runs()
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {UP_WITHIN:g} s: kuma-cp is up; see kuma-cp.log in {self.folder}")
-            await asyncio.sleep(0.1)
+        await self._server.watch()
 
     async def _configure(self) -> None:
         timeout = aiohttp.ClientTimeout(total=10)

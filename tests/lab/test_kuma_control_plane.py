@@ -15,7 +15,7 @@ from lab.history import Recorder, Run, began_now
 from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.kuma import Kuma
-from lab.meshes.kuma_control_plane import KumaControlPlane, downstream_networking, program, resources, version_in
+from lab.meshes.kuma_control_plane import KumaControlPlane, downstream_networking, program, resources, version_of
 from lab.stage import Stage
 
 ROW = next(row for row in ROWS if row.name == "kuma-scale-in")
@@ -64,17 +64,22 @@ def test_a_program_that_is_missing_is_named(programs: Path, monkeypatch: pytest.
     assert program("kuma-dp") == programs / "elsewhere"
 
 
-@pytest.mark.parametrize("answer", ["Kuma: 2.13.10\n", "Kuma: unknown\n", ""])
-def test_a_kuma_that_is_too_old_is_refused(answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [("Kuma: 2.13.10", r"Kuma 2\.14 or later"), ("Kuma: unknown", "says no version"), ("", "says no version")],
+)
+def test_a_kuma_that_is_too_old_is_refused(programs: Path, answer: str, why: str) -> None:
     """Before 2.14 the admin API is one port for all data planes of a machine."""
-    with pytest.raises(ValueError, match=r"Kuma 2\.14 or later"):
-        version_in(answer)
+    (programs / "kuma-dp").write_text(f"#!/bin/sh\necho '{answer}'\n")
+    with pytest.raises(ValueError, match=why):
+        version_of("kuma-dp")
 
 
-@pytest.mark.parametrize(("answer", "version"), [("Kuma: 2.14.3\n", "2.14.3"), ("Kong Mesh: 3.0.1-rc1\n", "3.0.1-rc1")])
-def test_a_kuma_that_is_new_enough_is_taken(answer: str, version: str) -> None:
+@pytest.mark.parametrize(("answer", "version"), [("Kuma: 2.14.3", "2.14.3"), ("Kong Mesh: 3.0.1-rc1", "3.0.1-rc1")])
+def test_a_kuma_that_is_new_enough_is_taken(programs: Path, answer: str, version: str) -> None:
     """2.14 and everything later, under whatever name."""
-    assert version_in(answer) == version
+    (programs / "kuma-dp").write_text(f"#!/bin/sh\necho '{answer}'\n")
+    assert version_of("kuma-dp") == version
 
 
 def test_the_helper_is_told_the_socket_that_kuma_makes(programs: Path, record: Recorder) -> None:
