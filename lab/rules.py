@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Condition = Literal["START", "HEALTHY"]
+Condition = Literal["START", "HEALTHY", "SUCCESS"]
 State = Literal["PENDING", "RUNNING", "STOPPED"]
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY"]
 
@@ -132,14 +132,23 @@ def startable(task: Task) -> list[Container]:
 
     def met(name: str, condition: Condition) -> bool:
         other = task.containers[name]
-        return other.state != "PENDING" if condition == "START" else other.health == "HEALTHY"
+        match condition:
+            case "START":
+                return other.state != "PENDING"
+            case "HEALTHY":
+                return other.health == "HEALTHY"
+            case "SUCCESS":
+                return other.state == "STOPPED" and other.exit_code == 0
 
     pending = [each for each in task.containers.values() if each.state == "PENDING"]
     return [each for each in pending if all(met(*dependency) for dependency in each.depends_on.items())]
 
 
 def waits_for_health(task: Task) -> bool:
-    """Whether nothing can be started until a health check says so: then the agent sleeps until its next look."""
+    """Whether nothing can be started until a health check says so: then the agent sleeps until its next look.
+
+    So it is taken to be, too, where another has to have ended with SUCCESS, which was not measured.
+    """
     waiting = any(each.state == "PENDING" for each in task.containers.values())
     return not task.stops and waiting and not startable(task)
 
@@ -163,12 +172,21 @@ def restarts(task: Task, container: Container, now: float) -> bool:
     return now - up_since >= container.restart_period
 
 
+def _cannot_start(task: Task, container: Container) -> bool:
+    others = [task.containers[name] for name, condition in container.depends_on.items() if condition == "SUCCESS"]
+    return any(each.state == "STOPPED" and each.exit_code != 0 for each in others)
+
+
 def must_stop(task: Task, now: float) -> bool:
-    """An essential container that stops by itself stops the task; so does one for whose HEALTHY others wait in vain."""
+    """An essential container that stops by itself stops the task; so does one for whose HEALTHY others wait in vain,
+    and one whose SUCCESS they wait for, if it ends with anything but 0.
+    """
     containers = task.containers.values()
     if task.stops or any(each.essential and each.state == "STOPPED" for each in containers):
         return not task.stops
     pending = [each for each in containers if each.state == "PENDING"]
+    if any(_cannot_start(task, each) for each in pending):
+        return True
     awaited = {name for each in pending for name, condition in each.depends_on.items() if condition == "HEALTHY"}
     return any(
         each.start_timeout is not None and each.started_at is not None and now - each.started_at >= each.start_timeout

@@ -7,6 +7,7 @@ import pytest
 from lab.rules import (
     AgentTimes,
     Container,
+    State,
     Step,
     Task,
     counts_as_healthy,
@@ -57,6 +58,20 @@ def named(containers: list[Container]) -> list[str]:
 def test_start_order(envoy: str, application: str, helper: str, start: list[str]) -> None:
     """A container starts when the conditions of its own `dependsOn` are met, and not before."""
     assert named(startable(mesh_task(envoy=envoy, application=application, helper=helper))) == start
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_code", "start"),
+    [("RUNNING", None, []), ("STOPPED", 1, []), ("STOPPED", 0, ["envoy"])],
+)
+def test_success_is_an_end_with_0(state: State, exit_code: int | None, start: list[str]) -> None:
+    """A container that depends on another's SUCCESS starts when that has stopped with exit code 0, and not before; with
+    another the task is stopped.
+    """
+    init = Container("init", essential=False, state=state, exit_code=exit_code)
+    task = Task("id", "127.1.1.1", "ecs-svc/1", {"init": init, "envoy": Container("envoy", {"init": "SUCCESS"})})
+    assert named(startable(task)) == start
+    assert must_stop(task, now=10) is (exit_code == 1)
 
 
 @pytest.mark.parametrize(
