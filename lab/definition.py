@@ -134,9 +134,10 @@ class TaskDefinition:
             envoy.publish_listeners(options.lds, [])
         socket = options.admin if isinstance(options.admin, Path) else None
         return ContainerSpec(
-            "envoy",
+            self._mesh.envoy_container,
             self._mesh.envoy(id, options),
             os.environ,
+            depends_on=self._mesh.envoy_depends_on,
             check=lambda: answers(f"http://{address}:{options.admin_port}/ready", socket),
             check_interval=CHECKS * self._scenario.times.scale,
         )
@@ -157,7 +158,7 @@ class TaskDefinition:
             "application",
             [sys.executable, "-m", "lab.application", *(word for option in options.items() for word in option)],
             os.environ,
-            depends_on={"envoy": "HEALTHY"},
+            depends_on={self._mesh.envoy_container: "HEALTHY"},
             # the helper's health check is the gate; where there is none, the application has one of its own
             check=None if self._gated else lambda: accepts(address, envoy.APPLICATION_PORT),
             check_interval=CHECKS * self._scenario.times.scale,
@@ -206,7 +207,7 @@ class TaskDefinition:
     def _holder(self, id: str, command: list[str], address: str, environ: Mapping[str, str]) -> ContainerSpec:
         """A container that ECS stops first, since it depends on all that it holds, directly."""
         scenario = self._scenario
-        depends_on: dict[str, Condition] = {"envoy": "HEALTHY", "application": "START"}
+        depends_on: dict[str, Condition] = {self._mesh.envoy_container: "HEALTHY", "application": "START"}
         if scenario.sidecar and scenario.sidecar.held:
             depends_on["sidecar"] = "START"
         depends_on |= dict.fromkeys(self._mesh.held, "START")

@@ -50,10 +50,19 @@ def configuration(address: str, protocol: Protocol, finding: Json) -> Json:
             "explicit_http_config": {"http_protocol_options" if protocol == "http1" else "http2_protocol_options": {}},
         }
     )
-    routes = [_route(_NEW, [{"name": NEW_CONNECTION_HEADER, "present_match": True}]), _route(SERVICE, [])]
-    manager = http_manager("downstream", routes, [], "AUTO")
     clusters = [persistent, _cluster(_NEW, finding) | common]
-    return bootstrap(address, [listener("downstream", (address, INBOUND_PORT), manager)], clusters)
+    return bootstrap(address, [http_listener(address, SERVICE, _NEW)], clusters)
+
+
+def http_listener(address: str, persistent: str, new: str) -> Json:
+    """The listener that callers reach; of the two clusters `new` makes a connection for each request.
+
+    They may come later, and until then requests are answered with 503.
+    """
+    routes = [_route(new, [{"name": NEW_CONNECTION_HEADER, "present_match": True}]), _route(persistent, [])]
+    manager = http_manager("downstream", routes, [], "AUTO")
+    manager["typed_config"]["route_config"]["validate_clusters"] = False
+    return listener("downstream", (address, INBOUND_PORT), manager)
 
 
 def passing_on(address: str, finding: Json) -> Json:
@@ -163,7 +172,8 @@ def hosts_of(clusters: Any) -> dict[str, str]:
     """`serving` or `failed`, by address, of what `/clusters?format=json` says."""
     found: dict[str, str] = {}
     for each in clusters["cluster_statuses"]:
-        if each["name"] == SERVICE:
+        # Consul's names go on, with a dot, to the trust domain
+        if each["name"].partition(".")[0] == SERVICE:
             for host in each.get("host_statuses", []):
                 health = host["health_status"]
                 failed = health.get("failed_active_health_check") or health.get("eds_health_status") == "UNHEALTHY"

@@ -90,7 +90,8 @@ def _downs(history: History) -> dict[str, list[tuple[float, float]]]:
 
 def figures(history: History) -> Figures:
     """The figures of a record, whatever its verdict."""
-    held = _times(history, "sigterm", "application", "envoy")
+    # Envoy's container has two names: lab/meshes
+    held = _times(history, "sigterm", "application", "envoy", "consul-dataplane")
     counted, excused = failures(history)
     stops = history.times("task", "stopping")
     last = max(stops.values(), default=0.0)

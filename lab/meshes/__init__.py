@@ -5,6 +5,7 @@ import os
 from lab.meshes.app_mesh import AppMesh
 from lab.meshes.cloud_map_dns import CloudMapDns
 from lab.meshes.consul import Consul, ConsulHeld
+from lab.meshes.consul_server import ConsulServer, ConsulServerHeld
 from lab.meshes.kuma import Kuma
 from lab.meshes.kuma_control_plane import KumaControlPlane
 from lab.meshes.load_balancer import ApplicationLoadBalancer, NetworkLoadBalancer
@@ -23,9 +24,16 @@ MESHES: dict[MeshName, type[Mesh]] = {
     "nlb": NetworkLoadBalancer,
 }
 
+# by the variable that names the control plane's program
+REAL: dict[str, dict[MeshName, type[Mesh]]] = {
+    "KUMA_CP": {"kuma": KumaControlPlane},
+    "CONSUL": {"consul": ConsulServer, "consul-held": ConsulServerHeld},
+}
+
 
 def mesh_class(name: MeshName) -> type[Mesh]:
     """The class of the mesh with this name: with its real control plane where that is given."""
-    if name == "kuma" and os.environ.get("KUMA_CP"):
-        return KumaControlPlane
+    for variable, meshes in REAL.items():
+        if name in meshes and os.environ.get(variable):
+            return meshes[name]
     return MESHES[name]

@@ -51,8 +51,7 @@ class Consul(Mesh):
             "--port": str(INBOUND_PORT),
             "--interval": str(LOOKS * scale),
         }
-        gated = self.scenario.gate and self.column in ("fixed", "auto")
-        followed = ["--containers", "envoy", "helper" if gated else "application"]
+        followed = ["--containers", self.envoy_container, self.followed()]
         words = [word for option in options.items() for word in option]
         command = [sys.executable, "-m", "lab.health_sync", *words, *followed]
         return [
@@ -60,6 +59,11 @@ class Consul(Mesh):
                 health_sync.CONTAINER, command, os.environ, essential=False, stop_timeout=STOP_TIMEOUT * scale
             )
         ]
+
+    def followed(self) -> str:
+        """The container with a health check, beside Envoy."""
+        gated = self.scenario.gate and self.column in ("fixed", "auto")
+        return "helper" if gated else "application"
 
     def finding(self) -> Json:
         # What is critical stays in the assignment as UNHEALTHY, and there is no panic.

@@ -11,7 +11,7 @@ from lab import downstream, envoy
 from lab.discovery import CloudMap
 from lab.envoy import ADMIN_PORT, EnvoyOptions, Json
 from lab.history import Recorder
-from lab.rules import Task
+from lab.rules import Condition, Task
 from lab.scenario import Column, Scenario
 from lab.scheduler import ContainerSpec, Scheduler, TargetGroup
 from task_helper.taskdef import task as taskdef
@@ -38,6 +38,7 @@ class Mesh(ABC):
 
     preset: the mesh whose settings `taskdef add` writes; None for those of the scenario
     held: more containers that the helper holds up
+    envoy_container, envoy_depends_on: the name of Envoy's container, and what has to have happened before it starts
     unix_admin, admin_port: where the task's Envoy has its admin API
     downstream_admin: where the downstream has its own, if that is a Unix socket
     passes_connections: whether the downstream only passes on what callers send, and connections are the callers' own
@@ -47,6 +48,8 @@ class Mesh(ABC):
 
     preset: taskdef.Mesh | None = None
     held: Collection[str] = ()
+    envoy_container = "envoy"
+    envoy_depends_on: Mapping[str, Condition] = {}
     unix_admin = False
     admin_port = ADMIN_PORT
     downstream_admin: Path | None = None

@@ -129,3 +129,18 @@ def test_what_discovery_finds_unhealthy_is_failed_for_the_downstream() -> None:
     ]
     seen = hosts_of({"cluster_statuses": [{"name": SERVICE, "host_statuses": hosts}, {"name": "another"}]})
     assert seen == {"127.1.1.1": "serving", "127.1.1.2": "failed", "127.1.1.3": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("service", True),
+        ("service.default.dc1.internal.0c4e.consul", True),
+        ("new-connections.service.default.dc1.internal.0c4e.consul", False),
+        ("service-01aad9fe13cab0de", False),
+    ],
+)
+def test_the_downstreams_cluster_is_known_by_its_name(name: str, seen: bool) -> None:
+    """Consul's name for it goes on to the trust domain; those for connections of their own are others."""
+    host = {"address": {"socket_address": {"address": "127.1.1.1"}}, "health_status": {}}
+    assert bool(hosts_of({"cluster_statuses": [{"name": name, "host_statuses": [host]}]})) is seen

@@ -80,6 +80,14 @@ def test_who_was_stopped_first_waits_for_all() -> None:
     assert (found.retired, found.retired_since_last) == (15.0, 11.0)
 
 
+@pytest.mark.parametrize("envoy", ["envoy", "consul-dataplane"])
+def test_a_task_is_held_until_envoy_is_stopped(envoy: str) -> None:
+    """Whatever its container is called; that of another which nobody holds does not count."""
+    stops = [container(5.0, "sigterm", "one", "consul-ecs-health-sync"), container(9.5, "sigterm", "one", envoy)]
+    found = figures(History(RUN, [Event(5.0, "task", "stopping", "one"), *stops, FINISHED], [GOOD]))
+    assert found.retired == 4.5
+
+
 def test_figures_of_what_did_not_happen() -> None:
     """Where nothing stopped and nothing failed, the figures are None and not zero."""
     assert figures(History(RUN, [FINISHED], [GOOD])) == Figures(1, 0, None, None, None, None)

@@ -1,0 +1,135 @@
+"""Consul itself in place of its imitation: chosen by CONSUL, told what the lab needs, and played where it is given."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab import envoy, history, verdict
+from lab.envoy import Protocol
+from lab.history import Recorder, Run, began_now
+from lab.mesh_rows import ROWS
+from lab.meshes import mesh_class
+from lab.meshes.consul import Consul, ConsulHeld
+from lab.meshes.consul_server import ConsulServer, ConsulServerHeld, config_entries, program, registrations, statuses
+from lab.stage import Stage
+
+ROW = next(row for row in ROWS if row.name == "consul-scale-in")
+GIVEN = os.environ.get("CONSUL")
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Recorder]:
+    recorder = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
+    yield recorder
+    recorder.close()
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with something that can be run under each name, and CONSUL pointing there."""
+    for name, answer in {"consul": "Consul v1.21.0", "consul-dataplane": "v2.0.1", "consul-ecs": "v0.10.0"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("CONSUL", str(tmp_path / "consul"))
+    monkeypatch.delenv("CONSUL_DATAPLANE", raising=False)
+    monkeypatch.delenv("CONSUL_ECS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def mesh(programs: Path, record: Recorder) -> Iterator[ConsulServer]:
+    """Consul itself, before its server runs."""
+    yield ConsulServer(ROW, "auto", programs, record)
+
+
+def test_consul_is_imitated_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CONSUL the meshes are the imitations."""
+    monkeypatch.delenv("CONSUL", raising=False)
+    assert mesh_class("consul") is Consul and mesh_class("consul-held") is ConsulHeld
+
+
+def test_consul_is_itself_where_it_is_given(programs: Path) -> None:
+    """With CONSUL the same scenarios run on it, and the record has the versions of all three programs."""
+    assert mesh_class("consul") is ConsulServer and mesh_class("consul-held") is ConsulServerHeld
+    assert ConsulServer.versions() == {"consul": "1.21.0", "consul-dataplane": "2.0.1", "consul-ecs": "0.10.0"}
+
+
+def test_a_program_that_is_missing_is_named(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error tells which path is no program and how to give one; the variable goes before what lies beside."""
+    (programs / "consul-ecs").rename(programs / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"consul-ecs is no program: CONSUL_ECS is to name .* beside consul"):
+        program("consul-ecs")
+    monkeypatch.setenv("CONSUL_ECS", str(programs / "elsewhere"))
+    assert program("consul-ecs") == programs / "elsewhere"
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "grpc", "http2"])
+def test_what_is_not_played_on_it_is_refused(protocol: Protocol, programs: Path, record: Recorder) -> None:
+    """Rather than played as what it is not; HTTP/2 where a caller wants connections of its own, as here."""
+    with pytest.raises(ValueError, match="Consul is given HTTP/1.1"):
+        ConsulServer(replace(ROW, protocol=protocol), "auto", programs, record)
+
+
+def test_a_server_that_ends_ends_the_run(mesh: ConsulServer) -> None:
+    """The error tells the exit code and where its log is."""
+
+    async def run() -> None:
+        async with mesh.running():
+            pass
+
+    with pytest.raises(RuntimeError, match=r"consul exited with 0: see consul\.log"):
+        asyncio.run(run())
+
+
+def test_one_check_that_does_not_pass_makes_a_task_critical() -> None:
+    """As Consul counts it, and its peers' Envoys are told."""
+
+    def instance(task: str, *states: str) -> envoy.Json:
+        return {"Service": {"Meta": {"task-id": task}}, "Checks": [{"Status": status} for status in states]}
+
+    instances = [instance("one", "passing", "passing"), instance("two", "passing", "critical")]
+    assert statuses(instances) == {"one": "healthy", "two": "critical"}
+
+
+def patches(entries: list[envoy.Json]) -> dict[str, list[envoy.Json]]:
+    """By the name of the service."""
+    return {
+        entry["Name"]: [patch for each in entry["EnvoyExtensions"] for patch in each["Arguments"]["Patches"]]
+        for entry in entries
+        if "EnvoyExtensions" in entry
+    }
+
+
+def test_callers_reach_the_clusters_that_consul_makes() -> None:
+    """The downstream's listener leads to the service, and to its subset where a request wants a new connection."""
+    _, proxy = registrations("127.9.9.7", "1234.consul")
+    listener = json.loads(proxy["Service"]["Proxy"]["Config"]["envoy_extra_static_listeners_json"])
+    assert listener["address"]["socket_address"] == {"address": "127.9.9.7", "port_value": envoy.INBOUND_PORT}
+    for cluster in ("service", "new-connections.service"):
+        assert f'"{cluster}.default.dc1.internal.1234.consul"' in json.dumps(listener)
+
+
+def test_only_what_wants_new_connections_has_one_request_in_each() -> None:
+    """The patch is for the name that leads to the subset, not for the service."""
+    (patch,) = patches(config_entries("http"))["downstream"]
+    assert patch["ResourceFilter"]["Services"] == [{"Name": "service-new-connections"}]
+
+
+def test_applications_speak_http1_behind_http2() -> None:
+    """Consul would have Envoy speak HTTP/2 to them as well; where it speaks HTTP/1.1 anyway nothing is patched."""
+    assert [patch["Op"] for patch in patches(config_entries("http2"))["service"]] == ["remove"]
+    assert "service" not in patches(config_entries("http"))
+
+
+@pytest.mark.skipif(not GIVEN, reason="needs Consul: CONSUL is to name consul, with consul-dataplane and consul-ecs")
+def test_a_scale_in_on_consul_itself_loses_nothing(tmp_path: Path) -> None:
+    """health-sync's SIGTERM takes the task out of use, and the helper lets it go when its requests have ended."""
+    asyncio.run(Stage(ROW, "auto", tmp_path, print).play())
+    record = history.read(tmp_path / "record.jsonl")
+    assert verdict.judge(record).kind == "valid"
+    assert record.run.versions["consul"] and verdict.figures(record).failed == 0
