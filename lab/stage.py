@@ -62,7 +62,7 @@ class Stage:
             unchecked_wait=times.unchecked,
             spot_notice=times.spot_notice,
             stop_signals=self.scenario.stop_signals,
-            agent=times.agent,
+            agent=self.mesh.agent(),
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -147,13 +147,17 @@ class Stage:
 
     async def _until_served(self) -> None:
         def serving() -> bool:
-            if any(task.desired == "STOPPED" for task in self.scheduler.tasks.values()):
+            tasks = self.scheduler.tasks.values()
+            if any(task.desired == "STOPPED" for task in tasks):
                 raise RuntimeError(f"a task stopped while it started: see the logs in {self.folder}")
+            # ECS is the first to stop what it does not know to be healthy
+            if any(task.health != "HEALTHY" for task in tasks):
+                return False
             # a listener that accepts connections proves no application behind it
             listening = self.definition.up.issuperset(self.scheduler.tasks)
             return listening and list(self.view.hosts.values()).count("serving") == self.scenario.tasks
 
-        await self._until(serving, "the downstream has all tasks in service")
+        await self._until(serving, "all tasks are healthy to ECS, and the downstream has them in service")
         if self.scenario.panic_threshold is not None:
             # health checks have passed, but the downstream merges that within a second; its panic would serve meanwhile
             deadline = time.monotonic() + 30

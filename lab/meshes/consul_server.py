@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lab.meshes import control_plane
 from lab.meshes.consul import PORT, STOP_TIMEOUT, Consul
 from lab.meshes.mesh import Surroundings
 from lab.probes import answers
-from lab.rules import Condition
+from lab.rules import AgentTimes, Condition
 from lab.scenario import Column, Scenario
 from lab.scheduler import ContainerSpec
 
@@ -67,6 +68,11 @@ class ConsulServer(Consul):
     def versions(cls) -> Mapping[str, str]:
         says = {"consul": "version", "consul-dataplane": "--version", "consul-ecs": "version"}
         return {name: control_plane.version([str(program(name)), option]) for name, option in says.items()}
+
+    def agent(self) -> AgentTimes:
+        # In the second that health-sync takes, which is not scaled, ECS may hear that a new task is HEALTHY and stop
+        # an old one, before Consul knows the new one. That is to be as rare as it is in real time.
+        return replace(super().agent(), health=AgentTimes().health)
 
     # a task
 

@@ -11,7 +11,7 @@ from lab import downstream, envoy
 from lab.discovery import CloudMap
 from lab.envoy import ADMIN_PORT, EnvoyOptions, Json
 from lab.history import Recorder
-from lab.rules import Condition, Task
+from lab.rules import AgentTimes, Condition, Task
 from lab.scenario import Column, Scenario
 from lab.scheduler import ContainerSpec, Scheduler, TargetGroup
 from task_helper.taskdef import task as taskdef
@@ -73,6 +73,10 @@ class Mesh(ABC):
     def versions(cls) -> Mapping[str, str]:
         """Of the programs that only this mesh has, for the first line of the record."""
         return {}
+
+    def agent(self) -> AgentTimes:
+        """The ECS agents' times."""
+        return self.scenario.times.agent
 
     # a task
 

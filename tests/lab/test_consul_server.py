@@ -86,6 +86,11 @@ def test_a_server_that_ends_ends_the_run(mesh: ConsulServer) -> None:
         asyncio.run(run())
 
 
+def test_ecs_is_told_of_health_as_rarely_as_in_real_time(mesh: ConsulServer) -> None:
+    """health-sync takes its second in a scaled run, too, and ECS may not be five times as quick to come before it."""
+    assert mesh.agent() == replace(ROW.times.agent, health=20.0)
+
+
 def test_one_check_that_does_not_pass_makes_a_task_critical() -> None:
     """As Consul counts it, and its peers' Envoys are told."""
 

@@ -1,13 +1,17 @@
 """The stage of a run: what has to be there before what."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
 from lab import aws, serving, stage
 from lab.probes import accepts
+from lab.rules import Container, Task
 from lab.scenario import SCENARIOS
 from lab.scheduler import Scheduler
 from lab.stage import Stage
@@ -31,3 +35,23 @@ def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, mon
     with pytest.RaisesGroup(InterruptedError):
         asyncio.run(played.play())
     assert served == [True]
+
+
+def test_nothing_changes_before_ecs_knows_that_tasks_are_healthy(tmp_path: Path) -> None:
+    """Else an update would stop them at once, as ECS does with what costs it nothing."""
+    envoy = Container("envoy", checked=True, state="RUNNING", health="HEALTHY")
+    played = cast(Any, Stage(replace(SCENARIOS[0], tasks=1), "none", tmp_path, print))
+    played.scheduler = SimpleNamespace(tasks={"one": Task("one", "127.1.1.1", "ecs-svc/1", {"envoy": envoy})})
+    played.view = SimpleNamespace(hosts={"127.1.1.1": "serving"})
+    played.definition.up.add("one")
+
+    async def wait() -> bool:
+        waiting = asyncio.ensure_future(played._until_served())
+        done, _ = await asyncio.wait([waiting], timeout=0.2)
+        envoy.told_health = "HEALTHY"
+        await waiting
+        return bool(done)
+
+    assert asyncio.run(wait()) is False
+    played.record.close()
+    played.definition.close()
