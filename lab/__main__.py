@@ -19,7 +19,7 @@ from rich.console import Console
 
 from lab import bench, history, repeated, report, verdict
 from lab.scenarios import ALL
-from lab.definition import missing
+from lab.definition import missing, missing_for
 from lab.scenario import COLUMNS, DEMO, Column, Scenario
 from lab.soak.figures import scenario_of, summary
 from lab.soak.page import publish
@@ -76,11 +76,13 @@ def demo(options: argparse.Namespace) -> int:
 def bench_scenarios(options: argparse.Namespace) -> int:
     console = Console()
     unavailable = {column: why for column in COLUMNS if (why := missing(column))}
-    for why in unavailable.values():
+    wanted = [EVERY[name] for name in options.scenarios or BY_NAME]
+    for why in [*unavailable.values(), *filter(None, map(missing_for, wanted))]:
         console.print(f"left out: {why}")
     jobs = [
         bench.Job(scenario, column, options.folder / f"{scenario.name}-{column}")
-        for scenario in (EVERY[name] for name in options.scenarios or BY_NAME)
+        for scenario in wanted
+        if not missing_for(scenario)
         for column in COLUMNS
         if column in scenario.expected and column in options.columns and column not in unavailable
     ]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lab import admin, aws, envoy, processes
+from lab import admin, aws, envoy, processes, quota
 from lab.application import DEEP_HEALTH_PATH
 from lab.history import Recorder
 from lab.meshes import Mesh
@@ -46,6 +46,13 @@ def missing(column: Column) -> str | None:
     """Why this column cannot be run here; None if it can."""
     if column == "trap" and shutil.which("curl") is None:
         return "shell trap: needs curl"
+    return None
+
+
+def missing_for(scenario: Scenario) -> str | None:
+    """Why this scenario cannot be run here; None if it can."""
+    if scenario.cpu is not None and quota.hierarchy() is None:
+        return f"{scenario.name}: needs a control group `cpu` in which this user may make others"
     return None
 
 
@@ -85,11 +92,20 @@ class TaskDefinition:
         self._checks = asyncio.Semaphore(2)  # at once: what health checks cost is not what is measured
         # the path of a Unix socket has 107 characters at most, and the folder is anywhere
         self._sockets = tempfile.TemporaryDirectory(prefix="lab-")
+        self._groups: dict[str, Path] = {}
+        self._unwell: set[str] = set()
         self._gated = scenario.gate and column in ("fixed", "auto")
         self._unix_admin = mesh.unix_admin or scenario.admin == "unix"
 
     def close(self) -> None:
         self._sockets.cleanup()
+        for group in self._groups.values():
+            quota.remove(group)
+
+    def fall_ill(self, id: str) -> None:
+        """From now on the health check that the application's container has finds it unwell, though it serves."""
+        self._unwell.add(id)
+        self._record.event("hazard", "application unwell", id)
 
     def options(self, id: str, address: str) -> envoy.EnvoyOptions:
         """What the task's Envoy is like."""
@@ -145,6 +161,11 @@ class TaskDefinition:
     def _application(self, id: str, address: str, is_new: bool) -> ContainerSpec:
         never = 3600.0
         starts_in = (never if self._scenario.starts_in is None else self._scenario.starts_in) if is_new else 0.0
+        has_check = not self._gated or self._scenario.change == "application unwell"
+
+        async def check() -> bool:
+            return await accepts(address, envoy.APPLICATION_PORT) and id not in self._unwell
+
         options = {
             "--task": id,
             "--host": address,
@@ -160,7 +181,7 @@ class TaskDefinition:
             os.environ,
             depends_on={self._mesh.envoy_container: "HEALTHY"},
             # the helper's health check is the gate; where there is none, the application has one of its own
-            check=None if self._gated else lambda: accepts(address, envoy.APPLICATION_PORT),
+            check=check if has_check else None,
             check_interval=CHECKS * self._scenario.times.scale,
             on_line=lambda line: self._application_said(id, line),
         )
@@ -194,10 +215,11 @@ class TaskDefinition:
             if self._scenario.protocol in ("http1", "http2"):
                 environ["APP_HEALTH_URL"] = health
         container = self._holder(id, [TASK_HELPER, "run"], address, environ)
+        healthcheck = self._limited(id, [TASK_HELPER, "healthcheck"])
         return replace(
             container,
             name=name,
-            check=(lambda: self._succeeds([TASK_HELPER, "healthcheck"], container.environ)) if self._gated else None,
+            check=(lambda: self._succeeds(healthcheck, container.environ)) if self._gated else None,
             check_interval=HELPER_CHECKS * self._scenario.times.scale,
             # a process each time: five times as often as in real time it would be a load of its own
             recheck_interval=HELPER_CHECKS,
@@ -213,7 +235,7 @@ class TaskDefinition:
         depends_on |= dict.fromkeys(self._mesh.held, "START")
         return ContainerSpec(
             HELPER,
-            command,
+            self._limited(id, command),
             {
                 **os.environ,
                 **helper_settings(scenario, self._column, type(self._mesh)),
@@ -227,6 +249,14 @@ class TaskDefinition:
             stop_signal=signal.Signals[scenario.stop_signal],
             unread=any(hazard.kind == "log is not read" for hazard in scenario.hazards),
         )
+
+    def _limited(self, id: str, command: list[str]) -> list[str]:
+        """The command, under the scenario's CPU quota for what runs in the holder's container, if there is one."""
+        if self._scenario.cpu is None:
+            return command
+        if id not in self._groups:
+            self._groups[id] = quota.make(f"lab-{id}", self._scenario.cpu)
+        return quota.within(self._groups[id], command)
 
     def _admin(self, id: str, address: str) -> dict[str, str]:
         """Where the admin API is: for the helper, and as curl takes it."""

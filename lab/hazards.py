@@ -57,6 +57,14 @@ class _Fate:
                 self._scheduler.crash(self._task, "sidecar")
             case "helper dies":
                 self._scheduler.crash(self._task, HELPER)
+            case "helper restarts":
+                await self._restart_helper()
+            case "agent restarts":
+                await self._scheduler.restart_agent(self._task)
+            case "envoy freezes":
+                self._scheduler.signal(self._task, "envoy", signal.SIGSTOP)
+                if hazard.seconds:
+                    self._scheduler.spawn(self._thaw_envoy(hazard.seconds))
             case "admin socket is removed":
                 self._definition.admin_socket(self._task.id).unlink()
             case "log is not read":
@@ -65,6 +73,21 @@ class _Fate:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(HELD):
                         group.create_task(self._hold(hazard.seconds))
+
+    async def _restart_helper(self) -> None:
+        """Kill it, once it has been up for so long that its restart policy restarts it, and wait until that has."""
+        helper = self._task.containers[HELPER]
+        if helper.restart_period is None or helper.started_at is None:
+            raise ValueError("the helper was not started, or has no restart policy")
+        await asyncio.sleep(helper.started_at + helper.restart_period - self._record.now())
+        self._scheduler.crash(self._task, HELPER)
+        while not helper.restart_count:
+            await self._scheduler.change.wait()
+
+    async def _thaw_envoy(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):  # killed meanwhile
+            self._scheduler.signal(self._task, "envoy", signal.SIGCONT)
 
     async def _hold(self, seconds: float) -> None:
         """A client that is connected to the task itself, as one is that connected long ago, and goes on for a while."""

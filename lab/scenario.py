@@ -32,13 +32,20 @@ Change = Literal[
     "stop before in service",
     "spot",
     "stop task",
+    "blue/green",
+    "rebalancing",
+    "application unwell",
 ]
 
-# What goes wrong in a task beside its stop. The application's restart is a supervisor's, inside its container.
+# What goes wrong in a task beside its stop. The application's restart is a supervisor's, inside its container; the
+# helper's is that of its restart policy, and in the column of the trap the trap's.
 HazardKind = Literal[
     "application restarts",
     "sidecar dies",
     "helper dies",
+    "helper restarts",
+    "agent restarts",
+    "envoy freezes",
     "admin socket is removed",
     "log is not read",
     "connections are held",
@@ -73,7 +80,7 @@ class Expectation:
 class Hazard:
     """Something that befalls each old task, `at` seconds after its stop; negative: before the change.
 
-    seconds: how long connections are held
+    seconds: how long connections are held, or Envoy is frozen; 0: for good
     """
 
     kind: HazardKind
@@ -105,6 +112,7 @@ class Times:
     push: from a change in Cloud Map to the downstreams
     checks: the interval of the downstreams' health checks
     unchecked: how long after RUNNING a task without health checks counts as healthy, 40 s in ECS
+    bake: of a blue/green deployment, how long all new tasks are HEALTHY before the old ones stop
     dns_ttl: of answers where downstreams find tasks by DNS, whole seconds
     scale: of real time, for the times of the ECS agent, of the containers' health checks, and of one mesh only
     """
@@ -117,6 +125,7 @@ class Times:
     checks: float
     unchecked: float
     spot_notice: float
+    bake: float = 50.0
     dns_ttl: int = 10
     scale: float = 1.0
 
@@ -129,7 +138,7 @@ class Times:
 REAL = Times(40, 40, 120, cloud_map=30, push=5, checks=30, unchecked=40, spot_notice=120)
 # One fifth of real time. The helper's own steps keep their seconds, such as the 5 s that `auto` gives the push, and the
 # 5 s of margin: hence a stopTimeout that is not scaled down so far.
-FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24, dns_ttl=2, scale=0.2)
+FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24, bake=10, dns_ttl=2, scale=0.2)
 
 # What no helper can spare the last task of a plain update: its replacement, which is HEALTHY for ECS when this one is
 # stopped, has to be known, then the next health check fails, the downstream merges that within a second, and three have
@@ -155,6 +164,7 @@ class Scenario:
     envoy: what is different about each task's Envoy, by the names of `envoy.EnvoyOptions`
     mesh: how downstreams find the tasks, and who tells them of a stop
     panic_threshold: of the downstream, in percent; None: Envoy's own
+    cpu: what the helper's container, or the trap's, may use of a core, as a share; None: no quota
     chain: whether two helpers hold the task, one after the other, each with its stop_timeout
     gate: whether the helper has its health check; without one the application has, as where there is no helper
     plain: nothing goes wrong, so that nobody needs to be held for longer than by the trap
@@ -185,6 +195,7 @@ class Scenario:
     envoy: Mapping[str, Any] = field(default_factory=dict)
     mesh: MeshName = "app-mesh"
     panic_threshold: float | None = None
+    cpu: float | None = None
     chain: bool = False
     gate: bool = True
     plain: bool = False

@@ -382,6 +382,7 @@ class Scheduler:
         await asyncio.sleep(RESTARTS_AFTER - NOTICED_AFTER)
         await self._run(task, container)
         self._record.event("container", "restarted", task.id, container=container.name)
+        self._tell()
         if (task.id, container.name) in self._stopping:
             self.spawn(self._signal(task, container))  # the stop came before the new process
 

@@ -62,6 +62,7 @@ class Stage:
             unchecked_wait=times.unchecked,
             spot_notice=times.spot_notice,
             stop_signals=self.scenario.stop_signals,
+            bake=times.bake if self.scenario.change == "blue/green" else None,
             agent=self.mesh.agent(),
         )
         try:
@@ -122,7 +123,7 @@ class Stage:
     async def _change(self) -> None:
         first = next(iter(self.scheduler.tasks.values()))
         match self.scenario.change:
-            case "update":
+            case "update" | "blue/green":
                 self.scheduler.update()
             case "scale-in":
                 self.scheduler.scale(self.scenario.tasks - 1)
@@ -136,6 +137,10 @@ class Stage:
                 self.scheduler.stop_task(first)
             case "spot":
                 self.scheduler.interrupt(first)
+            case "rebalancing":
+                self.scheduler.rebalance(first)
+            case "application unwell":
+                self.definition.fall_ill(first.id)
             case "stop before in service":
                 self.scheduler.scale(self.scenario.tasks + 1)
                 await self._until(self._a_new_task_waits, "a new task's helper waits for its application")

@@ -1,0 +1,217 @@
+"""More of the world, as a table, and what befalls a task there: its agent, its Envoy, its helper."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab import hazards, processes, quota
+from lab.definition import TaskDefinition, helper_settings, missing_for
+from lab.envoy import APPLICATION_PORT
+from lab.history import History, Recorder, Run, began_now
+from lab.meshes import MESHES
+from lab.rules import AgentTimes
+from lab.scenario import FIFTH, Change, Column, Hazard, Scenario
+from lab.scheduler import ContainerSpec, Scheduler, Service
+from lab.world_rows import ROWS
+from task_helper.settings import from_env
+from tests.lab.test_agent import leaves, times_of
+from tests.lab.test_meshes import in_mesh
+from tests.lab.test_scheduler import Story, container, play, scale_to_none, told, until
+
+SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("column", ["fixed", "auto"])
+def test_the_helper_takes_the_settings_of_a_row(row: Scenario, column: Column) -> None:
+    """No row is lost to settings that the helper refuses."""
+    from_env(helper_settings(row, column, MESHES[row.mesh]))
+
+
+def test_the_page_of_the_lab_names_every_row() -> None:
+    """docs/lab.md tells of each row what it came to."""
+    page = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
+    assert [row.name for row in ROWS if f"`{row.name}`" not in page] == []
+
+
+def test_envoy_is_frozen_for_less_time_than_makes_its_task_unhealthy() -> None:
+    """Else ECS would replace the tasks that are to stay, and the row would be about that.
+
+    A check of a frozen Envoy takes its timeout of 2 s, then comes an interval; three have to fail.
+    """
+    frozen = [hazard.seconds for row in ROWS for hazard in row.hazards if hazard.kind == "envoy freezes"]
+    assert max(frozen) < 3 * 2 + 2 * 5 * FIFTH.scale
+
+
+def test_the_bake_is_over_when_downstreams_know_the_new_tasks() -> None:
+    """A blue/green deployment bakes for longer than Cloud Map and the push take, as one of minutes does."""
+    assert FIFTH.bake > FIFTH.cloud_map + FIFTH.push
+
+
+# what befalls a task
+
+
+def befall(folder: Path, hazard: Hazard, story: Story, period: float | None = None) -> History:
+    """A hazard befalls a task whose helper has a restart policy of that period, and the story goes on."""
+
+    def containers() -> list[ContainerSpec]:
+        helper = container("helper", leaves(0, 0.5), envoy="HEALTHY")
+        return [container("envoy", leaves(0)), replace(helper, restart_period=period)]
+
+    async def whole_story(scheduler: Scheduler) -> None:
+        mesh = in_mesh("app-mesh", folder, scheduler._record)
+        definition = TaskDefinition(mesh.scenario, "auto", folder, "http://127.9.9.9:8000", scheduler._record, mesh)
+        await hazards.befall([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record)
+        await story(scheduler)
+        definition.close()
+
+    return play(folder, SERVICE, containers, whole_story)
+
+
+def is_frozen(scheduler: Scheduler) -> bool:
+    """Whether the first task's Envoy is: its state in /proc is T, for stopped."""
+    pid = scheduler._processes[next(iter(scheduler.tasks)), "envoy"].pid
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_an_envoy_that_is_frozen_for_a_while_thaws(tmp_path: Path) -> None:
+    """It does nothing in between, and lives on."""
+
+    async def story(scheduler: Scheduler) -> None:
+        await until(lambda: not is_frozen(scheduler))
+
+    history = befall(tmp_path, Hazard("envoy freezes", -0.1, seconds=0.5), story)
+    (frozen,), (thawed,) = times_of(history, "container", "SIGSTOP"), times_of(history, "container", "SIGCONT")
+    assert thawed - frozen >= 0.5
+
+
+def test_an_envoy_that_is_frozen_for_good_is_killed_in_the_end(tmp_path: Path) -> None:
+    """SIGTERM does not reach it, SIGKILL does."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        assert is_frozen(scheduler)
+        task.containers["envoy"].stop_timeout = 0.5
+        await scale_to_none(scheduler)
+
+    history = befall(tmp_path, Hazard("envoy freezes", -0.1), story)
+    assert told(history, "sigkill") == ["sigkill envoy"]
+
+
+def test_a_helper_restarts_in_place_once_its_policy_lets_it(tmp_path: Path) -> None:
+    """It is not killed before that, which would stop the task, and the change comes when it is back."""
+
+    async def story(scheduler: Scheduler) -> None:
+        (task,) = scheduler.tasks.values()
+        assert task.containers["helper"].restart_count == 1 and not task.stops
+
+    history = befall(tmp_path, Hazard("helper restarts", -0.2), story, period=1.0)
+    (crashed,) = times_of(history, "container", "crashed")
+    assert crashed - times_of(history, "container", "running", "helper")[0] >= 1.0
+
+
+def test_the_agent_restarts_in_a_stop(tmp_path: Path) -> None:
+    """The helper gets SIGTERM again when it is back."""
+    history = befall(tmp_path, Hazard("agent restarts", 0.1), scale_to_none)
+    assert told(history, "sigterm") == ["sigterm helper", "sigterm helper", "sigterm envoy"]
+
+
+@pytest.mark.parametrize("change", ["application unwell", "update"])
+def test_an_application_falls_ill_for_its_health_check(change: Change, tmp_path: Path) -> None:
+    """Beside a helper it has a check where it is to fail that, and fails it while its port accepts connections."""
+    record = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
+    mesh = in_mesh("app-mesh", tmp_path, record)
+    scenario = replace(mesh.scenario, change=change)
+    definition = TaskDefinition(scenario, "fixed", tmp_path, "http://127.9.9.9:8000", record, mesh)
+    address = processes.free_address()
+    (application,) = [each for each in definition.containers("one", address) if each.name == "application"]
+
+    async def looks() -> list[bool]:
+        assert application.check
+        async with await asyncio.start_server(lambda reader, writer: writer.close(), address, APPLICATION_PORT):
+            before = await application.check()
+            definition.fall_ill("one")
+            return [before, await application.check()]
+
+    assert (application.check is not None) is (change == "application unwell")
+    if application.check:
+        assert asyncio.run(looks()) == [True, False]
+    definition.close()
+    record.close()
+
+
+# the quota
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group with 5 % of a core."""
+    if quota.hierarchy() is None:
+        pytest.skip("needs a control group `cpu` in which this user may make others")
+    made = quota.make(f"lab-test-{os.getpid()}", 0.05)
+    yield made
+    quota.remove(made)
+
+
+def test_what_runs_under_a_quota_is_throttled(group: Path) -> None:
+    """A process in the group is the command itself, and is held back when it wants more than its share."""
+    command = quota.within(group, [sys.executable, "-c", "while True: pass"])
+    process = subprocess.Popen(processes.bound(command), process_group=0)
+    try:
+
+        def not_throttled() -> str | None:
+            said = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
+            return None if int(said["nr_throttled"]) else str(said)
+
+        processes.wait_for(not_throttled)
+        assert str(process.pid) in (group / "cgroup.procs").read_text().split()
+    finally:
+        processes.kill_group(process.pid)
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "there", "written"),
+    [
+        ("cgroup", "rw,cpu", {}, {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "5000"}),
+        (
+            "cgroup2",
+            "rw",
+            {"cgroup.controllers": "cpu memory", "cgroup.subtree_control": "cpu memory"},
+            {"cpu.max": "5000 100000"},
+        ),
+    ],
+)
+def test_a_quota_is_written_as_the_version_wants_it(
+    kind: str,
+    options: str,
+    there: dict[str, str],
+    written: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 100 ms each, 5 ms for 5 %: in two files of the first version of control groups, in one of the second."""
+    mounts, parent = tmp_path / "mounts", tmp_path / "cpu"
+    parent.mkdir()
+    for name, content in there.items():
+        (parent / name).write_text(content)
+    mounts.write_text(f"proc /proc proc rw 0 0\nnone {parent} {kind} {options} 0 0\n")
+    monkeypatch.setattr(quota, "MOUNTS", mounts)
+    group = quota.make("lab-one", 0.05)
+    assert {path.name: path.read_text() for path in group.iterdir()} == written
+
+
+@pytest.mark.parametrize("line", ["none {parent} cgroup rw,memory 0 0", "none {parent} cgroup2 rw 0 0", ""])
+def test_without_a_quota_the_row_is_left_out(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no control group can have one, the bench says which row it leaves out; all others are played."""
+    (tmp_path / "cgroup.subtree_control").write_text("memory")
+    (tmp_path / "mounts").write_text(line.format(parent=tmp_path) + "\n" if line else "")
+    monkeypatch.setattr(quota, "MOUNTS", tmp_path / "mounts")
+    left_out = [row.name for row in ROWS if missing_for(row)]
+    assert left_out == ["cpu-quota"]
