@@ -11,7 +11,7 @@ import pytest
 
 from lab import envoy, history, verdict
 from lab.envoy import Protocol
-from lab.history import Recorder, Run, began_now
+from lab.history import Recorder
 from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.consul import Consul, ConsulHeld
@@ -20,13 +20,6 @@ from lab.stage import Stage
 
 ROW = next(row for row in ROWS if row.name == "consul-scale-in")
 GIVEN = os.environ.get("CONSUL")
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Iterator[Recorder]:
-    recorder = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
-    yield recorder
-    recorder.close()
 
 
 @pytest.fixture

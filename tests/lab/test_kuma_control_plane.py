@@ -4,14 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab import envoy, history, verdict
-from lab.history import Recorder, Run, began_now
+from lab.history import Recorder
 from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.kuma import Kuma
@@ -20,13 +19,6 @@ from lab.stage import Stage
 
 ROW = next(row for row in ROWS if row.name == "kuma-scale-in")
 GIVEN = os.environ.get("KUMA_CP")
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Iterator[Recorder]:
-    recorder = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
-    yield recorder
-    recorder.close()
 
 
 @pytest.fixture

@@ -11,20 +11,13 @@ import pytest
 from lab import envoy
 from lab.definition import TaskDefinition, helper_settings
 from lab.downstream import SERVICE, hosts_of
-from lab.history import Recorder, Run, began_now
+from lab.history import Recorder
 from lab.mesh_rows import ROWS
 from lab.meshes import MESHES, Mesh, mesh_class
 from lab.scenario import BY_NAME, Column, MeshName, Scenario
 from lab.scenarios import ALL
 from lab.scheduler import ContainerSpec
 from task_helper.settings import from_env
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Iterator[Recorder]:
-    recorder = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
-    yield recorder
-    recorder.close()
 
 
 def in_mesh(name: MeshName, folder: Path, record: Recorder) -> Mesh:
