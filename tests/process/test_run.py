@@ -267,7 +267,7 @@ def test_hanging_admin_api() -> None:
             helper.signal(signal.SIGTERM)
 
             assert 75 == helper.exit()
-            assert 1 <= helper.event("summary")["delaying_seconds"] + helper.log[-1]["draining_seconds"] <= 5
+            assert -4 <= helper.event("summary")["budget_left_seconds"] <= 0
 
 
 def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
@@ -280,7 +280,8 @@ def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
 
         assert 75 == helper.exit()
     assert "not confirmed" == summary["reason"]
-    assert 0.8 <= summary["draining_seconds"]
+    # not the drain's own length: what the delay took longer is the drain's loss
+    assert summary["budget_left_seconds"] <= 0
 
 
 def test_bad_settings() -> None:
