@@ -1,11 +1,16 @@
 """What several tests of the lab need."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.history import Recorder, Run, began_now
+from lab.history import History, Recorder, Run, began_now, read
+from lab.report import RECORD
+from lab.scenario import Scenario
+from lab.stage import Stage
+from lab.verdict import judge
 
 
 @pytest.fixture
@@ -14,3 +19,15 @@ def record(tmp_path: Path) -> Iterator[Recorder]:
     recorder = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
     yield recorder
     recorder.close()
+
+
+def played(scenario: Scenario, folder: Path) -> History:
+    """A run with `auto` in this process. One that could not be judged, on a busy machine, is tried again, twice."""
+    for attempt in range(3):
+        run = folder / str(attempt)
+        run.mkdir()
+        asyncio.run(Stage(scenario, "auto", run, print).play())
+        record = read(run / RECORD)
+        if judge(record).kind != "unknown":
+            break
+    return record

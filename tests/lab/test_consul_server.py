@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import envoy, history, verdict
+from lab import envoy, verdict
 from lab.envoy import Protocol
 from lab.history import Recorder
 from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.consul import Consul, ConsulHeld
 from lab.meshes.consul_server import ConsulServer, ConsulServerHeld, config_entries, program, registrations, statuses
-from lab.stage import Stage
+from tests.lab.conftest import played
 
 ROW = next(row for row in ROWS if row.name == "consul-scale-in")
 GIVEN = os.environ.get("CONSUL")
@@ -127,7 +127,6 @@ def test_applications_speak_http1_behind_http2() -> None:
 @pytest.mark.skipif(not GIVEN, reason="needs Consul: CONSUL is to name consul, with consul-dataplane and consul-ecs")
 def test_a_scale_in_on_consul_itself_loses_nothing(tmp_path: Path) -> None:
     """health-sync's SIGTERM takes the task out of use, and the helper lets it go when its requests have ended."""
-    asyncio.run(Stage(ROW, "auto", tmp_path, print).play())
-    record = history.read(tmp_path / "record.jsonl")
+    record = played(ROW, tmp_path)
     assert verdict.judge(record).kind == "valid"
     assert record.run.versions["consul"] and verdict.figures(record).failed == 0

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lab import envoy, history, verdict
+from lab import envoy, verdict
 from lab.history import Recorder
 from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.kuma import Kuma
 from lab.meshes.kuma_control_plane import KumaControlPlane, downstream_networking, program, resources, version_of
-from lab.stage import Stage
+from tests.lab.conftest import played
 
 ROW = next(row for row in ROWS if row.name == "kuma-scale-in")
 GIVEN = os.environ.get("KUMA_CP")
@@ -128,7 +128,6 @@ def test_a_bench_that_could_not_play_a_run_is_no_success(tmp_path: Path) -> None
 @pytest.mark.skipif(not GIVEN, reason="needs Kuma: KUMA_CP is to name kuma-cp")
 def test_a_scale_in_on_kuma_itself_loses_nothing(tmp_path: Path) -> None:
     """`/healthcheck/fail` takes the task out of Kuma's discovery before the helper lets it go."""
-    asyncio.run(Stage(ROW, "auto", tmp_path, print).play())
-    record = history.read(tmp_path / "record.jsonl")
+    record = played(ROW, tmp_path)
     assert verdict.judge(record).kind == "valid"
     assert record.run.versions["kuma-cp"] and verdict.figures(record).failed == 0
