@@ -1,16 +1,18 @@
 """Serves what the lab itself answers: AWS's APIs, a catalog."""
 
-import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 
-async def serve(application: web.Application, address: str, port: int) -> None:
-    """Runs until it is cancelled."""
+@asynccontextmanager
+async def served(application: web.Application, address: str, port: int) -> AsyncIterator[None]:
+    """It answers from the first moment of the block until its end."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, address, port).start()
-        await asyncio.Event().wait()
+        yield
     finally:
         await runner.cleanup()

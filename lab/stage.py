@@ -14,11 +14,10 @@ from lab.definition import TaskDefinition, helper_settings
 from lab.history import Recorder, Run, began_now
 from lab.meshes import Mesh, Surroundings, mesh_class
 from lab.narrator import Narrator
-from lab.probes import accepts
 from lab.rules import Task
 from lab.scenario import Column, Scenario
 from lab.scheduler import Scheduler, Service
-from lab.serving import serve
+from lab.serving import served
 
 BASELINE, TAIL = 4.0, 4.0  # seconds of load before the change, and after the last task has stopped
 
@@ -71,34 +70,31 @@ class Stage:
                 containers, target_group = self.definition.containers, self.mesh.target_group
                 self.scheduler = Scheduler(service, containers, self.folder, self.record, group, target_group)
                 self.view = downstream.View(self.downstream_address, self.record, self.mesh.downstream_admin)
-                async with self.mesh.running():
+                listed = self.mesh.cloud_map.instances if self.mesh.cloud_map else None
+                api = aws.Aws(self.scheduler, listed, self.record)
+                # as in ECS, the task metadata endpoint is there before any container
+                async with self.mesh.running(), served(api.application(), self.aws_address, aws.PORT):
                     try:
-                        await self._play()
+                        await self._play(api)
                     finally:
                         await self.scheduler.kill()
         finally:
             self.record.close()
             self.definition.close()
 
-    async def _play(self) -> None:
+    async def _play(self, api: aws.Aws) -> None:
         self._phase("starting")
-        listed = self.mesh.cloud_map.instances if self.mesh.cloud_map else None
-        api = aws.Aws(self.scheduler, listed, self.record)
         api.faults.update(self.scenario.api_faults)
-        background = [self._group.create_task(serve(api.application(), self.aws_address, aws.PORT))]
+        works = [
+            self._run_downstream(),
+            self.scheduler.keep_count(),
+            self.mesh.follow(Surroundings(self.scheduler, self.view, self._options)),
+            self.view.watch(self.definition.names),
+        ]
+        if self.scenario.admin_fault:
+            works.append(admin.guard(self.scheduler, *self.scenario.admin_fault, self.record))
+        background = [self._group.create_task(work) for work in works]
         try:
-            # as in ECS, the task metadata endpoint is there before any container
-            while not await accepts(self.aws_address, aws.PORT):
-                await asyncio.sleep(0.01)
-            works = [
-                self._run_downstream(),
-                self.scheduler.keep_count(),
-                self.mesh.follow(Surroundings(self.scheduler, self.view, self._options)),
-                self.view.watch(self.definition.names),
-            ]
-            if self.scenario.admin_fault:
-                works.append(admin.guard(self.scheduler, *self.scenario.admin_fault, self.record))
-            background += [self._group.create_task(work) for work in works]
             await self._until_served()
             stop = asyncio.Event()
             calling = self._group.create_task(self._call(stop))

@@ -14,7 +14,7 @@ from lab.history import Recorder
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.scenario import Column, Scenario
 from lab.scheduler import ContainerSpec
-from lab.serving import serve
+from lab.serving import served
 
 PORT = 8500
 # seconds in real time: between two looks of health-sync at its task, and its stopTimeout, which the module does not set
@@ -70,8 +70,7 @@ class Consul(Mesh):
         return self.by_file() | downstream.panicking_below(0)
 
     async def follow(self, around: Surroundings) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(serve(self._application(), self._address, PORT))
+        async with served(self._application(), self._address, PORT), asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self.push(await self._changes.get()))
 

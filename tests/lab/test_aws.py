@@ -12,7 +12,6 @@ import botocore.config
 import botocore.exceptions
 import botocore.session
 import pytest
-from aiohttp import web
 
 from lab import aws
 from lab.discovery import Instance
@@ -20,6 +19,7 @@ from lab.history import Recorder, Run, began_now
 from lab.processes import free_address
 from lab.rules import Container, Task
 from lab.scheduler import Scheduler, Service
+from lab.serving import served
 
 OLD, NEW = "0" * 32, "1" * 32
 
@@ -40,13 +40,10 @@ def ask(tmp_path: Path, questions: Callable[[str, aws.Aws], Any]) -> Any:
             scheduler.tasks[NEW] = task(NEW, "127.1.1.2", "ecs-svc/2")
             scheduler.stop_task(scheduler.tasks[OLD], "ServiceSchedulerInitiated")
             api = aws.Aws(scheduler, {NEW: Instance(NEW, "127.1.1.2", healthy=False)}, record)
-            runner = web.AppRunner(api.application(), shutdown_timeout=0.1)
-            await runner.setup()
-            await web.TCPSite(runner, address, aws.PORT).start()
             try:
-                return await asyncio.to_thread(questions, f"http://{address}:{aws.PORT}", api)
+                async with served(api.application(), address, aws.PORT):
+                    return await asyncio.to_thread(questions, f"http://{address}:{aws.PORT}", api)
             finally:
-                await runner.cleanup()
                 record.close()
 
     return asyncio.run(serve())

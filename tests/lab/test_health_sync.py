@@ -10,7 +10,7 @@ from aiohttp import web
 
 from lab.health_sync import envoy_has_stopped, status_of
 from lab.processes import free_address
-from lab.serving import serve
+from lab.serving import served
 
 PORT = 8500
 
@@ -66,7 +66,6 @@ def test_its_own_sigterm_makes_the_task_critical() -> None:
         application.router.add_get("/helper/task", metadata)
         application.router.add_put("/v1/catalog/register", register)
         application.router.add_put("/v1/catalog/deregister", deregister)
-        serving = asyncio.ensure_future(serve(application, address, PORT))
         url = f"http://{address}:{PORT}"
         options = ["--consul", url, "--metadata", f"{url}/helper", "--task", "one", "--address", "127.1.1.1"]
         command = [
@@ -81,22 +80,21 @@ def test_its_own_sigterm_makes_the_task_critical() -> None:
             "--interval",
             "0.05",
         ]
-        process = await asyncio.create_subprocess_exec(*command)
-        try:
-            async with asyncio.timeout(30):
-                await heard.wait()
-                heard.clear()
-                process.send_signal(signal.SIGTERM)
-                await heard.wait()
-                assert process.returncode is None
-                containers[:] = [container("envoy", "UNHEALTHY", "STOPPED")]
-                return await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            serving.cancel()
-            await asyncio.wait([serving])
+        async with served(application, address, PORT):
+            process = await asyncio.create_subprocess_exec(*command)
+            try:
+                async with asyncio.timeout(30):
+                    await heard.wait()
+                    heard.clear()
+                    process.send_signal(signal.SIGTERM)
+                    await heard.wait()
+                    assert process.returncode is None
+                    containers[:] = [container("envoy", "UNHEALTHY", "STOPPED")]
+                    return await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
 
     assert asyncio.run(live()) == 0
     assert told == ["passing", "critical", "deregistered"]

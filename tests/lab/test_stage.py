@@ -1,6 +1,8 @@
 """The stage of a run: what has to be there before what."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,22 +21,24 @@ from lab.stage import Stage
 
 def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in ECS; a container that asks it at once and is refused would give up, as consul-ecs mesh-init does."""
-    served: list[bool] = []
+    answering: list[bool] = []
 
-    async def serve_late(application: web.Application, address: str, port: int) -> None:
+    @asynccontextmanager
+    async def served_late(application: web.Application, address: str, port: int) -> AsyncIterator[None]:
         await asyncio.sleep(0.3)
-        await serving.serve(application, address, port)
+        async with serving.served(application, address, port):
+            yield
 
     async def look(scheduler: Scheduler) -> None:
-        served.append(await accepts(played.aws_address, aws.PORT))
+        answering.append(await accepts(played.aws_address, aws.PORT))
         raise InterruptedError("seen")
 
-    monkeypatch.setattr(stage, "serve", serve_late)
+    monkeypatch.setattr(stage, "served", served_late)
     monkeypatch.setattr(Scheduler, "keep_count", look)
     played = Stage(SCENARIOS[0], "none", tmp_path, print)
     with pytest.RaisesGroup(InterruptedError):
         asyncio.run(played.play())
-    assert served == [True]
+    assert answering == [True]
 
 
 def test_nothing_changes_before_ecs_knows_that_tasks_are_healthy(tmp_path: Path) -> None:
