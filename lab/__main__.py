@@ -77,12 +77,13 @@ def bench_scenarios(options: argparse.Namespace) -> int:
     console = Console()
     unavailable = {column: why for column in COLUMNS if (why := missing(column))}
     wanted = [EVERY[name] for name in options.scenarios or BY_NAME]
-    for why in [*unavailable.values(), *filter(None, map(missing_for, wanted))]:
+    impossible = {scenario.name: why for scenario in wanted if (why := missing_for(scenario))}
+    for why in (*unavailable.values(), *impossible.values()):
         console.print(f"left out: {why}")
     jobs = [
         bench.Job(scenario, column, options.folder / f"{scenario.name}-{column}")
         for scenario in wanted
-        if not missing_for(scenario)
+        if scenario.name not in impossible
         for column in COLUMNS
         if column in scenario.expected and column in options.columns and column not in unavailable
     ]
