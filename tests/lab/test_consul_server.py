@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.consul import Consul, ConsulHeld
 from lab.meshes.consul_server import ConsulServer, ConsulServerHeld, config_entries, program, registrations, statuses
-from tests.lab.conftest import played
+from tests.lab.conftest import played, write_program
 
 ROW = next(row for row in ROWS if row.name == "consul-scale-in")
 GIVEN = os.environ.get("CONSUL")
@@ -26,8 +25,7 @@ GIVEN = os.environ.get("CONSUL")
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with something that can be run under each name, and CONSUL pointing there."""
     for name, answer in {"consul": "Consul v1.21.0", "consul-dataplane": "v2.0.1", "consul-ecs": "v0.10.0"}.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
-        (tmp_path / name).chmod(0o755)
+        write_program(tmp_path / name, answer)
     monkeypatch.setenv("CONSUL", str(tmp_path / "consul"))
     monkeypatch.delenv("CONSUL_DATAPLANE", raising=False)
     monkeypatch.delenv("CONSUL_ECS", raising=False)
@@ -35,9 +33,9 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def mesh(programs: Path, record: Recorder) -> Iterator[ConsulServer]:
+def mesh(programs: Path, record: Recorder) -> ConsulServer:
     """Consul itself, before its server runs."""
-    yield ConsulServer(ROW, "auto", programs, record)
+    return ConsulServer(ROW, "auto", programs, record)
 
 
 def test_consul_is_imitated_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

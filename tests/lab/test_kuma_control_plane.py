@@ -15,7 +15,7 @@ from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.kuma import Kuma
 from lab.meshes.kuma_control_plane import KumaControlPlane, downstream_networking, program, resources, version_of
-from tests.lab.conftest import played
+from tests.lab.conftest import played, write_program
 
 ROW = next(row for row in ROWS if row.name == "kuma-scale-in")
 GIVEN = os.environ.get("KUMA_CP")
@@ -25,8 +25,7 @@ GIVEN = os.environ.get("KUMA_CP")
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with something that can be run under both names, and KUMA_CP pointing there."""
     for name in ("kuma-cp", "kuma-dp"):
-        (tmp_path / name).write_text("#!/bin/sh\necho 'Kuma: 2.14.3'\n")
-        (tmp_path / name).chmod(0o755)
+        write_program(tmp_path / name, "Kuma: 2.14.3")
     monkeypatch.setenv("KUMA_CP", str(tmp_path / "kuma-cp"))
     monkeypatch.delenv("KUMA_DP", raising=False)
     return tmp_path
@@ -62,7 +61,7 @@ def test_a_program_that_is_missing_is_named(programs: Path, monkeypatch: pytest.
 )
 def test_a_kuma_that_is_too_old_is_refused(programs: Path, answer: str, why: str) -> None:
     """Before 2.14 the admin API is one port for all data planes of a machine."""
-    (programs / "kuma-dp").write_text(f"#!/bin/sh\necho '{answer}'\n")
+    write_program(programs / "kuma-dp", answer)
     with pytest.raises(ValueError, match=why):
         version_of("kuma-dp")
 
@@ -70,7 +69,7 @@ def test_a_kuma_that_is_too_old_is_refused(programs: Path, answer: str, why: str
 @pytest.mark.parametrize(("answer", "version"), [("Kuma: 2.14.3", "2.14.3"), ("Kong Mesh: 3.0.1-rc1", "3.0.1-rc1")])
 def test_a_kuma_that_is_new_enough_is_taken(programs: Path, answer: str, version: str) -> None:
     """2.14 and everything later, under whatever name."""
-    (programs / "kuma-dp").write_text(f"#!/bin/sh\necho '{answer}'\n")
+    write_program(programs / "kuma-dp", answer)
     assert version_of("kuma-dp") == version
 
 

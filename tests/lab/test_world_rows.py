@@ -11,33 +11,18 @@ from pathlib import Path
 import pytest
 
 from lab import hazards, processes, quota
-from lab.definition import TaskDefinition, helper_settings, missing_for
+from lab.definition import TaskDefinition, missing_for
 from lab.envoy import APPLICATION_PORT
-from lab.history import History, Recorder, Run, began_now
-from lab.meshes import MESHES
+from lab.history import History, Recorder
 from lab.rules import AgentTimes
-from lab.scenario import FIFTH, Change, Column, Hazard, Scenario
+from lab.scenario import FIFTH, Change, Hazard
 from lab.scheduler import ContainerSpec, Scheduler, Service
 from lab.world_rows import ROWS
-from task_helper.settings import from_env
 from tests.lab.test_agent import leaves, times_of
 from tests.lab.test_meshes import in_mesh
 from tests.lab.test_scheduler import Story, container, play, scale_to_none, told, until
 
 SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-@pytest.mark.parametrize("column", ["fixed", "auto"])
-def test_the_helper_takes_the_settings_of_a_row(row: Scenario, column: Column) -> None:
-    """No row is lost to settings that the helper refuses."""
-    from_env(helper_settings(row, column, MESHES[row.mesh]))
-
-
-def test_the_page_of_the_lab_names_every_row() -> None:
-    """docs/lab.md tells of each row what it came to."""
-    page = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
-    assert [row.name for row in ROWS if f"`{row.name}`" not in page] == []
 
 
 def test_envoy_is_frozen_for_less_time_than_makes_its_task_unhealthy() -> None:
@@ -123,9 +108,8 @@ def test_the_agent_restarts_in_a_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["application unwell", "update"])
-def test_an_application_falls_ill_for_its_health_check(change: Change, tmp_path: Path) -> None:
+def test_an_application_falls_ill_for_its_health_check(change: Change, tmp_path: Path, record: Recorder) -> None:
     """Beside a helper it has a check where it is to fail that, and fails it while its port accepts connections."""
-    record = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
     mesh = in_mesh("app-mesh", tmp_path, record)
     scenario = replace(mesh.scenario, change=change)
     definition = TaskDefinition(scenario, "fixed", tmp_path, "http://127.9.9.9:8000", record, mesh)
@@ -143,7 +127,6 @@ def test_an_application_falls_ill_for_its_health_check(change: Change, tmp_path:
     if application.check:
         assert asyncio.run(looks()) == [True, False]
     definition.close()
-    record.close()
 
 
 # the quota
