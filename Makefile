@@ -149,7 +149,8 @@ test-envoys: .venv/ready $(ENVOYS:%=.envoys/%/envoy)
 demo: .venv/ready
 	$(BIN)/python -m lab demo
 
-# every scenario, 20 to 30 minutes; some of them: make bench SCENARIOS="plain scale-in"
+# every scenario, an hour and a half on two cores; some of them: make bench SCENARIOS="plain scale-in". Runs mostly wait:
+# `python -m lab bench --jobs 8` takes 25 minutes there, and says of a run whose callers fell behind that it is unknown
 bench: .venv/ready
 	$(BIN)/python -m lab bench $(SCENARIOS)
 
@@ -186,8 +187,8 @@ INSTALL_LIST := pip install --quiet --no-deps --require-hashes --requirement
 	.poetry/bin/$(INSTALL_LIST) requirements-poetry.txt
 	@touch $@
 
-# Are the tests worth anything? A mutation tester changes the life and its judgements in 1,800 ways, and tells which changes
-# no test has noticed: a quarter of an hour on two cores. CONTRIBUTING.md has the score.
+# Are the tests worth anything? A mutation tester changes the life and its judgements in 2,500 ways, and tells which changes
+# no test has noticed. It takes longer than all tests. CONTRIBUTING.md has the score.
 mutants: .mutants/ready
 	.mutants/bin/mutmut run
 	.mutants/bin/mutmut results
