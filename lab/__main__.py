@@ -17,14 +17,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lab import bench, history, repeated, report, verdict
-from lab.scenarios import ALL
-from lab.definition import missing, missing_for
-from lab.scenario import COLUMNS, DEMO, Column, Scenario
+from lab.parts import history
+from lab.report import comparison, report, verdict
+from lab.run import bench
+from lab.run.stage import Stage
+from lab.run.task_definition import missing, missing_for
+from lab.scenarios.scenario import COLUMNS, DEMO, Column, Scenario
+from lab.scenarios.table import ALL
 from lab.soak.figures import scenario_of, summary
 from lab.soak.page import publish
 from lab.soak.play import Soak, play
-from lab.stage import Stage
 
 BY_NAME = {scenario.name: scenario for scenario in ALL}
 EVERY: dict[str, Scenario] = {**BY_NAME, DEMO.name: DEMO}
@@ -125,7 +127,7 @@ def soak(options: argparse.Namespace) -> int:
 
 def report_again(options: argparse.Namespace) -> int:
     if len(options.folder) > 1:
-        return repeated.table(options.folder, Console())
+        return comparison.table(options.folder, Console())
     (folder,) = options.folder
     worse = report.table(folder, Console())
     for scenario in EVERY.values():

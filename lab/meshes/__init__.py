@@ -10,7 +10,7 @@ from lab.meshes.kuma import Kuma
 from lab.meshes.kuma_control_plane import KumaControlPlane
 from lab.meshes.load_balancer import ApplicationLoadBalancer, NetworkLoadBalancer
 from lab.meshes.mesh import Mesh, Surroundings
-from lab.scenario import MeshName
+from lab.scenarios.scenario import MeshName
 
 __all__ = ["MESHES", "Mesh", "Surroundings", "mesh_class"]
 

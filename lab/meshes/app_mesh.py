@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from lab import downstream
-from lab.discovery import CloudMap
-from lab.envoy import Json
-from lab.history import Recorder
+from lab.ecs.cloud_map import CloudMap
 from lab.meshes.mesh import Mesh, Surroundings
-from lab.scenario import Column, Scenario
+from lab.parts import downstream
+from lab.parts.envoy_process import Json
+from lab.parts.history import Recorder
+from lab.scenarios.scenario import Column, Scenario
 
 
 class AppMesh(Mesh):

@@ -3,14 +3,14 @@
 import asyncio
 from pathlib import Path
 
-from lab import downstream, processes
-from lab.aws import NAMESPACE, SERVICE
-from lab.discovery import CloudMap
-from lab.envoy import INBOUND_PORT, Json, typed
-from lab.history import Recorder
+from lab.ecs.aws import NAMESPACE, SERVICE
+from lab.ecs.cloud_map import CloudMap
 from lab.meshes.dns_server import Server
 from lab.meshes.mesh import Mesh, Surroundings
-from lab.scenario import Column, Scenario
+from lab.parts import downstream, processes
+from lab.parts.envoy_process import INBOUND_PORT, Json, typed
+from lab.parts.history import Recorder
+from lab.scenarios.scenario import Column, Scenario
 
 NAME = f"{SERVICE}.{NAMESPACE}"
 PORT = 5300

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from lab import downstream, health_sync, processes
-from lab.envoy import INBOUND_PORT, EnvoyOptions, Json
-from lab.history import Recorder
+from lab.ecs.scheduler import ContainerSpec
+from lab.meshes import health_sync
 from lab.meshes.mesh import Mesh, Surroundings
-from lab.scenario import Column, Scenario
-from lab.scheduler import ContainerSpec
-from lab.serving import served
+from lab.parts import downstream, processes
+from lab.parts.envoy_process import INBOUND_PORT, EnvoyOptions, Json
+from lab.parts.history import Recorder
+from lab.parts.serving import served
+from lab.scenarios.scenario import Column, Scenario
 
 PORT = 8500
 # seconds in real time: between two looks of health-sync at its task, and its stopTimeout, which the module does not set
@@ -53,7 +54,7 @@ class Consul(Mesh):
         }
         followed = ["--containers", self.envoy_container, self.followed()]
         words = [word for option in options.items() for word in option]
-        command = [sys.executable, "-m", "lab.health_sync", *words, *followed]
+        command = [sys.executable, "-m", "lab.meshes.health_sync", *words, *followed]
         return [
             ContainerSpec(
                 health_sync.CONTAINER, command, os.environ, essential=False, stop_timeout=STOP_TIMEOUT * scale

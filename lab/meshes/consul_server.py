@@ -21,17 +21,17 @@ from typing import Any
 
 import aiohttp
 
-from lab import downstream, envoy, health_sync, processes
-from lab.downstream import SERVICE
-from lab.envoy import ADMIN_PORT, APPLICATION_PORT, INBOUND_PORT, EnvoyOptions, Json, Protocol
-from lab.history import Recorder
-from lab.meshes import control_plane
+from lab.ecs.behaviour import AgentTimes, Condition
+from lab.ecs.scheduler import ContainerSpec
+from lab.meshes import control_plane, health_sync
 from lab.meshes.consul import PORT, STOP_TIMEOUT, Consul
 from lab.meshes.mesh import Surroundings
-from lab.probes import answers
-from lab.rules import AgentTimes, Condition
-from lab.scenario import Column, Scenario
-from lab.scheduler import ContainerSpec
+from lab.parts import downstream, envoy_process, processes
+from lab.parts.downstream import SERVICE
+from lab.parts.envoy_process import ADMIN_PORT, APPLICATION_PORT, INBOUND_PORT, EnvoyOptions, Json, Protocol
+from lab.parts.history import Recorder
+from lab.parts.probes import answers
+from lab.scenarios.scenario import Column, Scenario
 
 # as Consul calls them
 PROTOCOLS: Mapping[Protocol, str] = {"http1": "http", "http2": "http2"}
@@ -183,7 +183,7 @@ class ConsulServer(Consul):
     def _write_envoy(self) -> None:
         """What consul-dataplane runs: it gives Envoy a process group of its own, too."""
         script = self._work / "envoy"
-        script.write_text(f'#!/bin/sh\nexec {shlex.join(processes.bound([envoy.binary()]))} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(processes.bound([envoy_process.binary()]))} "$@"\n')
         script.chmod(0o700)
 
     async def follow(self, around: Surroundings) -> None:

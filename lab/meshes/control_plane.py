@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from lab import processes
+from lab.parts import processes
 
 UP_WITHIN = 60.0  # seconds
 

@@ -7,12 +7,12 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from lab.envoy import APPLICATION_PORT, EnvoyOptions, Json
-from lab.history import Recorder
+from lab.ecs.behaviour import Task
 from lab.meshes.mesh import Mesh, Surroundings
-from lab.probes import accepts, answers
-from lab.rules import Task
-from lab.scenario import Column, Scenario
+from lab.parts.envoy_process import APPLICATION_PORT, EnvoyOptions, Json
+from lab.parts.history import Recorder
+from lab.parts.probes import accepts, answers
+from lab.scenarios.scenario import Column, Scenario
 
 # seconds between two probes, in real time, and how many of them make a report
 PROBES, A_REPORT = 1.0, 5

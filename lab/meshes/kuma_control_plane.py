@@ -16,15 +16,15 @@ from pathlib import Path
 
 import aiohttp
 
-from lab import envoy, processes
-from lab.downstream import NEW_CONNECTION_HEADER, SERVICE, TOLD
-from lab.envoy import APPLICATION_PORT, INBOUND_PORT, EnvoyOptions, Json
-from lab.history import Recorder
 from lab.meshes import control_plane
 from lab.meshes.kuma import Kuma
 from lab.meshes.mesh import Surroundings
-from lab.probes import answers
-from lab.scenario import Column, Scenario
+from lab.parts import envoy_process, processes
+from lab.parts.downstream import NEW_CONNECTION_HEADER, SERVICE, TOLD
+from lab.parts.envoy_process import APPLICATION_PORT, INBOUND_PORT, EnvoyOptions, Json
+from lab.parts.history import Recorder
+from lab.parts.probes import answers
+from lab.scenarios.scenario import Column, Scenario
 
 # with older ones the admin API is a port, the same for every data plane of this machine (kumahq/kuma, UPGRADE.md)
 OLDEST = (2, 14)
@@ -87,7 +87,7 @@ class KumaControlPlane(Kuma):
         )
         settings = {
             "KUMA_CONTROL_PLANE_CA_CERT_FILE": f"{self._work}/kuma-cp.crt",
-            "KUMA_DATAPLANE_RUNTIME_BINARY_PATH": envoy.binary(),
+            "KUMA_DATAPLANE_RUNTIME_BINARY_PATH": envoy_process.binary(),
             "KUMA_DATAPLANE_RUNTIME_WORK_DIR": str(work),
             "KUMA_DATAPLANE_DRAIN_TIME": self._scaled(30),
             "KUMA_DNS_ENABLED": "false",

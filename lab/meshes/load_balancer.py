@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab import downstream, envoy
-from lab.envoy import HEALTH_PATH, INBOUND_PORT, Json
-from lab.history import Recorder
+from lab.ecs.behaviour import Task
 from lab.meshes.mesh import Mesh, Surroundings
-from lab.probes import answers
-from lab.rules import Task
-from lab.scenario import Column, Scenario
+from lab.parts import downstream, envoy_process
+from lab.parts.envoy_process import HEALTH_PATH, INBOUND_PORT, Json
+from lab.parts.history import Recorder
+from lab.parts.probes import answers
+from lab.scenarios.scenario import Column, Scenario
 
 # All seconds are of real time.
 # Between two checks of a target, and how many of them turn it: a common choice, AWS's own interval is 30 s.
@@ -134,4 +134,4 @@ class NetworkLoadBalancer(LoadBalancer):
 
     def downstream(self, address: str) -> list[str]:
         self.publish({})
-        return envoy.command(downstream.passing_on(address, self.finding()), self.folder / "downstream.json")
+        return envoy_process.command(downstream.passing_on(address, self.finding()), self.folder / "downstream.json")

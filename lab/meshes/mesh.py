@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import downstream, envoy
-from lab.discovery import CloudMap
-from lab.envoy import ADMIN_PORT, EnvoyOptions, Json
-from lab.history import Recorder
-from lab.rules import AgentTimes, Condition, Task
-from lab.scenario import Column, Scenario
-from lab.scheduler import ContainerSpec, Scheduler, TargetGroup
-from task_helper.taskdef import task as taskdef
-from task_helper.taskdef.presets import PRESETS
+from lab.ecs.behaviour import AgentTimes, Condition, Task
+from lab.ecs.cloud_map import CloudMap
+from lab.ecs.scheduler import ContainerSpec, Scheduler, TargetGroup
+from lab.parts import downstream, envoy_process
+from lab.parts.envoy_process import ADMIN_PORT, EnvoyOptions, Json
+from lab.parts.history import Recorder
+from lab.scenarios.scenario import Column, Scenario
+from task_helper_taskdef import roles as taskdef
+from task_helper_taskdef.presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Mesh(ABC):
     def envoy(self, id: str, options: EnvoyOptions) -> list[str]:
         """The command that runs the Envoy of the task with this id."""
         file = self.folder / f"{id[:6]}-envoy.json"
-        return envoy.command(envoy.configuration(options), file, options.drain_time)
+        return envoy_process.command(envoy_process.configuration(options), file, options.drain_time)
 
     def containers(self, id: str, address: str, metadata: str) -> list[ContainerSpec]:
         """What the task has beside Envoy, the application and the helper.
@@ -102,7 +102,7 @@ class Mesh(ABC):
         """The command that runs the downstream: it serves callers on `address`, and has its admin API there."""
         self.publish({})
         config = downstream.configuration(address, self.scenario.protocol, self.finding())
-        return envoy.command(config, self.folder / "downstream.json")
+        return envoy_process.command(config, self.folder / "downstream.json")
 
     @abstractmethod
     def finding(self) -> Json:

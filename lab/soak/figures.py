@@ -8,10 +8,10 @@ from typing import Literal, get_args
 
 import msgspec
 
-from lab import verdict
-from lab.history import OK, History, Run, read
-from lab.report import RECORD
-from lab.scenario import COLUMNS, Column, Scenario
+from lab.parts.history import OK, History, Run, read
+from lab.report import verdict
+from lab.report.report import RECORD
+from lab.scenarios.scenario import COLUMNS, Column, Scenario
 from lab.soak.confidence import CONFIDENCE, at_most, quantile
 
 MILLION = 1_000_000

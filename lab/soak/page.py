@@ -9,8 +9,8 @@ import msgspec
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from lab.scenario import COLUMN_TITLES
-from lab.soak import picture
+from lab.scenarios.scenario import COLUMN_TITLES
+from lab.soak import chart
 from lab.soak.figures import MILLION, PART_TITLES, QUANTILES, Latency, Summary
 
 PICTURE = "soak.png"
@@ -46,7 +46,7 @@ def publish(folder: Path, summary: Summary, console: Console) -> int:
 def write(folder: Path, summary: Summary) -> Path:
     """Write soak.md, soak.html, soak.png and soak.json into `folder`; the path of the page for a browser."""
     drawing = io.BytesIO()
-    picture.draw(summary).savefig(drawing, format="png", dpi=110)
+    chart.draw(summary).savefig(drawing, format="png", dpi=110)
     embedded = f"data:image/png;base64,{base64.b64encode(drawing.getvalue()).decode()}"
     text, page = markdown(summary), folder / "soak.html"
     body = MarkdownIt("commonmark").enable("table").render(text.replace(f"({PICTURE})", f"({embedded})"))

@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lab import bench
-from lab.scenario import Column, Scenario
+from lab.run import bench
+from lab.scenarios.scenario import Column, Scenario
 
 # an update under way has a folder of this name, which goes when it has been played to its end
 UNDER_WAY = ".part"

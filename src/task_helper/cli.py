@@ -45,7 +45,7 @@ def _parser(light: bool) -> argparse.ArgumentParser:
     )
     plan.set_defaults(main=_plan)
     if not light:
-        from task_helper.taskdef.commands import register, register_plan
+        from task_helper_taskdef.cli import register, register_plan
 
         register(commands)
         register_plan(plan)
@@ -95,7 +95,7 @@ def _healthcheck(parsed: argparse.Namespace) -> int:
 
 def _plan(parsed: argparse.Namespace) -> int:
     if parsed.taskdef:
-        from task_helper.taskdef.actions import plan
+        from task_helper_taskdef.actions import plan
 
         return plan(parsed)
     from shutil import get_terminal_size

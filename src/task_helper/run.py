@@ -13,10 +13,10 @@ from typing import NoReturn
 from msgspec import structs
 
 from task_helper import gate
-from task_helper.asks.application import Application
-from task_helper.asks.envoy import Envoy
-from task_helper.asks.metadata import Metadata
-from task_helper.asks.service import looking
+from task_helper.application import Application
+from task_helper.ecs.metadata import Metadata
+from task_helper.ecs.service import looking
+from task_helper.envoy.admin import Envoy
 from task_helper.life.lifecycle import Lifecycle, Surroundings
 from task_helper.life.record import Exit
 from task_helper.life.stop import Stop

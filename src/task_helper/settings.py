@@ -33,7 +33,7 @@ CONFIRMATION: Final = 1.0
 
 # Envoy closes idle connections in the last third of its --drain-time-s, less the drain_timeout that its HTTP connection
 # managers take, 5 s by default; where that leaves nothing of the third, it closes none. Measured with 1.40 by
-# tests/contract/test_envoy.py.
+# tests/helper/contract/test_envoy.py.
 SHORTEST_DRAIN_TIME: Final = 15.0
 
 Seconds = float

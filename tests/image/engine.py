@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lab.processes import wait_for
+from lab.parts.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab import envoy, processes
+from lab.parts import envoy_process, processes
 from tests.image.engine import HARDENED, Engine, environment
 
 OWN, OTHER = (f"arn:aws:ecs:eu-west-1:123456789012:task/c/{name}" for name in ("own", "other"))
@@ -96,11 +96,11 @@ def aws() -> Iterator[Aws]:
 def test_auto(engine: Engine, image: str, aws: Aws, tmp_path: Path) -> None:
     """The helper sees that its replacement is in service, with the task role's credentials, and drains."""
     address = processes.free_address()
-    options = envoy.EnvoyOptions(address, upstream=(address, envoy.APPLICATION_PORT))
+    options = envoy_process.EnvoyOptions(address, upstream=(address, envoy_process.APPLICATION_PORT))
     variables = {
         "DRAIN_DELAY": "auto",
         "DRAIN_TIMEOUT": "0.5",
-        "ENVOY_ADMIN_URL": f"http://{address}:{envoy.ADMIN_PORT}",
+        "ENVOY_ADMIN_URL": f"http://{address}:{envoy_process.ADMIN_PORT}",
         "ECS_CONTAINER_METADATA_URI_V4": f"{aws.url}/v4/own",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{aws.url}/credentials",
         "AWS_ENDPOINT_URL": f"http://aws.test:{aws.server_port}",
@@ -108,7 +108,7 @@ def test_auto(engine: Engine, image: str, aws: Aws, tmp_path: Path) -> None:
     # DiscoverInstances goes to a host with a prefix of its own
     hosts = ("--add-host", "aws.test:127.0.0.1", "--add-host", "data-aws.test:127.0.0.1")
     given = (*HARDENED, "--user", "1337", *hosts, *environment(variables))
-    with envoy.running(options, tmp_path), engine.container(image, options=given) as container:
+    with envoy_process.running(options, tmp_path), engine.container(image, options=given) as container:
         container.wait_for_event("in_service")
         assert container.stop(120) == 0
         events = [each["event"] for each in container.events()]

@@ -12,10 +12,11 @@ from tests.image.engine import ROOT, Engine, run
 LARGEST = 60_000_000
 
 EVERYTHING = """
-import importlib, pkgutil, sys, os, task_helper, botocore.session
+import importlib, pkgutil, sys, os, task_helper, task_helper_taskdef, botocore.session
 botocore.session.get_session().create_client("ecs", region_name="eu-west-1")
-for module in pkgutil.walk_packages(task_helper.__path__, "task_helper."):
-    importlib.import_module(module.name)
+for package in (task_helper, task_helper_taskdef):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
 """
 
 

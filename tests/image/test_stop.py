@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import envoy, processes
+from lab.parts import envoy_process, processes
 from tests.image.engine import HARDENED, Container, Engine, environment
 
 DELAY, TIMEOUT = 1.5, 1.5
@@ -32,20 +32,22 @@ def helper(engine: Engine, image: str, admin: str, *options: str) -> Iterator[Co
 
 
 @pytest.fixture
-def options() -> envoy.EnvoyOptions:
+def options() -> envoy_process.EnvoyOptions:
     """An Envoy of one's own beside an application that nobody asks."""
     address = processes.free_address()
-    return envoy.EnvoyOptions(address, upstream=(address, envoy.APPLICATION_PORT))
+    return envoy_process.EnvoyOptions(address, upstream=(address, envoy_process.APPLICATION_PORT))
 
 
-def url(options: envoy.EnvoyOptions) -> str:
-    return f"http://{options.address}:{envoy.ADMIN_PORT}"
+def url(options: envoy_process.EnvoyOptions) -> str:
+    return f"http://{options.address}:{envoy_process.ADMIN_PORT}"
 
 
-def test_stop_while_starting(engine: Engine, image: str, options: envoy.EnvoyOptions, tmp_path: Path) -> None:
+def test_stop_while_starting(engine: Engine, image: str, options: envoy_process.EnvoyOptions, tmp_path: Path) -> None:
     """A task that never came into service, and whose Envoy has served nobody, is not held up: gone at once."""
-    no_application = environment({"APP_HEALTH_URL": f"http://{options.address}:{envoy.APPLICATION_PORT}/health"})
-    with envoy.running(options, tmp_path) as running:
+    no_application = environment(
+        {"APP_HEALTH_URL": f"http://{options.address}:{envoy_process.APPLICATION_PORT}/health"}
+    )
+    with envoy_process.running(options, tmp_path) as running:
         running.wait_until_older()
         with helper(engine, image, url(options), *no_application) as container:
             container.wait_for_event("waiting")
@@ -56,9 +58,9 @@ def test_stop_while_starting(engine: Engine, image: str, options: envoy.EnvoyOpt
 
 
 @pytest.mark.parametrize("stage", ["in_service", "delaying", "draining"])
-def test_stop(engine: Engine, image: str, options: envoy.EnvoyOptions, stage: str, tmp_path: Path) -> None:
+def test_stop(engine: Engine, image: str, options: envoy_process.EnvoyOptions, stage: str, tmp_path: Path) -> None:
     """Whenever the stop comes, or comes again, the helper delays once, drains once, and leaves in time with 0."""
-    with envoy.running(options, tmp_path) as running, helper(engine, image, url(options)) as container:
+    with envoy_process.running(options, tmp_path) as running, helper(engine, image, url(options)) as container:
         container.wait_for_event("in_service")
         began = time.monotonic()
         if stage != "in_service":
@@ -75,14 +77,14 @@ def test_stop(engine: Engine, image: str, options: envoy.EnvoyOptions, stage: st
         assert events[-1] == "summary"
 
 
-def test_killed(engine: Engine, image: str, options: envoy.EnvoyOptions, tmp_path: Path) -> None:
+def test_killed(engine: Engine, image: str, options: envoy_process.EnvoyOptions, tmp_path: Path) -> None:
     """A stopTimeout that is shorter than the plan kills the helper half way: why STOP_TIMEOUT has to equal it."""
-    with envoy.running(options, tmp_path), helper(engine, image, url(options)) as container:
+    with envoy_process.running(options, tmp_path), helper(engine, image, url(options)) as container:
         container.wait_for_event("in_service")
         assert container.stop(1) == 137
 
 
-def test_health_check(engine: Engine, image: str, options: envoy.EnvoyOptions, tmp_path: Path) -> None:
+def test_health_check(engine: Engine, image: str, options: envoy_process.EnvoyOptions, tmp_path: Path) -> None:
     """HEALTHCHECK says why it waits, and turns healthy once Envoy is live."""
     with helper(engine, image, url(options), "--health-interval", "0.5s") as container:
         container.wait_for_event("waiting")
@@ -95,7 +97,7 @@ def test_health_check(engine: Engine, image: str, options: envoy.EnvoyOptions, t
         check = container.state()["Health"]["Log"][-1]
         assert check["ExitCode"] == 1
         assert check["Output"] == "not in service yet: waiting for Envoy\n"
-        with envoy.running(options, tmp_path):
+        with envoy_process.running(options, tmp_path):
             container.wait_for_health("healthy")
 
 

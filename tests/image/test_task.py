@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab import envoy, processes
+from lab.parts import envoy_process, processes
 from tests.image.engine import HARDENED, Engine, environment
 
 APPLICATION = Path(__file__).with_name("application.py")
@@ -30,15 +30,15 @@ CALLERS = 8
 @contextlib.contextmanager
 def task(engine: Engine, image: str, address: str, folder: Path) -> Iterator[list[tuple[str, int]]]:
     """A task in service; its containers in the order in which they stop, with their stopTimeout: the helper's first."""
-    options = envoy.EnvoyOptions(address, upstream=(address, envoy.APPLICATION_PORT))
-    command = envoy.command(envoy.configuration(options), folder / f"{address}.json")
-    binary = str(Path(envoy.binary()).parent)
+    options = envoy_process.EnvoyOptions(address, upstream=(address, envoy_process.APPLICATION_PORT))
+    command = envoy_process.command(envoy_process.configuration(options), folder / f"{address}.json")
+    binary = str(Path(envoy_process.binary()).parent)
     mounts = [word for path in (binary, str(folder), str(APPLICATION)) for word in ("--volume", f"{path}:{path}:ro")]
     settings = SETTINGS | {
-        "ENVOY_ADMIN_URL": f"http://{address}:{envoy.ADMIN_PORT}",
-        "APP_HEALTH_URL": f"http://{address}:{envoy.APPLICATION_PORT}/health",
+        "ENVOY_ADMIN_URL": f"http://{address}:{envoy_process.ADMIN_PORT}",
+        "APP_HEALTH_URL": f"http://{address}:{envoy_process.APPLICATION_PORT}/health",
     }
-    serve = ("python3", str(APPLICATION), address, str(envoy.APPLICATION_PORT))
+    serve = ("python3", str(APPLICATION), address, str(envoy_process.APPLICATION_PORT))
     with (
         engine.container(engine.base, *serve, options=(*HARDENED, *mounts)) as application,
         engine.container(engine.base, *command, options=(*HARDENED, *mounts)) as proxy,
@@ -57,15 +57,19 @@ def downstream(addresses: list[str], folder: Path) -> Iterator[str]:
         "timeout": "1s",
         "unhealthy_threshold": 3,
         "healthy_threshold": 1,
-        "http_health_check": {"path": envoy.HEALTH_PATH},
+        "http_health_check": {"path": envoy_process.HEALTH_PATH},
     }
     address = processes.free_address()
-    service = envoy.cluster("service", [(each, envoy.INBOUND_PORT) for each in addresses]) | {"health_checks": [check]}
+    service = envoy_process.cluster("service", [(each, envoy_process.INBOUND_PORT) for each in addresses]) | {
+        "health_checks": [check]
+    }
     route = {"match": {"prefix": "/"}, "route": {"cluster": "service"}}
-    manager = envoy.http_manager("downstream", [route], [], "AUTO")
-    config = envoy.bootstrap(address, [envoy.listener("downstream", (address, envoy.INBOUND_PORT), manager)], [service])
+    manager = envoy_process.http_manager("downstream", [route], [], "AUTO")
+    config = envoy_process.bootstrap(
+        address, [envoy_process.listener("downstream", (address, envoy_process.INBOUND_PORT), manager)], [service]
+    )
     log = folder / "downstream.log"
-    process = processes.start(envoy.command(config, folder / "downstream.json"), log)
+    process = processes.start(envoy_process.command(config, folder / "downstream.json"), log)
 
     def not_serving() -> str | None:
         try:
@@ -82,7 +86,7 @@ def downstream(addresses: list[str], folder: Path) -> Iterator[str]:
 
 
 def ask(address: str, path: str) -> int:
-    connection = http.client.HTTPConnection(address, envoy.INBOUND_PORT, timeout=10)
+    connection = http.client.HTTPConnection(address, envoy_process.INBOUND_PORT, timeout=10)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -97,7 +101,9 @@ def load(address: str) -> Iterator[list[str]]:
     enough = threading.Event()
 
     def call() -> None:
-        with contextlib.closing(http.client.HTTPConnection(address, envoy.INBOUND_PORT, timeout=10)) as connection:
+        with contextlib.closing(
+            http.client.HTTPConnection(address, envoy_process.INBOUND_PORT, timeout=10)
+        ) as connection:
             while not enough.is_set():
                 try:
                     connection.request("GET", "/work")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.history import History, Recorder, Run, began_now, read
-from lab.report import RECORD
-from lab.scenario import Scenario
-from lab.stage import Stage
-from lab.verdict import judge
+from lab.parts.history import History, Recorder, Run, began_now, read
+from lab.report.report import RECORD
+from lab.report.verdict import judge
+from lab.run.stage import Stage
+from lab.scenarios.scenario import Scenario
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from lab.aws import task_metadata
-from lab.history import History
-from lab.rules import AgentTimes
-from lab.scheduler import ContainerSpec, Scheduler, Service
+from lab.ecs.aws import task_metadata
+from lab.ecs.behaviour import AgentTimes
+from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
+from lab.parts.history import History
 from tests.lab.test_scheduler import container, play, scale_to_none, told, until
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "metadata"
@@ -253,7 +253,7 @@ def test_a_start_timeout_acts_at_a_look(tmp_path: Path) -> None:
 
 def test_ecs_hears_of_health_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The health checks may pass right after the agent has told ECS, which hears of it the whole interval later."""
-    monkeypatch.setattr("lab.scheduler.random.uniform", lambda first, last: last)
+    monkeypatch.setattr("lab.ecs.scheduler.random.uniform", lambda first, last: last)
     service = replace(SERVICE, agent=replace(SERVICE.agent, health=2.0))
     history = play(tmp_path, service, mesh_task, scale_to_none)
     (created,), (healthy,) = (times_of(history, "task", name) for name in ("created", "healthy"))

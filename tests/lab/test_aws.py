@@ -13,13 +13,13 @@ import botocore.exceptions
 import botocore.session
 import pytest
 
-from lab import aws
-from lab.discovery import Instance
-from lab.history import Recorder, Run, began_now
-from lab.processes import free_address
-from lab.rules import Container, Task
-from lab.scheduler import Scheduler, Service
-from lab.serving import served
+from lab.ecs import aws
+from lab.ecs.behaviour import Container, Task
+from lab.ecs.cloud_map import Instance
+from lab.ecs.scheduler import Scheduler, Service
+from lab.parts.history import Recorder, Run, began_now
+from lab.parts.processes import free_address
+from lab.parts.serving import served
 
 OLD, NEW = "0" * 32, "1" * 32
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import world_rows
-from lab.beside_trap import ROWS
-from lab.scenario import Scenario
-from lab.scenarios import ALL
+from lab.scenarios import world
+from lab.scenarios.beside_trap import ROWS
+from lab.scenarios.scenario import Scenario
+from lab.scenarios.table import ALL
 
 
 def test_every_scenario_has_a_name_of_its_own() -> None:
@@ -32,4 +32,4 @@ def test_luck_hides_no_early_exit(row: Scenario) -> None:
 def test_the_page_of_the_lab_names_every_row() -> None:
     """docs/lab.md tells of each row what goes wrong in it, here and in more of the world."""
     page = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
-    assert [row.name for row in (*ROWS, *world_rows.ROWS) if f"`{row.name}`" not in page] == []
+    assert [row.name for row in (*ROWS, *world.ROWS) if f"`{row.name}`" not in page] == []

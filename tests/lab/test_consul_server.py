@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import envoy, verdict
-from lab.envoy import Protocol
-from lab.history import Recorder
-from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.consul import Consul, ConsulHeld
 from lab.meshes.consul_server import ConsulServer, ConsulServerHeld, config_entries, program, registrations, statuses
+from lab.parts import envoy_process
+from lab.parts.envoy_process import Protocol
+from lab.parts.history import Recorder
+from lab.report import verdict
+from lab.scenarios.in_meshes import ROWS
 from tests.lab.conftest import played, write_program
 
 ROW = next(row for row in ROWS if row.name == "consul-scale-in")
@@ -85,14 +86,14 @@ def test_ecs_is_told_of_health_as_rarely_as_in_real_time(mesh: ConsulServer) -> 
 def test_one_check_that_does_not_pass_makes_a_task_critical() -> None:
     """As Consul counts it, and its peers' Envoys are told."""
 
-    def instance(task: str, *states: str) -> envoy.Json:
+    def instance(task: str, *states: str) -> envoy_process.Json:
         return {"Service": {"Meta": {"task-id": task}}, "Checks": [{"Status": status} for status in states]}
 
     instances = [instance("one", "passing", "passing"), instance("two", "passing", "critical")]
     assert statuses(instances) == {"one": "healthy", "two": "critical"}
 
 
-def patches(entries: list[envoy.Json]) -> dict[str, list[envoy.Json]]:
+def patches(entries: list[envoy_process.Json]) -> dict[str, list[envoy_process.Json]]:
     """By the name of the service."""
     return {
         entry["Name"]: [patch for each in entry["EnvoyExtensions"] for patch in each["Arguments"]["Patches"]]
@@ -105,7 +106,7 @@ def test_callers_reach_the_clusters_that_consul_makes() -> None:
     """The downstream's listener leads to the service, and to its subset where a request wants a new connection."""
     _, proxy = registrations("127.9.9.7", "1234.consul")
     listener = json.loads(proxy["Service"]["Proxy"]["Config"]["envoy_extra_static_listeners_json"])
-    assert listener["address"]["socket_address"] == {"address": "127.9.9.7", "port_value": envoy.INBOUND_PORT}
+    assert listener["address"]["socket_address"] == {"address": "127.9.9.7", "port_value": envoy_process.INBOUND_PORT}
     for cluster in ("service", "new-connections.service"):
         assert f'"{cluster}.default.dc1.internal.1234.consul"' in json.dumps(listener)
 

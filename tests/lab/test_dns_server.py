@@ -11,7 +11,7 @@ import dns.resolver
 import pytest
 
 from lab.meshes.dns_server import Server, answer
-from lab.processes import free_address
+from lab.parts.processes import free_address
 
 NAME = dns.name.from_text("shop.lab.local")
 PORT = 5300

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.faults.life import Life
-from bench.faults.schedule import Schedule, draw
-from bench.faults.verdict import LATE
-from bench.faults.world import World
+from lab.faults.judgement import LATE
+from lab.faults.schedule import Schedule, draw
+from lab.faults.trial import Life
+from lab.faults.world import World
 
 
 def first(wanted: str) -> int:
@@ -30,10 +30,10 @@ def first(wanted: str) -> int:
 def test_a_schedule_is_played_and_judged(happening: str) -> None:
     """Both lives are lived through, the judgement is printed with what happened, and the exit code is 0 for `kept`."""
     number = str(first(happening))
-    command = [sys.executable, "-m", "bench.faults", "--seed", "1", "--only", number]
+    command = [sys.executable, "-m", "lab.faults", "--seed", "1", "--only", number]
     played = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert played.returncode == 0, played.stdout + played.stderr
-    assert f"kept: schedule {number}; python -m bench.faults --seed 1 --only {number}" in played.stdout
+    assert f"kept: schedule {number}; python -m lab.faults --seed 1 --only {number}" in played.stdout
     assert "trap: gone at" in played.stdout and "helper: gone at" in played.stdout
     assert "1 kept, 0 broken, 0 could not be judged" in played.stdout
     assert played.stderr == ""

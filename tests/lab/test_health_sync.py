@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from lab.health_sync import envoy_has_stopped, status_of
-from lab.processes import free_address
-from lab.serving import served
+from lab.meshes.health_sync import envoy_has_stopped, status_of
+from lab.parts.processes import free_address
+from lab.parts.serving import served
 
 PORT = 8500
 
@@ -71,7 +71,7 @@ def test_its_own_sigterm_makes_the_task_critical() -> None:
         command = [
             sys.executable,
             "-m",
-            "lab.health_sync",
+            "lab.meshes.health_sync",
             *options,
             "--port",
             "15000",

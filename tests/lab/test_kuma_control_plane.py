@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lab import envoy, verdict
-from lab.history import Recorder
-from lab.mesh_rows import ROWS
 from lab.meshes import mesh_class
 from lab.meshes.kuma import Kuma
 from lab.meshes.kuma_control_plane import KumaControlPlane, downstream_networking, program, resources, version_of
+from lab.parts import envoy_process
+from lab.parts.history import Recorder
+from lab.report import verdict
+from lab.scenarios.in_meshes import ROWS
 from tests.lab.conftest import played, write_program
 
 ROW = next(row for row in ROWS if row.name == "kuma-scale-in")
@@ -76,7 +77,7 @@ def test_a_kuma_that_is_new_enough_is_taken(programs: Path, answer: str, version
 def test_the_helper_is_told_the_socket_that_kuma_makes(programs: Path, record: Recorder) -> None:
     """The admin API is `kuma-envoy-admin.sock` in the work directory that kuma-dp is given, one for each task."""
     mesh = KumaControlPlane(ROW, "auto", programs, record)
-    options = mesh.options(envoy.EnvoyOptions("127.9.9.9", ("127.9.9.9", 8080), admin=programs / "abc123.sock"))
+    options = mesh.options(envoy_process.EnvoyOptions("127.9.9.9", ("127.9.9.9", 8080), admin=programs / "abc123.sock"))
     assert options.admin == programs / "abc123" / "kuma-envoy-admin.sock"
     assert f"KUMA_DATAPLANE_RUNTIME_WORK_DIR={programs / 'abc123'}" in mesh.envoy("abc123def", options)
 
@@ -95,7 +96,11 @@ def test_requests_with_a_connection_of_their_own_leave_by_a_cluster_of_their_own
 def test_the_downstream_listens_where_callers_call() -> None:
     """Its outbound has the address and the port of the lab's downstream, for the tasks' service."""
     (outbound,) = downstream_networking("127.9.9.7")["outbound"]
-    assert outbound == {"address": "127.9.9.7", "port": envoy.INBOUND_PORT, "tags": {"kuma.io/service": "service"}}
+    assert outbound == {
+        "address": "127.9.9.7",
+        "port": envoy_process.INBOUND_PORT,
+        "tags": {"kuma.io/service": "service"},
+    }
 
 
 def test_only_http1_is_played_on_it(programs: Path, record: Recorder) -> None:

@@ -8,15 +8,15 @@ from typing import Any, get_args
 
 import pytest
 
-from lab import envoy
-from lab.definition import TaskDefinition, helper_settings
-from lab.downstream import SERVICE, hosts_of
-from lab.history import Recorder
-from lab.mesh_rows import ROWS
+from lab.ecs.scheduler import ContainerSpec
 from lab.meshes import MESHES, Mesh, mesh_class
-from lab.scenario import BY_NAME, Column, MeshName, Scenario
-from lab.scenarios import ALL
-from lab.scheduler import ContainerSpec
+from lab.parts import envoy_process
+from lab.parts.downstream import SERVICE, hosts_of
+from lab.parts.history import Recorder
+from lab.run.task_definition import TaskDefinition, helper_settings
+from lab.scenarios.in_meshes import ROWS
+from lab.scenarios.scenario import BY_NAME, Column, MeshName, Scenario
+from lab.scenarios.table import ALL
 from task_helper.settings import from_env
 
 
@@ -34,7 +34,7 @@ def test_envoy_takes_what_a_mesh_configures(name: MeshName, tmp_path: Path, reco
     """The configurations of a task's Envoy and of the downstream are valid for Envoy itself."""
     mesh = in_mesh(name, tmp_path, record)
     address = "127.9.9.9"
-    options = mesh.options(envoy.EnvoyOptions(address, (address, envoy.APPLICATION_PORT)))
+    options = mesh.options(envoy_process.EnvoyOptions(address, (address, envoy_process.APPLICATION_PORT)))
     for command in (mesh.envoy("task", options), mesh.downstream(address)):
         validated = subprocess.run([*command, "--mode", "validate"], capture_output=True, text=True, timeout=60)
         assert validated.returncode == 0, validated.stderr

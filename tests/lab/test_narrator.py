@@ -1,7 +1,7 @@
 """The story of a run, from its record."""
 
-from lab.history import Event, Request
-from lab.narrator import Narrator
+from lab.parts.history import Event, Request
+from lab.run.narrator import Narrator
 
 
 def request(end: float, outcome: str) -> Request:

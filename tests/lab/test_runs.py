@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import report
-from lab.history import read
-from lab.processes import wait_for
-from lab.scenario import DEMO, Column
-from lab.scenarios import ALL
+from lab.parts.history import read
+from lab.parts.processes import wait_for
+from lab.report import report
+from lab.scenarios.scenario import DEMO, Column
+from lab.scenarios.table import ALL
 
 SCENARIOS = {each.name: each for each in (*ALL, DEMO)}
 DEMONSTRATED: list[tuple[str, Column]] = [("demo", "none"), ("demo", "fixed")]

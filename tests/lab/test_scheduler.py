@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.history import History, Recorder, Run, began_now, read
-from lab.rules import AgentTimes, Condition
-from lab.scheduler import ContainerSpec, Scheduler, Service
+from lab.ecs.behaviour import AgentTimes, Condition
+from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
+from lab.parts.history import History, Recorder, Run, began_now, read
 
 # They say that they are ready, so that no signal comes before their trap.
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.05; done"

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.history import Event, History, Request, Run
-from lab.processes import wait_for
-from lab.report import RECORD
-from lab.scenario import DEMO, Column
+from lab.parts.history import Event, History, Request, Run
+from lab.parts.processes import wait_for
+from lab.report.report import RECORD
+from lab.scenarios.scenario import DEMO, Column
 from lab.soak import page
 from lab.soak.confidence import at_most, quantile
 from lab.soak.figures import Latency, latencies, played, scenario_of, summary

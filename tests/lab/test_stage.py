@@ -11,12 +11,14 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from lab import aws, serving, stage
-from lab.probes import accepts
-from lab.rules import Container, Task
-from lab.scenario import SCENARIOS
-from lab.scheduler import Scheduler
-from lab.stage import Stage
+from lab.ecs import aws
+from lab.ecs.behaviour import Container, Task
+from lab.ecs.scheduler import Scheduler
+from lab.parts import serving
+from lab.parts.probes import accepts
+from lab.run import stage
+from lab.run.stage import Stage
+from lab.scenarios.scenario import SCENARIOS
 
 
 def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

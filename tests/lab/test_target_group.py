@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from lab.history import History, Recorder, Run, began_now, read
+from lab.ecs.behaviour import Container, Task, stoppable
+from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
 from lab.meshes.load_balancer import chosen
-from lab.rules import Container, Task, stoppable
-from lab.scheduler import ContainerSpec, Scheduler, Service
+from lab.parts.history import History, Recorder, Run, began_now, read
 
 
 class Balancer:

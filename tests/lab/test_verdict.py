@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.callers import Caller
-from lab.history import Event, History, Recorder, Request, Run, read
-from lab.scenario import Expectation, Scenario
-from lab.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap
+from lab.parts.history import Event, History, Recorder, Request, Run, read
+from lab.parts.load import Caller
+from lab.report.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap
+from lab.scenarios.scenario import Expectation, Scenario
 
 RUN = Run("abc", {"envoy": "1.40.0"}, "plain", "a title", "fixed", {"rate": 1}, "2026-11-23T00:00:00+00:00")
 FINISHED = Event(20.0, "phase", "finished")

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from lab import hazards, processes, quota
-from lab.definition import TaskDefinition, missing_for
-from lab.envoy import APPLICATION_PORT
-from lab.history import History, Recorder
-from lab.rules import AgentTimes
-from lab.scenario import FIFTH, Change, Hazard
-from lab.scheduler import ContainerSpec, Scheduler, Service
-from lab.world_rows import ROWS
+from lab.ecs.behaviour import AgentTimes
+from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
+from lab.parts import cpu_quota, processes
+from lab.parts.envoy_process import APPLICATION_PORT
+from lab.parts.history import History, Recorder
+from lab.run import hazards
+from lab.run.task_definition import TaskDefinition, missing_for
+from lab.scenarios.scenario import FIFTH, Change, Hazard
+from lab.scenarios.world import ROWS
 from tests.lab.test_agent import leaves, times_of
 from tests.lab.test_meshes import in_mesh
 from tests.lab.test_scheduler import Story, container, play, scale_to_none, told, until
@@ -135,16 +136,16 @@ def test_an_application_falls_ill_for_its_health_check(change: Change, tmp_path:
 @pytest.fixture
 def group() -> Iterator[Path]:
     """A control group with 5 % of a core."""
-    if quota.hierarchy() is None:
+    if cpu_quota.hierarchy() is None:
         pytest.skip("needs a control group `cpu` in which this user may make others")
-    made = quota.make(f"lab-test-{os.getpid()}", 0.05)
+    made = cpu_quota.make(f"lab-test-{os.getpid()}", 0.05)
     yield made
-    quota.remove(made)
+    cpu_quota.remove(made)
 
 
 def test_what_runs_under_a_quota_is_throttled(group: Path) -> None:
     """A process in the group is the command itself, and is held back when it wants more than its share."""
-    command = quota.within(group, [sys.executable, "-c", "while True: pass"])
+    command = cpu_quota.within(group, [sys.executable, "-c", "while True: pass"])
     process = subprocess.Popen(processes.bound(command), process_group=0)
     try:
 
@@ -185,8 +186,8 @@ def test_a_quota_is_written_as_the_version_wants_it(
     for name, content in there.items():
         (parent / name).write_text(content)
     mounts.write_text(f"proc /proc proc rw 0 0\nnone {parent} {kind} {options} 0 0\n")
-    monkeypatch.setattr(quota, "MOUNTS", mounts)
-    group = quota.make("lab-one", 0.05)
+    monkeypatch.setattr(cpu_quota, "MOUNTS", mounts)
+    group = cpu_quota.make("lab-one", 0.05)
     assert {path.name: path.read_text() for path in group.iterdir()} == written
 
 
@@ -195,6 +196,6 @@ def test_without_a_quota_the_row_is_left_out(line: str, tmp_path: Path, monkeypa
     """Where no control group can have one, the bench says which row it leaves out; all others are played."""
     (tmp_path / "cgroup.subtree_control").write_text("memory")
     (tmp_path / "mounts").write_text(line.format(parent=tmp_path) + "\n" if line else "")
-    monkeypatch.setattr(quota, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(cpu_quota, "MOUNTS", tmp_path / "mounts")
     left_out = [row.name for row in ROWS if missing_for(row)]
     assert left_out == ["cpu-quota"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
-from task_helper.asks.envoy import CALL_TIMEOUT, Envoy
-from task_helper.asks.metadata import Metadata
-from task_helper.judges import early
-from task_helper.judges.early import Ended, Leave
+from task_helper.ecs.metadata import Metadata
+from task_helper.envoy.admin import CALL_TIMEOUT, Envoy
+from task_helper.life import early
+from task_helper.life.early import Ended, Leave
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.logs import Event, log
 from task_helper.settings import Settings

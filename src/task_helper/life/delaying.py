@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from task_helper.asks.metadata import Metadata
-from task_helper.asks.service import LookAtService
+from task_helper.ecs.metadata import Metadata
+from task_helper.ecs.service import LookAtService
 from task_helper.life.lookout import wait_until_in_service
 from task_helper.life.record import Record
 from task_helper.logs import Event, log

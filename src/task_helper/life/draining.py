@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from task_helper.asks.envoy import Envoy
+from task_helper.envoy.admin import Envoy
 from task_helper.life import telling, watch
 from task_helper.life.guard import guarded
 from task_helper.life.record import Record

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from task_helper.asks.envoy import Envoy
+from task_helper.envoy.admin import Envoy
 from task_helper.life.record import Ending, Record
 from task_helper.life.telling import LONGEST_PAUSE
 from task_helper.logs import log_fault

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from task_helper.asks.application import Application
-from task_helper.asks.envoy import Envoy
-from task_helper.asks.metadata import Metadata
-from task_helper.asks.service import LookAtService
+from task_helper.application import Application
+from task_helper.ecs.metadata import Metadata
+from task_helper.ecs.service import LookAtService
+from task_helper.envoy.admin import Envoy
 from task_helper.gate import Status
-from task_helper.judges.early import Leave
 from task_helper.life import chain, delaying, draining, startup, telling, watch
+from task_helper.life.early import Leave
 from task_helper.life.guard import guarded, keep_the_plan
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.life.stop import Stop

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
-from task_helper.asks.service import LookAtService
-from task_helper.judges.replacement import Look, Replacement, first_pause, listing_pause, pause
+from task_helper.ecs.replacement import Look, Replacement, first_pause, listing_pause, pause
+from task_helper.ecs.service import LookAtService
 from task_helper.logs import Event, log, why
 from task_helper.timing import first, forever, now, sleep_until
 

@@ -7,9 +7,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from task_helper.judges.listeners import Listener, without_health_check_filter
-from task_helper.judges.mesh import Mesh
-from task_helper.judges.quiet import Meter
+from task_helper.envoy.listeners import Listener, without_health_check_filter
+from task_helper.envoy.mesh import Mesh
+from task_helper.envoy.quiet import Meter
 
 Ending = Literal[
     "never in service", "drained", "not confirmed", "envoy gone", "deadline", "handed over", "handed over late"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from task_helper.asks.application import Application
-from task_helper.asks.envoy import AdminError, Envoy
-from task_helper.asks.metadata import Metadata
+from task_helper.application import Application
+from task_helper.ecs.metadata import Metadata
+from task_helper.envoy.admin import AdminError, Envoy
+from task_helper.envoy.listeners import draining_egress, for_downstreams
+from task_helper.envoy.mesh import Bootstrap, hints, recognise
 from task_helper.gate import Status
-from task_helper.judges.listeners import draining_egress, for_downstreams
-from task_helper.judges.mesh import Bootstrap, hints, recognise
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.settings import Settings

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from task_helper.asks.envoy import Denied, Envoy
+from task_helper.envoy.admin import Denied, Envoy
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.timing import now

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from task_helper.asks.application import Application
-from task_helper.asks.envoy import CALL_TIMEOUT, Envoy
-from task_helper.asks.metadata import Metadata
-from task_helper.judges import early
-from task_helper.judges.early import Leave, Verdict
-from task_helper.judges.quiet import Meter
-from task_helper.judges.traffic import Traffic, Watched
+from task_helper.application import Application
+from task_helper.ecs.metadata import Metadata
+from task_helper.envoy.admin import CALL_TIMEOUT, Envoy
+from task_helper.envoy.quiet import Meter
+from task_helper.envoy.traffic import Traffic, Watched
+from task_helper.life import early
+from task_helper.life.early import Leave, Verdict
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.timing import now, sleep_until

@@ -1,0 +1,89 @@
+"""A container's process, whose output can be left unread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab.parts import processes
+
+
+class Process:
+    """A container's process: what it says is kept, until nobody reads it any more."""
+
+    def __init__(self, command: list[str], environ: Mapping[str, str], log: Path) -> None:
+        self.lines: list[str] = []
+        self._command, self._environ, self._log = command, environ, log
+        self._rest = b""
+        self._ends: list[int] = []
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._read_end, write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        # opened anew: that this end does not block is its own
+        self._fill_end = os.open(f"/proc/self/fd/{write_end}", os.O_WRONLY | os.O_NONBLOCK)
+        self._ends = [self._read_end, self._fill_end]
+        with self._log.open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                *processes.bound(self._command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=errors,
+                env=self._environ,
+                process_group=0,
+            )
+        os.close(write_end)
+        asyncio.get_running_loop().add_reader(self._read_end, self._read)
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            *whole, self._rest = (self._rest + os.read(self._read_end, 65536)).split(b"\n")
+            self.lines += [line.decode(errors="replace") for line in whole]
+
+    def block_output(self) -> None:
+        """Nobody reads what it says from now on, and there is no room for more."""
+        asyncio.get_running_loop().remove_reader(self._read_end)
+        for piece in (b"\n" * 4096, b"\n"):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(self._fill_end, piece)
+
+    def hears(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for that signal. In a container it is PID 1, and what it does not hear is lost."""
+        if self._process is None:
+            return False
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) & 1 << (number - 1))
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def ends(self, seconds: float) -> int | None:
+        """Its exit code, or None where it is still there after these seconds."""
+        if self._process is None:
+            return None
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._process.wait()
+        except TimeoutError:
+            return None
+
+    async def kill(self) -> None:
+        if self._process:
+            processes.kill_group(self._process.pid)
+            await self._process.wait()
+
+    def close(self) -> None:
+        """Whoever has read what it says is gone."""
+        for end in self._ends:
+            asyncio.get_running_loop().remove_reader(end)
+            os.close(end)
+        self._ends = []

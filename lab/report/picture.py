@@ -1,0 +1,177 @@
+"""The picture of runs side by side: requests by outcome over time, above the stages of each task."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib.artist import Artist  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+
+from lab.parts.history import OK, History  # noqa: E402
+
+STORY = (
+    "ECS replaces two tasks by new ones. It stops the old ones as soon as the new ones are healthy, but the callers' "
+    "Envoy hears of that later. Without a helper its requests meet tasks that are gone. The helper keeps each old task "
+    "serving, then has its Envoy fail its health checks so that callers turn away, and only then lets ECS stop it."
+)
+
+# colours that stay apart for the colour-blind (after Okabe and Ito)
+OLD, NEW, FAILED = "#7fb2d9", "#1f6fb2", "#d1410c"
+STAGES = {
+    "starting": "#e3e3e3",
+    "in service": "#b8dcc4",
+    "delaying": "#f6dd8c",
+    "draining": "#efb366",
+    "stopped": "#d1410c",
+}
+WORDS = {"delaying": "delaying:\nserves on", "draining": "draining:\nhealth checks fail"}
+VIEW = "#333333"
+BIN = 0.5  # seconds
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a task's life. Seconds since the run began."""
+
+    name: str
+    begin: float
+    end: float
+
+
+def task_names(history: History) -> dict[str, str]:
+    """`old 1`, `old 2`, `new 1` ... by id, in the order in which they were created."""
+    names: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for event in history.events:
+        if event.what == "task" and event.name == "created":
+            age = "old" if event.detail["deployment"] == "ecs-svc/1" else "new"
+            counts[age] += 1
+            names[event.task] = f"{age} {counts[age]}"
+    return names
+
+
+def stages(history: History, task: str) -> list[Stage]:
+    """The stages of one task, from its events; the last ends when it has stopped, or with the run."""
+    marks = [
+        ("starting", history.times("task", "created")),
+        ("in service", history.times("task", "healthy")),
+        ("delaying", history.times("helper", "delaying")),
+        ("draining", history.times("helper", "draining")),
+        ("end", history.times("task", "stopped")),
+    ]
+    begun = [(times[task], name) for name, times in marks if task in times]
+    if begun[-1][1] != "end":
+        begun.append((end_of(history), "end"))
+    return [Stage(name, at, until) for (at, name), (until, _) in zip(begun, begun[1:])]
+
+
+def end_of(history: History) -> float:
+    """When the run finished, or broke off."""
+    return max(event.at for event in history.events)
+
+
+def turning_points(history: History) -> list[tuple[float, str]]:
+    """The moments that explain the picture, in order, each in a few words."""
+    names = task_names(history)
+    heard = {task: at for task, at in history.times("downstream", "serving").items() if names[task].startswith("new")}
+    failed = history.times("helper", "health_checks_failed")
+    points = [
+        (history.times("task", "stopping"), "ECS stops\nold tasks"),
+        (heard, "callers know\nnew tasks"),
+        (failed, "health checks fail:\ncallers turn away"),
+        (history.times("task", "stopped") if failed else {}, "old tasks end,\nunused by now"),
+    ]
+    return sorted((min(times.values()), words) for times, words in points if times)
+
+
+def draw(runs: Mapping[str, History]) -> Figure:
+    """One column a run, on common axes; times count from the change."""
+    figure = Figure(figsize=(7.6 * len(runs), 7.6), layout="constrained")
+    axes = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 2])
+    for column, (title, history) in enumerate(runs.items()):
+        top, bottom = axes[0][column], axes[1][column]
+        failed = sum(request.outcome != OK for request in history.requests)
+        headline = f"{title.capitalize()}: {failed:,} of {len(history.requests):,} requests failed"
+        top.set_title(headline, fontsize=16, fontweight="bold", color=FAILED if failed else NEW, loc="left")
+        _draw_requests(top, history)
+        _draw_tasks(bottom, history)
+        _draw_turning_points(top, bottom, history)
+        bottom.set_xlabel("seconds since the change began")
+    axes[1][0].invert_yaxis()
+    rate = axes[0][0].get_ylim()[1]
+    axes[0][0].set_ylim(0, rate * 1.25)  # room for the words
+    axes[0][0].set_yticks([tick for tick in axes[0][0].get_yticks() if tick <= rate])
+    axes[0][0].set_ylabel("requests a second", loc="bottom")
+    outcomes = [("answered by an old task", OLD), ("answered by a new task", NEW), ("failed", FAILED)]
+    keys: list[Artist] = [Patch(color=colour, label=label) for label, colour in outcomes]
+    keys.append(Line2D([], [], color=VIEW, linewidth=3, label="the callers' Envoy sends to this task"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False, fontsize=12)
+    return figure
+
+
+def _draw_requests(axes: Axes, history: History) -> None:
+    names, zero = task_names(history), history.phase("change") or 0.0
+    kinds: dict[str, Counter[int]] = {OLD: Counter(), NEW: Counter(), FAILED: Counter()}
+    for request in history.requests:
+        kind = FAILED if request.outcome != OK else NEW if names.get(request.task, "").startswith("new") else OLD
+        kinds[kind][int((request.due - zero) // BIN)] += 1
+    bins = sorted({at for counts in kinds.values() for at in counts})
+    # the first and the last are cut off by the run's own begin and end
+    bins = bins[1:-1]
+    below = [0.0] * len(bins)
+    for colour in (FAILED, OLD, NEW):
+        heights = [kinds[colour][at] / BIN for at in bins]
+        axes.bar([at * BIN for at in bins], heights, width=BIN, bottom=below, align="edge", color=colour, linewidth=0)
+        below = [low + height for low, height in zip(below, heights)]
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_tasks(axes: Axes, history: History) -> None:
+    zero, left = history.phase("change") or 0.0, history.phase("baseline") or 0.0
+    names, stopped = task_names(history), history.times("task", "stopped")
+    for row, task in enumerate(names):
+        for stage in stages(history, task):
+            begin = max(stage.begin, left) - zero
+            width = stage.end - zero - begin
+            axes.barh(row, max(width, 0.0), left=begin, height=0.64, color=STAGES[stage.name], linewidth=0)
+            if width > (3 if stage.name in WORDS else 2):
+                words = WORDS.get(stage.name, stage.name)
+                axes.text(begin + width / 2, row, words, ha="center", va="center", fontsize=10, linespacing=1.1)
+        if task in stopped:
+            end = stopped[task] - zero
+            axes.barh(row, 0.25, left=end, height=0.64, color=STAGES["stopped"], linewidth=0)
+            axes.text(end + 0.5, row, "stopped", ha="left", va="center", fontsize=10, color=STAGES["stopped"])
+        for begin, until in sent_to(history, task):
+            axes.plot([max(begin, left) - zero, until - zero], [row + 0.42] * 2, color=VIEW, linewidth=3)
+    axes.set_yticks(range(len(names)), list(names.values()), fontsize=12)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def sent_to(history: History, task: str) -> list[tuple[float, float]]:
+    """The stretches of time in which the callers' Envoy took the task for healthy."""
+    views = [event for event in history.events if event.what == "downstream" and event.task == task]
+    ends = [event.at for event in views[1:]] + [end_of(history)]
+    return [(event.at, end) for event, end in zip(views, ends) if event.name == "serving"]
+
+
+def _draw_turning_points(top: Axes, bottom: Axes, history: History) -> None:
+    zero = history.phase("change") or 0.0
+    points = turning_points(history)
+    height = top.get_ylim()[1]
+    for number, (at, words) in enumerate(points):
+        for axes in (top, bottom):
+            axes.axvline(at - zero, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)))
+        # one that is followed closely by the next has its words on its left
+        crowded = number + 1 < len(points) and points[number + 1][0] - at < 4
+        side: Literal["left", "right"] = "right" if crowded else "left"
+        place = at - zero + (-0.2 if crowded else 0.2)
+        top.text(place, height * 1.18, words, va="top", fontsize=10.5, linespacing=1.15, ha=side)

@@ -1,0 +1,115 @@
+"""What goes wrong in a task beside its stop: a scenario's hazards, done to each of its old tasks at their times."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
+
+from lab.ecs.behaviour import Task
+from lab.ecs.scheduler import Scheduler
+from lab.parts import envoy_process
+from lab.parts.history import OK, Recorder, Request
+from lab.run.task_definition import HELPER, TaskDefinition
+from lab.scenarios.scenario import Hazard
+
+# who holds TCP connections to a task, each with a request every half second
+HELD, EVERY = 3, 0.5
+# for an answer on loopback; a connection that is silent for longer is as good as closed
+ANSWERED_WITHIN = 5.0
+
+
+async def befall(
+    hazards: Sequence[Hazard], tasks: Sequence[Task], scheduler: Scheduler, definition: TaskDefinition, record: Recorder
+) -> None:
+    """Do what is to be done before the change, and leave the rest to `scheduler`, to be done after each task's stop."""
+    for task in tasks:
+        options = definition.options(task.id, task.address)
+        if options.lds:
+            envoy_process.publish_listeners(options.lds, [envoy_process.tcp_listener(options)])
+    fates = [_Fate(task, scheduler, definition, record) for task in tasks]
+    for hazard in sorted(hazards, key=lambda hazard: hazard.at):
+        for fate in fates:
+            if hazard.at < 0:
+                await fate.comes(hazard)
+            else:
+                scheduler.spawn(fate.comes_after_stop(hazard))
+    await asyncio.sleep(-min((hazard.at for hazard in hazards if hazard.at < 0), default=0.0))
+
+
+class _Fate:
+    """What becomes of one task."""
+
+    def __init__(self, task: Task, scheduler: Scheduler, definition: TaskDefinition, record: Recorder) -> None:
+        self._task, self._scheduler, self._definition, self._record = task, scheduler, definition, record
+
+    async def comes_after_stop(self, hazard: Hazard) -> None:
+        while self._task.stopping_at is None:
+            await self._scheduler.change.wait()
+        await asyncio.sleep(self._task.stopping_at + hazard.at - self._record.now())
+        await self.comes(hazard)
+
+    async def comes(self, hazard: Hazard) -> None:
+        self._record.event("hazard", hazard.kind, self._task.id)
+        match hazard.kind:
+            case "application restarts":
+                self._scheduler.signal(self._task, "application", signal.SIGHUP)
+            case "sidecar dies":
+                self._scheduler.crash(self._task, "sidecar")
+            case "helper dies":
+                self._scheduler.crash(self._task, HELPER)
+            case "helper restarts":
+                await self._restart_helper()
+            case "agent restarts":
+                await self._scheduler.restart_agent(self._task)
+            case "envoy freezes":
+                self._scheduler.signal(self._task, "envoy", signal.SIGSTOP)
+                if hazard.seconds:
+                    self._scheduler.spawn(self._thaw_envoy(hazard.seconds))
+            case "admin socket is removed":
+                self._definition.admin_socket(self._task.id).unlink()
+            case "log is not read":
+                self._scheduler.fill_output(self._task, HELPER)
+            case "connections are held":
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(HELD):
+                        group.create_task(self._hold(hazard.seconds))
+
+    async def _restart_helper(self) -> None:
+        """Kill it, once it has been up for so long that its restart policy restarts it, and wait until that has."""
+        helper = self._task.containers[HELPER]
+        if helper.restart_period is None or helper.started_at is None:
+            raise ValueError("the helper was not started, or has no restart policy")
+        await asyncio.sleep(helper.started_at + helper.restart_period - self._record.now())
+        self._scheduler.crash(self._task, HELPER)
+        while not helper.restart_count:
+            await self._scheduler.change.wait()
+
+    async def _thaw_envoy(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):  # killed meanwhile
+            self._scheduler.signal(self._task, "envoy", signal.SIGCONT)
+
+    async def _hold(self, seconds: float) -> None:
+        """A client that is connected to the task itself, as one is that connected long ago, and goes on for a while."""
+        port = envoy_process.INBOUND_PORT if self._definition.options("", "").tcp == "chain" else envoy_process.TCP_PORT
+        begin, start, writer = self._record.now(), self._record.now(), None
+        outcome = OK
+        try:
+            async with asyncio.timeout(ANSWERED_WITHIN):
+                reader, writer = await asyncio.open_connection(
+                    self._task.address, port, local_addr=(envoy_process.TCP_CLIENT, 0)
+                )
+            while outcome == OK and start < begin + seconds:
+                writer.write(b"work\n")
+                async with asyncio.timeout(ANSWERED_WITHIN):
+                    outcome = OK if await reader.readline() else "connection closed"
+                self._record.request(Request("held", start, start, self._record.now(), outcome, self._task.id))
+                await asyncio.sleep(EVERY)
+                start = self._record.now()
+        except (OSError, TimeoutError) as error:
+            self._record.request(Request("held", start, start, self._record.now(), repr(error), self._task.id))
+        finally:
+            if writer:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()

@@ -1,0 +1,41 @@
+"""The application beside the helper: does it serve, is anybody there?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from task_helper import http
+from task_helper.settings import Url
+
+# an application that starts may be slow to answer; one that takes longer than this is not ready for requests either
+CALL_TIMEOUT: Final = 2.0
+
+
+class Unready(OSError):
+    """The application answered, but with a status that is neither 2xx nor 3xx."""
+
+
+class Application:
+    """The application that answers at `url`."""
+
+    def __init__(self, url: Url, request: http.Request = http.request) -> None:
+        self.url = url
+        self._request = request
+
+    async def check(self) -> None:
+        """Return if the application answers 2xx or 3xx; else raise OSError."""
+        async with asyncio.timeout(CALL_TIMEOUT):
+            response = await self._request("GET", self.url, self.url.path or "/")
+        if not 200 <= response.status < 400:
+            raise Unready(f"{self.url} answered {response.status}")
+
+    async def refuses(self) -> bool:
+        """Whether nobody listens at its port. A slow answer or a 5xx comes from an application that is there."""
+        try:
+            await self.check()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return False

@@ -1,0 +1,251 @@
+"""What ECS and Cloud Map say of this task's service. Blocking calls of botocore, for a thread of their own.
+
+Nothing here is imported unless DRAIN_DELAY is `auto`: botocore weighs as much as the helper itself. Permissions needed:
+ecs:DescribeServices, ecs:ListTasks, ecs:DescribeTasks, and for Cloud Map servicediscovery:DiscoverInstances, GetService
+and GetNamespace (the last two not where CLOUD_MAP_SERVICE names the service).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
+
+from task_helper.ecs.replacement import Look, Other
+from task_helper.logs import Event, log
+
+T = TypeVar("T")
+
+# A call is given up before the next look is due; looks are repeated anyway, so calls are not.
+CONFIG: Final = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
+
+# DescribeTasks takes 100 tasks: this many others and the own one. Of a larger service they are a sample: looking at all
+# of them would cost more calls than its tasks can share (docs/scale.md).
+PAGE: Final = 99
+
+# DiscoverInstances gives this many, and says nothing of the rest
+MOST_INSTANCES: Final = 1000
+
+
+class Container(msgspec.Struct):
+    name: str = ""
+    health_status: str = msgspec.field(default="UNKNOWN", name="healthStatus")
+
+
+class Detail(msgspec.Struct):
+    name: str = ""
+    value: str = ""
+
+
+class Attachment(msgspec.Struct):
+    details: list[Detail] = []
+
+
+class Task(msgspec.Struct, rename="camel"):
+    """A task as DescribeTasks has it."""
+
+    task_arn: str
+    group: str = ""
+    last_status: str = ""
+    desired_status: str = ""
+    health_status: str = "UNKNOWN"
+    started_at: datetime | None = None
+    containers: list[Container] = []
+    attachments: list[Attachment] = []
+
+    def age(self, now: datetime) -> float | None:
+        """For how many seconds it has been running; None where it is not. Clocks may differ a little."""
+        if self.last_status != "RUNNING" or self.started_at is None:
+            return None
+        return max(0.0, (now - self.started_at).total_seconds())
+
+    @property
+    def names(self) -> set[str]:
+        """What Cloud Map may know it by: its addresses, and the last part of its ARN."""
+        details = [detail for attachment in self.attachments for detail in attachment.details]
+        addresses = {detail.value for detail in details if detail.name in ("privateIPv4Address", "IPv6Address")}
+        return addresses | {self.task_arn.rpartition("/")[2]}
+
+
+class Registry(msgspec.Struct, rename="camel"):
+    registry_arn: str = ""
+
+
+class DeploymentConfiguration(msgspec.Struct, rename="camel"):
+    maximum_percent: int = 200
+
+
+class Service(msgspec.Struct, rename="camel"):
+    """A service as DescribeServices has it."""
+
+    desired_count: int
+    running_count: int
+    service_registries: list[Registry] = []
+    scheduling_strategy: str = "REPLICA"
+    deployment_configuration: DeploymentConfiguration = msgspec.field(default_factory=DeploymentConfiguration)
+
+    @property
+    def replaces_afterwards(self) -> bool:
+        """Whether ECS starts a task's replacement only when the task has gone: there is no room for both."""
+        return self.scheduling_strategy == "DAEMON" or self.deployment_configuration.maximum_percent <= 100
+
+
+class Seen(NamedTuple):
+    """What one look has seen of a service: a page of its tasks, with this one; `page_is_full` where it has more."""
+
+    service: Service
+    tasks: list[Task]
+    page_is_full: bool
+
+
+def others_of(own: str, tasks: Sequence[Task], listed: set[str] | None, now: datetime) -> list[Other]:
+    """The judgement's view of those `tasks` that ECS means to keep, without `own`, an ARN; `listed` is what Cloud Map
+    lists.
+
+    A task is healthy if every container is that is healthy anywhere in the service: which containers report health, and
+    which ECS heeds, no call tells.
+    """
+    reporting = {each.name for task in tasks for each in task.containers if each.health_status == "HEALTHY"}
+    return [
+        Other(
+            task.task_arn,
+            task.age(now),
+            _is_healthy(task, reporting),
+            None if listed is None else bool(listed & task.names),
+        )
+        for task in tasks
+        if task.task_arn != own and task.desired_status == "RUNNING"
+    ]
+
+
+def _is_healthy(task: Task, reporting: set[str]) -> bool | None:
+    if task.health_status == "UNHEALTHY":
+        return False
+    if not reporting:
+        return None
+    of_interest = [each for each in task.containers if each.name in reporting]
+    # all of its containers may have names of their own: nothing says that such a task is healthy
+    return bool(of_interest) and all(each.health_status == "HEALTHY" for each in of_interest)
+
+
+def wanted(seen: Seen, others: int) -> int:
+    """How many of that many other tasks, of those seen, have to be in service.
+
+    Where there is no room for a replacement before this task has gone, and where the page is a sample of more, all of
+    them: how many tasks ECS means to keep, of which they are a sample, no call tells (`runningCount` has those that are
+    being stopped, too).
+    """
+    desired = seen.service.desired_count
+    return min(desired, others) if seen.page_is_full or seen.service.replaces_afterwards else desired
+
+
+class Ecs:
+    """The service of the task with this ARN, in the cluster that the task metadata names.
+
+    `cloud_map_service` is NAMESPACE/SERVICE, or None to find it; `service` is the ECS service's name where the metadata
+    tells. Every method raises OSError where AWS does not answer as it should.
+    """
+
+    def __init__(self, task_arn: str, cluster: str, cloud_map_service: str | None, service: str = "") -> None:
+        self._task_arn = task_arn
+        self._cluster = cluster
+        self._cloud_map_service = cloud_map_service
+        self._name: str | None = service or None
+        session = Session()
+        # the task's own, whatever the environment says for the application
+        region = task_arn.split(":")[3]
+        self._ecs = session.create_client("ecs", region_name=region, config=CONFIG)
+        self._cloud_map = session.create_client("servicediscovery", region_name=region, config=CONFIG)
+
+    def look(self, seen: Seen | None = None) -> tuple[Seen, Look]:
+        """See how many tasks the service desires and which others there are; a task of no service has no others.
+
+        With what an earlier look has `seen`, what Cloud Map lists is all that is asked anew.
+        """
+        seen = seen or self._see()
+        listed = self._listed(seen.service) if seen.tasks else None
+        others = others_of(self._task_arn, seen.tasks, listed, datetime.now(timezone.utc))
+        return seen, Look(seen.service.desired_count, wanted(seen, len(others)), others)
+
+    def _see(self) -> Seen:
+        if self._name is None:
+            (own,) = self._describe([self._task_arn])
+            self._name = own.group.removeprefix("service:") if own.group.startswith("service:") else ""
+        if not self._name:
+            return Seen(Service(desired_count=0, running_count=0), [], False)
+        service = self._service(self._name)
+        # most looks end here, with one call
+        if service.running_count < service.desired_count and not service.replaces_afterwards:
+            return Seen(service, [], False)
+        page = self._list(self._name)
+        tasks = self._describe([self._task_arn, *(arn for arn in page if arn != self._task_arn)])
+        return Seen(service, tasks, len(page) == PAGE)
+
+    def _list(self, service: str) -> list[str]:
+        """ARNs of tasks of the service that ECS means to keep, a page of them."""
+        arguments = {"cluster": self._cluster, "serviceName": service, "desiredStatus": "RUNNING", "maxResults": PAGE}
+        return _convert(_ask(self._ecs.list_tasks, **arguments)["taskArns"], list[str])
+
+    def _describe(self, arns: Sequence[str]) -> list[Task]:
+        answer = _ask(self._ecs.describe_tasks, cluster=self._cluster, tasks=list(arns))
+        if not answer["tasks"]:
+            raise OSError("DescribeTasks: ECS does not know the task")
+        return _convert(answer["tasks"], list[Task])
+
+    def _service(self, name: str) -> Service:
+        answer = _ask(self._ecs.describe_services, cluster=self._cluster, services=[name])
+        if not answer["services"]:
+            raise OSError(f"DescribeServices: ECS does not know the service {name}")
+        return _convert(answer["services"][0], Service)
+
+    def _listed(self, service: Service) -> set[str] | None:
+        """Addresses and ids that Cloud Map lists as healthy; None where it does not or may not tell all of them."""
+        try:
+            if self._cloud_map_service is None and service.service_registries:
+                self._cloud_map_service = self._find(service.service_registries[0].registry_arn)
+            if not self._cloud_map_service:
+                return None
+            namespace, _, name = self._cloud_map_service.partition("/")
+            arguments = {"NamespaceName": namespace, "ServiceName": name, "HealthStatus": "HEALTHY"}
+            instances = _ask(self._cloud_map.discover_instances, **arguments, MaxResults=MOST_INSTANCES)["Instances"]
+        except Denied as error:
+            log(Event.CLOUD_MAP_DENIED, because=str(error))
+            self._cloud_map_service = ""
+            return None
+        if len(instances) == MOST_INSTANCES:
+            return None
+        attributes = ("AWS_INSTANCE_IPV4", "AWS_INSTANCE_IPV6")
+        known_by = [{each["InstanceId"], *(each["Attributes"].get(name) for name in attributes)} for each in instances]
+        return set().union(*known_by) - {None}
+
+    def _find(self, registry_arn: str) -> str:
+        service = _ask(self._cloud_map.get_service, Id=registry_arn.rpartition("/")[2])["Service"]
+        namespace = _ask(self._cloud_map.get_namespace, Id=service["NamespaceId"])["Namespace"]
+        return f"{namespace['Name']}/{service['Name']}"
+
+
+class Denied(OSError):
+    """The task's role may not make the call."""
+
+
+def _ask(call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        kind = Denied if code in ("AccessDeniedException", "AccessDenied") else OSError
+        raise kind(f"{error.operation_name}: {code}") from error
+    except BotoCoreError as error:
+        raise OSError(str(error)) from error
+
+
+def _convert(value: object, type: type[T]) -> T:
+    try:
+        return msgspec.convert(value, type)
+    except msgspec.ValidationError as error:
+        raise OSError(f"AWS answered what its API does not say: {error}") from error

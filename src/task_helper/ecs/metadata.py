@@ -1,0 +1,141 @@
+"""What ECS says of this task: the task metadata endpoint v4, which needs no permission.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-response.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from task_helper import http
+from task_helper.settings import Url, health_url
+
+T = TypeVar("T")
+
+# the endpoint is on the same host and answers in milliseconds; one that does not is not asked for longer
+CALL_TIMEOUT: Final = 0.5
+
+# containers that carry an Envoy, by their name or image
+ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
+
+
+class Container(msgspec.Struct, rename="pascal"):
+    name: str = ""
+    image: str = ""
+    type: str = ""
+    desired_status: str = ""
+    known_status: str = ""
+    exit_code: int | None = None
+    finished_at: datetime | None = None
+    restart_count: int | None = None
+
+    @property
+    def is_envoy(self) -> bool:
+        return any(word in f"{self.name} {self.image}".lower() for word in ENVOY_NAMES)
+
+    @property
+    def stopped_for_good(self) -> bool:
+        """Where it has no restart policy, and so no count, or is to stop, ECS does not restart it."""
+        return self.known_status == "STOPPED" and (self.restart_count is None or self.desired_status == "STOPPED")
+
+
+class Task(msgspec.Struct, rename="pascal"):
+    containers: list[Container] = []
+    desired_status: str = ""
+    cluster: str = ""
+    family: str = ""
+    service_name: str = ""
+    task_arn: str = msgspec.field(default="", name="TaskARN")
+
+
+class Stopped(NamedTuple):
+    """Names of containers that ran beside the helper and have stopped for good: of those with Envoy, and of the others,
+    each time all of them or none."""
+
+    envoys: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+
+def stopped(task: Task, since: datetime, other_helper: str | None = None) -> Stopped:
+    """What has stopped of what was there at `since`: containers that ended before have done what they were for.
+
+    One container that runs is the helper's own. Any other may be the application, so nobody serves only when all of
+    them have stopped: a sidecar that the helper does not hold stops with every task. Another helper serves nobody.
+    """
+    beside = [
+        each
+        for each in task.containers
+        if each.type == "NORMAL"
+        and each.name != other_helper
+        and (each.known_status != "STOPPED" or (each.finished_at and each.finished_at >= since))
+    ]
+    envoys = [each for each in beside if each.is_envoy]
+    others = [each for each in beside if not each.is_envoy]
+    left = [each for each in others if not each.stopped_for_good]
+    return Stopped(
+        [each.name for each in envoys] if all(each.stopped_for_good for each in envoys) else (),
+        [each.name for each in others if each.stopped_for_good] if len(left) <= 1 else (),
+    )
+
+
+class Metadata:
+    """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing.
+
+    `since` is when the helper came up; `other_helper` is the container's name of another one in the task.
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        since: datetime,
+        request: http.Request = http.request,
+        other_helper: str | None = None,
+    ) -> None:
+        self.url = health_url(uri) if uri else None
+        self._since = since
+        self._request = request
+        self._other_helper = other_helper
+
+    async def has_restarted(self) -> bool | None:
+        """Whether this container's restart policy has restarted it; None where ECS does not say."""
+        if self.url is None:
+            return False
+        try:
+            return bool((await self._ask(self.url, "", Container)).restart_count)
+        except OSError:
+            return None
+
+    async def stopped(self) -> Stopped:
+        """Which containers have stopped; none where the endpoint is missing or gave no answer."""
+        task = await self.task()
+        return stopped(task, self._since, self._other_helper) if task else Stopped()
+
+    async def of_other_helper(self) -> Container | None:
+        """The container of the other helper; None where it is not in the task or the endpoint gave no answer."""
+        task = await self.task()
+        return next((each for each in task.containers if each.name == self._other_helper), None) if task else None
+
+    async def task(self) -> Task | None:
+        """The task, or None where the endpoint is missing or gave no answer."""
+        if self.url is None:
+            return None
+        try:
+            return await self._ask(self.url, "/task", Task)
+        except OSError:
+            return None
+
+    async def _ask(self, url: Url, path: str, type: type[T]) -> T:
+        target = f"{url.path}{path}"
+        async with asyncio.timeout(CALL_TIMEOUT):
+            response = await self._request("GET", url, target)
+        if response.status != 200:
+            raise OSError(f"{target} answered {response.status}")
+        try:
+            return msgspec.json.decode(response.body, type=type)
+        except msgspec.DecodeError as error:
+            raise OSError(f"{target}: {error}") from error

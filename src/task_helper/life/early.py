@@ -1,0 +1,134 @@
+"""May the plan end early? Facts in; `Leave` or `Keep`, and why, out. Pure: every early end there is, is decided here,
+but for that of a delay which the replacement ends (`replacement.py`).
+
+An early exit, a skipped delay and the verdict that a task is quiet need two independent proofs, one of them that
+nothing is being served. A fact that nobody told is None: neither zero nor gone, and it keeps the plan. So the helper
+is never worse than a shell that sleeps, tells Envoy, and sleeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+from task_helper.envoy.traffic import Traffic
+
+# So many requests have to fail one after another, and none succeed, before nothing counts as served. Where one in ten
+# fails for other reasons, that comes about by chance in one of 100,000 tries; each further one is lost where all fail.
+ENOUGH_FAILURES: Final = 5
+
+# how long nothing may be in flight or arrive before the task is quiet: the second in which a downstream Envoy merges
+# what it has learnt, twice, and one more
+QUIET: Final = 3.0
+
+
+class Leave(NamedTuple):
+    """The plan, or its stage, may end."""
+
+    because: str
+
+
+class Keep(NamedTuple):
+    """The plan stands."""
+
+    because: str
+
+
+class GoOn(NamedTuple):
+    """The plan goes on where another helper has left it: it began so long `ago`, and for so long Envoy has surely been
+    `told`, both in seconds; `delay_over` says whether it is the drain's turn."""
+
+    ago: float
+    told: float
+    delay_over: bool
+
+
+Verdict = Leave | Keep
+Ended = Literal["drained", "handed over", "handed over late"]
+
+
+def never_in_service(*, may_have_been: str | None, served: bool | None) -> Verdict:
+    """May a task that this helper has not seen in service be left at once?
+
+    The proofs: it was not in service before either, as far as can be known (else `may_have_been` says why not); and
+    Envoy has `served` no request since it started, which was before the helper did.
+    """
+    if may_have_been:
+        return Keep(may_have_been)
+    match served:
+        case None:
+            return Keep("what Envoy has served is not known")
+        case True:
+            return Keep("Envoy has served requests")
+    return Leave("Envoy has served no request since it started")
+
+
+def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | None) -> Verdict:
+    """May the task be left since there is no Envoy any more?
+
+    The proofs: ECS says that the containers with Envoy have `stopped`, which in a task that is stopping is for good;
+    and its admin API, which did once, no longer `answers`, nor does any listener accept connections that is known.
+    """
+    if not stopped:
+        return Keep("ECS does not say that Envoy's container has stopped")
+    if answers is None:
+        return Keep("Envoy's admin API never answered, and may be elsewhere")
+    if answers or accepts:
+        return Keep("Envoy is there, whatever ECS says")
+    return Leave(f"Envoy's container has stopped ({', '.join(stopped)}), and does not answer")
+
+
+def application_gone(
+    *, stopped: Sequence[str], refuses: bool | None, before: Traffic | None, after: Traffic | None
+) -> Verdict:
+    """May the delay end since there is no application any more?
+
+    The proofs: ECS says that all containers beside Envoy have `stopped` for good, and where a URL tells the
+    application's port, it `refuses`; and between two readings Envoy served nothing, while requests that came failed.
+    Where none come, nothing is known, nor anything gained.
+    """
+    if not stopped:
+        return Keep("ECS does not say that all containers beside Envoy have stopped")
+    if refuses is False:
+        return Keep("the application is there")
+    if before is None or after is None:
+        return Keep("what Envoy serves is not known")
+    if after.under_way or after.served != before.served:
+        return Keep("Envoy serves requests")
+    if after.failed - before.failed < ENOUGH_FAILURES:
+        return Keep("too few requests have come to tell")
+    return Leave(f"all containers beside Envoy have stopped ({', '.join(stopped)}), and every request fails")
+
+
+def quiet(*, told_for: float, least: float, quiet_for: float) -> Verdict:
+    """May the drain end since downstreams have gone?
+
+    The proofs: Envoy has failed their health checks for as long as one of each takes, `told_for` at `least`; and for
+    QUIET nothing was in flight and nothing came, as `quiet_for` says, which is 0 where nobody can say. All in seconds.
+    """
+    if told_for < least:
+        return Keep("some downstreams may not have checked yet")
+    if quiet_for < QUIET:
+        return Keep("requests are under way, or were until a moment ago")
+    return Leave("nothing has been in flight or come for a while")
+
+
+def taken_over(
+    *, ended: Ended | None, draining: bool | None, under_way: bool | None, held: float, told: float
+) -> Leave | GoOn:
+    """Where does the plan stand that another helper has begun?
+
+    `ended` is how that one did, by its exit code; None for any other code, a crash, or where ECS does not say. In a
+    chain that hands over on time it has `held` the task for so long, and Envoy was `told` for so long, in seconds.
+
+    The proofs that all is done: the other helper has drained, and Envoy is `draining` with nothing `under_way`. That
+    the time which has passed counts takes the other helper's word, and that Envoy was told takes Envoy's as well:
+    unknown is not long ago. Where Envoy turns downstreams away, there is nothing left to delay.
+    """
+    if ended == "drained" and draining and under_way is False:
+        return Leave("the helper before this one has drained, and nothing is under way")
+    return GoOn(
+        ago=held if ended in ("handed over", "handed over late") else 0.0,
+        told=told if ended == "handed over" and draining else 0.0,
+        delay_over=draining is True,
+    )

@@ -1,0 +1,253 @@
+"""Putting a well-wired helper container into a task definition."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from task_helper.settings import stop_timeout as stop_timeout_of
+from task_helper_taskdef import aws_shapes
+from task_helper_taskdef.definition import Container, at, read
+from task_helper_taskdef.editing import changed
+from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh_at, user_of
+from task_helper_taskdef.findings import Edit
+from task_helper_taskdef.formats.tree import Unknown
+from task_helper_taskdef.presets import presets
+from task_helper_taskdef.roles import (
+    BadName,
+    Mesh,
+    Task,
+    cast,
+    chain_of,
+    condition_for,
+    is_helper,
+    logging_neighbour,
+    shares_network,
+    to_depend_on,
+)
+from task_helper_taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
+from task_helper_taskdef.rules.health_check import CHECK
+from task_helper_taskdef.rules.memory import FIXED, need
+from task_helper_taskdef.stop_timeouts import lengthened
+
+DEFAULT_NAME: Final = "task-helper"
+DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
+DEFAULT_STOP_TIMEOUT: Final = 120
+# on Spot all containers have two minutes, one after the other; docs/auto.md#presets
+SPOT: Final = {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "40", "STOP_TIMEOUT": "60"}
+# where Kuma's socket is put, which otherwise has another path at every start
+KUMA_FOLDER: Final = "/run/kuma"
+KUMA_VOLUME: Final = "kuma-admin"
+# a volume belongs to root where the image does not say otherwise (aws/containers-roadmap#938), and kuma-dp is not root
+OPENER: Final = "kuma-admin-folder"
+
+
+def add(
+    document: Any,
+    image: str,
+    name: str = DEFAULT_NAME,
+    envoy: str | None = None,
+    spot: bool = False,
+    mesh: Mesh | None = None,
+    stop_timeout: int | None = None,
+) -> Any:
+    """`document`, in the API's spelling, with the helper's container at the end; the value given stays as it is."""
+    return changed(document, edits(document, image, name, envoy, spot, mesh, stop_timeout))
+
+
+def edits(
+    document: Any,
+    image: str,
+    name: str = DEFAULT_NAME,
+    envoy: str | None = None,
+    spot: bool = False,
+    mesh: Mesh | None = None,
+    stop_timeout: int | None = None,
+) -> list[Edit]:
+    """What is to change so that `document` has a helper, wired for its mesh; with `stop_timeout` one that holds the
+    task for so many seconds, or two in a chain.
+
+    A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
+    a second run changes nothing. Raises NotATaskDefinition, BadName and BadStopTimeout.
+    """
+    one = _one_helper(document, image, name, envoy, spot, mesh)
+    return one if stop_timeout is None else [*one, *lengthened(changed(document, one), stop_timeout)]
+
+
+def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: bool, mesh: Mesh | None) -> list[Edit]:
+    definition = read(document)
+    if not re.fullmatch("[A-Za-z0-9_-]{1,255}", name):
+        raise BadName(f"{name!r} is no name for a container; ECS takes letters, digits, - and _")
+    if name in definition.by_name and not is_helper(definition.by_name[name]):
+        raise BadName(f"{name} is the name of a container that is no helper; give the helper another name")
+    task = cast(definition, envoy=envoy, spot=spot, mesh=mesh)
+    # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
+    socket, shared = _kuma(task, image)
+    if task.helpers:
+        helper = task.helpers[0]
+        wanted = _container(task, image, helper, socket)
+        # two in a chain are one program
+        others = [c for c in chain_of(task) or () if c is not helper and c.image != image]
+        alike = [Edit(f"{other.place}.image", image) for other in others]
+        return [*shared, *_completing(helper, at(definition, helper.place), wanted), *alike]
+    helper = Container(name, place="", unknown=[])
+    return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
+
+
+def registrable(document: Any) -> dict[str, Any]:
+    """`document` as register-task-definition takes it: without what only describe-task-definition prints, and nulls."""
+    outer = document if isinstance(document, dict) else {}
+    fields = outer["taskDefinition"] if isinstance(outer.get("taskDefinition"), dict) else outer
+    tags = {"tags": outer["tags"]} if outer is not fields and outer.get("tags") else {}
+    known = {key: item for key, item in {**fields, **tags}.items() if aws_shapes.registrable(key)}
+    registered: dict[str, Any] = _without_nulls(known)
+    return registered
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _container(task: Task, image: str, helper: Container, socket: PurePosixPath | None) -> dict[str, Any]:
+    """The helper's container as it is to be, in the light of the settings that `helper` has already."""
+    container: dict[str, Any] = {
+        "name": helper.name,
+        "image": image,
+        # its health gates the deployment, and its crash costs no task
+        "essential": True,
+        "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60},
+        "dependsOn": [
+            {"containerName": task.definition.written_name(c), "condition": condition_for(task, c)}
+            for c in to_depend_on(task)
+        ],
+        "stopTimeout": _stop_timeout(task, helper),
+        "healthCheck": dict(CHECK),
+        "memory": need(helper).enough,
+        "user": _user(task),
+        "readonlyRootFilesystem": True,
+        "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+    }
+    if helper.memory_reservation is not None:
+        del container["memory"]
+    environment = _environment(task, helper, socket)
+    if environment:
+        container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
+    if socket:
+        container["mountPoints"] = [_mount(task, socket)]
+    if task.envoys and shares_network(task) is False and task.envoys[0].name in environment.get("ENVOY_ADMIN_URL", ""):
+        container["links"] = [task.envoys[0].name]
+    return container | _logging(task)
+
+
+def _stop_timeout(task: Task, helper: Container) -> int:
+    """The seconds that its STOP_TIMEOUT says, whatever else is not known of its settings; else what suits the task."""
+    with suppress(ValueError):
+        return round(stop_timeout_of(helper.env.get("STOP_TIMEOUT", "").strip()))
+    return int(SPOT["STOP_TIMEOUT"]) if task.spot else DEFAULT_STOP_TIMEOUT
+
+
+def _logging(task: Task) -> dict[str, Any]:
+    """The logConfiguration of a neighbour, if there is one."""
+    neighbour = logging_neighbour(task)
+    return {"logConfiguration": at(task.definition, f"{neighbour.place}.logConfiguration")} if neighbour else {}
+
+
+def _environment(task: Task, helper: Container, socket: PurePosixPath | None) -> dict[str, str]:
+    admin = admin_of(task, task.envoys[0]) if task.envoys else None
+    url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
+    environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
+    environment |= {preset.variable: preset.value for preset in presets(task, helper)}
+    return environment | (SPOT if task.spot else {})
+
+
+def _user(task: Task) -> str:
+    """The user that may open the socket, or that a proxyConfiguration ignores, so that calls to AWS pass Envoy by."""
+    envoy = task.envoys[0] if task.envoys else None
+    admin = admin_of(task, envoy) if envoy else None
+    proxy = task.definition.proxy_configuration
+    user = ignored_user(proxy) if proxy else ""
+    if envoy and admin and admin.port is None:
+        user = user_of(task, envoy) or user
+    # never root, which the helper does not need
+    return user if user.partition(":")[0] not in ("", "0", "root") else NOBODY_IN_PARTICULAR
+
+
+def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
+    """The socket of Kuma's admin API, None where it has none, and what puts it where the helper can reach it."""
+    envoy = task.envoys[0] if task.envoys else None
+    admin = admin_of(task, envoy) if envoy else None
+    if envoy is None or admin is None or admin.port is not None or mesh_at(task, envoy) != "kuma":
+        return None, []
+    # whose the socket is must not be up to the image
+    place = f"{envoy.place}.user"
+    owner = [] if envoy.user or place in task.definition.unknown else [Edit(place, _user(task))]
+    if admin.socket and any(admin.socket.is_relative_to(mount.container_path) for mount in envoy.mount_points):
+        return admin.socket, owner
+    folder = admin.socket.parent if admin.socket else PurePosixPath(KUMA_FOLDER)
+    mount = {"sourceVolume": KUMA_VOLUME, "containerPath": str(folder)}
+    opener = {
+        "name": OPENER,
+        "image": image,
+        "essential": False,
+        "entryPoint": ["python3", "-c"],
+        "command": [f"import os; os.chmod('{folder}', 0o1777)"],
+        "mountPoints": [mount],
+        "memory": FIXED.enough,
+        "user": "0",
+        "readonlyRootFilesystem": True,
+        "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+        **_logging(task),
+    }
+    shared = [*owner, Edit(f"{envoy.place}.mountPoints", mount, append=True)]
+    # what is left of an earlier run stays
+    if not any(isinstance(v, dict) and v.get("name") == KUMA_VOLUME for v in _listed(task, "volumes")):
+        shared.append(Edit("$.volumes", {"name": KUMA_VOLUME}, append=True))
+    if OPENER not in task.definition.waits_for(envoy):
+        shared.append(Edit(f"{envoy.place}.dependsOn", {"containerName": OPENER, "condition": "SUCCESS"}, append=True))
+    if OPENER not in task.definition.by_name:
+        shared.append(Edit("$.containerDefinitions", opener, append=True))
+    if admin.socket is None:
+        shared.append(Edit(f"{envoy.place}.environment", {"name": KUMA_WORK_DIR, "value": str(folder)}, append=True))
+    return folder / KUMA_SOCKET, shared
+
+
+def _listed(task: Task, key: str) -> list[Any]:
+    """The list at `key` of the definition, empty where there is none."""
+    value = task.definition.document.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _mount(task: Task, socket: PurePosixPath) -> dict[str, str]:
+    """The volume that the socket is on, mounted where Envoy mounts it."""
+    for mount in task.envoys[0].mount_points:
+        if mount.container_path and socket.is_relative_to(mount.container_path):
+            return {"sourceVolume": mount.source_volume, "containerPath": mount.container_path}
+    return {"sourceVolume": KUMA_VOLUME, "containerPath": str(socket.parent)}
+
+
+def _completing(helper: Container, there: dict[str, Any], wanted: dict[str, Any]) -> list[Edit]:
+    """What `there` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
+    found: list[Edit] = []
+    for key, value in wanted.items():
+        have = there.get(key)
+        place = f"{helper.place}.{key}"
+        if isinstance(have, Unknown):
+            # what it has is known only to the deployment, and so is what it lacks
+            continue
+        if key in ("dependsOn", "environment", "links", "mountPoints"):
+            keys = list(map(_key, have or []))
+            found += [Edit(place, item, append=True) for item in value if _key(item) not in keys]
+        elif have is None or (key == "image" and have != value):
+            found.append(Edit(place, value))
+    return found
+
+
+def _key(item: Any) -> Any:
+    """What tells one item of a list from another."""
+    if not isinstance(item, dict):
+        return str(item).partition(":")[0]
+    return item.get("containerName") or item.get("name") or item.get("containerPath")

@@ -1,0 +1,80 @@
+"""The configuration file: what a repository wants of `taskdef check` for everybody, so that laptops and CI agree.
+
+`.task-helper.toml` of the working directory, or the nearest one above it up to the repository's top:
+
+    ignore = ["log-driver"]
+    fail-on = "warning"
+    exclude = ["legacy/*"]
+    helper = "drain"
+    envoy = "proxy"
+    spot = true
+    mesh = "kuma"
+
+    [[files]]
+    match = "batch/*.json"
+    ignore = ["spot-budget"]
+    reason = "batch tasks serve nobody"
+
+The command line has the last word.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from task_helper_taskdef.roles import Mesh
+from task_helper_taskdef.rules import RULES
+
+NAME: Final = ".task-helper.toml"
+
+
+class BadConfiguration(ValueError):
+    """The configuration cannot be used; the message names the file and what is wrong."""
+
+
+class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What holds for the files whose path matches the pattern `match`."""
+
+    match: str
+    ignore: list[str]
+    reason: str
+
+
+class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    ignore: list[str] = []
+    fail_on: Literal["error", "warning"] = "error"
+    exclude: list[str] = []
+    files: list[Files] = []
+    helper: str | None = None
+    envoy: str | None = None
+    spot: bool = False
+    mesh: Mesh | None = None
+
+
+def find(directory: Path) -> Path | None:
+    """The nearest configuration file at `directory` or above it, not above the repository's top."""
+    for folder in [directory, *directory.parents]:
+        if (folder / NAME).is_file():
+            return folder / NAME
+        if (folder / ".git").exists():
+            return None
+    return None
+
+
+def load(file: Path | None) -> Configuration:
+    """What `file` says, the defaults without one; raises BadConfiguration, and OSError where it cannot be read."""
+    if file is None:
+        return Configuration()
+    try:
+        fields: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        configuration = msgspec.convert(fields, Configuration)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise BadConfiguration(f"{file}: {str(error).replace('`', '')}") from None
+    named = {*configuration.ignore, *(rule for files in configuration.files for rule in files.ignore)}
+    if unknown := sorted(named - RULES.keys()):
+        raise BadConfiguration(f"{file}: no rule is named {unknown[0]!r}; there are {', '.join(RULES)}")
+    return configuration

@@ -1,0 +1,289 @@
+"""A task definition as typed values, each with its place: what the rules look at.
+
+What ECS itself would refuse for its shape (a text where a number belongs, a container without a name) raises
+NotATaskDefinition with the place, so the rules work on values of known types. A null counts as absent, as Terraform
+writes it; a number may come as text, as CloudFormation has it. `unknown` has the places of what a template leaves open.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from task_helper_taskdef.decoding import DOCUMENT, PLACE, UNKNOWN, typed
+from task_helper_taskdef.findings import Edit
+from task_helper_taskdef.formats.tree import NotATaskDefinition
+
+# ECS's own default, where neither the definition nor the instance's agent says otherwise
+DEFAULT_STOP_TIMEOUT: Final = 30
+
+_NAME: Final = re.compile("[A-Za-z0-9_-]{1,255}")
+# the API's Integer
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
+class KeyValue(msgspec.Struct, frozen=True):
+    name: str
+    place: str = msgspec.field(name=PLACE)
+    unknown: list[str] = msgspec.field(name=UNKNOWN)
+    value: str = ""
+
+
+class Dependency(msgspec.Struct, frozen=True, rename="camel"):
+    container_name: str
+    condition: Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
+    place: str = msgspec.field(name=PLACE)
+
+
+class HealthCheck(msgspec.Struct, frozen=True, rename="camel"):
+    """Times in seconds, with ECS's defaults."""
+
+    command: list[str]
+    interval: Number = 30
+    timeout: Number = 5
+    retries: Number = 3
+    start_period: Number = 0
+
+
+class RestartPolicy(msgspec.Struct, frozen=True, rename="camel"):
+    enabled: bool
+    restart_attempt_period: Number = 300
+
+
+class VolumeFrom(msgspec.Struct, frozen=True, rename="camel"):
+    source_container: str = ""
+
+
+class MountPoint(msgspec.Struct, frozen=True, rename="camel"):
+    source_volume: str = ""
+    container_path: str = ""
+
+
+class PortMapping(msgspec.Struct, frozen=True, rename="camel"):
+    container_port: Number | None = None
+    name: str = ""
+
+
+class LogConfiguration(msgspec.Struct, frozen=True, rename="camel"):
+    log_driver: str
+
+
+class Container(msgspec.Struct, frozen=True, rename="camel"):
+    """One of `containerDefinitions`, as far as the stop of the task depends on it; memory in MiB, times in seconds."""
+
+    name: str
+    place: str = msgspec.field(name=PLACE)
+    unknown: list[str] = msgspec.field(name=UNKNOWN)
+    image: str = ""
+    essential: bool = True
+    entry_point: list[str] = []
+    command: list[str] = []
+    depends_on: list[Dependency] = []
+    links: list[str] = []
+    volumes_from: list[VolumeFrom] = []
+    mount_points: list[MountPoint] = []
+    port_mappings: list[PortMapping] = []
+    environment: list[KeyValue] = []
+    environment_files: list[dict[str, Any]] = []
+    secrets: list[dict[str, Any]] = []
+    docker_labels: dict[str, Any] = {}
+    stop_timeout: Number | None = None
+    health_check: HealthCheck | None = None
+    restart_policy: RestartPolicy | None = None
+    user: str = ""
+    memory: Number | None = None
+    memory_reservation: Number | None = None
+    log_configuration: LogConfiguration | None = None
+    firelens_configuration: dict[str, Any] | None = None
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment variables whose values are known."""
+        return {variable.name: variable.value for variable in self.environment if not variable.unknown}
+
+    def knows(self, name: str) -> bool:
+        """Whether it is known what the environment variable `name` is, or that there is none."""
+        if any(variable.name == name for variable in self.environment):
+            return name in self.env
+        elsewhere = self.environment_files or any(secret.get("name") in (name, None) for secret in self.secrets)
+        return not elsewhere and not any(
+            re.fullmatch(r"\.(environment|secrets|environmentFiles)(\[\d+\](\.name)?)?", place.removeprefix(self.place))
+            for place in self.unknown
+        )
+
+    @property
+    def repository(self) -> str:
+        """The last part of the image's name, without tag and digest: `envoy` of `docker.io/envoyproxy/envoy:v1.36`."""
+        return re.split("[:@]", self.image.rpartition("/")[2])[0]
+
+    @property
+    def words(self) -> list[str]:
+        """What the container starts, as far as the definition says: its entry point and its command."""
+        return [*self.entry_point, *self.command]
+
+    @property
+    def stops_within(self) -> int:
+        """Seconds that ECS gives it between SIGTERM and SIGKILL."""
+        return DEFAULT_STOP_TIMEOUT if self.stop_timeout is None else self.stop_timeout
+
+    def variable(self, name: str) -> str:
+        """The place of the value of the environment variable `name`, or of where it would stand."""
+        places = [f"{variable.place}.value" for variable in self.environment if variable.name == name]
+        return places[-1] if places else f"{self.place}.environment"
+
+    def set_variable(self, name: str, value: str) -> Edit:
+        """The change that gives the environment variable `name` this value."""
+        place = self.variable(name)
+        if place.endswith(".value"):
+            return Edit(place, value)
+        return Edit(place, {"name": name, "value": value}, append=True)
+
+
+class ProxyConfiguration(msgspec.Struct, frozen=True, rename="camel"):
+    container_name: str = ""
+    properties: list[KeyValue] = []
+
+    @property
+    def values(self) -> dict[str, str]:
+        return {pair.name: pair.value for pair in self.properties}
+
+
+class RuntimePlatform(msgspec.Struct, frozen=True, rename="camel"):
+    operating_system_family: str = ""
+
+
+class Definition(msgspec.Struct, frozen=True, rename="camel"):
+    """A task definition, as far as the stop of the task depends on it; `memory` is in MiB or a text such as `1 GB`.
+
+    `document` is what it was read from, in the API's spelling.
+    """
+
+    container_definitions: list[Container]
+    place: str = msgspec.field(name=PLACE)
+    unknown: list[str] = msgspec.field(name=UNKNOWN)
+    document: dict[str, Any] = msgspec.field(name=DOCUMENT)
+    family: str = ""
+    network_mode: str = ""
+    requires_compatibilities: list[str] = []
+    runtime_platform: RuntimePlatform | None = None
+    memory: str | int | None = None
+    task_role_arn: str = ""
+    proxy_configuration: ProxyConfiguration | None = None
+
+    @property
+    def fargate(self) -> bool:
+        return "FARGATE" in self.requires_compatibilities
+
+    @property
+    def windows(self) -> bool:
+        return bool(self.runtime_platform and self.runtime_platform.operating_system_family.startswith("WINDOWS"))
+
+    def written_name(self, container: Container) -> str:
+        """The name of `container` as it is to be copied: where a function of a template makes it, as that function."""
+        name: str = at(self, f"{container.place}.name")
+        return name
+
+    @property
+    def open_containers(self) -> list[str]:
+        """The places of containers that a template leaves open as a whole, or whose name it does."""
+        return [place for place in self.unknown if re.fullmatch(r"\$\.containerDefinitions\[\d+\](\.name)?", place)]
+
+    @property
+    def open_order(self) -> list[str]:
+        """The places of what a template leaves open of who waits for whom."""
+        item = re.compile(
+            r"\.((dependsOn|links|volumesFrom)(\[\d+\](\.\w+)?)?|(logC|firelensC)onfiguration(\.logDriver)?)$"
+        )
+        return [place for place in self.unknown if item.search(place)] + self.open_containers
+
+    def is_known(self, place: str) -> bool:
+        """Whether nothing at `place`, or that it belongs to, is left open by a template."""
+        return not any(f"{place}.".startswith((f"{unknown}.", f"{unknown}[")) for unknown in self.unknown)
+
+    @property
+    def by_name(self) -> dict[str, Container]:
+        return {container.name: container for container in self.container_definitions}
+
+    def waits_for(self, container: Container) -> set[str]:
+        """The containers that start before `container` and that ECS stops only after it.
+
+        Links, shared volumes and the FireLens log router count as `dependsOn` does (the ECS agent makes dependencies
+        of them).
+        """
+        names = {dependency.container_name for dependency in container.depends_on}
+        names |= {link.partition(":")[0] for link in container.links}
+        names |= {volume.source_container for volume in container.volumes_from}
+        if container.log_configuration and container.log_configuration.log_driver == "awsfirelens":
+            names |= {other.name for other in self.container_definitions if other.firelens_configuration is not None}
+        return names & self.by_name.keys() - {container.name}
+
+    def held_up_by(self, container: Container) -> set[str]:
+        """All that ECS stops after `container` as long as nothing crashes: what it waits for, what that waits for, …"""
+        found: set[str] = set()
+        ahead = self.waits_for(container)
+        while ahead:
+            found |= ahead
+            ahead = set().union(*(self.waits_for(self.by_name[name]) for name in ahead)) - found
+        return found
+
+
+class HealthCheckPolicy(msgspec.Struct, frozen=True, rename="camel"):
+    """How downstreams check the health of a virtual node's listener."""
+
+    protocol: str
+    interval_millis: Number
+    timeout_millis: Number
+    unhealthy_threshold: Number
+
+
+class Listener(msgspec.Struct, frozen=True, rename="camel"):
+    health_check: HealthCheckPolicy | None = None
+
+
+class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
+    """The mesh's virtual node, as far as downstreams' health checks depend on it.
+
+    Downstreams of a virtual gateway are no Envoys of the mesh, so what the mesh says of checks tells nothing of them.
+    """
+
+    place: str = msgspec.field(name=PLACE)
+    listeners: list[Listener] = []
+    gateway: bool = False
+
+
+def at(definition: Definition, place: str) -> Any:
+    """What stands at `place`, which is there, in the document that `definition` was read from."""
+    value: Any = definition.document
+    for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
+        value = value[int(index)] if index else value[key]
+    return value
+
+
+def read(document: Any) -> Definition:
+    """The typed definition of `document`, which is in the API's spelling; raises NotATaskDefinition with the place."""
+    if not isinstance(document, dict):
+        raise NotATaskDefinition("$: expected an object with containerDefinitions")
+    definition = typed(document, "$", Definition)
+    seen: set[str] = set()
+    for container in definition.container_definitions:
+        place = f"{container.place}.name"
+        if not _NAME.fullmatch(container.name) and place not in definition.unknown:
+            raise NotATaskDefinition(f"{place}: {container.name[:60]!r} is no name; ECS takes letters, digits, - and _")
+        if container.name in seen and place not in definition.unknown:
+            raise NotATaskDefinition(f"{place}: {container.name} is the name of two containers")
+        seen.add(container.name)
+    return definition
+
+
+def read_virtual_node(document: Any) -> VirtualNode:
+    """The virtual node of what `create-virtual-node` takes or `describe-virtual-node` prints; raises as `read` does."""
+    place = "$"
+    gateway = isinstance(document, dict) and ("virtualGateway" in document or "virtualGatewayName" in document)
+    for wrapper in ("virtualNode", "virtualGateway", "spec"):
+        if isinstance(document, dict) and isinstance(document.get(wrapper), dict):
+            document, place = document[wrapper], f"{place}.{wrapper}"
+    if not isinstance(document, dict):
+        raise NotATaskDefinition(f"{place}: expected a virtual node, an object with spec")
+    return typed({**document, "gateway": gateway}, place, VirtualNode)

@@ -1,0 +1,101 @@
+"""Where each kind of Envoy serves its admin API, seen from the helper's container."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Final, NamedTuple
+
+from task_helper_taskdef.definition import Container
+from task_helper_taskdef.envoy_command import bootstrap
+from task_helper_taskdef.roles import Mesh, Task, mesh_of, shares_network
+
+# Consul's module gives Envoy this port, Envoy's own examples and all other images the other
+CONSUL_PORT: Final = 19000
+PORT: Final = 9901
+# AWS's images with ENVOY_ADMIN_MODE=uds; a file of Envoy's container, not one that is made here
+AWS_SOCKET: Final = PurePosixPath("/tmp/envoy_admin.sock")  # nosec B108
+# what kuma-dp makes of its work directory (kumahq/kuma, pkg/core/xds/sockets.go)
+KUMA_SOCKET: Final = "kuma-envoy-admin.sock"
+KUMA_WORK_DIR: Final = "KUMA_DATAPLANE_RUNTIME_WORK_DIR"
+# The user of Kuma's images from 2.14 on, which are distroless (kumahq/kuma, tools/releases/dockerfiles); what Kong's
+# templates for ECS write is 5678.
+KUMA_USER: Final = "65532"
+# from this version of Kuma and Kong Mesh on the socket is the default (kumahq/kuma, UPGRADE.md, 2.14.x)
+KUMA_WITH_SOCKET: Final = (2, 14)
+
+
+class Admin(NamedTuple):
+    """An admin API: at `port` of the network of Envoy's container, or at `socket`, a path in its file system.
+
+    With neither it is a socket whose path changes with every start. `places` are those that this was told by.
+    """
+
+    port: int | None
+    socket: PurePosixPath | None
+    places: tuple[str, ...]
+
+    def url(self, task: Task, envoy: Container) -> str | None:
+        """The value for ENVOY_ADMIN_URL; None where there is none."""
+        if self.socket:
+            return f"unix://{self.socket}"
+        host = envoy.name if shares_network(task) is False else "127.0.0.1"
+        return f"http://{host}:{self.port}" if self.port else None
+
+
+def admin_of(task: Task, envoy: Container) -> Admin | None:
+    """The admin API of `envoy`; None where what tells it is left open."""
+    if not all(map(envoy.knows, ("ENVOY_ADMIN_MODE", "ENVOY_ADMIN_ACCESS_PORT", "KUMA_DATAPLANE_ADMIN_PORT"))):
+        return None
+    told = f"{envoy.place}.image", f"{envoy.place}.entryPoint", f"{envoy.place}.command", f"{envoy.place}.environment"
+    mesh = mesh_at(task, envoy)
+    if envoy.env.get("ENVOY_ADMIN_MODE") == "uds":
+        return Admin(None, AWS_SOCKET, told)
+    if mesh == "kuma" and serves_kuma_socket(task, envoy):
+        return Admin(None, kuma_socket(envoy), told)
+    given = envoy.env.get("ENVOY_ADMIN_ACCESS_PORT") or envoy.env.get("KUMA_DATAPLANE_ADMIN_PORT") or ""
+    if re.fullmatch("[1-9][0-9]{0,4}", given) and int(given) < 65536:
+        return Admin(int(given), None, told)
+    if configured := bootstrap(envoy.words):
+        port, path = configured.admin
+        if port or path:
+            return Admin(port, PurePosixPath(path) if path else None, told)
+    return Admin(CONSUL_PORT if mesh == "consul" else PORT, None, told)
+
+
+def mesh_at(task: Task, envoy: Container) -> Mesh | None:
+    """Whose data plane `envoy` is: as named, else as the container says."""
+    return task.named_mesh or mesh_of(envoy)
+
+
+def serves_kuma_socket(task: Task, envoy: Container) -> bool:
+    """Whether kuma-dp is of a version that serves a socket by default, or of an unknown one and the mesh was named."""
+    match = re.search(r":v?(\d+)\.(\d+)", envoy.image)
+    if match is None:
+        return task.named_mesh == "kuma" or kuma_socket(envoy) is not None
+    return (int(match[1]), int(match[2])) >= KUMA_WITH_SOCKET
+
+
+def kuma_socket(envoy: Container) -> PurePosixPath | None:
+    """Where the socket is, if kuma-dp is told a work directory; else that has another name at every start."""
+    folder = envoy.env.get(KUMA_WORK_DIR)
+    if match := re.search(r"--work-dir[= ](\S+)", " ".join(envoy.words)):
+        folder = match[1]
+    return PurePosixPath(folder) / KUMA_SOCKET if folder else None
+
+
+def user_of(task: Task, envoy: Container) -> str | None:
+    """The user that `envoy` runs as and its socket belongs to; None where the image alone knows."""
+    uid = envoy.user.partition(":")[0]
+    return uid or (KUMA_USER if mesh_at(task, envoy) == "kuma" else None)
+
+
+def shares_folder(helper: Container, envoy: Container, socket: PurePosixPath) -> bool:
+    """Whether `socket`, a path in the file system of `envoy`, is the same file at the same path for the helper."""
+    if any(volume.source_container == envoy.name for volume in helper.volumes_from):
+        return True
+    shared = {(mount.source_volume, mount.container_path) for mount in envoy.mount_points}
+    return any(
+        (mount.source_volume, mount.container_path) in shared and socket.is_relative_to(mount.container_path)
+        for mount in helper.mount_points
+    )

@@ -1,0 +1,84 @@
+"""The files that a person names, with globs and directories, and the task definitions in them."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from task_helper_taskdef.formats import SUFFIXES, Source, parse, sources
+from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition, Tree
+
+# what others have written and nobody deploys
+_SKIPPED: Final = {"node_modules", "__pycache__", "venv"}
+# in a directory, only what says this can be a task definition
+_MENTION: Final = re.compile(rb'container_?definitions|"image"|\bimage:', re.I)
+
+
+class Unreadable(NamedTuple):
+    """A file that holds no task definition that could be checked: why, where, and the exit code for it."""
+
+    file: str
+    reason: str
+    line: int = 1
+    column: int = 1
+    code: int = 65
+
+
+class File(NamedTuple):
+    """A name to read; `chosen` if a person named this very file, not a directory or a pattern that it is found by."""
+
+    name: str
+    chosen: bool = True
+
+
+def expand(names: Sequence[str], exclude: Sequence[str] = ()) -> Iterator[File | Unreadable]:
+    """Each file that `names` mean, once, without those whose path matches one of the patterns `exclude`."""
+    seen: set[str] = set()
+    for name in names:
+        if name == "-" or Path(name).is_file() or not (Path(name).is_dir() or glob.has_magic(name)):
+            found = [File(name)]
+        elif Path(name).is_dir():
+            found = [
+                File(str(path), False) for path in sorted(Path(name).rglob("*")) if _is_candidate(path, Path(name))
+            ]
+        else:
+            found = [File(path, False) for path in sorted(glob.glob(name, recursive=True)) if Path(path).is_file()]
+            if not found:
+                yield Unreadable(name, "no file is named so", code=66)
+        for file in found:
+            kept = file.chosen or not any(fnmatch.fnmatch(file.name, pattern) for pattern in exclude)
+            if file.name not in seen and kept:
+                seen.add(file.name)
+                yield file
+
+
+def read(file: File) -> list[Source] | Unreadable:
+    """The task definitions in `file`; none where it was not chosen and is something else."""
+    name = "standard input" if file.name == "-" else file.name
+    try:
+        raw = sys.stdin.buffer.read() if file.name == "-" else Path(file.name).read_bytes()
+    except OSError as error:
+        return Unreadable(name, error.strerror or "cannot be read", code=66)
+    if not file.chosen and not _MENTION.search(raw):
+        return []
+    tree: Tree | None = None
+    try:
+        tree = parse("-" if file.name == "-" else file.name, raw)
+        return sources(name, tree)
+    except NotATaskDefinition as error:
+        # what can be read and is something else was not meant
+        if not file.chosen and (tree is not None or not re.search(rb"container_?definitions", raw, re.I)):
+            return []
+        line, column = Lines(raw.decode(errors="replace")).at(error.offset) if error.offset else (1, 1)
+        return Unreadable(name, str(error), line, column)
+
+
+def _is_candidate(path: Path, directory: Path) -> bool:
+    within = path.relative_to(directory)
+    hidden = any(part.startswith(".") or part in _SKIPPED for part in within.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

@@ -1,0 +1,147 @@
+"""The formats in which people keep task definitions: which one a file is in, and the definitions in it.
+
+`json_text` and `yaml_text` make a tree of a text, `cloudformation` and `terraform` find the definitions in one, and
+`strangers` knows by sight what else a file may be. Whatever it was, a `Source` has it in the API's spelling.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any, Final, Literal
+
+import msgspec
+
+from task_helper_taskdef import aws_shapes
+from task_helper_taskdef.formats import cloudformation, json_text, terraform, unrelated, yaml_text
+from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition, Tree
+
+# what may hold a task definition, for whoever gives a whole directory
+SUFFIXES: Final = {".json", ".yaml", ".yml", ".template", ".tpl", ".tmpl", ".j2"}
+_YAML: Final = {".yaml", ".yml"}
+
+Spelling = Literal["api", "containers", "cloudformation", "terraform"]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One task definition: in the API's spelling, and where it stands in its file.
+
+    `root` is its place in the file, `label` what the file calls it (empty where it is all there is). The spelling
+    `containers` is a bare list of containers.
+    """
+
+    file: str
+    tree: Tree
+    document: Any
+    root: str = "$"
+    spelling: Spelling = "api"
+    label: str = ""
+
+    def shown(self, place: str) -> str:
+        """A place in the API's spelling, `$.containerDefinitions[0]`, as the file has it."""
+        within = place.removeprefix("$")
+        match self.spelling:
+            case "containers":
+                return f"{self.root}{within.removeprefix('.containerDefinitions')}"
+            case "cloudformation":
+                return f"{self.root}{cloudformation.shown(within)}"
+            case "terraform":
+                return f"{self.root}{terraform.shown(within)}"
+        return f"{self.root}{within}"
+
+    def reworded(self, remedy: str) -> str:
+        """`remedy`, what is to be copied from it in the file's own spelling."""
+        return cloudformation.reworded(remedy) if self.spelling == "cloudformation" else remedy
+
+    def unshown(self, place: str) -> str:
+        """The place in the API's spelling of one as the file has it: what `shown` makes of it is `place` again."""
+        within = place.removeprefix(self.root)
+        match self.spelling:
+            case "containers":
+                return f"$.containerDefinitions{within}"
+            case "cloudformation":
+                return f"${cloudformation.unshown(within)}"
+        return f"${within}"
+
+    def at(self, place: str) -> tuple[int, int]:
+        """The line and the column, from 1, of a place in the API's spelling, or of what it would belong to."""
+        return Lines(self.tree.text).at(self.tree.offset(self.shown(place)))
+
+
+def parse(name: str, raw: bytes) -> Tree:
+    """The tree of the file `name` with the bytes `raw`; raises NotATaskDefinition."""
+    if stranger := unrelated.by_name(name) or unrelated.by_bytes(raw):
+        raise NotATaskDefinition(stranger)
+    text = _decoded(raw)
+    if PurePath(name).suffix.lower() in _YAML:
+        return _yaml(text)
+    try:
+        return json_text.parse(text)
+    except NotATaskDefinition as no_json:
+        if stranger := unrelated.by_text(text):
+            raise NotATaskDefinition(stranger) from None
+        # YAML is for people, who do not begin with a brace; JSON's own words suit what does
+        if text.lstrip()[:1] in ("{", "[", "") or not _looks_like_yaml(text):
+            raise
+        try:
+            return _yaml(text)
+        except NotATaskDefinition as no_yaml:
+            raise (no_yaml if "PyYAML" in str(no_yaml) else no_json) from None
+
+
+def sources(name: str, tree: Tree) -> list[Source]:
+    """The task definitions in `tree`, at least one; raises NotATaskDefinition with what it is instead."""
+    found = list(_sources(name, tree))
+    if not found:
+        raise NotATaskDefinition(
+            unrelated.by_value(tree.value) or f"no containerDefinitions are in it; {unrelated.DESCRIBE}"
+        )
+    return found
+
+
+def _sources(name: str, tree: Tree) -> Iterator[Source]:
+    value = tree.value
+    if _are_containers(value):
+        yield Source(name, tree, {"containerDefinitions": value}, spelling="containers")
+    elif cloudformation.is_template(value):
+        for label, document in cloudformation.definitions(value):
+            yield Source(name, tree, document, f"$.Resources.{label}.Properties", "cloudformation", label)
+    elif terraform.is_shown(value):
+        for label, place, document in terraform.definitions(value):
+            yield Source(name, tree, document, place, "terraform", label)
+        if not any(True for _ in terraform.definitions(value)):
+            raise NotATaskDefinition("a Terraform plan without an aws_ecs_task_definition")
+    elif isinstance(value, dict) and isinstance(value.get("taskDefinition"), dict):
+        yield Source(name, tree, value["taskDefinition"], "$.taskDefinition")
+    elif isinstance(value, dict) and "ContainerDefinitions" in value:
+        properties = {"Resources": {"": {"Type": cloudformation.KIND, "Properties": value}}}
+        for _, document in cloudformation.definitions(properties):
+            yield Source(name, tree, document, "$", "cloudformation")
+    elif isinstance(value, dict) and "containerDefinitions" in value:
+        yield Source(name, tree, value)
+
+
+def _are_containers(value: Any) -> bool:
+    """Whether it is a list of containers: objects with names, and an image or nothing that the API has not."""
+    if not isinstance(value, list):
+        return False
+    if not all(isinstance(item, dict) and item.keys() & {"name", "image"} for item in value):
+        return False
+    return any("image" in item for item in value) or not list(aws_shapes.unknown_keys({"containerDefinitions": value}))
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode(json.detect_encoding(raw), "surrogatepass").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise NotATaskDefinition(f"byte {error.start}: not UTF-8 text") from None
+
+
+def _yaml(text: str) -> Tree:
+    return yaml_text.parse(text)
+
+
+def _looks_like_yaml(text: str) -> bool:
+    """Whether any of the first lines is a key with a colon behind it."""
+    return any(line.partition(":")[0].strip().isidentifier() for line in text.splitlines()[:50] if ":" in line)

@@ -1,0 +1,86 @@
+"""Findings as SARIF 2.1.0, which GitHub's code scanning and others read.
+
+https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import PurePath
+from typing import Any, Final
+from urllib.parse import quote
+
+from task_helper_taskdef import rule_pages
+from task_helper_taskdef.reports import Located, Report
+
+SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+
+def as_sarif(report: Report) -> str:
+    """One run: the rules that spoke, each with its page, their findings, and what could not be read."""
+    located = [each for checked in report.checked for each in checked.located()]
+    names = sorted({each.rule for each in located})
+    run = {
+        "tool": {
+            "driver": {
+                "name": "task-helper",
+                "semanticVersion": version("ecs-task-helper"),
+                "rules": [_rule(name) for name in names],
+            }
+        },
+        "columnKind": "unicodeCodePoints",
+        "invocations": [
+            {
+                "executionSuccessful": not report.unreadable,
+                "toolExecutionNotifications": [
+                    {
+                        "level": "error",
+                        "message": {"text": f"{each.file} cannot be checked: {each.reason}."},
+                        "locations": [_location(each.file, each.line, each.column)],
+                    }
+                    for each in report.unreadable
+                ],
+            }
+        ],
+        "results": [_result(each, names.index(each.rule)) for each in located],
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
+
+
+def _rule(name: str) -> dict[str, Any]:
+    pages = dict(rule_pages.pages())
+    if name not in pages:
+        return {"id": name, "shortDescription": {"text": "What a file ignores, it ignores with a reason"}}
+    title = pages[name].partition("\n")[0]
+    return {
+        "id": name,
+        "shortDescription": {"text": title},
+        "help": {"text": rule_pages.reason(name), "markdown": rule_pages.section(name)},
+    }
+
+
+def _result(each: Located, index: int) -> dict[str, Any]:
+    location = _location(each.file, each.line, each.column)
+    location["logicalLocations"] = [{"fullyQualifiedName": each.place}]
+    # the same finding after lines were added above it, so that it is not told as a new one
+    fingerprint = hashlib.sha256(f"{each.file}\0{each.rule}\0{each.place}".encode(errors="replace")).hexdigest()
+    return {
+        "ruleId": each.rule,
+        "ruleIndex": index,
+        "level": each.severity,
+        "message": {"text": f"{each.message} {each.remedy}"},
+        "locations": [location],
+        "partialFingerprints": {"taskHelperPlace/v1": fingerprint},
+    }
+
+
+def _location(file: str, line: int, column: int) -> dict[str, Any]:
+    uri = quote(PurePath(file).as_posix(), errors="replace")
+    return {
+        "physicalLocation": {
+            "artifactLocation": {"uri": uri},
+            "region": {"startLine": line, "startColumn": column},
+        }
+    }

@@ -1,0 +1,78 @@
+"""Findings for people."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final
+
+from task_helper_taskdef.findings import Severity
+from task_helper_taskdef.reports import Checked, Located, Report, count
+from task_helper_taskdef.roles import Task
+from task_helper_taskdef.suppressions import owner
+
+COLOURS: Final[dict[Severity, str]] = {"error": "\033[31m", "warning": "\033[33m", "note": "\033[36m"}
+BOLD: Final = "\033[1m"
+PLAIN: Final = "\033[0m"
+
+
+def as_text(report: Report, width: int, colour: bool) -> str:
+    """The findings by definition and container, in lines of at most `width` columns where words allow, and their count.
+
+    Of several definitions those without findings are only counted.
+    """
+    lines: list[str] = []
+    for checked in report.checked:
+        if checked.problems or len(report.checked) == 1:
+            lines += _definition(checked, width, colour, named=len(report.checked) > 1 or bool(checked.source.label))
+    problems = [problem for checked in report.checked for problem in checked.problems]
+    counts = count([problem.severity for problem in problems])
+    words = [
+        f"{number} {severity}{'' if number == 1 else 's'}"
+        for severity, number in counts.items()
+        if number or severity != "note"
+    ]
+    if ignored := sum(checked.ignored for checked in report.checked):
+        words.append(f"{ignored} ignored")
+    if len(report.checked) != 1:
+        words.append(f"{len(report.checked)} task definitions checked")
+    why = "; why: task-helper taskdef rules RULE" if problems else ""
+    return "\n".join([*lines, ", ".join(words) + why])
+
+
+def _definition(checked: Checked, width: int, colour: bool, named: bool) -> list[str]:
+    task = checked.task
+    name = " ".join(filter(None, (checked.source.file, checked.source.label)))
+    lines = [*([f"{BOLD}{name}{PLAIN}" if colour else name] if named else []), _parts(task), ""]
+    pairs = list(zip(checked.problems, checked.located(), strict=True))
+    containers = [(f"container {c.name}", c.place) for c in task.definition.container_definitions]
+    for title, place in [*containers, ("the task", "")]:
+        if mine := [located for problem, located in pairs if owner(task, problem.place) == place]:
+            lines.append(f"{BOLD}{title}{PLAIN}" if colour else title)
+            lines += [line for located in mine for line in _lines(located, width, colour)]
+    return lines
+
+
+def _parts(task: Task) -> str:
+    """Who was taken for what: a wrong guess is to be seen at once."""
+    helpers, envoys = ([container.name for container in those] for those in (task.helpers, task.envoys))
+    others = [container.name for container in task.held if container not in task.envoys]
+    return "; ".join(
+        f"{part}: {', '.join(names) or 'none'}"
+        for part, names in (("helper", helpers), ("Envoy", envoys), ("to be held up beside it", others))
+    )
+
+
+def _lines(located: Located, width: int, colour: bool) -> list[str]:
+    severity = f"{COLOURS[located.severity]}{located.severity}{PLAIN}" if colour else located.severity
+    return [
+        f"  {severity}  {located.file}:{located.line}:{located.column}  {located.place}  ({located.rule})",
+        *_wrapped(located.message, width, "    ", "    "),
+        *_wrapped(located.remedy, width, "    > ", "      "),
+        "",
+    ]
+
+
+def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
+    """`text` in lines that break between words only: what is there to be copied stays in one piece."""
+    wrap = textwrap.TextWrapper(width, first, others, break_long_words=False, break_on_hyphens=False)
+    return wrap.wrap(text)

@@ -1,0 +1,262 @@
+"""Which container of a task definition is what: the helper, Envoy, those that the helper must hold up."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Final, Literal
+
+import msgspec
+
+from task_helper.settings import SETTINGS, BadSettings, Settings, from_env
+from task_helper_taskdef.definition import Container, Definition, VirtualNode
+from task_helper_taskdef.envoy_command import bootstrap
+
+HELPER_NAMES: Final = {"ecs-task-helper", "task-helper", "ecs-appmesh-task-helper"}
+# images that run an Envoy without saying so in their name: Consul's and Kuma's (Kong Mesh's) data planes
+ENVOY_IMAGES: Final = ("consul-dataplane", "kuma-dp")
+# Consul's Terraform module before 1.14 named its Envoy so
+ENVOY_NAMES: Final = {"sidecar-proxy", *ENVOY_IMAGES}
+# what goes with an Envoy and is none
+NO_ENVOY: Final = {"control", "exporter", "helper", "init", "metrics", "prometheus", "ratelimit", "test", "tools"}
+# a task that loses one of these while it drains loses records, not requests
+AGENT_WORDS: Final = {
+    *("adot", "agent", "alloy", "bit", "cloudwatch", "collector", "cwagent", "datadog", "fluent", "fluentbit"),
+    *("fluentd", "newrelic", "otel", "statsd", "telegraf", "vector", "xray"),
+}
+
+# what stands in for a setting that is not set (settings.from_env)
+OLDER_VARIABLES: Final = ["ENVOY_ADMIN_ACCESS_PORT", "PORT", "HEALTHCHECK_PATH"]
+
+# who tells downstreams of the task: a control plane, DNS, or a load balancer; docs/meshes has a page for each
+Mesh = Literal["app-mesh", "consul", "kuma", "static-dns", "alb", "nlb"]
+
+
+class BadName(ValueError):
+    """A container's name, given by the user, does not fit the task definition."""
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A definition with the parts that its containers play; a task has one helper and one Envoy, or it is faulty."""
+
+    definition: Definition
+    helpers: list[Container]
+    envoys: list[Container]
+    spot: bool = False
+    virtual_node: VirtualNode | None = None
+    # keys that stand twice in one object of the file, by place
+    duplicates: list[str] = []
+    # the mesh, where it is named and not told by the containers
+    named_mesh: Mesh | None = None
+
+    @property
+    def lasting(self) -> list[Container]:
+        """All but what ends at the start: what others wait for with COMPLETE or SUCCESS."""
+        finished = {
+            dependency.container_name
+            for container in self.definition.container_definitions
+            for dependency in container.depends_on
+            if dependency.condition in ("COMPLETE", "SUCCESS") and container not in self.helpers
+        }
+        return [c for c in self.definition.container_definitions if c.name not in finished]
+
+    @property
+    def held(self) -> list[Container]:
+        """What serves requests or serves those that do; nobody holds up what tells discovery of the stop."""
+        return [c for c in self.lasting if c not in self.helpers and not tells_discovery(c)]
+
+    @property
+    def applications(self) -> list[Container]:
+        """What is there to be held up for its own sake: no Envoy, and not what only carries logs, metrics or traces."""
+        return [c for c in self.held if c not in self.envoys and not is_agent(c)]
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """Whose data plane Envoy is, if it is known."""
+        return self.named_mesh or next((mesh for mesh in map(mesh_of, self.envoys) if mesh), None)
+
+
+def cast(
+    definition: Definition,
+    helper: str | None = None,
+    envoy: str | None = None,
+    spot: bool = False,
+    virtual_node: VirtualNode | None = None,
+    duplicates: list[str] | None = None,
+    mesh: Mesh | None = None,
+) -> Task:
+    """Tell the containers' parts, where not named then from images and names; raises BadName."""
+    helpers = [_named(definition, helper)] if helper else list(filter(is_helper, definition.container_definitions))
+    envoys = [_named(definition, envoy)] if envoy else _envoys(definition, helpers)
+    return Task(definition, helpers, envoys, spot, virtual_node, duplicates or [], mesh)
+
+
+def _named(definition: Definition, name: str) -> Container:
+    try:
+        return definition.by_name[name]
+    except KeyError:
+        raise BadName(f"no container is named {name!r}; there are {', '.join(definition.by_name)}") from None
+
+
+def is_helper(container: Container) -> bool:
+    """Whether its name, image, health check or what it starts says so; our image with another program does not."""
+    starts = container.entry_point or f"{container.place}.entryPoint" in container.unknown
+    other = bool(starts) and follows_helper(container.words) is None
+    return (
+        container.name in HELPER_NAMES
+        or (container.repository in HELPER_NAMES and not other)
+        or runs_healthcheck(container)
+        or follows_helper(container.words) == "run"
+    )
+
+
+def runs_healthcheck(container: Container) -> bool:
+    """Whether the container's health check asks the helper: `["CMD", "task-helper", "healthcheck"]`."""
+    command = container.health_check.command if container.health_check else []
+    return follows_helper(command[1:] if command[:1] in (["CMD"], ["CMD-SHELL"]) else command) == "healthcheck"
+
+
+def follows_helper(words: list[str]) -> str | None:
+    """The word behind `task-helper`, wherever it is installed and also within a shell's script; None without it."""
+    split: list[str] = []
+    for word in words:
+        try:
+            split += shlex.split(word)
+        except ValueError:
+            split += word.split()
+    for word, following in pairwise([*split, ""]):
+        if PurePosixPath(word).name == "task-helper":
+            return following.rstrip(";")
+    return None
+
+
+def _envoys(definition: Definition, helpers: list[Container]) -> list[Container]:
+    """By the surest sign: what ECS sends the traffic through and what runs an Envoy, else what is named so."""
+    proxied = definition.proxy_configuration.container_name if definition.proxy_configuration else ""
+    others = [container for container in definition.container_definitions if container not in helpers]
+    return [c for c in others if c.name == proxied or runs_envoy(c)] or [c for c in others if is_named_envoy(c)]
+
+
+def runs_envoy(container: Container) -> bool:
+    """Whether the image is an Envoy's; a log router for Envoy's logs is named after it, too.
+
+    Where the image is left open, the container's own name stands in for it.
+    """
+    if container.firelens_configuration is not None:
+        return False
+    if f"{container.place}.image" in container.unknown and is_named_envoy(container):
+        return True
+    return container.repository.startswith(ENVOY_IMAGES) or _says_envoy(container.repository)
+
+
+def is_named_envoy(container: Container) -> bool:
+    return container.name in ENVOY_NAMES or _says_envoy(container.name)
+
+
+def _says_envoy(name: str) -> bool:
+    words = _words(name)
+    return NO_ENVOY.isdisjoint(words) and any(word.startswith("envoy") or word.endswith("envoy") for word in words)
+
+
+def mesh_of(envoy: Container) -> Mesh | None:
+    """Whose data plane `envoy` is, told by its image, its variables and what it starts.
+
+    An Envoy that calls others by DNS and has no control plane is called so itself.
+    """
+    if envoy.repository.startswith("consul-dataplane") or any("consul" in word for word in envoy.words):
+        return "consul"
+    if envoy.repository.startswith("kuma-dp") or any("kuma-dp" in word for word in envoy.words):
+        return "kuma"
+    if any(variable.name.startswith("KUMA_") for variable in envoy.environment):
+        return "kuma"
+    if "appmesh" in envoy.image or any(variable.name.startswith("APPMESH_") for variable in envoy.environment):
+        return "app-mesh"
+    configured = bootstrap(envoy.words)
+    return "static-dns" if configured and not configured.dynamic and configured.called else None
+
+
+def told_by(container: Container) -> list[str]:
+    """The places that tell what `container` is and runs."""
+    words = [
+        f"{container.place}.{key}[{i}]"
+        for key, words in (("entryPoint", container.entry_point), ("command", container.command))
+        for i in range(len(words))
+    ]
+    return [*(f"{container.place}.{key}" for key in ("image", "entryPoint", "command", "environment")), *words]
+
+
+def tells_discovery(container: Container) -> bool:
+    """Whether its own SIGTERM takes the task out of discovery: Consul's health-sync marks the checks critical."""
+    return container.name == "consul-ecs-health-sync" or (
+        container.repository.startswith("consul-ecs") and "health-sync" in container.words
+    )
+
+
+def is_agent(container: Container) -> bool:
+    """Whether it only carries logs, metrics or traces; told by its image, by its name only where that is not known."""
+    if container.firelens_configuration is not None:
+        return True
+    known = container.image and f"{container.place}.image" not in container.unknown
+    return not AGENT_WORDS.isdisjoint(_words(container.repository if known else f"{container.image} {container.name}"))
+
+
+def _words(name: str) -> list[str]:
+    """`aws-xray-daemon` is three words, `EnvoyImage` two."""
+    return re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower())
+
+
+def to_depend_on(task: Task) -> list[Container]:
+    """What a helper has to name in its dependsOn: Envoy, and of the others those that no other container waits for."""
+    waited_for = {name for container in task.held for name in task.definition.waits_for(container)}
+    return [container for container in task.held if container in task.envoys or container.name not in waited_for]
+
+
+def condition_for(task: Task, container: Container) -> str:
+    """What the helper waits for at the start: Envoy to be HEALTHY where it can be, of all else that it is there."""
+    return "HEALTHY" if container in task.envoys and container.health_check else "START"
+
+
+def logging_neighbour(task: Task) -> Container | None:
+    """The container whose logs the helper's belong to: an application, else Envoy, else any that logs somewhere."""
+    logging = [container for container in task.held if container.log_configuration]
+    applications = [c for c in logging if c in task.applications]
+    return next(iter(applications or [c for c in logging if c in task.envoys] or logging), None)
+
+
+def chain_of(task: Task) -> tuple[Container, Container] | None:
+    """The two helpers that ECS stops one after the other, if there are: the first depends on the second."""
+    waits_for = task.definition.waits_for
+    pairs = ((one, other) for one in task.helpers for other in task.helpers if other.name in waits_for(one))
+    return next(pairs, None)
+
+
+def waits_for_replacement(helper: Container) -> bool:
+    """Whether the helper asks ECS for its replacement: DRAIN_DELAY=auto."""
+    return helper.env.get("DRAIN_DELAY", "").strip().lower() == "auto"
+
+
+def knows_settings(helper: Container) -> bool:
+    """Whether nothing that the helper's settings are made of is left open."""
+    return all(map(helper.knows, [setting.name for setting in SETTINGS] + OLDER_VARIABLES))
+
+
+def settings_of(helper: Container) -> Settings | None:
+    """The helper's settings; None where they are not known, or not usable, which is the `settings` rule's matter."""
+    if not knows_settings(helper):
+        return None
+    try:
+        return from_env(helper.env)
+    except BadSettings:
+        return None
+
+
+def shares_network(task: Task) -> bool | None:
+    """Whether the containers share 127.0.0.1; None where the definition does not say, as its user of it may."""
+    definition = task.definition
+    if definition.network_mode in ("bridge", "none", "nat"):
+        return False
+    told = definition.network_mode in ("awsvpc", "host") or definition.proxy_configuration is not None
+    # these know no other mode
+    return True if told or {"FARGATE", "MANAGED_INSTANCES"} & set(definition.requires_compatibilities) else None

@@ -1,0 +1,60 @@
+"""The application stops before Envoy
+
+What an application still has to say when it gets SIGTERM goes through Envoy: answers of requests in flight, calls to
+other services, a last message. If it does not depend on Envoy, ECS sends both SIGTERM at the same moment, and whoever
+ends first takes the other's connections along. With `dependsOn` Envoy is there until the application has gone, and
+before the application at the start. Of several containers those with ports are the applications: others may serve
+Envoy, as an authorization sidecar does.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"},
+      {"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "START"}]}]}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "authorization"},
+      {"name": "app", "portMappings": [{"containerPort": 8080}],
+       "dependsOn": [{"containerName": "envoy", "condition": "START"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "envoy", "healthCheck": {"command": ["CMD", "/ready"]}}, {"name": "app"}]}
+
+    warning $.containerDefinitions[1].dependsOn
+      app does not depend on envoy, so ECS stops both at the same moment and its last answers and calls are cut.
+      Add {"containerName": "envoy", "condition": "HEALTHY"} to the dependsOn of app.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Edit, Finding, warning
+from task_helper_taskdef.roles import Task, condition_for
+
+
+def check(task: Task) -> Iterator[Finding]:
+    definition = task.definition
+    # what another container waits for serves that one, and stops after it
+    waited_for = {name for c in task.held if c not in task.envoys for name in definition.waits_for(c)}
+    with_ports = [application for application in task.applications if application.port_mappings]
+    for envoy in task.envoys[:1]:
+        for application in with_ports or (task.applications if len(task.applications) == 1 else []):
+            ordered = envoy.name in definition.held_up_by(application) or application.name in definition.held_up_by(
+                envoy
+            )
+            if ordered or application.name in waited_for:
+                continue
+            place = f"{application.place}.dependsOn"
+            entry = {"containerName": envoy.name, "condition": condition_for(task, envoy)}
+            yield warning(
+                place,
+                f"{application.name} does not depend on {envoy.name}, so ECS stops both at the same moment"
+                " and its last answers and calls are cut.",
+                f"Add {json.dumps(entry)} to the dependsOn of {application.name}.",
+                # an image that is open may be that of an agent, which serves no port and needs no Envoy
+                rests_on=definition.open_order + ([] if application.port_mappings else [f"{application.place}.image"]),
+                fix=[Edit(place, {**entry, "containerName": definition.written_name(envoy)}, append=True)],
+            )

@@ -1,0 +1,39 @@
+"""With `auto`, the task has a role that may ask
+
+DRAIN_DELAY=auto asks ECS and Cloud Map about the replacement with the task's own role. Without a role every call is
+denied, and the helper waits for DISCOVERY_LAG, a fixed time. The role needs `ecs:DescribeServices`, `ecs:ListTasks`,
+`ecs:DescribeTasks` and, for a service in Cloud Map, `servicediscovery:DiscoverInstances`,
+`servicediscovery:GetService` and `servicediscovery:GetNamespace`.
+
+Passes:
+
+    {"taskRoleArn": "arn:aws:iam::123456789012:role/shop",
+     "containerDefinitions": [{"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}]}
+
+    warning $.taskRoleArn
+      DRAIN_DELAY is auto, but the task has no role to ask ECS with, so the helper waits a fixed DISCOVERY_LAG.
+      Give the task a role that allows ecs:DescribeServices, ecs:ListTasks, ecs:DescribeTasks and, for Cloud Map, \
+servicediscovery:DiscoverInstances, servicediscovery:GetService, servicediscovery:GetNamespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Finding, warning
+from task_helper_taskdef.roles import Task, waits_for_replacement
+
+
+def check(task: Task) -> Iterator[Finding]:
+    if any(map(waits_for_replacement, task.helpers)) and not task.definition.task_role_arn:
+        yield warning(
+            f"{task.definition.place}.taskRoleArn",
+            "DRAIN_DELAY is auto, but the task has no role to ask ECS with, so the helper waits a fixed DISCOVERY_LAG.",
+            "Give the task a role that allows ecs:DescribeServices, ecs:ListTasks, ecs:DescribeTasks"
+            " and, for Cloud Map, servicediscovery:DiscoverInstances, servicediscovery:GetService,"
+            " servicediscovery:GetNamespace.",
+        )

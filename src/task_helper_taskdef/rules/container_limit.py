@@ -1,0 +1,37 @@
+"""A task has ten containers at most
+
+ECS refuses a task definition with more
+(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html); the helper is one of them.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "app"}, {"name": "task-helper"}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "a"}, {"name": "b"}, {"name": "c"}, {"name": "d"},
+      {"name": "e"}, {"name": "f"}, {"name": "g"}, {"name": "h"}, {"name": "i"}, {"name": "task-helper"}]}
+
+    error $.containerDefinitions
+      There are 11 containers, but ECS takes 10 and refuses the task definition.
+      Remove or join some of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Finding, error
+from task_helper_taskdef.roles import Task
+
+MOST = 10
+
+
+def check(task: Task) -> Iterator[Finding]:
+    number = len(task.definition.container_definitions)
+    if number > MOST:
+        yield error(
+            f"{task.definition.place}.containerDefinitions",
+            f"There are {number} containers, but ECS takes {MOST} and refuses the task definition.",
+            "Remove or join some of them.",
+        )

@@ -1,0 +1,74 @@
+"""The helper waits for Envoy to be HEALTHY and for the application to START
+
+The conditions count at the start only; at the stop all give the same order. A helper that waits for the application to
+be HEALTHY never starts beside a sick one, and then nothing holds Envoy up or drains it; the helper itself watches the
+application until it answers. COMPLETE and SUCCESS wait for a container to end, which one that serves never does.
+
+Passes:
+
+    {"containerDefinitions": [
+      {"name": "envoy", "healthCheck": {"command": ["CMD", "/ready"]}}, {"name": "app"},
+      {"name": "task-helper", "dependsOn": [
+        {"containerName": "envoy", "condition": "HEALTHY"}, {"containerName": "app", "condition": "START"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "envoy"}, {"name": "app", "healthCheck": {"command": ["CMD", "/ready"]}},
+      {"name": "task-helper", "dependsOn": [{"containerName": "app", "condition": "HEALTHY"}]}]}
+
+    warning $.containerDefinitions[2].dependsOn[0].condition
+      The helper waits for app to be HEALTHY, so beside a sick app it never starts and nothing drains the task.
+      Write START.
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "app"}, {"name": "task-helper", "dependsOn": [{"containerName": "app", "condition": "COMPLETE"}]}]}
+
+    error $.containerDefinitions[1].dependsOn[0].condition
+      The helper waits for app to end, so it is not there while app serves.
+      Write START.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.definition import Dependency
+from task_helper_taskdef.findings import Edit, Finding, error, warning
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        for dependency in helper.depends_on:
+            yield from judge(task, dependency)
+
+
+def judge(task: Task, dependency: Dependency) -> Iterator[Finding]:
+    name = dependency.container_name
+    container = task.definition.by_name.get(name)
+    place = f"{dependency.place}.condition"
+    # whether it is an Envoy, and whether another waits for its end, may be left open
+    rests_on = [f"{dependency.place}.containerName"]
+    rests_on += [f"{container.place}.image", f"{container.place}.name"] if container else []
+    if container is None or container in task.envoys and dependency.condition == "HEALTHY":
+        return
+    if dependency.condition == "HEALTHY" and container.health_check:
+        yield warning(
+            place,
+            f"The helper waits for {name} to be HEALTHY, so beside a sick {name} it never starts"
+            " and nothing drains the task.",
+            "Write START.",
+            rests_on,
+            [Edit(place, "START")],
+        )
+    elif dependency.condition in ("COMPLETE", "SUCCESS") and container in task.held:
+        yield error(
+            place,
+            f"The helper waits for {name} to end, so it is not there while {name} serves.",
+            "Write START.",
+            [*rests_on, *task.definition.open_order],
+            [Edit(place, "START")],
+        )

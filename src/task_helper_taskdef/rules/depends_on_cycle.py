@@ -1,0 +1,40 @@
+"""No containers wait for each other in a circle
+
+ECS refuses such a task definition; with it, neither start nor stop has an order.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "START"}]},
+      {"name": "envoy"}, {"name": "task-helper"}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "START"}]},
+      {"name": "envoy", "dependsOn": [{"containerName": "app", "condition": "START"}]}, {"name": "task-helper"}]}
+
+    error $.containerDefinitions
+      The containers app and envoy wait for each other, so ECS refuses the task definition.
+      Remove one of their dependsOn, links or volumesFrom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from task_helper_taskdef.findings import Finding, error
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    try:
+        TopologicalSorter(
+            {c.name: task.definition.waits_for(c) for c in task.definition.container_definitions}
+        ).prepare()
+    except CycleError as cycle:
+        names = " and ".join(sorted(set(cycle.args[1])))
+        yield error(
+            f"{task.definition.place}.containerDefinitions",
+            f"The containers {names} wait for each other, so ECS refuses the task definition.",
+            "Remove one of their dependsOn, links or volumesFrom.",
+        )

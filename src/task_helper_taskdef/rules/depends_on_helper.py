@@ -1,0 +1,48 @@
+"""No container waits for the helper
+
+What depends on the helper is stopped before it: ECS sends the helper SIGTERM only when those containers are gone, so a
+drain comes too late for them. And an application that waits for the helper to be HEALTHY never starts, as the helper
+waits for the application. A link or a shared volume counts as a dependency too. Only another helper may depend on it
+([helper-chain](#helper-chain)).
+
+Passes:
+
+    {"containerDefinitions": [
+      {"name": "app"}, {"name": "task-helper", "dependsOn": [{"containerName": "app", "condition": "START"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "app", "dependsOn": [{"containerName": "task-helper", "condition": "HEALTHY"}]},
+      {"name": "task-helper"}]}
+
+    error $.containerDefinitions[0]
+      app waits for the helper at the start, so ECS stops app first and the helper drains when it is gone.
+      Turn it round: remove task-helper from app's dependsOn, links and volumesFrom, and let the helper depend on app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Edit, Finding, error
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        for container in task.definition.container_definitions:
+            if helper.name in task.definition.waits_for(container) and container not in task.helpers:
+                name = container.name
+                yield error(
+                    container.place,
+                    f"{name} waits for the helper at the start, so ECS stops {name} first"
+                    " and the helper drains when it is gone.",
+                    f"Turn it round: remove {helper.name} from {name}'s dependsOn, links and volumesFrom,"
+                    f" and let the helper depend on {name}.",
+                    fix=[
+                        Edit(dependency.place, remove=True)
+                        for dependency in container.depends_on
+                        if dependency.container_name == helper.name
+                    ],
+                )

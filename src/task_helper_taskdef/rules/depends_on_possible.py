@@ -1,0 +1,81 @@
+"""What a container waits for can happen
+
+ECS refuses a name that no container has, HEALTHY of a container without a `healthCheck` (the image's own HEALTHCHECK
+does not count), and COMPLETE or SUCCESS of an essential container, whose end is the end of the task; `essential` is
+true unless told otherwise
+(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html).
+
+Passes:
+
+    {"containerDefinitions": [
+      {"name": "envoy", "healthCheck": {"command": ["CMD", "/ready"]}},
+      {"name": "migration", "essential": false},
+      {"name": "app", "dependsOn": [
+        {"containerName": "envoy", "condition": "HEALTHY"}, {"containerName": "migration", "condition": "SUCCESS"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "envoy"},
+      {"name": "migration"},
+      {"name": "app", "dependsOn": [
+        {"containerName": "envoy", "condition": "HEALTHY"}, {"containerName": "migration", "condition": "SUCCESS"},
+        {"containerName": "cache", "condition": "START"}]}]}
+
+    error $.containerDefinitions[2].dependsOn[0].condition
+      app waits for envoy to be HEALTHY, but envoy has no healthCheck, so the task cannot start.
+      Give envoy a healthCheck, or write START.
+    error $.containerDefinitions[2].dependsOn[1].condition
+      app waits for migration to end, but migration is essential, so ECS refuses the task definition.
+      Write "essential": false at migration.
+    error $.containerDefinitions[2].dependsOn[2].containerName
+      app depends on cache, which is no container of this task, so ECS refuses the task definition.
+      Write the name of a container of this task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.definition import Container, Dependency
+from task_helper_taskdef.findings import Edit, Finding, error
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for container in task.definition.container_definitions:
+        for dependency in container.depends_on:
+            yield from judge(task, container, dependency)
+
+
+def judge(task: Task, container: Container, dependency: Dependency) -> Iterator[Finding]:
+    name = dependency.container_name
+    awaited = task.definition.by_name.get(name)
+    condition = f"{dependency.place}.condition"
+    if awaited is None:
+        yield error(
+            f"{dependency.place}.containerName",
+            f"{container.name} depends on {name}, which is no container of this task,"
+            " so ECS refuses the task definition.",
+            "Write the name of a container of this task.",
+            # a container whose name, or which as a whole, is left open may be the one
+            rests_on=[f"{task.definition.place}.containerDefinitions", *task.definition.open_containers],
+        )
+    elif dependency.condition == "HEALTHY" and awaited.health_check is None:
+        yield error(
+            condition,
+            f"{container.name} waits for {name} to be HEALTHY, but {name} has no healthCheck,"
+            " so the task cannot start.",
+            f"Give {name} a healthCheck, or write START.",
+            rests_on=[f"{dependency.place}.containerName", f"{awaited.place}.name", f"{awaited.place}.healthCheck"],
+        )
+    # what the helper waits for to end is the matter of depends-on-condition
+    elif dependency.condition in ("COMPLETE", "SUCCESS") and awaited.essential and container not in task.helpers:
+        yield error(
+            condition,
+            f"{container.name} waits for {name} to end, but {name} is essential,"
+            " so ECS refuses the task definition.",
+            f'Write "essential": false at {name}.',
+            rests_on=[f"{dependency.place}.containerName", f"{awaited.place}.name", f"{awaited.place}.essential"],
+            fix=[Edit(f"{awaited.place}.essential", False)],
+        )

@@ -1,0 +1,152 @@
+"""With DRAIN_LISTENERS=graceful, Envoy's --drain-time-s fits the drain
+
+`DRAIN_LISTENERS=graceful` has Envoy, from 1.40 on, close idle connections of downstreams that do not health check. It
+does so in the last third of its `--drain-time-s`, which by default is 600 s: by then the task is long gone. 15 s or
+less close none, as the `drain_timeout` of 5 s that its HTTP connection managers take leaves nothing of that third. And
+the drain has to last a second longer. Measured with Envoy 1.40, `make test-envoys`.
+
+AWS's images (App Mesh) give Envoy their LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, kuma-dp its
+KUMA_DATAPLANE_DRAIN_TIME, consul-dataplane its DP_ENVOY_DRAIN_TIME, both 30 s by default (hashicorp/consul-dataplane,
+pkg/consuldp).
+
+Passes:
+
+    {"containerDefinitions": [
+      {"name": "task-helper", "environment": [{"name": "DRAIN_LISTENERS", "value": "graceful"}]},
+      {"name": "envoy", "image": "envoyproxy/envoy:v1.40.0",
+        "command": ["envoy", "-c", "/etc/envoy.yaml", "--drain-time-s", "30"]}]}
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "task-helper", "environment": [{"name": "DRAIN_LISTENERS", "value": "graceful"}]},
+      {"name": "envoy", "image": "envoyproxy/envoy:v1.40.0"}]}
+
+    warning $.containerDefinitions[1].command
+      DRAIN_LISTENERS=graceful closes no idle connection: the --drain-time-s of envoy is 600 s, and the drain 40 s.
+      Start envoy with --drain-time-s 30.
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "task-helper", "environment": [
+        {"name": "DRAIN_LISTENERS", "value": "graceful"}, {"name": "DRAIN_TIMEOUT", "value": "25"}]},
+      {"name": "sidecar", "image": "kumahq/kuma-dp:2.14.3"}]}
+
+    warning $.containerDefinitions[1].environment
+      DRAIN_LISTENERS=graceful closes no idle connection: the --drain-time-s of sidecar is 30 s, and the drain 25 s.
+      Set KUMA_DATAPLANE_DRAIN_TIME to 20s at sidecar.
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "task-helper", "environment": [
+        {"name": "DRAIN_LISTENERS", "value": "graceful"}, {"name": "DRAIN_TIMEOUT", "value": "10"}]},
+      {"name": "envoy", "image": "envoyproxy/envoy:v1.40.0"}]}
+
+    warning $.containerDefinitions[1].command
+      DRAIN_LISTENERS=graceful closes no idle connection: the --drain-time-s of envoy is 600 s, and the drain 10 s.
+      Raise DRAIN_TIMEOUT to 21 or more, and start envoy with --drain-time-s 20.
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "task-helper", "environment": [{"name": "DRAIN_LISTENERS", "value": "graceful"}]},
+      {"name": "envoy", "image": "example.com/our-envoy:7"}]}
+
+    note $.containerDefinitions[1].command
+      What envoy starts is not to be seen here, and with it Envoy's --drain-time-s, which is 600 s unless it is set.
+      See that Envoy is started with --drain-time-s 30; by default DRAIN_LISTENERS=graceful closes no idle connection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Final, NamedTuple
+
+from task_helper.settings import Settings
+from task_helper_taskdef.definition import Container
+from task_helper_taskdef.findings import Edit, Finding, note, warning
+from task_helper_taskdef.roles import Task, mesh_of, settings_of, told_by
+
+OPTION: Final = "--drain-time-s"
+CONSULS_OPTION: Final = "envoy-drain-time-seconds"
+DEFAULT: Final = 600.0
+
+# what to ask for, the longest that fits first: it leaves clients the most time to go by themselves
+GOOD: Final = (30, 20)
+
+
+class DrainTime(NamedTuple):
+    """Envoy's --drain-time-s in seconds, and the variable that gives it, with what follows the number there."""
+
+    seconds: float
+    variable: str = ""
+    unit: str = ""
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for settings in map(settings_of, task.helpers):
+        if settings is None or settings.drain_listeners != "graceful":
+            continue
+        good = next((seconds for seconds in GOOD if settings.sees_idle_closed(seconds)), None)
+        for envoy in task.envoys:
+            drain_time = drain_time_of(envoy)
+            if drain_time is None:
+                yield note(
+                    f"{envoy.place}.command",
+                    f"What {envoy.name} starts is not to be seen here, and with it Envoy's {OPTION},"
+                    f" which is {DEFAULT:g} s unless it is set.",
+                    f"See that Envoy is started with {OPTION} {good or GOOD[-1]};"
+                    " by default DRAIN_LISTENERS=graceful closes no idle connection.",
+                    rests_on=told_by(envoy),
+                )
+            elif not settings.sees_idle_closed(drain_time.seconds):
+                yield _too_long_or_short(envoy, drain_time, settings, good)
+
+
+def _too_long_or_short(envoy: Container, drain_time: DrainTime, settings: Settings, good: int | None) -> Finding:
+    wanted, fix = good or GOOD[-1], list[Edit]()
+    mend = f"start {envoy.name} with {OPTION} {wanted}"
+    if drain_time.variable:
+        mend = f"set {drain_time.variable} to {wanted}{drain_time.unit} at {envoy.name}"
+        fix = [envoy.set_variable(drain_time.variable, f"{wanted}{drain_time.unit}")] if good else []
+    return warning(
+        envoy.variable(drain_time.variable) if drain_time.variable else f"{envoy.place}.command",
+        f"DRAIN_LISTENERS=graceful closes no idle connection: the {OPTION} of {envoy.name} is"
+        f" {drain_time.seconds:g} s, and the drain {settings.longest_drain:g} s.",
+        f"{mend[0].upper()}{mend[1:]}." if good else f"Raise DRAIN_TIMEOUT to {wanted + 1} or more, and {mend}.",
+        rests_on=told_by(envoy),
+        fix=fix,
+    )
+
+
+def drain_time_of(envoy: Container) -> DrainTime | None:
+    """Its drain time, as far as the definition tells."""
+    words = [part for word in envoy.words for part in word.split()]
+    names = {PurePosixPath(word).name for word in words}
+    if given := _option(words):
+        return DrainTime(float(given)) if re.fullmatch(r"\d{1,6}", given, re.ASCII) else None
+    for variable, pattern, unit, default, is_agents in (
+        ("KUMA_DATAPLANE_DRAIN_TIME", r"(\d{1,6})s", "s", 30.0, mesh_of(envoy) == "kuma"),
+        ("DP_ENVOY_DRAIN_TIME", r"(\d{1,6})", "", 30.0, "consul-dataplane" in names | {envoy.repository}),
+        ("LISTENER_DRAIN_WAIT_TIME_S", r"(\d{1,6})", "", 20.0, "appmesh" in envoy.image),
+    ):
+        if is_agents or variable in envoy.env:
+            match = re.fullmatch(pattern, envoy.env.get(variable, ""), re.ASCII)
+            if envoy.knows(variable) and (match or variable not in envoy.env):
+                return DrainTime(float(match[1]) if match else default, variable, unit)
+            return None
+    # the image of the project itself starts Envoy, with the options that it is given
+    by_itself = "envoyproxy/envoy" in envoy.image and (not words or words[0].startswith("-"))
+    return DrainTime(DEFAULT) if by_itself or "envoy" in names else None
+
+
+def _option(words: Sequence[str]) -> str | None:
+    """What the command line gives, Envoy's or consul-dataplane's; the last one counts."""
+    pairs = [*pairwise(words), *(word.partition("=")[::2] for word in words if "=" in word)]
+    texts = [text for word, text in pairs if word == OPTION or word.lstrip("-") == CONSULS_OPTION]
+    return texts[-1] if texts else None

@@ -1,0 +1,33 @@
+"""No key stands twice in one object
+
+JSON and YAML readers take the last of two values and say nothing, so one of them has no effect; which one was meant,
+only its author knows. `taskdef add` and `--fix` refuse such a file, since writing it anew would lose the other value.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 120}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 120, "stopTimeout": 30}]}
+
+    warning $.containerDefinitions[0].stopTimeout
+      The key stopTimeout stands twice in this object, and only the last one counts.
+      Remove one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Finding, warning
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for place in task.duplicates:
+        yield warning(
+            place,
+            f"The key {place.rpartition('.')[2]} stands twice in this object, and only the last one counts.",
+            "Remove one of them.",
+        )

@@ -1,0 +1,94 @@
+"""An Envoy without a control plane answers health checks, makes them, and keeps its own calls
+
+Of an Envoy whose whole configuration stands in `--config-yaml` all is known. Without the HTTP filter
+`envoy.filters.http.health_check` on the listener that others call, their health checks go on passing during the drain.
+Clusters that are names of other services (`STRICT_DNS`) need `health_checks`: the name alone tells of a stop when it is
+over. And `/healthcheck/fail` closes the connections of every listener, the application's own calls among them, except
+of listeners with `drain_type: MODIFY_ONLY` ([what Envoy needs](envoy.md)).
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper"}, {"name": "envoy", "command": ["--config-yaml", "\
+static_resources: {listeners: [\
+{name: in, traffic_direction: INBOUND, http_filters: [{name: envoy.filters.http.health_check}]}, \
+{name: out, traffic_direction: OUTBOUND, drain_type: MODIFY_ONLY, http_filters: [], route: {cluster: orders}}], \
+clusters: [{name: orders, type: STRICT_DNS, health_checks: [{interval: 5s}]}]}"]}]}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper"}, {"name": "envoy", "command": ["--config-yaml", "\
+{dynamic_resources: {}, static_resources: {clusters: [{name: control-plane, type: STRICT_DNS}]}}"]}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper"}, {"name": "envoy", "command": ["--config-yaml", "\
+static_resources: {listeners: [{name: in, traffic_direction: INBOUND, http_filters: []}, \
+{name: out, traffic_direction: OUTBOUND, http_filters: [], route: {cluster: orders}}], \
+clusters: [{name: orders, type: STRICT_DNS}]}"]}]}
+
+    error $.containerDefinitions[1].command[1]
+      No listener of envoy has the health_check filter, so health checks go on passing in the drain.
+      Put envoy.filters.http.health_check before the other http_filters of in.
+    warning $.containerDefinitions[1].command[1]
+      envoy does no health checks of orders, so it sends to draining tasks of it until they are gone.
+      Give the cluster orders health_checks.
+    warning $.containerDefinitions[1].command[1]
+      The drain closes the application's own connections at the listener out, too.
+      Give it drain_type: MODIFY_ONLY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.definition import Container
+from task_helper_taskdef.envoy_command import HEALTH_CHECK_FILTER, bootstrap
+from task_helper_taskdef.findings import Finding, error, warning
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    if not task.helpers:
+        return
+    for envoy in task.envoys:
+        yield from judge(envoy)
+
+
+def judge(envoy: Container) -> Iterator[Finding]:
+    configured = bootstrap(envoy.words)
+    if configured is None or configured.dynamic:
+        return
+    place = where(envoy)
+    inbound = [listener for listener in configured.listeners if listener.http and not listener.outbound]
+    if inbound and not any(listener.health_check_filter for listener in configured.listeners):
+        yield error(
+            place,
+            f"No listener of {envoy.name} has the health_check filter, so health checks go on passing in the drain.",
+            f"Put {HEALTH_CHECK_FILTER} before the other http_filters of {inbound[0].name or 'the listener'}.",
+        )
+    for cluster in configured.called:
+        if not cluster.checked:
+            yield warning(
+                place,
+                f"{envoy.name} does no health checks of {cluster.name}, so it sends to draining tasks of it until"
+                " they are gone.",
+                f"Give the cluster {cluster.name} health_checks.",
+            )
+    for listener in configured.listeners:
+        if listener.outbound and listener.http and not listener.modify_only:
+            yield warning(
+                place,
+                f"The drain closes the application's own connections at the listener {listener.name}, too.",
+                "Give it drain_type: MODIFY_ONLY.",
+            )
+
+
+def where(envoy: Container) -> str:
+    """The place of the word that has the configuration."""
+    for key, words in (("command", envoy.command), ("entryPoint", envoy.entry_point)):
+        for i, word in enumerate(words):
+            if word.startswith("--config-yaml="):
+                return f"{envoy.place}.{key}[{i}]"
+            if word == "--config-yaml" and i + 1 < len(words):
+                return f"{envoy.place}.{key}[{i + 1}]"
+    return f"{envoy.place}.command"

@@ -1,0 +1,36 @@
+"""The helper is essential
+
+ECS takes the health of essential containers only as the health of the task, so a helper that is not essential gates no
+deployment; and if it ends for good, the task goes on with nothing that will drain it.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "essential": true}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "essential": false}]}
+
+    warning $.containerDefinitions[0].essential
+      The helper is not essential, so its health check gates no deployment and nobody notices if it is gone.
+      Write "essential": true, with a restartPolicy so that its crash does not cost the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Edit, Finding, warning
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        if not helper.essential:
+            yield warning(
+                f"{helper.place}.essential",
+                "The helper is not essential, so its health check gates no deployment"
+                " and nobody notices if it is gone.",
+                'Write "essential": true, with a restartPolicy so that its crash does not cost the task.',
+                fix=[Edit(f"{helper.place}.essential", True)],
+            )

@@ -1,0 +1,128 @@
+"""The helper runs `run`, and without a shell before it
+
+A shell that is the container's first process does not hand SIGTERM on: the helper never learns of the stop, and ECS
+kills both when `stopTimeout` has run out. `exec` puts the helper in the shell's place, and `dumb-init` or `tini -g`
+tell both. The image's own entry point and command run the helper directly; with another command it does something else,
+with another entry point alone it has no command. Consul's Terraform module gives `consul-ecs app-entrypoint` to each
+container without an entry point of its own where `application_shutdown_delay_seconds` is set, and that keeps SIGTERM to
+itself for so long (hashicorp/terraform-aws-consul-ecs, modules/mesh-task).
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "command": ["run"]}]}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "entryPoint": ["sh", "-c"], "command": ["exec task-helper run"]}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "entryPoint": ["sh", "-c"], "command": ["task-helper run"]}]}
+
+    error $.containerDefinitions[0].entryPoint
+      A shell starts the helper and keeps SIGTERM to itself, so the helper does not drain and is killed.
+      Remove entryPoint and command; the image runs the helper by itself.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper",
+      "entryPoint": ["/usr/bin/tini", "--"], "command": ["sh", "-c", "sleep 5; task-helper run"]}]}
+
+    error $.containerDefinitions[0].command
+      A shell starts the helper and keeps SIGTERM to itself, so the helper does not drain and is killed.
+      Remove entryPoint and command; the image runs the helper by itself.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper",
+      "entryPoint": ["/consul/consul-ecs", "app-entrypoint", "-shutdown-delay", "20s"]}]}
+
+    error $.containerDefinitions[0].entryPoint
+      Consul's app-entrypoint has taken the place of the helper's own, and runs nothing or keeps SIGTERM to itself.
+      Write "entryPoint": ["task-helper"], "command": ["run"], which the module leaves as they are.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "command": ["healthcheck"]}]}
+
+    error $.containerDefinitions[0].command
+      The container runs `task-helper healthcheck`, not `task-helper run`, so it drains nothing.
+      Remove entryPoint and command; the image runs the helper by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from task_helper_taskdef.definition import Container
+from task_helper_taskdef.findings import Edit, Finding, error
+from task_helper_taskdef.roles import HELPER_NAMES, Task, follows_helper
+
+SHELLS = {"sh", "bash", "ash", "dash", "busybox"}
+COMMANDS = {"healthcheck", "plan", "taskdef"}
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        entry = [PurePosixPath(word).name for word in helper.entry_point]
+        other = other_command(helper)
+        if entry[:2] == ["consul-ecs", "app-entrypoint"]:
+            yield error(
+                f"{helper.place}.entryPoint",
+                "Consul's app-entrypoint has taken the place of the helper's own, and runs nothing or keeps SIGTERM"
+                " to itself.",
+                'Write "entryPoint": ["task-helper"], "command": ["run"], which the module leaves as they are.',
+                rests_on=[f"{helper.place}.entryPoint{i}" for i in ("", *_indices(helper, "entryPoint"))],
+                fix=[Edit(f"{helper.place}.entryPoint", ["task-helper"]), Edit(f"{helper.place}.command", ["run"])],
+            )
+            continue
+        if (at := shell_at(helper)) is not None:
+            key = "entryPoint" if at < len(entry) else "command"
+            message = (
+                "A shell starts the helper and keeps SIGTERM to itself, so the helper does not drain and is killed."
+            )
+        elif other is not None:
+            key = "command" if helper.command else "entryPoint"
+            runs = f"task-helper {other}".strip()
+            message = f"The container runs `{runs}`, not `task-helper run`, so it drains nothing."
+        else:
+            continue
+        yield error(
+            f"{helper.place}.{key}",
+            message,
+            "Remove entryPoint and command; the image runs the helper by itself.",
+            rests_on=[f"{helper.place}.{k}{i}" for k in ("entryPoint", "command") for i in ("", *_indices(helper, k))],
+            fix=[
+                Edit(f"{helper.place}.{k}", remove=True)
+                for k, words in (("entryPoint", helper.entry_point), ("command", helper.command))
+                if words
+            ],
+        )
+
+
+def shell_at(helper: Container) -> int | None:
+    """Which word of entry point and command is a shell that keeps signals to itself."""
+    names = [PurePosixPath(word).name for word in helper.words]
+    for i, name in enumerate(names):
+        if name in SHELLS:
+            told = "dumb-init" in names[:i] or ("tini" in names[:i] and "-g" in names[:i])
+            replaced = re.search(r"\bexec\s+\S*task-helper\b", helper.words[-1])
+            return None if told or replaced else i
+    return None
+
+
+def other_command(helper: Container) -> str | None:
+    """The command that the helper is given if that is not `run`; None where it is, or where it cannot be told."""
+    following = follows_helper(helper.words)
+    if following is not None:
+        return None if following == "run" else following
+    ours = helper.repository in HELPER_NAMES or not helper.image
+    if ours and not helper.entry_point and helper.command and helper.command[0] in COMMANDS:
+        return helper.command[0]
+    return None
+
+
+def _indices(helper: Container, key: str) -> list[str]:
+    return [f"[{i}]" for i in range(len(helper.entry_point if key == "entryPoint" else helper.command))]

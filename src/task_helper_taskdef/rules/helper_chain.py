@@ -1,0 +1,159 @@
+"""Two helpers in a chain carry out one plan
+
+ECS stops the first of two helpers, and when it has gone the second, which depends on nothing of the first: so a task is
+held for the sum of two stopTimeouts (docs/long-drains.md). The second goes on where the first has ended only if each
+knows of the other: HANDS_OVER_TO and TAKES_OVER_FROM name the other's container and its stopTimeout. What they say
+wrong, the plan's clock gets wrong: the second then begins from zero, or ends early. And since it is one plan, both have
+the same times. Whether Fargate gives the sum is unconfirmed; each helper alone does what it can.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "task-helper", "stopTimeout": 120,
+       "dependsOn": [{"containerName": "second", "condition": "START"}],
+       "environment": [{"name": "DRAIN_TIMEOUT", "value": "auto"}, {"name": "HANDS_OVER_TO", "value": "second:120"}]},
+      {"name": "second", "image": "ecs-task-helper:1", "stopTimeout": 120,
+       "environment": [{"name": "DRAIN_TIMEOUT", "value": "auto"},
+         {"name": "TAKES_OVER_FROM", "value": "task-helper:120"}]}]}
+
+Fails:
+
+    {"requiresCompatibilities": ["FARGATE"], "containerDefinitions": [{"name": "envoy"},
+      {"name": "task-helper", "stopTimeout": 120,
+       "dependsOn": [{"containerName": "second", "condition": "START"}],
+       "environment": [{"name": "DRAIN_TIMEOUT", "value": "100"}, {"name": "HANDS_OVER_TO", "value": "second:120"}]},
+      {"name": "second", "image": "ecs-task-helper:1", "stopTimeout": 100,
+       "environment": [{"name": "STOP_TIMEOUT", "value": "100"}]}]}
+
+    note $.containerDefinitions[1].dependsOn
+      task-helper and second hold the task for 220 s in all, and that Fargate gives the sum is unconfirmed.
+      Stop one task and look at the exit codes: 137 of second says that it does not.
+    error $.containerDefinitions[1].environment[1].value
+      HANDS_OVER_TO is second:120, but the stopTimeout of second is 100 s, and the plan's clock goes by it.
+      Set HANDS_OVER_TO to second:100.
+    error $.containerDefinitions[2].environment
+      second is stopped after task-helper and is not told, so it begins the plan from zero.
+      Set TAKES_OVER_FROM to task-helper:120.
+    warning $.containerDefinitions[2].environment
+      DRAIN_TIMEOUT is 40 in second and 100 in task-helper, but the two carry out one plan.
+      Give both the same DRAIN_DELAY, DRAIN_TIMEOUT, HEALTH_CHECK_INTERVAL and DISCOVERY_LAG.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "envoy"},
+      {"name": "task-helper", "environment": [{"name": "HANDS_OVER_TO", "value": "second:120"}]},
+      {"name": "second", "image": "ecs-task-helper:1",
+       "environment": [{"name": "TAKES_OVER_FROM", "value": "task-helper:120"}]}]}
+
+    error $.containerDefinitions[1].environment[0].value
+      HANDS_OVER_TO names second, but task-helper does not depend on it, so ECS does not stop the one after the other.
+      Add {"containerName": "second", "condition": "START"} to the dependsOn of task-helper.
+    error $.containerDefinitions[2].environment[0].value
+      TAKES_OVER_FROM names task-helper, which does not depend on second, so ECS does not stop the one after the other.
+      Add {"containerName": "second", "condition": "START"} to the dependsOn of task-helper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from task_helper.settings import OtherHelper, Settings
+from task_helper_taskdef.definition import Container
+from task_helper_taskdef.findings import Finding, error, note, warning
+from task_helper_taskdef.roles import Task, chain_of, settings_of
+
+# what both helpers must have alike
+OF_THE_PLAN: Final = ("DRAIN_DELAY", "DRAIN_TIMEOUT", "HEALTH_CHECK_INTERVAL", "DISCOVERY_LAG")
+
+
+class Link(NamedTuple):
+    """What one helper of a chain has to say of the other."""
+
+    helper: Container
+    variable: str
+    said: OtherHelper | None
+    other: Container
+    consequence: str
+
+
+def check(task: Task) -> Iterator[Finding]:
+    chain = chain_of(task)
+    for helper in task.helpers:
+        if (settings := settings_of(helper)) and helper not in (chain or ()):
+            yield from _without_order(task, helper, settings)
+    if chain is None:
+        return
+    first, second = chain
+    one, other = settings_of(first), settings_of(second)
+    if one is None or other is None:
+        return
+    order = [*task.definition.open_order, f"{first.place}.stopTimeout", f"{second.place}.stopTimeout"]
+    if task.definition.fargate:
+        yield note(
+            f"{first.place}.dependsOn",
+            f"{first.name} and {second.name} hold the task for {first.stops_within + second.stops_within} s in all,"
+            " and that Fargate gives the sum is unconfirmed.",
+            f"Stop one task and look at the exit codes: 137 of {second.name} says that it does not.",
+            rests_on=order,
+        )
+    before = f"{second.name} is stopped after {first.name} and is not told, so it begins the plan from zero."
+    after = f"{first.name} is stopped before {second.name} and is not told, so it does not hand the drain over."
+    for link in (
+        Link(first, "HANDS_OVER_TO", one.hands_over_to, second, after),
+        Link(second, "TAKES_OVER_FROM", other.takes_over_from, first, before),
+    ):
+        yield from _mistold(link, order)
+    for name in OF_THE_PLAN:
+        mine, theirs = getattr(other, name.lower()), getattr(one, name.lower())
+        if mine != theirs:
+            yield warning(
+                second.variable(name),
+                f"{name} is {_plain(mine)} in {second.name} and {_plain(theirs)} in {first.name},"
+                " but the two carry out one plan.",
+                f"Give both the same {', '.join(OF_THE_PLAN[:-1])} and {OF_THE_PLAN[-1]}.",
+                rests_on=order,
+            )
+
+
+def _mistold(link: Link, order: list[str]) -> Iterator[Finding]:
+    right = OtherHelper(link.other.name, float(link.other.stops_within))
+    if link.said == right:
+        return
+    message = link.consequence
+    if link.said and link.said.name == right.name:
+        message = (
+            f"{link.variable} is {link.said}, but the stopTimeout of {right.name} is {right.stop_timeout:g} s,"
+            " and the plan's clock goes by it."
+        )
+    elif link.said:
+        message = f"{link.variable} is {link.said}, but {right.name} is the other helper of the chain."
+    yield error(
+        link.helper.variable(link.variable),
+        message,
+        f"Set {link.variable} to {right}.",
+        rests_on=order,
+        fix=[link.helper.set_variable(link.variable, str(right))],
+    )
+
+
+def _without_order(task: Task, helper: Container, settings: Settings) -> Iterator[Finding]:
+    """What a helper says of another that ECS does not stop before or after it."""
+    by_itself = "so ECS does not stop the one after the other."
+    if second := settings.hands_over_to:
+        yield error(
+            helper.variable("HANDS_OVER_TO"),
+            f"HANDS_OVER_TO names {second.name}, but {helper.name} does not depend on it, {by_itself}",
+            f'Add {{"containerName": "{second.name}", "condition": "START"}} to the dependsOn of {helper.name}.',
+            rests_on=task.definition.open_order,
+        )
+    if first := settings.takes_over_from:
+        yield error(
+            helper.variable("TAKES_OVER_FROM"),
+            f"TAKES_OVER_FROM names {first.name}, which does not depend on {helper.name}, {by_itself}",
+            f'Add {{"containerName": "{helper.name}", "condition": "START"}} to the dependsOn of {first.name}.',
+            rests_on=task.definition.open_order,
+        )
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

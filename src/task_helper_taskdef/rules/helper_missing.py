@@ -1,0 +1,84 @@
+"""One container is the task helper
+
+Without it ECS stops Envoy and the application while downstreams go on sending: a stopped task costs every request in
+flight, and those sent until its downstreams have noticed. ECS has no hook before the stop
+(aws/containers-roadmap#952); a container that stops first is the way there is. A task without an Envoy needs no helper,
+and one for Windows can have none.
+
+A container counts as the helper if its name or its image is `ecs-task-helper` or `task-helper`, or if it or its health
+check runs `task-helper`; `--helper NAME` names any other.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "drain", "image": "registry.example/ecs-task-helper:1"}]}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "app"}]}
+
+Passes:
+
+    {"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"},
+     "containerDefinitions": [{"name": "envoy"}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "app"}]}
+
+    error $.containerDefinitions
+      No container is the task helper, so ECS stops Envoy and the application at once, with requests in flight.
+      Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "envoy"},
+      {"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "HEALTHY"}]}]}
+
+    error $.containerDefinitions
+      No container is the task helper, so ECS stops app at once and then envoy, while downstreams still send.
+      Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.definition import Container
+from task_helper_taskdef.findings import Finding, error
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    # of Windows the helper knows nothing, and could not be put in
+    if task.helpers or not task.envoys or task.definition.windows:
+        return
+    if any(may_be_helper(task, c) for c in task.definition.container_definitions):
+        return
+    envoy = task.envoys[0]
+    first = [c.name for c in task.held if envoy.name in task.definition.held_up_by(c)]
+    stops = (
+        f"ECS stops {' and '.join(first)} at once and then {envoy.name}, while downstreams still send."
+        if first
+        else "ECS stops Envoy and the application at once, with requests in flight."
+    )
+    yield error(
+        f"{task.definition.place}.containerDefinitions",
+        f"No container is the task helper, so {stops}",
+        "Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.",
+        rests_on=[
+            f"{task.definition.place}.runtimePlatform.operatingSystemFamily",
+            *(place for place in task.definition.open_containers if place.endswith("]")),
+        ],
+    )
+
+
+def may_be_helper(task: Task, container: Container) -> bool:
+    """Whether what a template leaves open may make this the helper: it serves no port, and others do not wait."""
+    definition = task.definition
+    return (
+        any(f"{container.place}.{key}" in container.unknown for key in ("image", "name", "entryPoint"))
+        and not container.port_mappings
+        and bool(definition.waits_for(container))
+        and not any(container.name in definition.waits_for(other) for other in definition.container_definitions)
+        and (container.stop_timeout is not None or f"{container.place}.stopTimeout" in container.unknown)
+    )

@@ -1,0 +1,77 @@
+"""The helper holds up every other container, and Envoy by a dependency of its own
+
+ECS stops a container only when all that name it in their `dependsOn` have stopped. It looks at direct dependencies only
+(`verifyShutdownOrder` in aws/amazon-ecs-agent, pull request 1866): with helper -> application -> Envoy alone, an
+application that has crashed leaves nothing that holds Envoy up, and every connection is cut while the helper drains.
+What serves the application, such as an authorization sidecar or the X-Ray daemon, is to be held up too; there it is
+enough that the application depends on it. Of two helpers in a chain each holds all, as the other may have died.
+Containers that end at the start (`COMPLETE`, `SUCCESS`) need nothing, and what tells discovery must not be held
+([holds-discovery](#holds-discovery)).
+
+Passes:
+
+    {"containerDefinitions": [
+      {"name": "envoy"},
+      {"name": "cache"},
+      {"name": "app", "dependsOn": [{"containerName": "cache", "condition": "START"}]},
+      {"name": "task-helper", "dependsOn": [
+        {"containerName": "envoy", "condition": "HEALTHY"}, {"containerName": "app", "condition": "START"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "envoy"},
+      {"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "HEALTHY"}]},
+      {"name": "cache"},
+      {"name": "xray", "image": "amazon/aws-xray-daemon"},
+      {"name": "task-helper", "dependsOn": [{"containerName": "app", "condition": "START"}]}]}
+
+    error $.containerDefinitions[4].dependsOn
+      The helper holds envoy up only by way of other containers: if one of them has crashed, ECS stops envoy at once.
+      Add {"containerName": "envoy", "condition": "START"} to the helper's dependsOn.
+    error $.containerDefinitions[4].dependsOn
+      Nothing holds cache up, so ECS stops it at once, while the task still gets requests.
+      Add {"containerName": "cache", "condition": "START"} to the helper's dependsOn.
+    warning $.containerDefinitions[4].dependsOn
+      Nothing holds xray up, so ECS stops it at once and what it carries is lost during the drain.
+      Add {"containerName": "xray", "condition": "START"} to the helper's dependsOn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Edit, Finding, error, warning
+from task_helper_taskdef.roles import Task, condition_for, is_agent
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        direct = task.definition.waits_for(helper)
+        # not by way of another helper, which may have died
+        others = [task.definition.by_name[name] for name in direct if task.definition.by_name[name] not in task.helpers]
+        in_all = direct.union(*map(task.definition.held_up_by, others))
+        for held in task.held:
+            place = f"{helper.place}.dependsOn"
+            entry = f'{{"containerName": "{held.name}", "condition": "{condition_for(task, held)}"}}'
+            remedy = f"Add {entry} to the helper's dependsOn."
+            name = task.definition.written_name(held)
+            fix = [Edit(place, {"containerName": name, "condition": condition_for(task, held)}, append=True)]
+            # another item of these lists may be what holds it
+            # what is open may be what holds it, or be no container that serves
+            rests_on = task.definition.open_order
+            if held.name not in in_all and is_agent(held):
+                lost = "so ECS stops it at once and what it carries is lost during the drain."
+                yield warning(place, f"Nothing holds {held.name} up, {lost}", remedy, rests_on, fix)
+            elif held.name not in in_all:
+                lost = "so ECS stops it at once, while the task still gets requests."
+                yield error(place, f"Nothing holds {held.name} up, {lost}", remedy, rests_on, fix)
+            elif held in task.envoys and held.name not in direct:
+                yield error(
+                    place,
+                    f"The helper holds {held.name} up only by way of other containers:"
+                    f" if one of them has crashed, ECS stops {held.name} at once.",
+                    remedy,
+                    rests_on,
+                    fix,
+                )

@@ -1,0 +1,50 @@
+"""The helper's image is a certain one
+
+A tag that moves, as `latest` does, changes what drains the tasks of a service without anybody having decided it: two
+tasks of one deployment may run different helpers, and a rollback brings nothing back. A container without an image is
+refused by ECS; the other containers' may be filled in by a pipeline.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "image": "registry.example/ecs-task-helper:1.2.3"}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "image": "registry.example:5000/ecs-task-helper"}]}
+
+    warning $.containerDefinitions[0].image
+      The helper's image has the tag latest, so another helper may drain this service's tasks any day.
+      Name the version, such as :1.2.3, or the digest.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "image": ""}]}
+
+    error $.containerDefinitions[0].image
+      The helper has no image, so ECS refuses the task definition.
+      Name the image with its version or digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Finding, error, warning
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        tag = helper.image.rpartition("/")[2].partition(":")[2]
+        if not helper.image.strip():
+            yield error(
+                f"{helper.place}.image",
+                "The helper has no image, so ECS refuses the task definition.",
+                "Name the image with its version or digest.",
+            )
+        elif "@" not in helper.image and tag in ("", "latest"):
+            yield warning(
+                f"{helper.place}.image",
+                "The helper's image has the tag latest, so another helper may drain this service's tasks any day.",
+                "Name the version, such as :1.2.3, or the digest.",
+            )

@@ -1,0 +1,59 @@
+"""The task metadata endpoint is not redirected to Envoy
+
+With a `proxyConfiguration` ECS redirects the task's outgoing connections to Envoy, but for the addresses in
+EgressIgnoredIPs. The helper asks the metadata endpoint at 169.254.170.2 whether the application's container has stopped
+and whether it was restarted itself; credentials for `auto` come from there too. Envoy knows no such destination
+(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html).
+
+Passes:
+
+    {"proxyConfiguration": {"type": "APPMESH", "containerName": "envoy", "properties": [
+      {"name": "EgressIgnoredIPs", "value": "169.254.170.2,169.254.169.254"}]},
+     "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
+
+Fails:
+
+    {"proxyConfiguration": {"type": "APPMESH", "containerName": "envoy", "properties": []},
+     "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
+
+    warning $.proxyConfiguration.properties
+      The metadata endpoint is redirected to Envoy, so the helper cannot see containers that have stopped or restarted.
+      Add 169.254.170.2 to EgressIgnoredIPs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.definition import ProxyConfiguration
+from task_helper_taskdef.findings import Edit, Finding, warning
+from task_helper_taskdef.roles import Task
+from task_helper_taskdef.rules.auto_egress import passes_by_envoy
+
+METADATA = "169.254.170.2"
+RESTS_ON = {"EgressIgnoredIPs", "IgnoredUID", "IgnoredGID"}
+
+
+def check(task: Task) -> Iterator[Finding]:
+    proxy = task.definition.proxy_configuration
+    if proxy is None or METADATA in proxy.values.get("EgressIgnoredIPs", ""):
+        return
+    if not all(passes_by_envoy(helper, proxy) for helper in task.helpers):
+        yield warning(
+            f"{task.definition.place}.proxyConfiguration.properties",
+            "The metadata endpoint is redirected to Envoy, so the helper cannot see containers"
+            " that have stopped or restarted.",
+            f"Add {METADATA} to EgressIgnoredIPs.",
+            # an item that is open may be the one that is missing
+            rests_on=[pair.place + ".value" for pair in proxy.properties if pair.name in RESTS_ON]
+            + [place for place in task.definition.unknown if place.startswith("$.proxyConfiguration.properties[")],
+            fix=[_edit(task, proxy)],
+        )
+
+
+def _edit(task: Task, proxy: ProxyConfiguration) -> Edit:
+    for pair in proxy.properties:
+        if pair.name == "EgressIgnoredIPs":
+            return Edit(f"{pair.place}.value", ",".join(filter(None, [*pair.value.split(","), METADATA])))
+    value = {"name": "EgressIgnoredIPs", "value": METADATA}
+    return Edit(f"{task.definition.place}.proxyConfiguration.properties", value, append=True)

@@ -1,0 +1,45 @@
+"""Every key is one that ECS knows
+
+The AWS CLI and CloudFormation refuse a key that they do not know; Terraform and other tools drop it without a word, and
+ECS goes on with its default. The keys are those of the API's own description, which botocore brings.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "app", "portMappings": [{"containerPort": 8080, "protocol": "tcp"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "app", "portMappings": [{"ContainerPort": 8080, "Protcol": "tcp"}],
+      "comment": "the shop"}]}
+
+    warning $.containerDefinitions[0].portMappings[0].ContainerPort
+      ECS knows no key ContainerPort here: it is refused, or dropped without a word.
+      Write containerPort.
+    warning $.containerDefinitions[0].portMappings[0].Protcol
+      ECS knows no key Protcol here: it is refused, or dropped without a word.
+      Write protocol.
+    warning $.containerDefinitions[0].comment
+      ECS knows no key comment here: it is refused, or dropped without a word.
+      Remove it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from task_helper_taskdef import aws_shapes
+from task_helper_taskdef.findings import Edit, Finding, warning
+from task_helper_taskdef.roles import Task
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for place, key, known in aws_shapes.unknown_keys(task.definition.document):
+        same = [name for name in known if name.lower() == key.lower()]
+        near = same or get_close_matches(key, known, n=1, cutoff=0.75)
+        yield warning(
+            f"{place}.{key}",
+            f"ECS knows no key {key} here: it is refused, or dropped without a word.",
+            f"Write {near[0]}." if near else "Remove it.",
+            fix=[Edit(f"{place}.{key}", rename=near[0])] if near else [],
+        )

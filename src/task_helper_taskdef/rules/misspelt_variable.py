@@ -1,0 +1,65 @@
+"""The helper's variables are spelt right and stand at the helper
+
+A misspelt variable is not refused by anyone: the default goes on, and nobody notices until a deployment loses requests.
+The same holds for a setting of the helper that stands at Envoy, which knows none of these. An application may have a
+DRAIN_TIMEOUT of its own.
+
+Passes:
+
+    {"containerDefinitions": [
+      {"name": "app", "environment": [{"name": "DRAIN_TIMEOUT", "value": "10"}]},
+      {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "60"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "envoy", "environment": [{"name": "DRAIN_TIMEOUT", "value": "60"}]},
+      {"name": "task-helper", "environment": [
+        {"name": "DRAIN_DEALY", "value": "60"}, {"name": "DRAIN_MODE", "value": "fast"}]}]}
+
+    warning $.containerDefinitions[0].environment[0].name
+      DRAIN_TIMEOUT is set at envoy, where the helper cannot see it.
+      Set it at task-helper.
+    warning $.containerDefinitions[1].environment[0].name
+      DRAIN_DEALY is no setting of the helper, which goes on with the default.
+      Write DRAIN_DELAY.
+    warning $.containerDefinitions[1].environment[1].name
+      DRAIN_MODE is no setting of the helper, which goes on with the default.
+      Remove it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from task_helper.settings import SETTINGS
+from task_helper_taskdef.findings import Edit, Finding, warning
+from task_helper_taskdef.roles import Task
+
+NAMES = [setting.name for setting in SETTINGS]
+# close enough for two letters in the wrong order, not for a word of another meaning
+CLOSE = 0.85
+
+
+def check(task: Task) -> Iterator[Finding]:
+    if not task.helpers:
+        return
+    for container in task.definition.container_definitions:
+        for variable in container.environment:
+            name, place = variable.name, f"{variable.place}.name"
+            near = get_close_matches(name, NAMES, n=1, cutoff=CLOSE)
+            if container in task.helpers and name not in NAMES and (near or name.startswith("DRAIN_")):
+                yield warning(
+                    place,
+                    f"{name} is no setting of the helper, which goes on with the default.",
+                    f"Write {near[0]}." if near else "Remove it.",
+                    fix=[Edit(place, near[0])] if near else [],
+                )
+            if container in task.envoys and name in ("DRAIN_DELAY", "DRAIN_TIMEOUT"):
+                yield warning(
+                    place,
+                    f"{name} is set at {container.name}, where the helper cannot see it.",
+                    f"Set it at {task.helpers[0].name}.",
+                    rests_on=[f"{container.place}.image"],
+                )

@@ -1,0 +1,50 @@
+"""One helper drains an Envoy, or several one after the other
+
+Two helpers that get SIGTERM at the same moment fail the same Envoy's health checks twice and exit together: the second
+adds nothing but its memory, and where their times differ the shorter one does nothing. Two in a chain, the first
+depending on the second, make a drain of two stopTimeouts.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "task-helper",
+       "dependsOn": [{"containerName": "second", "condition": "START"}]},
+      {"name": "second", "image": "ecs-task-helper:1"}]}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"},
+      {"name": "second", "image": "ecs-task-helper:1",
+       "environment": [{"name": "ENVOY_ADMIN_URL", "value": "http://127.0.0.1:9902"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "envoy"}, {"name": "task-helper"}, {"name": "second", "image": "ecs-task-helper:1"}]}
+
+    warning $.containerDefinitions[2]
+      task-helper and second are both the helper of one Envoy, and stop at the same moment.
+      Remove one, or let the first depend on the second for a drain of two stopTimeouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from task_helper_taskdef.findings import Finding, warning
+from task_helper_taskdef.roles import Task, settings_of
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for first, second in combinations(task.helpers, 2):
+        one, other = settings_of(first), settings_of(second)
+        if one is None or other is None or one.envoy_admin_url != other.envoy_admin_url:
+            continue
+        if second.name in task.definition.held_up_by(first) or first.name in task.definition.held_up_by(second):
+            continue
+        yield warning(
+            second.place,
+            f"{first.name} and {second.name} are both the helper of one Envoy, and stop at the same moment.",
+            "Remove one, or let the first depend on the second for a drain of two stopTimeouts.",
+            rests_on=[*(f"{c.place}.image" for c in (first, second)), *task.definition.open_order],
+        )

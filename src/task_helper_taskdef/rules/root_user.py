@@ -1,0 +1,36 @@
+"""The helper does not run as root
+
+It needs no rights at all: no files, no ports below 1024, no capabilities. The image's own user is not root, and any
+other number will do.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "user": "65532"}, {"name": "envoy", "user": "0"}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "user": "root"}]}
+
+    warning $.containerDefinitions[0].user
+      The helper runs as root, which it does not need.
+      Write "user": "65532", or leave user out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Edit, Finding, warning
+from task_helper_taskdef.roles import Task
+from task_helper_taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        if helper.user.partition(":")[0] in ("0", "root"):
+            yield warning(
+                f"{helper.place}.user",
+                "The helper runs as root, which it does not need.",
+                f'Write "user": "{NOBODY_IN_PARTICULAR}", or leave user out.',
+                fix=[Edit(f"{helper.place}.user", NOBODY_IN_PARTICULAR)],
+            )

@@ -1,0 +1,60 @@
+"""The application does not wait for what the helper has waited for
+
+Consul's Terraform module has a delay of its own, `application_shutdown_delay_seconds`: `consul-ecs app-entrypoint`
+keeps SIGTERM from the application for so long (hashicorp/consul-ecs, subcommand/app-entrypoint). With the helper no
+request comes any more when ECS stops the application, so every stop takes that much longer for nothing; and a delay as
+long as the application's `stopTimeout`, 30 s by default, has ECS kill it.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "consul-dataplane"}, {"name": "task-helper"},
+      {"name": "app", "entryPoint": ["/app"]}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "consul-dataplane"}, {"name": "task-helper"},
+      {"name": "app", "entryPoint": ["/consul/consul-ecs", "app-entrypoint", "-shutdown-delay", "20s"]},
+      {"name": "worker", "entryPoint": ["/consul/consul-ecs", "app-entrypoint", "-shutdown-delay=1m0s"]}]}
+
+    note $.containerDefinitions[2].entryPoint
+      app goes on for 20 s when the helper has drained the task, which makes each stop so much longer.
+      Leave out the module's application_shutdown_delay_seconds.
+    warning $.containerDefinitions[3].entryPoint
+      worker goes on for 60 s when it is stopped, but ECS kills it after 30 s.
+      Leave out the module's application_shutdown_delay_seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from task_helper_taskdef.definition import Container
+from task_helper_taskdef.findings import Finding, note, warning
+from task_helper_taskdef.roles import Task, told_by
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for application in task.applications if task.helpers else []:
+        delay = delay_of(application)
+        place, remedy = f"{application.place}.entryPoint", "Leave out the module's application_shutdown_delay_seconds."
+        rests_on = told_by(application)
+        if delay >= application.stops_within:
+            late = f"{application.name} goes on for {delay} s when it is stopped"
+            yield warning(place, f"{late}, but ECS kills it after {application.stops_within} s.", remedy, rests_on)
+        elif delay:
+            yield note(
+                place,
+                f"{application.name} goes on for {delay} s when the helper has drained the task,"
+                " which makes each stop so much longer.",
+                remedy,
+                rests_on,
+            )
+
+
+def delay_of(application: Container) -> int:
+    """Seconds for which Consul's entry point keeps SIGTERM to itself; 0 without it."""
+    match = re.search(
+        r"\bapp-entrypoint .*?-shutdown-delay[= ](?:(\d{1,5})m)?(?:(\d{1,5})s)?", " ".join(application.words)
+    )
+    return 60 * int(match[1] or 0) + int(match[2] or 0) if match else 0

@@ -1,0 +1,54 @@
+"""On Spot the stops of all containers fit two minutes (with --spot)
+
+A Spot interruption gives the whole task two minutes from SIGTERM to the end of the machine, and the containers' phases
+add up along `dependsOn`: helper, then application, then Envoy. What has not ended then is cut
+(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html). Nor need a replacement be
+there in time, so a long DRAIN_DELAY buys little on Spot. Containers that end at the start take no part.
+
+Passes with --spot:
+
+    {"containerDefinitions": [
+      {"name": "migration", "essential": false, "stopTimeout": 90},
+      {"name": "app", "stopTimeout": 10, "dependsOn": [{"containerName": "migration", "condition": "SUCCESS"}]},
+      {"name": "task-helper", "stopTimeout": 120, "dependsOn": [{"containerName": "app", "condition": "START"}]}]}
+
+Fails with --spot:
+
+    {"containerDefinitions": [
+      {"name": "envoy"}, {"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "START"}]},
+      {"name": "task-helper", "stopTimeout": 120, "dependsOn": [
+        {"containerName": "envoy", "condition": "START"}, {"containerName": "app", "condition": "START"}]}]}
+
+    error $.containerDefinitions[0].stopTimeout
+      On Spot the task ends 120 s after SIGTERM, but envoy may still be stopping after 140 s, so it is cut.
+      Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of envoy and of those before it by 20 s in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from graphlib import CycleError
+
+from task_helper_taskdef.findings import Finding, error
+from task_helper_taskdef.roles import Task, knows_settings
+from task_helper_taskdef.timeline import SPOT_SECONDS, stop_schedule
+
+
+def check(task: Task) -> Iterator[Finding]:
+    # how long a helper takes that is given its times from elsewhere, nobody can say
+    if not task.spot or not all(map(knows_settings, task.helpers)):
+        return
+    try:
+        last = max(stop_schedule(task), key=lambda phase: phase.ends, default=None)
+    except CycleError:
+        return
+    if last and last.ends > SPOT_SECONDS:
+        yield error(
+            f"{last.container.place}.stopTimeout",
+            f"On Spot the task ends {SPOT_SECONDS} s after SIGTERM, but {last.container.name}"
+            f" may still be stopping after {last.ends:g} s, so it is cut.",
+            f"Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of {last.container.name} and of those before it"
+            f" by {last.ends - SPOT_SECONDS:g} s in all.",
+            # the sum is of all that stop one after the other
+            rests_on=[f"{c.place}.stopTimeout" for c in task.lasting] + task.definition.open_order,
+        )

@@ -1,0 +1,64 @@
+"""STOP_TIMEOUT says what stopTimeout is
+
+A container cannot see its own `stopTimeout`, so the helper is told with the variable `STOP_TIMEOUT` (120 if unset)
+and ends 5 s before it. Where the variable says more than ECS grants, ECS kills the drain half way, in silence; where
+it says less, the helper gives up early on what it could have waited for.
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100,
+      "environment": [{"name": "STOP_TIMEOUT", "value": "100"}]}]}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100,
+      "environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::settings/shop.env"}]}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100}]}
+
+    error $.containerDefinitions[0].stopTimeout
+      ECS kills the helper after 100 s, but STOP_TIMEOUT is unset and the helper reckons with 120 s.
+      Write "stopTimeout": 120, or set STOP_TIMEOUT to 100.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 120,
+      "environment": [{"name": "STOP_TIMEOUT", "value": "90"}]}]}
+
+    warning $.containerDefinitions[0].environment[0].value
+      ECS kills the helper after 120 s, but STOP_TIMEOUT is 90 and the helper gives up before that.
+      Set STOP_TIMEOUT to 120.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from task_helper_taskdef.findings import Edit, Finding, error, warning
+from task_helper_taskdef.roles import Task, settings_of
+
+
+def check(task: Task) -> Iterator[Finding]:
+    for helper in task.helpers:
+        settings = settings_of(helper)
+        if settings is None or helper.stop_timeout is None or settings.stop_timeout == helper.stop_timeout:
+            continue
+        granted, reckoned = helper.stop_timeout, settings.stop_timeout
+        killed = f"ECS kills the helper after {granted} s, but STOP_TIMEOUT is"
+        if "STOP_TIMEOUT" not in helper.env:
+            yield error(
+                f"{helper.place}.stopTimeout",
+                f"{killed} unset and the helper reckons with {reckoned:g} s.",
+                f'Write "stopTimeout": {reckoned:g}, or set STOP_TIMEOUT to {granted}.',
+                fix=[Edit(f"{helper.place}.stopTimeout", round(reckoned))],
+            )
+            continue
+        consequence = "the drain takes longer than it may" if reckoned > granted else "the helper gives up before that"
+        yield (error if reckoned > granted else warning)(
+            helper.variable("STOP_TIMEOUT"),
+            f"{killed} {reckoned:g} and {consequence}.",
+            f"Set STOP_TIMEOUT to {granted}.",
+            fix=[helper.set_variable("STOP_TIMEOUT", str(granted))],
+        )

@@ -1,0 +1,125 @@
+"""The installed `task-helper` as a process, and what it logs."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from lab.parts.processes import die_with_parent, free_address, wait_for
+
+PROGRAM = Path(sys.executable).with_name("task-helper")
+
+
+class Helper:
+    """A running helper; `process` may be what started it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.log: list[dict[str, Any]] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The next line with this event; raises AssertionError with all lines where there is none."""
+        while (line := self._lines.get(timeout=60)) is not None:
+            self.log.append(json.loads(line))
+            if self.log[-1]["event"] == name:
+                return self.log[-1]
+        raise AssertionError(f"no {name!r} in {self.log}")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def exit(self) -> int:
+        """Its exit code, once it has ended."""
+        return self.process.wait(60)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """A container's environment: what is given, and of this process's own only what measures coverage."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")} | settings
+
+
+@contextmanager
+def running(prefix: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL, /, **settings: str) -> Iterator[Helper]:
+    """Run `task-helper run` with these settings, `prefix` being a command to run it with."""
+    process = subprocess.Popen(
+        [*prefix, str(PROGRAM), "run"],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(**settings),
+        preexec_fn=die_with_parent,
+    )
+    helper = Helper(process)
+    try:
+        yield helper
+    finally:
+        helper.close()
+
+
+@contextmanager
+def metadata_of(containers: list[dict[str, object]], task: Mapping[str, object] | None = None) -> Iterator[str]:
+    """The task metadata endpoint of a task with these containers, and with what else is said of it; its address."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(
+                {"Containers": containers, **(task or {})} if self.path.endswith("/task") else {}
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((address := free_address(), 8000), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{address}:8000/v4/helper"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def wait_until_armed(pid: int) -> None:
+    """Wait until the process catches SIGTERM, as the kernel tells."""
+
+    def not_armed() -> str | None:
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return None if caught >> (signal.SIGTERM - 1) & 1 else f"SigCgt {caught:x}"
+
+    wait_for(not_armed)
+
+
+def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run another of its commands to the end."""
+    return subprocess.run(
+        [str(PROGRAM), *arguments], capture_output=True, text=True, env=environment(**settings), timeout=60
+    )

@@ -1,0 +1,108 @@
+"""Two installed helpers in a chain beside a real Envoy; the test is ECS, which stops them one after the other."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from lab.parts import envoy_process as real
+from lab.parts.processes import free_address
+from task_helper.gate import METADATA_URI
+from tests.helper.process.program import Helper, metadata_of, running
+
+# the first hands over after 3 s
+PLAN = {"DRAIN_DELAY": "0.2", "STOP_TIMEOUT": "8"}
+FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:8"}, {"TAKES_OVER_FROM": "task-helper:8"}
+
+
+class Task:
+    """A real Envoy, and two helpers that it is in service for."""
+
+    def __init__(
+        self,
+        envoy: real.Envoy,
+        first: Helper,
+        second: Helper,
+        containers: dict[str, dict[str, object]],
+        common: dict[str, str],
+    ) -> None:
+        self.envoy, self.first, self.second = envoy, first, second
+        self.containers, self.common = containers, common
+
+    def first_has_gone(self, exit_code: int) -> None:
+        """ECS says so, and stops the second."""
+        assert exit_code == self.first.exit()
+        ended = {
+            "KnownStatus": "STOPPED",
+            "ExitCode": exit_code % 256,
+            "FinishedAt": datetime.now(timezone.utc).isoformat(),
+        }
+        self.containers["task-helper"] |= ended
+        self.second.signal(signal.SIGTERM)
+
+
+@contextmanager
+def chain(folder: Path, **settings: str) -> Iterator[Task]:
+    names = ("envoy", "app", "task-helper", "task-helper-2")
+    containers: dict[str, dict[str, object]] = {
+        name: {"Name": name, "Type": "NORMAL", "KnownStatus": "RUNNING", "DesiredStatus": "STOPPED"} for name in names
+    }
+    with ExitStack() as stack:
+        envoy = stack.enter_context(real.running(real.EnvoyOptions(free_address(), ("127.0.0.1", 1)), folder))
+        uri = stack.enter_context(metadata_of(list(containers.values()), {"DesiredStatus": "STOPPED"}))
+        common = {"ENVOY_ADMIN_URL": envoy.admin_url, METADATA_URI: uri, **PLAN, **settings}
+        first, second = (stack.enter_context(running(**common, **own)) for own in (FIRST, SECOND))
+        first.event("in_service")
+        second.event("in_service")
+        yield Task(envoy, first, second, containers, common)
+
+
+def test_handed_over(tmp_path: Path) -> None:
+    """The first leaves at its deadline with 10, and the second drains for what is left of the plan."""
+    with chain(tmp_path, DRAIN_TIMEOUT="4.5") as task:
+        task.first.signal(signal.SIGTERM)
+        handed_over = task.first.event("summary")
+        task.first_has_gone(10)
+        drained = task.second.event("summary")
+
+        assert 0 == task.second.exit()
+    assert ("handed over", "drained") == (handed_over["reason"], drained["reason"])
+    # of 4.5 s the first has drained 2.8 s, of which one may have gone until Envoy confirmed
+    assert 2.7 <= drained["draining_seconds"] < 4.4
+
+
+def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
+    """The second goes on with the drain at once, and with all of its time, as nobody knows how long it has lasted."""
+    with chain(tmp_path, DRAIN_DELAY="0.2", DRAIN_TIMEOUT="1") as task:
+        task.first.signal(signal.SIGTERM)
+        task.first.event("draining")
+        task.first.signal(signal.SIGKILL)
+        task.first_has_gone(-signal.SIGKILL)
+        drained = task.second.event("summary")
+
+        assert 0 == task.second.exit()
+    assert "delaying" not in [line["event"] for line in task.second.log]
+    assert drained["draining_seconds"] >= 1
+
+
+def test_first_has_drained(tmp_path: Path) -> None:
+    """With nothing under way the second leaves at once."""
+    with chain(tmp_path, DRAIN_TIMEOUT="0.5") as task:
+        task.first.signal(signal.SIGTERM)
+        task.first_has_gone(0)
+        summary = task.second.event("summary")
+
+        assert 0 == task.second.exit()
+    assert "drained" == summary["reason"]
+    assert summary["delaying_seconds"] + summary["draining_seconds"] < 0.4
+
+
+def test_second_starts_while_the_first_drains(tmp_path: Path) -> None:
+    """A second helper that comes up in the drain of the first leaves that alone."""
+    with chain(tmp_path, DRAIN_TIMEOUT="5") as task:
+        task.first.signal(signal.SIGTERM)
+        task.first.event("draining")
+        with running(**task.common, **SECOND) as late:
+            late.event("waiting")
+            assert "DRAINING" == task.envoy.admin("GET", "/ready")[1].strip()

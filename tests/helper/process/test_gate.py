@@ -1,0 +1,93 @@
+"""The gate between running helpers and `healthcheck`, with real processes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lab.parts.processes import die_with_parent, free_address
+from task_helper.gate import METADATA_URI, Status, status
+from tests.helper.process.program import command, environment
+
+SHOW = (
+    "import sys; from task_helper.gate import show; [(show(s.strip()), print('shown', flush=True)) for s in sys.stdin]"
+)
+
+
+@pytest.fixture
+def container() -> dict[str, str]:
+    """What ECS gives a container of its own."""
+    return {METADATA_URI: f"http://{free_address()}/v4/helper"}
+
+
+class Shower:
+    """A process that shows what it is told."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def show(self, shown: Status) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(f"{shown}\n")
+        self._process.stdin.flush()
+        assert "shown\n" == self._process.stdout.readline()
+
+
+@contextmanager
+def showing(shown: Status, *prefix: str, **environ: str) -> Iterator[Shower]:
+    """A process that shows this status, started with a command before it."""
+    process = subprocess.Popen(
+        [*prefix, sys.executable, "-c", SHOW],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(**environ),
+        preexec_fn=die_with_parent,
+    )
+    try:
+        shower = Shower(process)
+        shower.show(shown)
+        yield shower
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_one_status_at_a_time(container: dict[str, str]) -> None:
+    """Each status takes the place of the last, and none is left when the process has gone."""
+    with showing("waiting for Envoy", **container) as helper:
+        assert "waiting for Envoy" == status(container)
+        helper.show("waiting for the application")
+        assert "waiting for the application" == status(container)
+        helper.show("in service")
+        assert "in service" == status(container)
+
+    assert status(container) is None
+
+
+def test_two_helpers_in_a_container(container: dict[str, str]) -> None:
+    """Where a container has two helpers it is in service once both are."""
+    with showing("in service", **container), showing("waiting for Envoy", **container) as second:
+        assert "waiting for Envoy" == status(container)
+        second.show("in service")
+        assert "in service" == status(container)
+
+
+def test_other_settings_of_the_health_check(container: dict[str, str]) -> None:
+    """What an entrypoint exports for the helper alone does not keep its health check from finding it."""
+    with showing("in service", **container, ENVOY_ADMIN_URL="http://127.0.0.1:19000"):
+        done = command("healthcheck", **container)
+
+    assert (0, "") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize("prefix", [(), ("unshare", "--mount", "--propagation", "unchanged")])
+def test_helper_of_another_container(prefix: tuple[str, ...], container: dict[str, str]) -> None:
+    """A process that shows the same in another container, even with the same environment, is not heeded."""
+    if subprocess.run([*prefix, "true"], capture_output=True).returncode:
+        pytest.skip("THIS MACHINE ALLOWS NO MOUNT NAMESPACE: a neighbour's helper is not tried")
+    neighbour = container if prefix else {METADATA_URI: "http://169.254.170.2/v4/neighbour"}
+    with showing("in service", *prefix, **neighbour):
+        assert status(container) is None

@@ -1,0 +1,347 @@
+"""The installed program under real signals, beside real Envoys."""
+
+import fcntl
+import os
+import pty
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from lab.parts import envoy_process as real
+from lab.parts.processes import free_address, wait_for
+from task_helper.gate import METADATA_URI
+from tests.helper.process.program import PROGRAM, command, environment, metadata_of, running, wait_until_armed
+
+QUICK = {"DRAIN_DELAY": "0.2", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "30"}
+
+
+@pytest.fixture
+def envoy(tmp_path: Path) -> Iterator[real.Envoy]:
+    with real.running(real.EnvoyOptions(free_address(), ("127.0.0.1", 1)), tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def older_envoy(envoy: real.Envoy) -> real.Envoy:
+    """An Envoy that is older than a helper that is started now, and says so."""
+    envoy.wait_until_older()
+    return envoy
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An admin address where nobody listens."""
+    return f"http://{free_address()}:9901"
+
+
+def state(envoy: real.Envoy) -> str:
+    _, body = envoy.admin("GET", "/ready")
+    return body.strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: str(number.name))
+def test_drain(number: signal.Signals, envoy: real.Envoy) -> None:
+    """A signal to stop drains a real Envoy by plan, and ends with exit code 0 and one summary."""
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, DRAIN_DELY="1", **QUICK) as helper:
+        helper.event("in_service")
+        helper.signal(number)
+        summary = helper.event("summary")
+
+        assert 0 == helper.exit()
+    assert ("drained", "DRAINING") == (summary["reason"], state(envoy))
+    assert 0.2 <= summary["delaying_seconds"] and 0.3 <= summary["draining_seconds"]
+    assert [
+        "unknown_setting",
+        "starting",
+        "in_service",
+        "sigterm",
+        "delaying",
+        "health_checks_failed",
+        "draining",
+        "summary",
+    ] == [line["event"] for line in helper.log]
+
+
+def test_drain_over_a_unix_socket(tmp_path: Path) -> None:
+    """An admin API on a Unix socket is drained as well."""
+    options = real.EnvoyOptions(free_address(), ("127.0.0.1", 1), admin=tmp_path / "admin.sock")
+    with real.running(options, tmp_path) as envoy, running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+        helper.event("in_service")
+        helper.signal(signal.SIGTERM)
+
+        assert 0 == helper.exit()
+        assert "DRAINING" == state(envoy)
+
+
+def test_proxies_are_ignored(envoy: real.Envoy) -> None:
+    """Proxy variables in the task do not divert the helper's calls."""
+    proxy = f"http://{free_address()}:3128"
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, HTTP_PROXY=proxy, http_proxy=proxy, ALL_PROXY=proxy) as helper:
+        assert helper.event("in_service")
+
+
+def test_repeated_sigterm(envoy: real.Envoy) -> None:
+    """SIGTERM three times is as SIGTERM once."""
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+        helper.event("in_service")
+        helper.signal(signal.SIGTERM)
+        helper.event("delaying")
+        helper.signal(signal.SIGTERM)
+        helper.event("draining")
+        helper.signal(signal.SIGTERM)
+        summary = helper.event("summary")
+
+        assert 0 == helper.exit()
+    assert 1 == summary["attempts"]
+    assert 2 == [line["event"] for line in helper.log].count("sigterm_repeated")
+
+
+def test_second_interrupt(envoy: real.Envoy) -> None:
+    """A second Ctrl-C at a terminal exits at once."""
+    ours, terminal = pty.openpty()
+    try:
+        with running((), terminal, ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+            helper.event("in_service")
+            helper.signal(signal.SIGINT)
+            helper.event("delaying")
+            helper.signal(signal.SIGINT)
+
+            assert 130 == helper.exit()
+    finally:
+        os.close(ours)
+        os.close(terminal)
+
+
+def test_repeated_stop_signal(envoy: real.Envoy) -> None:
+    """Where ECS stops the container with SIGINT, as STOPSIGNAL may say, it may repeat that as any other signal."""
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+        helper.event("in_service")
+        helper.signal(signal.SIGINT)
+        helper.event("delaying")
+        helper.signal(signal.SIGINT)
+
+        assert "drained" == helper.event("summary")["reason"]
+        assert 0 == helper.exit()
+
+
+def test_never_in_service(older_envoy: real.Envoy, nobody: str) -> None:
+    """A task that is stopped before it came into service, and whose Envoy has served nobody, is let go at once."""
+    with running(ENVOY_ADMIN_URL=older_envoy.admin_url, APP_HEALTH_URL=nobody) as helper:
+        helper.event("waiting")
+        began = time.monotonic()
+        helper.signal(signal.SIGTERM)
+
+        assert 0 == helper.exit()
+    assert time.monotonic() - began < 1
+
+
+def test_never_answered(nobody: str) -> None:
+    """An admin API that never answered may be another's port than Envoy's, which serves: it is told to the deadline."""
+    with running(ENVOY_ADMIN_URL=nobody, **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
+        helper.event("waiting")
+        helper.signal(signal.SIGTERM)
+        summary = helper.event("summary")
+
+        assert 75 == helper.exit()
+    assert "not confirmed" == summary["reason"]
+    assert summary["budget_left_seconds"] <= 0
+
+
+def test_envoy_dead_at_sigterm(envoy: real.Envoy) -> None:
+    """Where Envoy is dead, as ECS says, there is nothing to drain: the helper is gone within a second."""
+    task: dict[str, object] = {"Name": "envoy", "Type": "NORMAL", "KnownStatus": "RUNNING"}
+    with metadata_of([task]) as uri, running(ENVOY_ADMIN_URL=envoy.admin_url, **{METADATA_URI: uri}) as helper:
+        helper.event("in_service")
+        envoy.process.kill()
+        envoy.process.wait()
+        finished = datetime.now(timezone.utc).isoformat()
+        task |= {"DesiredStatus": "STOPPED", "KnownStatus": "STOPPED", "FinishedAt": finished}
+        helper.signal(signal.SIGTERM)
+        summary = helper.event("summary")
+
+        assert 0 == helper.exit()
+    assert "envoy gone" == summary["reason"]
+    assert summary["delaying_seconds"] < 1
+
+
+def test_full_stdout(envoy: real.Envoy) -> None:
+    """A log that nobody reads, and whose pipe is full at SIGTERM, does not hold up the drain."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    settings = environment(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK)
+    with subprocess.Popen([PROGRAM, "run"], stdout=writer, env=settings) as process:
+        taken = b""
+        while b"in_service" not in taken:
+            taken += os.read(reader, 4096)
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 512)
+        os.set_blocking(writer, True)
+        process.send_signal(signal.SIGTERM)
+
+        assert 0 == process.wait(60)
+    os.close(reader)
+    os.close(writer)
+    assert "DRAINING" == state(envoy)
+
+
+def test_signal_in_the_first_moment(older_envoy: real.Envoy) -> None:
+    """One SIGTERM is enough from the moment on that the kernel knows the handler, long before the imports are done."""
+    with running(ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
+        wait_until_armed(helper.process.pid)
+        helper.signal(signal.SIGTERM)
+
+        assert 0 == helper.exit()
+        assert "never in service" == helper.event("summary")["reason"]
+
+
+def unshare() -> tuple[str, ...]:
+    """A command that runs another as PID 1 of a PID namespace."""
+    return "unshare", "--pid", "--fork", "--kill-child", *(() if os.geteuid() == 0 else ("--map-root-user",))
+
+
+def pid_1(unshare_pid: int) -> int:
+    children = Path(f"/proc/{unshare_pid}/task/{unshare_pid}/children")
+    wait_for(lambda: None if children.read_text() else "unshare has no child yet")
+    return int(children.read_text())
+
+
+@pytest.fixture
+def namespaces() -> None:
+    if subprocess.run([*unshare(), "true"], capture_output=True).returncode:
+        pytest.skip("THIS MACHINE ALLOWS NO PID NAMESPACE: the helper is not tested as PID 1")
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_pid_1(envoy: real.Envoy) -> None:
+    """As PID 1, which gets no signal without a handler, the helper drains all the same."""
+    with running(unshare(), ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+        helper.event("in_service")
+        os.kill(pid_1(helper.process.pid), signal.SIGTERM)
+
+        assert "drained" == helper.event("summary")["reason"]
+        assert 0 == helper.exit()
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_pid_1_in_the_first_moment(older_envoy: real.Envoy) -> None:
+    """As PID 1, too, one SIGTERM is enough as soon as it is armed."""
+    with running(unshare(), ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
+        pid = pid_1(helper.process.pid)
+        wait_for(lambda: None if b"task-helper" in Path(f"/proc/{pid}/cmdline").read_bytes() else "not yet executed")
+        wait_until_armed(pid)
+        os.kill(pid, signal.SIGTERM)
+
+        assert 0 == helper.exit()
+
+
+def test_closed_stdout(envoy: real.Envoy) -> None:
+    """A log that nobody reads any more ends neither the helper nor the drain."""
+    settings = environment(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK)
+    with subprocess.Popen([PROGRAM, "run"], stdout=subprocess.PIPE, env=settings) as process:
+        assert process.stdout
+        while b"in_service" not in process.stdout.readline():
+            pass
+        process.stdout.close()
+        process.send_signal(signal.SIGTERM)
+
+        assert 0 == process.wait(60)
+    assert "DRAINING" == state(envoy)
+
+
+def test_hanging_admin_api() -> None:
+    """An admin API that accepts and says nothing does not keep the helper beyond its deadline."""
+    with socket.create_server((address := free_address(), 9901)) as server:
+        with running(ENVOY_ADMIN_URL=f"http://{address}:9901", **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
+            helper.event("starting")
+            server.accept()[0].close()
+            helper.event("waiting")
+            helper.signal(signal.SIGTERM)
+
+            assert 75 == helper.exit()
+            assert -4 <= helper.event("summary")["budget_left_seconds"] <= 0
+
+
+def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
+    """Where the drain cannot be confirmed, the task is held up to the deadline, and the exit code tells."""
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
+        helper.event("in_service")
+        envoy.process.send_signal(signal.SIGSTOP)
+        helper.signal(signal.SIGTERM)
+        summary = helper.event("summary")
+
+        assert 75 == helper.exit()
+    assert "not confirmed" == summary["reason"]
+    # not the drain's own length: what the delay took longer is the drain's loss
+    assert summary["budget_left_seconds"] <= 0
+
+
+def test_bad_settings() -> None:
+    """Bad settings end the helper before it does anything, with all of them in one message."""
+    done = command("run", DRAIN_DELAY="soon", DRAIN_TIMEOUT="-1")
+
+    assert 78 == done.returncode
+    (line,) = done.stdout.splitlines()
+    assert "DRAIN_DELAY: 'soon' is not a time" in line
+    assert "DRAIN_TIMEOUT: '-1' is negative" in line
+
+
+def test_healthcheck(envoy: real.Envoy) -> None:
+    """`healthcheck` fails until the task is in service and says why, then passes until the helper is gone."""
+    url, container = envoy.admin_url, {METADATA_URI: f"http://{free_address()}:1/v4/helper"}
+
+    def check() -> tuple[int, str]:
+        done = command("healthcheck", **container)
+        return done.returncode, done.stdout
+
+    app = free_address()
+    assert (1, "no task-helper runs in this container\n") == check()
+    settings = {"APP_HEALTH_URL": f"http://{app}:8080/", **QUICK, "DRAIN_TIMEOUT": "3", **container}
+    with running(ENVOY_ADMIN_URL=url, **settings) as helper:
+        helper.event("waiting")
+        assert (1, "not in service yet: waiting for the application\n") == check()
+        with socket.create_server((app, 8080)) as server:
+            connection = server.accept()[0]
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            connection.close()
+            helper.event("in_service")
+        assert (0, "") == check()
+        helper.signal(signal.SIGTERM)
+        helper.event("draining")
+        assert (0, "") == check()
+        helper.exit()
+        assert (1, "no task-helper runs in this container\n") == check()
+
+
+def test_in_service_without_a_wake_up(envoy: real.Envoy) -> None:
+    """In service the kernel does not schedule the helper at all, and it has no port."""
+    with running(ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+        helper.event("in_service")
+        proc = Path(f"/proc/{helper.process.pid}")
+
+        def switches() -> list[str]:
+            return [line for line in (proc / "status").read_text().splitlines() if "ctxt_switches" in line]
+
+        def busy() -> str | None:  # the look at Envoy's configuration
+            before = switches()
+            time.sleep(0.3)
+            return None if switches() == before else "still at work"
+
+        wait_for(busy)
+        before = switches()
+        time.sleep(2)  # the fact is that nothing happens in this time
+        assert switches() == before
+        listening = {
+            line.split()[9] for line in (proc / "net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
+        }
+        held = {os.readlink(fd).strip("socket:[]") for fd in (proc / "fd").iterdir()}
+        assert set() == listening & held

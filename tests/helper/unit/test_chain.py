@@ -1,0 +1,298 @@
+"""Timelines of two helpers in a chain: ECS stops the first, and when that has gone the second.
+
+Each has a stopTimeout of 120, so the first hands over at 215, and the second is gone by 330.05. Where nothing else is
+said, the delay is 40 and the drain 150: it begins at 140, and ends at 290.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from tests.helper.unit.timelines import Life, Timeline, World
+
+FAIL = "/healthcheck/fail"
+SIGTERM = (100, "SIGTERM")
+LONG: Mapping[str, str] = {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "150"}
+UNTIL_QUIET: Mapping[str, str] = {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "auto"}
+SLOW: Mapping[str, str] = {"DRAIN_DELAY": "150", "DRAIN_TIMEOUT": "60"}
+
+DRAINED = "the helper before this one has drained, and nothing is under way"
+
+# moments are told to the millisecond; the second takes a second off what the first may have been late
+ROUNDED = 0.002
+
+# settings, what happens | of each helper that ended by itself: exit code, moment, ending | when Envoy is told
+TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, str]], list[float]]] = {
+    # the plan
+    "the second goes on with the drain": (
+        LONG,
+        [SIGTERM],
+        [(10, 215, "handed over"), (0, 291.05, "drained")],
+        [140, 215.05],
+    ),
+    "the second goes on with the delay": (
+        SLOW,
+        [SIGTERM],
+        [(10, 215, "handed over"), (0, 310.05, "drained")],
+        [250.05],
+    ),
+    "until requests have ended: the second needs no new round of health checks": (
+        UNTIL_QUIET,
+        [(99, "envoy gets requests"), SIGTERM, (220.5, "envoy ends requests")],
+        [(10, 215, "handed over"), (0, 224.05, "drained")],
+        [140, 215.05],
+    ),
+    "requests end in the hands of the first: the second leaves at once": (
+        UNTIL_QUIET,
+        [SIGTERM],
+        [(0, 171, "drained"), (0, 171.05, "drained")],
+        [140],
+    ),
+    "requests never end: cut at the last moment there is": (
+        UNTIL_QUIET,
+        [(99, "envoy gets requests"), SIGTERM],
+        [(10, 215, "handed over"), (0, 330.05, "deadline")],
+        [140, 215.05],
+    ),
+    "a fixed plan that ends in the hands of the first, and nothing is under way": (
+        {},
+        [SIGTERM],
+        [(0, 180, "drained"), (0, 180.05, "drained")],
+        [140],
+    ),
+    "a fixed plan that ends in the hands of the first, and requests have not ended: they get its time again": (
+        {},
+        [(99, "envoy gets requests"), SIGTERM],
+        [(0, 180, "drained"), (0, 220.05, "drained")],
+        [140, 180.05],
+    ),
+    "the task never was in service": (
+        LONG,
+        [(0, "app 503"), (5, "SIGTERM")],
+        [(0, 5, "never in service"), (0, 5.05, "never in service")],
+        [],
+    ),
+    "Envoy goes in the hands of the first": (
+        LONG,
+        [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
+        [(0, 150.5, "envoy gone"), (0, 150.55, "envoy gone")],
+        [140],
+    ),
+    # the first says more than is known, or less
+    "Envoy confirms late: the second counts from its own SIGTERM": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [(99, "envoy 500"), SIGTERM, (205, "envoy fine")],
+        [(11, 215, "handed over late"), (0, 315.05, "drained")],
+        [*(140 + n for n in (0, 0.1, 0.3, 0.7)), *(141.5 + n for n in range(65)), 215.05],
+    ),
+    "Envoy does not confirm to the first: the second tells it at once": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [(99, "envoy deaf"), SIGTERM, (215, "envoy hears")],
+        [(11, 215, "handed over late"), (0, 315.05, "drained")],
+        [*(140 + n for n in (0, 0.1, 0.3, 0.7)), *(141.5 + n for n in range(74)), 215.05],
+    ),
+    "Envoy was restarted as the first handed over: told again, for the whole time": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [SIGTERM, (215.01, "envoy restarts")],
+        [(10, 215, "handed over"), (0, 315.05, "drained")],
+        [140, 215.05],
+    ),
+    "Envoy is restarted in the hands of the second": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "90"},
+        [SIGTERM, (220.2, "envoy restarts")],
+        [(10, 215, "handed over"), (0, 310.55, "drained")],
+        [140, 215.05, 220.55],
+    ),
+    "Envoy hangs as the second begins, and then remembers: unknown is not long ago": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [SIGTERM, (214.5, "envoy hangs"), (218, "envoy fine")],
+        [(10, 215, "handed over"), (0, 319.15, "drained")],
+        [140, 217.05, 219.15],
+    ),
+    # the first is no more
+    "the first is killed in the drain: the delay is over, and the drain begins anew": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [SIGTERM, (150, "first killed")],
+        [(0, 250.05, "drained")],
+        [140, 150.05],
+    ),
+    "the first is killed in the delay: the whole plan of the second": (
+        {},
+        [SIGTERM, (120, "first killed")],
+        [(0, 200.05, "drained")],
+        [160.05],
+    ),
+    "the first crashes, and so ECS stops the task": (
+        {},
+        [(50, "first killed")],
+        [(0, 130.05, "drained")],
+        [90.05],
+    ),
+    "the first is killed in a delay that does not fit the second: downstreams get time to go": (
+        SLOW,
+        [SIGTERM, (120, "first killed")],
+        [(0, 235.05, "deadline")],
+        [204.05],
+    ),
+    "the metadata endpoint is silent as the second begins: the whole plan of its own": (
+        UNTIL_QUIET,
+        [SIGTERM, (170, "metadata hangs")],
+        [(0, 171, "drained"), (0, 204.15, "drained")],
+        [140, 173.15],
+    ),
+    "the first hands over in the moment in which Envoy hangs: the second's look is bounded": (
+        SLOW,
+        [SIGTERM, (214.9, "envoy hangs"), (240, "envoy fine")],
+        [(10, 215, "handed over"), (0, 310.05, "drained")],
+        [250.05],
+    ),
+    "the metadata endpoint is silent for a moment": (
+        UNTIL_QUIET,
+        [SIGTERM, (170, "metadata 500"), (171.5, "metadata fine")],
+        [(0, 171, "drained"), (0, 171.65, "drained")],
+        [140],
+    ),
+    # the second is no more
+    "the second is dead: the first keeps to what it can do alone": (
+        SLOW,
+        [(99, "second killed"), SIGTERM],
+        [(10, 215, "handed over")],
+        [184],
+    ),
+    "the second is dead, and the delay fits": (
+        LONG,
+        [(99, "second killed"), SIGTERM],
+        [(10, 215, "handed over")],
+        [140],
+    ),
+    "whether the second is there, is not known: the plan is kept": (
+        SLOW,
+        [SIGTERM, (150, "metadata 500"), (200, "metadata fine")],
+        [(10, 215, "handed over"), (0, 310.05, "drained")],
+        [250.05],
+    ),
+    # the second begins anew
+    "the second is restarted in place while the first drains: it leaves the drain alone": (
+        LONG,
+        [(139, "second restarts"), SIGTERM, (150, "second restarts")],
+        [(10, 215, "handed over"), (0, 291.05, "drained")],
+        [140, 215.05],
+    ),
+    "the application is gone: no delay in a chain either": (
+        LONG,
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM, (100.25, "envoy fails requests")],
+        [(10, 215, "handed over"), (0, 291.05, "drained")],
+        [100.3, 215.05],
+    ),
+}
+
+
+def ends(lives: list[Life]) -> list[tuple[Any, ...]]:
+    return [(each.exit, each.at, each.ending) for each in lives]
+
+
+@pytest.mark.parametrize("name", TIMELINES)
+def test_timeline(name: str) -> None:
+    """Two helpers hold the task as one would that had the time of both; whatever is not known, keeps the plan."""
+    settings, timeline, expected, told = TIMELINES[name]
+    world = World()
+
+    lives = world.live_in_chain(timeline, settings, 120, 120)
+
+    assert [(code, pytest.approx(at, abs=ROUNDED), ending) for code, at, ending in expected] == ends(lives)
+    assert [pytest.approx(at, abs=ROUNDED) for at in told] == [at for at, _ in world.envoy.journal]
+    assert {FAIL} >= {target for _, target in world.envoy.journal}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (LONG, {"exit_code": 10, "draining": True, "plan_began": 115, "told": 74}),
+        ({}, {"exit_code": 0, "draining": True, "because": DRAINED}),
+    ],
+)
+def test_what_the_second_says(settings: Mapping[str, str], told: dict[str, Any]) -> None:
+    """It tells what it takes over, and its summary what it has found done."""
+    *_, second = World().live_in_chain([SIGTERM], settings, 120, 120)
+
+    assert told == second.fields("taking_over")
+    assert second.log[-1][2]["confirmed"]
+
+
+@pytest.mark.parametrize(
+    ("desired", "mood", "undone"),
+    [("RUNNING", "fine", True), ("STOPPED", "fine", False), ("RUNNING", "hangs", False), ("", "fine", False)],
+)
+def test_drain_that_the_second_finds(desired: str, mood: Any, undone: bool) -> None:
+    """One that comes up beside an Envoy that drains undoes it only where ECS says that the task is to run."""
+    world = World()
+    world.envoy.state, world.metadata.desired, world.metadata.mood = "DRAINING", desired, mood
+
+    world.live([(5, "SIGTERM")], metadata=True, settings={"TAKES_OVER_FROM": "first:120"})
+
+    before = [target for moment, target in world.envoy.journal if moment < 5]
+    assert (["/healthcheck/ok"] if undone else []) == before
+
+
+def test_exit_code_of_one_that_runs() -> None:
+    """The first's code of an earlier life, before it was restarted in place, says nothing of this stop."""
+    world = World()
+    world.metadata.run("first")
+    world.metadata.containers["first"] |= {"ExitCode": 10, "RestartCount": 1}
+
+    life = world.live([SIGTERM], metadata=True, settings={"TAKES_OVER_FROM": "first:120"})
+
+    assert [(140, FAIL)] == life.journal
+
+
+def test_unconfirmed_drain_is_handed_over_late() -> None:
+    """Where the plan has had half a second to be told, and Envoy has not confirmed, the second is to count anew."""
+    world = World()
+
+    first, _ = world.live_in_chain(
+        [(99, "envoy 500"), SIGTERM, (215, "envoy fine")], {"DRAIN_DELAY": "113.5", "DRAIN_TIMEOUT": "60"}, 120, 120
+    )
+
+    assert (11, "handed over late") == (first.exit, first.ending)
+
+
+MOODS = ["fine", "500", "hangs", "refuses", "resets", "babbles", "breaks"]
+WHAT = st.sampled_from(
+    [f"{who} {mood}" for who in ("envoy", "app", "metadata") for mood in MOODS]
+    + ["envoy restarts", "envoy takes 0.3", "envoy takes 1.5", "envoy gets requests", "envoy ends requests"]
+    + ["first killed", "second restarts", "SIGTERM"]
+)
+MOMENT = st.floats(100, 330).map(lambda moment: round(moment, 1))
+SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=6).map(
+    lambda schedule: sorted(schedule, key=lambda each: each[0])
+)
+
+
+@given(
+    schedule=SCHEDULE,
+    delay=st.integers(0, 60) | st.sampled_from([100, 150]),
+    timeout=st.integers(1, 60) | st.sampled_from([100, 150, "auto"]),
+    first=st.integers(50, 120),
+)
+@example(schedule=[(140.0, "first killed")], delay=40, timeout=100, first=120)
+@example(schedule=[(100.0, "envoy 500"), (170.0, "envoy fine")], delay=40, timeout=60, first=90)
+def test_every_chain(schedule: Timeline, delay: int, timeout: int | str, first: int) -> None:
+    """Whatever befalls, the task is held for as long as a trap with these times would, or until the second's deadline;
+    and a drain that is over has lasted as long as it should, in whosever hands."""
+    world = World()
+    second = 250 - first
+    least = 31 if timeout == "auto" else int(timeout)
+    assume(delay + least <= 240)
+
+    *_, last = world.live_in_chain(
+        [SIGTERM, *schedule], {"DRAIN_DELAY": f"{delay}", "DRAIN_TIMEOUT": f"{timeout}"}, first, second
+    )
+
+    (began,) = [moment for moment, event, _ in last.log if event == "sigterm" and moment > 100] or [100.0]
+    deadline = began + second - 5
+    assert min(100 + delay + least, deadline) - ROUNDED <= last.at <= deadline + ROUNDED
+    if last.ending == "drained" and "DRAINING" == world.envoy.state:
+        assert last.at - world.envoy.draining_since >= least - ROUNDED

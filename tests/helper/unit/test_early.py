@@ -1,0 +1,132 @@
+"""When may the plan end early: two proofs each, one of them that nothing is being served, and what is unknown keeps it.
+
+Each table begins with the facts that are enough; each further row takes one of them away.
+"""
+
+from typing import Any
+
+import pytest
+
+from task_helper.envoy.traffic import Traffic
+from task_helper.life import early
+from task_helper.life.early import Keep, Leave
+
+BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
+FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
+
+GONE = Leave("all containers beside Envoy have stopped (app, web), and every request fails")
+APPLICATION_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+    "all proofs": ({}, GONE),
+    "no URL tells the port": ({"refuses": None}, GONE),
+    "nothing has stopped": ({"stopped": ()}, Keep("ECS does not say that all containers beside Envoy have stopped")),
+    "the port answers": ({"refuses": False}, Keep("the application is there")),
+    "Envoy was not read": ({"before": None}, Keep("what Envoy serves is not known")),
+    "Envoy is not read any more": ({"after": None}, Keep("what Envoy serves is not known")),
+    "a request succeeded": ({"after": FAILING._replace(completed=106)}, Keep("Envoy serves requests")),
+    "Envoy was restarted": ({"after": Traffic(0, 105, 105, 0)}, Keep("Envoy serves requests")),
+    "a request is in flight": ({"after": FAILING._replace(in_flight=1)}, Keep("Envoy serves requests")),
+    "a connection is open": ({"after": FAILING._replace(connections=1)}, Keep("Envoy serves requests")),
+    "too few have failed": (
+        {"after": FAILING._replace(completed=104, failed=9)},
+        Keep("too few requests have come to tell"),
+    ),
+    "none has come": ({"after": BEFORE}, Keep("too few requests have come to tell")),
+}
+
+
+@pytest.mark.parametrize("name", APPLICATION_GONE)
+def test_application_gone(name: str) -> None:
+    """A container that has stopped for good, and requests of which each one fails; without a URL, these two alone."""
+    facts: dict[str, Any] = {"stopped": ("app", "web"), "refuses": True, "before": BEFORE, "after": FAILING}
+    missing, expected = APPLICATION_GONE[name]
+
+    verdict = early.application_gone(**facts | missing)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+ENVOY_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+    "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer")),
+    "ECS does not say so": ({"stopped": ()}, Keep("ECS does not say that Envoy's container has stopped")),
+    "no listener is known": (
+        {"accepts": None},
+        Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer"),
+    ),
+    "the admin API never answered": (
+        {"answers": None},
+        Keep("Envoy's admin API never answered, and may be elsewhere"),
+    ),
+    "the admin API answers": ({"answers": True}, Keep("Envoy is there, whatever ECS says")),
+    "a listener accepts": ({"accepts": True}, Keep("Envoy is there, whatever ECS says")),
+}
+
+
+@pytest.mark.parametrize("name", ENVOY_GONE)
+def test_envoy_gone(name: str) -> None:
+    """A container that has stopped for good, and nobody who answers or accepts."""
+    facts: dict[str, Any] = {"stopped": ("envoy", "envoy-2"), "answers": False, "accepts": False}
+    missing, expected = ENVOY_GONE[name]
+
+    verdict = early.envoy_gone(**facts | missing)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+@pytest.mark.parametrize(
+    ("may_have_been", "served", "expected"),
+    [
+        (None, False, Leave("Envoy has served no request since it started")),
+        (None, True, Keep("Envoy has served requests")),
+        (None, None, Keep("what Envoy has served is not known")),
+        ("the helper was restarted", False, Keep("the helper was restarted")),
+    ],
+)
+def test_never_in_service(may_have_been: str | None, served: bool | None, expected: early.Verdict) -> None:
+    """A helper that was there from the beginning, and an Envoy that has served nobody."""
+    verdict = early.never_in_service(may_have_been=may_have_been, served=served)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+@pytest.mark.parametrize(
+    ("told_for", "quiet_for", "expected"),
+    [
+        (31, 3, Leave("nothing has been in flight or come for a while")),
+        (30.9, 3, Keep("some downstreams may not have checked yet")),
+        (31, 2.9, Keep("requests are under way, or were until a moment ago")),
+        (100, 0, Keep("requests are under way, or were until a moment ago")),
+    ],
+)
+def test_quiet(told_for: float, quiet_for: float, expected: early.Verdict) -> None:
+    """Health checks that fail for as long as each downstream takes to see it, and three seconds without a request."""
+    verdict = early.quiet(told_for=told_for, least=31, quiet_for=quiet_for)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+# how the first ended, Envoy draining, things under way | whether nothing is left, else where the plan stands
+TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
+    "all proofs": ({}, Leave("the helper before this one has drained, and nothing is under way")),
+    "requests are under way": ({"under_way": True}, early.GoOn(0, 0, True)),
+    "whether any are, is not known": ({"under_way": None}, early.GoOn(0, 0, True)),
+    "Envoy does not drain": ({"draining": False}, early.GoOn(0, 0, False)),
+    "Envoy does not say": ({"draining": None}, early.GoOn(0, 0, False)),
+    "how it ended is not known": ({"ended": None}, early.GoOn(0, 0, True)),
+    "neither is known": ({"ended": None, "draining": None}, early.GoOn(0, 0, False)),
+    "handed over in the drain": ({"ended": "handed over"}, early.GoOn(115, 74, True)),
+    "handed over in the delay": ({"ended": "handed over", "draining": False}, early.GoOn(115, 0, False)),
+    "handed over, and Envoy does not say": ({"ended": "handed over", "draining": None}, early.GoOn(115, 0, False)),
+    "handed over late": ({"ended": "handed over late"}, early.GoOn(115, 0, True)),
+    "handed over late, and not told": ({"ended": "handed over late", "draining": False}, early.GoOn(115, 0, False)),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_OVER)
+def test_taken_over(name: str) -> None:
+    """The word of the helper before, and Envoy's, each for what it can know; without them nothing has been done."""
+    facts: dict[str, Any] = {"ended": "drained", "draining": True, "under_way": False, "held": 115.0, "told": 74.0}
+    missing, expected = TAKEN_OVER[name]
+
+    verdict = early.taken_over(**facts | missing)
+
+    assert (type(expected), expected) == (type(verdict), verdict)

@@ -1,0 +1,1127 @@
+"""Timelines of a task's life: what happens when, and what the helper makes of it.
+
+In service within the first second; the delay begins at 100, the drain at 140, and 180 is its end. The deadline is 215.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from task_helper.ecs.replacement import Look, Other
+from task_helper.envoy.mesh import Mesh, hints
+from task_helper.life.lifecycle import Lifecycle
+from task_helper.settings import from_env
+from tests.helper.unit.timelines import Timeline, World
+
+FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
+GRACEFULLY = f"{LISTENERS}&graceful&skip_exit"
+SIGTERM = (100, "SIGTERM")
+
+# moments are told to the millisecond
+ROUNDED = 0.002
+
+# what happens | exit code, moment, ending | what Envoy is told, and when
+TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, str]]]] = {
+    # the plan
+    "the plan is kept": ([SIGTERM], (0, 180, "drained"), [(140, FAIL)]),
+    "SIGINT begins the same": ([(100, "SIGINT")], (0, 180, "drained"), [(140, FAIL)]),
+    "SIGQUIT begins the same": ([(100, "SIGQUIT")], (0, 180, "drained"), [(140, FAIL)]),
+    "a second SIGTERM in the delay changes nothing": (
+        [SIGTERM, (120, "SIGTERM")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a second SIGTERM in the drain changes nothing": (
+        [SIGTERM, (150, "SIGTERM"), (170, "SIGTERM")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # not seen in service
+    "the application never was ready, and Envoy has served nobody": (
+        [(0, "app 503"), (5, "SIGTERM")],
+        (0, 5, "never in service"),
+        [],
+    ),
+    "Envoy has answered requests with errors alone": (
+        [(0, "app 503"), (3, "envoy fails requests"), (5, "SIGTERM")],
+        (0, 5, "never in service"),
+        [],
+    ),
+    "SIGTERM in the first moment": ([(0, "SIGTERM")], (0, 0, "never in service"), []),
+    "the application never was ready, yet Envoy serves": (
+        [(0, "app 503"), (50, "envoy answers requests"), SIGTERM],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "an Envoy that never answered may serve: told until the deadline": (
+        [(0, "envoy refuses"), (5, "SIGTERM"), (119, "envoy fine")],
+        (0, 120, "deadline"),
+        [*((45 + n, FAIL) for n in (0, 0.1, 0.3, 0.7)), *((46.5 + n, FAIL) for n in range(74))],
+    ),
+    "Envoy hangs where it is asked what it has served": (
+        [(0, "envoy hangs"), (5, "SIGTERM"), (44, "envoy fine")],
+        (0, 85, "drained"),
+        [(45, FAIL)],
+    ),
+    "Envoy has served nobody, but was restarted a moment ago": (
+        [(0, "app 503"), (3, "envoy restarts"), (5, "SIGTERM")],
+        (0, 85, "drained"),
+        [(45, FAIL)],
+    ),
+    "Envoy's container has stopped, and its admin API never answered: it may be elsewhere": (
+        [(0, "envoy refuses"), (1, "container envoy stops"), (5, "SIGTERM"), (90, "envoy fine")],
+        (0, 120, "deadline"),
+        [*((45 + n, FAIL) for n in (0, 0.1, 0.3, 0.7)), *((46.5 + n, FAIL) for n in range(45))],
+    ),
+    "an application that is ready late is waited for": (
+        [(0, "app 503"), (30.2, "app fine"), SIGTERM],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # Envoy is gone
+    "Envoy is gone at SIGTERM": (
+        [(99, "envoy dies"), (99, "container envoy stops"), SIGTERM],
+        (0, 100, "envoy gone"),
+        [],
+    ),
+    "Envoy goes in the delay": (
+        [SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")],
+        (0, 120.5, "envoy gone"),
+        [],
+    ),
+    "Envoy goes in the drain": (
+        [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
+        (0, 150.5, "envoy gone"),
+        [(140, FAIL)],
+    ),
+    "Envoy refuses, and its container runs: it may be restarted": (
+        [SIGTERM, (110, "envoy dies"), (135, "envoy fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "Envoy's container has stopped, yet it answers": (
+        [SIGTERM, (110, "container envoy stops")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "Envoy's container has stopped, yet it answers with errors": (
+        [SIGTERM, (110, "container envoy stops"), (111, "envoy 500"), (135, "envoy fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "Envoy's container has stopped, its admin API refuses, yet its listener accepts": (
+        [SIGTERM, (110, "envoy refuses"), (110, "container envoy stops"), (135, "envoy fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "Envoy's container has stopped, and its admin API hangs": (
+        [SIGTERM, (110.1, "envoy dies"), (110.1, "envoy hangs"), (110.1, "container envoy stops")],
+        (0, 112.5, "envoy gone"),
+        [],
+    ),
+    # the application is gone
+    "the application is gone at SIGTERM: no delay once a request has failed": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM, (100.25, "envoy fails requests")],
+        (0, 140.3, "drained"),
+        [(100.3, FAIL)],
+    ),
+    "the application goes in the delay: it ends there": (
+        [SIGTERM, (120.1, "app refuses"), (120.1, "container app stops"), (120.55, "envoy fails requests")],
+        (0, 160.6, "drained"),
+        [(120.6, FAIL)],
+    ),
+    "the application goes in the drain: that goes on": (
+        [SIGTERM, (150, "app refuses"), (150, "container app stops"), (151, "envoy fails requests")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "the application is gone, and few ask for it: five failures, a second or two apart": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.55 + 1.5 * n, "envoy fails 1 request") for n in range(5)],
+        (0, 147.1, "drained"),
+        [(107.1, FAIL)],
+    ),
+    "a request succeeds among those that fail: they count anew": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.15, "envoy fails 4 requests"), (100.25, "envoy answers 1 request"), (100.35, "envoy fails 4 requests")]
+        + [(110.2, "envoy fails 1 request")],
+        (0, 151.1, "drained"),
+        [(111.1, FAIL)],
+    ),
+    "Envoy does not say what it serves among the failures: they count anew": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM]
+        + [(100.15, "envoy fails 4 requests"), (100.25, "envoy denies /stats"), (103, "envoy allows all")]
+        + [(105, "envoy fails 4 requests"), (110.2, "envoy fails 1 request")],
+        (0, 151.1, "drained"),
+        [(111.1, FAIL)],
+    ),
+    "the application is gone, and nobody asks for it": (
+        [(99, "app refuses"), (99, "container app stops"), SIGTERM],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "the application refuses, and its container runs: it may be restarted": (
+        [SIGTERM, (110, "app refuses"), (111, "envoy fails requests"), (112, "envoy fails requests")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "another container stops": (
+        [(0, "container sidecar runs"), SIGTERM, (110, "container sidecar stops"), (111, "envoy fails requests")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "another container stops, and the application restarts": (
+        [(0, "container sidecar runs"), SIGTERM, (110, "container sidecar stops"), (111, "app refuses")]
+        + [(111 + n / 10, "envoy fails requests") for n in range(9)]
+        + [(112, "app fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "the application stops, and another container runs that may be the application": (
+        [(0, "container sidecar runs"), SIGTERM, (110, "app refuses"), (110, "container app stops")]
+        + [(111.1 + n, "envoy fails requests") for n in range(9)],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "the application and another container stop": (
+        [(0, "container sidecar runs"), SIGTERM, (110, "app refuses"), (110, "container app stops")]
+        + [(115, "container sidecar stops"), (115.25, "envoy fails requests")],
+        (0, 155.3, "drained"),
+        [(115.3, FAIL)],
+    ),
+    "another container that APP_HEALTH_URL names stops, and Envoy serves": (
+        [SIGTERM, (110, "app refuses"), (110, "container app stops")]
+        + [(111 + n / 10, "envoy answers requests") for n in range(1, 280)],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a container stops, and of Envoy's requests some fail": (
+        [SIGTERM, (110, "app refuses"), (110, "container app stops")]
+        + [(110 + n / 20, f"envoy {what} requests") for n in range(1, 580) for what in ("fails", "answers")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "an application that answers 503 is there": ([SIGTERM, (110, "app 503")], (0, 180, "drained"), [(140, FAIL)]),
+    "an application that hangs is there": ([SIGTERM, (110, "app hangs")], (0, 180, "drained"), [(140, FAIL)]),
+    "an application that resets connections is there": (
+        [SIGTERM, (110, "container app stops"), (110, "app resets"), (111, "envoy fails requests")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # the admin API does not do what it is told
+    "500 for a second: told again until it is confirmed, and the drain counts from there": (
+        [SIGTERM, (139, "envoy 500"), (141, "envoy fine")],
+        (0, 181.5, "drained"),
+        [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.7, FAIL), (141.5, FAIL)],
+    ),
+    "a hanging call is given up after two seconds": (
+        [SIGTERM, (139, "envoy hangs"), (141, "envoy fine")],
+        (0, 182.1, "drained"),
+        [(140, FAIL), (142.1, FAIL)],
+    ),
+    "refused for a moment": (
+        [SIGTERM, (139.9, "envoy refuses"), (140.2, "envoy fine")],
+        (0, 180.3, "drained"),
+        [(140, FAIL), (140.1, FAIL), (140.3, FAIL)],
+    ),
+    "confirmed late: the drain is cut by the deadline": (
+        [SIGTERM, (139, "envoy babbles"), (178.6, "envoy fine")],
+        (0, 215, "deadline"),
+        [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.7, FAIL), *((141.5 + n, FAIL) for n in range(39))],
+    ),
+    "an Envoy that restarts in the drain is told again, and the drain begins anew": (
+        [SIGTERM, (160.2, "envoy restarts")],
+        (0, 200.5, "drained"),
+        [(140, FAIL), (160.5, FAIL)],
+    ),
+    "an Envoy that restarts in the delay is no different": (
+        [SIGTERM, (120, "envoy restarts")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    # a fault of the helper's own
+    "a fault before the task is in service: the plan is kept, as it may have been": (
+        [(0, "envoy breaks"), (1, "envoy fine"), SIGTERM],
+        (70, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a fault in the watch over the application": (
+        [SIGTERM, (110, "container app stops"), (110, "app breaks")],
+        (70, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a fault in the watch over Envoy": (
+        [SIGTERM, (110, "metadata breaks"), (112, "metadata fine")],
+        (70, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "a fault when Envoy is told: told again, plainly": (
+        [SIGTERM, (139.9, "envoy breaks"), (140.05, "envoy fine")],
+        (70, 181, "drained"),
+        [(140, FAIL), (140, FAIL), (141, FAIL)],
+    ),
+    "a fault in the drain: it lasts as long as planned": (
+        [SIGTERM, (150, "envoy breaks")],
+        (70, 180, "drained"),
+        [(140, FAIL)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIMELINES)
+def test_timeline(name: str) -> None:
+    """Each timeline ends with its exit code, at its moment, for its reason, and has told Envoy just that."""
+    timeline, (code, at, ending), journal = TIMELINES[name]
+
+    life = World().live(timeline, metadata=True)
+
+    assert (code, at, ending) == (life.exit, life.at, life.ending)
+    assert journal == life.journal
+
+
+def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the middle of the delay leaves its fixed end, and the drain after it."""
+
+    async def delay(self: Lifecycle) -> None:
+        await asyncio.sleep(10)
+        raise RuntimeError("an error of the helper's own")
+
+    monkeypatch.setattr(Lifecycle, "delay", delay)
+
+    life = World().live([SIGTERM])
+
+    assert (70, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
+    assert (40, 40) == pytest.approx([life.fields("summary")[f"{stage}_seconds"] for stage in ("delaying", "draining")])
+
+
+def test_a_fault_before_the_task_is_in_service() -> None:
+    """Why a task that was not seen in service is drained is said where the helper's own fault kept it from seeing."""
+    life = World().live([(0, "envoy breaks"), (1, "envoy fine"), SIGTERM])
+
+    assert {"because": "the helper had a fault before it could see"} == life.fields("plan_kept")
+
+
+def test_one_request_was_served() -> None:
+    """One request that Envoy has served is enough to drain a task that was not seen in service."""
+    world = World()
+    world.envoy.completed, world.envoy.failed = 11, 10
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
+
+    assert {"because": "Envoy has served requests"} == life.fields("plan_kept")
+
+
+def test_question_that_takes_long() -> None:
+    """What Envoy has served is asked for two seconds in all, and then not known."""
+    life = World().live([(0, "app 503"), (4, "envoy takes 0.6"), (5, "SIGTERM"), (10, "envoy takes 0")])
+
+    (asked_until,) = [moment for moment, event, _ in life.log if event == "plan_kept"]
+    assert (7, [(45, FAIL)]) == (asked_until, life.journal)
+
+
+@pytest.mark.parametrize("mood", ["500", "403", "hangs", "refuses", "resets", "babbles"])
+@pytest.mark.parametrize("timeout", ["0", "40"])
+def test_unconfirmed(mood: str, timeout: str) -> None:
+    """An Envoy that never confirms is told to the deadline, however short the drain; the exit code is 75."""
+    life = World().live([SIGTERM, (130, f"envoy {mood}")], DRAIN_TIMEOUT=timeout)
+
+    assert (75, 215, "not confirmed") == (life.exit, life.at, life.ending)
+    assert len(life.journal) > 20
+    assert life.fields("admin_failing")["because"] in {
+        "/healthcheck/fail answered 500",
+        "POST /healthcheck/fail is denied: allow it in the admin API's allow_paths",
+        "no answer in time",
+        "Connection refused",
+        "Connection reset by peer",
+        "/ready answered '<html>', which is no state of an Envoy",
+    }
+
+
+def test_confirmed_late() -> None:
+    """A drain that is confirmed late lasts as long as any, up to the deadline."""
+    life = World().live([SIGTERM, (109, "envoy hangs"), (115, "envoy fine")], DRAIN_DELAY="10", DRAIN_TIMEOUT="4")
+
+    assert (0, "drained") == (life.exit, life.ending)
+    assert 119 <= life.at <= 119 + 2.1 + 1
+    assert (
+        len(life.journal) == life.fields("health_checks_failed")["attempts"] == life.fields("summary")["attempts"] > 2
+    )
+
+
+def test_readings_of_a_drain_that_the_deadline_cuts() -> None:
+    """Of a drain that was confirmed late, the last seconds are those before the deadline."""
+    world = World()
+    world.envoy.in_flight = 2
+
+    life = world.live([SIGTERM, (139, "envoy 500"), (200, "envoy fine")])
+
+    fields = life.fields("summary")
+    assert 215 - 201 <= life.fields("draining")["seconds"] <= 215 - 200
+    assert ("deadline", 2, 2) == (
+        fields["reason"],
+        fields["requests_in_flight_at_drain"],
+        fields["requests_in_flight_at_end"],
+    )
+
+
+def test_no_time_for_a_drain_at_all() -> None:
+    """With DRAIN_TIMEOUT=0 an Envoy that does not answer at first is told until it has confirmed."""
+    life = World().live([SIGTERM, (139, "envoy 500"), (150, "envoy fine")], DRAIN_TIMEOUT="0")
+
+    assert (0, "drained") == (life.exit, life.ending)
+    assert 150 <= life.at <= 151
+
+
+def test_confirmed_is_what_envoy_says() -> None:
+    """An Envoy that takes the call and goes on being LIVE has not confirmed, and is told again."""
+    world = World()
+    world.envoy.deaf = True
+
+    life = world.live([SIGTERM])
+
+    assert (75, 215, "not confirmed") == (life.exit, life.at, life.ending)
+    assert {"because": "Envoy still is LIVE"} == life.fields("admin_failing")
+
+
+@pytest.mark.parametrize("timeline", [[], [(150.1, "envoy restarts")], [(150.1, "envoy refuses"), (152, "envoy fine")]])
+def test_envoy_that_may_not_say_its_state(timeline: Timeline) -> None:
+    """An admin API that allows the call and not /ready confirms by taking it; it is told again, in case it forgot."""
+    world = World()
+
+    life = world.live([SIGTERM, (110, "envoy denies /ready"), *timeline])
+
+    assert (0, 180, "DRAINING") == (life.exit, life.at, world.envoy.state)
+    assert [140, 140.5, 141] == [moment for moment, _ in life.journal[:3]]
+    assert 1 == life.fields("health_checks_failed")["attempts"]
+
+
+def test_a_fault_in_everything() -> None:
+    """Where every call to Envoy is at fault, it is told to the deadline all the same."""
+    life = World().live([SIGTERM, (99, "envoy breaks")])
+
+    assert (70, 215, "not confirmed") == (life.exit, life.at, life.ending)
+    assert len(life.journal) > 70
+
+
+@pytest.mark.parametrize(
+    ("takes", "exit", "at"),
+    [
+        (0.5, 0, 181),
+        (1.9, 0, 183.8),
+        (2.1, 75, 215),
+    ],
+)
+def test_slow_answers(takes: float, exit: int, at: float) -> None:
+    """Answers that Envoy gives within two seconds confirm the drain; slower ones count as none."""
+    life = World().live([SIGTERM, (138, f"envoy takes {takes}")])
+
+    assert (exit, at) == (life.exit, life.at)
+
+
+def test_no_delay() -> None:
+    """With DRAIN_DELAY=0 the health checks fail in the moment of the signal."""
+    life = World().live([SIGTERM], DRAIN_DELAY="0")
+
+    assert [(100, FAIL)] == life.journal
+    assert 140 == life.at
+
+
+def test_no_times_at_all() -> None:
+    """With no delay and no timeout Envoy is still told, and has confirmed, before the helper leaves."""
+    life = World().live([SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="0")
+
+    assert (0, 100, [(100, FAIL)]) == (life.exit, life.at, life.journal)
+
+
+def test_drain_listeners() -> None:
+    """DRAIN_LISTENERS refuses new connections only once the drain is confirmed."""
+    life = World().live([SIGTERM, (139, "envoy 500"), (140.2, "envoy fine")], DRAIN_LISTENERS="true")
+
+    assert [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.3, LISTENERS)] == life.journal
+    assert {"graceful": False} == life.fields("listeners_drained")
+
+
+def test_graceful_drain() -> None:
+    """With `graceful` idle connections are told together with the health checks, and after a restart once more."""
+    life = World().live([SIGTERM, (150.2, "envoy restarts")], DRAIN_LISTENERS="graceful")
+
+    assert [(140, FAIL), (140, GRACEFULLY), (150.5, FAIL), (150.5, GRACEFULLY)] == life.journal
+    assert [{"graceful": True}] * 2 == [fields for _, event, fields in life.log if event == "listeners_drained"]
+
+
+@pytest.mark.parametrize(
+    ("drain_time", "ends"),
+    [(30, 171), (10, 146), (600, 146), (75, 146), (74, 215)],
+)
+def test_auto_waits_for_idle_connections(drain_time: int, ends: float) -> None:
+    """With `auto` and `graceful` the drain lasts until Envoy has closed idle connections, where it will in time."""
+    world = World()
+    world.envoy.drain_time = drain_time
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="graceful", DRAIN_TIMEOUT="auto", HEALTH_CHECK_INTERVAL="5")
+
+    assert ends == life.at
+
+
+def test_idle_connections_do_not_matter_without_graceful() -> None:
+    """Nobody asks how long a graceful drain takes that there will not be."""
+    world = World()
+    world.envoy.drain_time = 30
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="true", DRAIN_TIMEOUT="auto", HEALTH_CHECK_INTERVAL="5")
+
+    assert 146 == life.at
+    assert "/server_info" not in [target for _, _, target in world.envoy.calls]
+
+
+@pytest.mark.parametrize(
+    ("version", "drain_time", "said"),
+    [
+        ("1.39.3", 30, [("old_envoy", {"version": "1.39"})]),
+        ("1.40.0", 600, [("idle_stays_open", {"drain_time": 600, "seconds": 40})]),
+        ("1.40.1", 15, [("idle_stays_open", {"drain_time": 15, "seconds": 40})]),
+        ("1.41.0", 40, [("idle_stays_open", {"drain_time": 40, "seconds": 40})]),
+        ("2.0.0", 39, []),
+        ("unknown", 600, []),
+    ],
+)
+def test_idle_connections_that_stay_open(
+    version: str, drain_time: int, said: list[tuple[str, dict[str, object]]]
+) -> None:
+    """Where DRAIN_LISTENERS=graceful will leave idle connections open, that is said at startup, and asked once."""
+    world = World()
+    world.envoy.version, world.envoy.drain_time = version, drain_time
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="graceful")
+
+    assert said == [(event, fields) for _, event, fields in life.log if event in ("old_envoy", "idle_stays_open")]
+    assert 1 == [target for _, _, target in world.envoy.calls].count("/server_info")
+
+
+def test_how_long_a_graceful_drain_takes_that_nobody_may_ask() -> None:
+    """Where Envoy may not be asked, nothing is said, and `auto` drains as without it."""
+    world = World()
+    world.envoy.denied.add("/server_info")
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="graceful", DRAIN_TIMEOUT="auto", HEALTH_CHECK_INTERVAL="5")
+
+    assert 146 == life.at
+    assert "sigterm" == life.events[1]
+
+
+def test_stale_drain() -> None:
+    """An Envoy that a dead helper left draining takes traffic again, and the task counts as in service."""
+    world = World()
+    world.envoy.state = "DRAINING"
+
+    life = world.live([(0, "app 503"), SIGTERM])
+
+    assert [(0, OK), (140, FAIL)] == life.journal
+    assert (0, "drained") == (life.exit, life.ending)
+    assert {"because": "Envoy was left draining by a helper before this one"} == life.fields("plan_kept")
+    assert 1 == life.events.count("stale_drain_undone")
+
+
+@pytest.mark.parametrize(
+    ("restart_count", "mood", "because"),
+    [
+        (0, "fine", None),
+        (1, "fine", "the helper was restarted"),
+        (0, "hangs", "ECS does not say if the helper was restarted"),
+        (0, "404", "ECS does not say if the helper was restarted"),
+        (0, "babbles", "ECS does not say if the helper was restarted"),
+    ],
+)
+def test_restarted_helper(restart_count: int, mood: str, because: str | None) -> None:
+    """A helper that was restarted, or cannot know that it was not, drains what it has not seen in service."""
+    world = World()
+    world.metadata.restart_count = restart_count
+
+    life = world.live([(0, "app 503"), (0, f"metadata {mood}"), (5, "SIGTERM")], metadata=True)
+
+    assert ("drained" if because else "never in service") == life.ending
+    assert [because] * bool(because) == [fields["because"] for _, event, fields in life.log if event == "plan_kept"]
+
+
+@pytest.mark.parametrize("what", ["/stats", "/config_dump", "/server_info"])
+def test_served_by_an_envoy_that_may_not_say(what: str) -> None:
+    """Where Envoy may not say what it has served, a task that was not seen in service is drained."""
+    world = World()
+    world.envoy.denied.add(what)
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
+
+    assert (0, 85, [(45, FAIL)]) == (life.exit, life.at, life.journal)
+    assert {"because": "what Envoy has served is not known"} == life.fields("plan_kept")
+
+
+@pytest.mark.parametrize("connections", [0, 1])
+def test_connections_of_a_task_not_seen_in_service(connections: int) -> None:
+    """A TCP listener does not tell whether it ever had connections, so its task is drained."""
+    world = World()
+    world.envoy.connections = connections
+
+    assert "drained" == world.live([(0, "app 503"), (5, "SIGTERM")]).ending
+
+
+def test_application_without_a_url() -> None:
+    """Where no URL tells the application's port, what has stopped and what Envoy serves says whether it is gone."""
+    world = World()
+
+    life = world.live(
+        [(99, "container app stops"), SIGTERM, (100.05, "envoy fails requests")], app=False, metadata=True
+    )
+
+    assert [(100.1, FAIL)] == life.journal
+    assert life.fields("summary")["application_gone"]
+    assert (
+        "all containers beside Envoy have stopped (app), and every request fails"
+        == life.fields("application_gone")["because"]
+    )
+
+
+@pytest.mark.parametrize("left", ["in_flight", "connections"])
+def test_application_that_is_gone_while_something_is_under_way(left: str) -> None:
+    """As long as a request is in flight or a connection open, something is being served, whatever has stopped."""
+    world = World()
+    setattr(world.envoy, left, 1)
+
+    life = world.live([(99, "container app stops"), SIGTERM, (101, "envoy fails requests")], app=False, metadata=True)
+
+    assert [(140, FAIL)] == life.journal
+
+
+def test_readings_while_a_container_has_stopped() -> None:
+    """Envoy's statistics are read ten times in the first second, and then once a second."""
+    world = World()
+
+    world.live([(99, "container app stops"), SIGTERM], metadata=True, app=False)
+
+    readings = [moment for moment, _, target in world.envoy.calls if "usedonly" in target and moment < 140]
+    assert [10, 10] == [
+        len([moment for moment in readings if start <= moment < end]) for start, end in ((100, 101), (102, 112))
+    ]
+
+
+def test_application_that_is_gone_without_statistics() -> None:
+    """Where Envoy does not say what it serves, the delay is kept."""
+    world = World()
+    world.envoy.denied.add("/stats")
+
+    life = world.live([(99, "container app stops"), SIGTERM, (101, "envoy fails requests")], app=False, metadata=True)
+
+    assert [(140, FAIL)] == life.journal
+
+
+def test_metadata_that_fails() -> None:
+    """Metadata that does not answer changes nothing in the plan."""
+    life = World().live([SIGTERM, (99, "metadata hangs")], app=False, metadata=True)
+
+    assert (0, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
+
+
+def test_in_service_without_a_poll() -> None:
+    """Between coming into service and SIGTERM the helper asks nobody anything."""
+    world = World()
+
+    world.live([(1000, "SIGTERM")])
+
+    calls = [call for peer in (world.envoy, world.app) for call in peer.calls]
+    assert [] == [call for call in calls if 0 < call[0] < 1000]
+
+
+def test_what_the_log_tells_of_a_plain_life() -> None:
+    """The log of a plain life is its story in six lines."""
+    life = World().live([SIGTERM])
+
+    assert ["in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == life.events
+    assert {"signal": "SIGTERM"} == life.fields("sigterm")
+    assert [{"seconds": 0}, {"seconds": 40}, {"seconds": 40}] == [
+        life.fields(event) for event in ("in_service", "delaying", "draining")
+    ]
+
+
+def test_what_startup_waits_for_is_said_once() -> None:
+    """Startup says each reason once, however long it lasts, and shows it to `healthcheck`."""
+    world = World()
+
+    life = world.live([(0, "envoy refuses"), (10, "envoy fine"), (10, "app 503"), (30, "app fine"), SIGTERM])
+
+    reasons = [fields["because"] for _, event, fields in life.log if event == "waiting"]
+    assert [
+        "Envoy at http://127.0.0.1:9901: Connection refused",
+        "application at http://127.0.0.1:8080/health: http://127.0.0.1:8080/health answered 503",
+    ] == reasons
+    assert ["waiting for Envoy", "waiting for the application", "in service"] == list(dict.fromkeys(world.shown))
+
+
+def test_look_at_the_configuration() -> None:
+    """What in Envoy's configuration will defeat the drain is said at startup, an event each."""
+    world = World()
+    world.envoy.health_check_filter = False
+    world.envoy.egress = "DEFAULT"
+    world.envoy.admin = "0.0.0.0"  # nosec B104
+
+    life = world.live([SIGTERM])
+
+    assert ["in_service", "no_health_check_filter", "egress_drains", "admin_open"] == life.events[:4]
+    assert {"listeners": ["inbound"]} == life.fields("no_health_check_filter")
+    assert {"listeners": ["egress"]} == life.fields("egress_drains")
+    assert {"address": "0.0.0.0:9901"} == life.fields("admin_open")
+
+
+def test_listeners_that_come_late() -> None:
+    """An Envoy that is live without a listener is not in service until its control plane has given it one."""
+    world = World()
+    world.envoy.has_listeners = False
+
+    life = world.live([(7.2, "envoy gets listeners"), SIGTERM])
+
+    assert {"because": "Envoy at http://127.0.0.1:9901 has no listener yet"} == life.fields("waiting")
+    assert ["waiting for Envoy", "in service"] == list(dict.fromkeys(world.shown))
+    assert 7.2 <= next(moment for moment, event, _ in life.log if event == "in_service") <= 8
+    assert "no_listeners" not in life.events
+
+
+def test_listeners_that_never_come() -> None:
+    """After a minute without a listener the task is in service all the same, with a warning."""
+    world = World()
+    world.envoy.has_listeners = False
+
+    life = world.live([SIGTERM])
+
+    assert [("in_service", 60), ("no_listeners", 60)] == [(event, moment) for moment, event, _ in life.log[1:3]]
+    assert {"seconds": 60} == life.fields("no_listeners")
+
+
+def test_listeners_that_may_not_be_asked_for() -> None:
+    """Where the configuration may not be asked for, no listener is waited for."""
+    world = World()
+    world.envoy.denied.add("/config_dump")
+
+    life = world.live([SIGTERM])
+
+    assert ["in_service", "look_failed"] == life.events[:2]
+    assert 0 == life.log[0][0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "direction", "warned"),
+    [
+        ("true", "UNSPECIFIED", True),
+        ("graceful", "UNSPECIFIED", True),
+        ("false", "UNSPECIFIED", False),
+        ("true", "INBOUND", False),
+    ],
+)
+def test_listeners_that_drain_listeners_passes_over(setting: str, direction: str, warned: bool) -> None:
+    """DRAIN_LISTENERS with no listener that says it is inbound would do nothing, which is said at startup."""
+    world = World()
+    world.envoy.direction = direction
+
+    warnings = [
+        fields
+        for _, event, fields in world.live([SIGTERM], DRAIN_LISTENERS=setting).log
+        if event == "no_inbound_listener"
+    ]
+    assert [{"listeners": ["inbound"]}] * warned == warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "hds", "mesh", "warned"),
+    [
+        ("self_inbound_dp_80", {"api_type": "GRPC"}, "kuma", False),
+        ("self_inbound_dp_80", None, "kuma", True),
+        ("public_listener:10.0.0.1:20000", None, "consul", False),
+        ("lds_ingress_0.0.0.0_15000", None, "app-mesh", True),
+    ],
+)
+def test_look_in_a_mesh(name: str, hds: dict[str, str] | None, mesh: Any, warned: bool) -> None:
+    """What is missing is warned of only where it is needed: not where downstreams go by something else."""
+    world = World()
+    world.envoy.health_check_filter = False
+    world.envoy.listener_name, world.envoy.hds_config = name, hds
+    world.envoy.metadata = {"dataplane.proxyType": "dataplane"} if mesh == "kuma" else {}
+
+    life = world.live([SIGTERM, (178, "envoy answers requests")])
+
+    found = life.fields("mesh")
+    assert (mesh, hints(Mesh(mesh, needs_filter=warned), from_env({}))) == (found["mesh"], found["hints"])
+    assert warned == ("no_health_check_filter" in life.events)
+    assert warned == any("no health_check filter" in each for each in life.fields("traffic_after_drain")["causes"])
+
+
+def test_look_at_tcp_that_is_cut() -> None:
+    """A TCP proxy that cuts what comes in the drain is warned of."""
+    world = World()
+    world.envoy.connections = 0
+    world.envoy.check_drain_close = True
+
+    assert {"listeners": ["tcp"]} == world.live([SIGTERM]).fields("tcp_cut")
+
+
+def test_look_at_a_good_configuration() -> None:
+    """An egress listener of type MODIFY_ONLY and an admin API on loopback are nothing to warn of."""
+    world = World()
+    world.envoy.egress = "MODIFY_ONLY"
+
+    assert "sigterm" == world.live([SIGTERM]).events[1]
+
+
+def test_summary() -> None:
+    """The summary counts the requests at the beginning and the end of the drain, and those that came in it."""
+    world = World()
+    world.envoy.in_flight, world.envoy.connections = 3, 2
+
+    fields = world.live([SIGTERM, (150, "envoy answers requests")]).fields("summary")
+
+    assert {
+        "reason": "drained",
+        "exit_code": 0,
+        "delaying_seconds": 40,
+        "draining_seconds": 40,
+        "budget_left_seconds": 35,
+        "confirmed": True,
+        "attempts": 1,
+        "application_gone": False,
+        "requests_in_flight_at_drain": 3,
+        "requests_in_flight_at_end": 3,
+        "requests_after_drain": 10,
+        "connections_at_end": 2,
+    } == pytest.approx(fields)
+
+
+def test_summary_of_a_task_that_never_was_in_service() -> None:
+    """What was never counted is unknown, not zero."""
+    fields = World().live([(0, "SIGTERM")]).fields("summary")
+
+    assert fields["requests_after_drain"] is fields["requests_in_flight_at_drain"] is None
+
+
+def test_metrics() -> None:
+    """With METRICS=emf the summary carries its figures as metrics of the service."""
+    fields = World().live([(100, "SIGTERM")], metadata=True, METRICS="emf").fields("summary")
+
+    (directive,) = fields["_aws"]["CloudWatchMetrics"]
+    assert ("ecs-task-helper", [["service"]]) == (directive["Namespace"], directive["Dimensions"])
+    assert "orders" == fields["service"]
+    assert time.time() - 60 < fields["_aws"]["Timestamp"] / 1000 <= time.time()
+    assert {"Name": "draining_seconds", "Unit": "Seconds"} in directive["Metrics"]
+    assert {metric["Name"] for metric in directive["Metrics"]} <= fields.keys()
+
+
+@pytest.mark.parametrize("metrics", ["emf", ""])
+def test_metrics_are_logged_at_any_level(metrics: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A summary that carries metrics is logged whatever the level is."""
+    logged: list[object] = []
+    monkeypatch.setattr(
+        "task_helper.life.summary.log",
+        lambda event, whatever_level=False, **fields: logged.append((event.name, whatever_level)),
+    )
+
+    with suppress(KeyError):  # the life's ending is read from the log
+        World().live([SIGTERM], METRICS=metrics)
+
+    assert ("SUMMARY", bool(metrics)) == logged[-1]
+
+
+def test_first_reading_that_fails() -> None:
+    """Where the first reading of a drain fails, the next one is a second later, not at the drain's end."""
+    world = World()
+    world.envoy.in_flight = 3
+
+    life = world.live(
+        [SIGTERM, (139, "envoy denies /stats"), (140.5, "envoy allows all"), (145, "envoy ends requests")]
+    )
+
+    assert 3 == life.fields("summary")["requests_in_flight_at_drain"]
+    assert 1 == life.events.count("traffic_unreadable")
+
+
+def test_traffic_after_the_drain() -> None:
+    """Requests that come to the end of the drain are reported with what is known to cause them."""
+    world = World()
+    world.envoy.health_check_filter = False
+
+    life = world.live([SIGTERM, *((float(moment), "envoy answers requests") for moment in range(100, 180))])
+
+    fields = life.fields("traffic_after_drain")
+    assert fields["requests"] > 300
+    assert "no health_check filter on inbound: health checks go on passing" == fields["causes"][0]
+    assert 3 == len(fields["causes"])
+
+
+def test_healthcheck_that_cannot_be_shown() -> None:
+    """Where the status cannot be shown, that is said, and the life goes on."""
+    world = World()
+
+    def taken(status: str) -> None:
+        raise OSError("Address already in use")
+
+    world.show = taken
+    life = world.live([(0, "app 503"), (10, "app fine"), SIGTERM])
+
+    assert {"because": "Address already in use"} == life.fields("healthcheck_unavailable")  # once
+    assert "drained" == life.ending
+
+
+# auto
+
+AUTO = {"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto"}
+THERE = Look(2, 2, [Other("a", 3600, True), Other("b", 3600, True)])
+NOT_THERE = Look(2, 2, [])
+
+
+def test_auto_where_all_is_well() -> None:
+    """With the others in service and nothing in flight, a task leaves after one health check interval and a second."""
+    world = World()
+    world.looks = [(0, THERE)]
+
+    life = world.live([SIGTERM], settings=AUTO)
+
+    (told,) = life.journal
+    assert 100 <= told[0] <= 102
+    assert 31 - ROUNDED <= life.at - told[0] <= 32
+    assert (0, "drained") == (life.exit, life.ending)
+    assert life.fields("replaced")["seconds"] <= 2
+
+
+def test_what_the_log_tells_of_auto() -> None:
+    """With `auto` the log tells how long each stage may last at most: the drain to the deadline."""
+    life = World().live([(0, "app 503"), (7.3, "app fine"), SIGTERM], settings=AUTO)
+
+    assert [{"seconds": 7.5}, {"seconds": 75}] == [life.fields(event) for event in ("in_service", "delaying")]
+    assert {"seconds": 215 - 140} == life.fields("draining")
+
+
+def test_auto_waits_for_the_replacement_as_long_as_the_drain_allows() -> None:
+    """A replacement that never comes delays the drain up to what the deadline leaves for it."""
+    world = World()
+    world.looks = [(0, NOT_THERE)]
+
+    life = world.live([SIGTERM], settings=AUTO)
+
+    assert [(175, FAIL)] == life.journal
+    assert (0, "drained") == (life.exit, life.ending)
+    assert "replaced" not in life.events
+
+
+def test_auto_falls_back_where_it_cannot_see() -> None:
+    """Where ECS tells nothing the delay is the fixed one, and why is said once."""
+    life = World().live([SIGTERM], settings=AUTO)
+
+    assert [(140, FAIL)] == life.journal
+    assert {"because": "ThrottlingException", "waits_until": "DISCOVERY_LAG is over"} == life.fields(
+        "replacement_unseen"
+    )
+
+
+def test_auto_with_a_fault_in_the_judgement() -> None:
+    """A fault in looking at the service leaves the fixed delay."""
+    world = World()
+    world.looks = [(0, Look(1, 1, None))]  # type: ignore[arg-type]
+
+    life = world.live([SIGTERM], settings=AUTO)
+
+    assert [(140, FAIL)] == life.journal
+    assert (70, 1) == (life.exit, life.events.count("fault"))
+    assert "health_checks_failed" in life.events
+
+
+def test_auto_with_a_dead_application() -> None:
+    """A dead application ends the wait for the replacement too."""
+    world = World()
+    world.looks = [(0, NOT_THERE)]
+
+    life = world.live(
+        [SIGTERM, (110, "app refuses"), (110, "container app stops"), (110.55, "envoy fails requests")],
+        settings=AUTO,
+        metadata=True,
+    )
+
+    ((told, _),) = life.journal
+    assert 110.55 <= told <= 110.8
+
+
+def test_auto_waits_for_long_requests() -> None:
+    """A request in flight is waited for beyond the floor, and three seconds of quiet after it."""
+    world = World()
+    world.looks = [(0, THERE)]
+    world.envoy.in_flight = 1
+
+    life = world.live([SIGTERM, (160.2, "envoy ends requests")], settings=AUTO)
+
+    assert (0, "drained") == (life.exit, life.ending)
+    assert 163.2 <= life.at <= 165.2
+
+
+def test_auto_waits_for_long_requests_to_the_deadline() -> None:
+    """A request that does not end is cut by the deadline, and the summary says that it was."""
+    world = World()
+    world.looks = [(0, THERE)]
+    world.envoy.in_flight = 2
+
+    life = world.live([SIGTERM], settings=AUTO)
+
+    assert (0, 215, "deadline") == (life.exit, life.at, life.ending)
+    assert 2 == life.fields("summary")["requests_in_flight_at_end"]
+
+
+def test_auto_with_traffic_that_does_not_stop() -> None:
+    """Traffic that goes on holds the task to the deadline, and is reported with its likely causes."""
+    world = World()
+    world.looks = [(0, THERE)]
+
+    life = world.live(
+        [SIGTERM, *((float(moment), "envoy answers requests") for moment in range(100, 230))], settings=AUTO
+    )
+
+    assert (215, "deadline") == (life.at, life.ending)
+    assert [
+        "downstreams that do not health check this task, or only its TCP port, or a path that no filter matches",
+        "panic mode: most other tasks of the service fail their health checks, so downstreams use all of them",
+    ] == life.fields("traffic_after_drain")["causes"]
+
+
+@pytest.mark.parametrize(
+    ("timeline", "end"),
+    [
+        ([(101, "envoy statistics fail")], 40),
+        ([(110, "envoy statistics fail")], 40),
+        ([(138, "envoy statistics fail")], 47),
+        ([(110, "envoy statistics fail"), (120, "envoy statistics work")], 31),
+    ],
+)
+def test_auto_without_statistics(timeline: Timeline, end: float) -> None:
+    """Without statistics for ten seconds the drain lasts the fixed time."""
+    world = World()
+    world.envoy.in_flight = 0 if end == 31 else 1
+
+    life = world.live([SIGTERM, *timeline], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto")
+
+    assert "drained" == life.ending
+    assert end <= life.at - 100 <= end + 1.01
+
+
+def test_auto_with_an_envoy_that_restarts() -> None:
+    """An Envoy that restarts in the drain is drained anew for a health check interval."""
+    world = World()
+    world.looks = [(0, THERE)]
+
+    life = world.live([SIGTERM, (120, "envoy restarts")], settings=AUTO)
+
+    assert 2 == len(life.journal)
+    assert life.at - life.journal[-1][0] >= 31 - ROUNDED
+
+
+@pytest.mark.parametrize(
+    ("left_out", "why"),
+    [
+        ("http.ingress.downstream_rq_active", "Envoy has no statistic http.ingress.downstream_rq_active"),
+        ("listener.127.0.0.1_15006.downstream_cx_active", "Envoy has no statistic listener.127.0.0.1_15006"),
+    ],
+)
+def test_auto_with_a_statistic_that_is_left_out(left_out: str, why: str) -> None:
+    """A statistic that Envoy does not keep is not zero: the drain takes its fixed time, and the figures are unknown."""
+    world = World()
+    world.envoy.connections = 1
+    world.envoy.left_out.add(left_out)
+
+    life = world.live([SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto")
+
+    assert (140, "drained") == (life.at, life.ending)
+    assert life.fields("traffic_unreadable")["because"].startswith(why)
+    assert life.fields("summary")["requests_in_flight_at_end"] is None
+
+
+def test_auto_with_a_listener_that_came_late() -> None:
+    """Listeners are looked at when the drain begins: one that came after startup counts."""
+    world = World()
+
+    life = world.live([(50, "envoy gets a TCP connection"), SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto")
+
+    assert (215, "deadline") == (life.at, life.ending)
+
+
+def test_readings_of_a_fixed_drain() -> None:
+    """With fixed times Envoy's statistics are read at the beginning of the drain, and in its last seconds."""
+    world = World()
+
+    world.live([SIGTERM])
+
+    readings = {moment for moment, _, target in world.envoy.calls if target.startswith("/stats") and moment >= 140}
+    assert {140, 176, 177, 178, 179} == readings - {180}  # which may or may not be begun
+
+
+def test_figures_that_are_old() -> None:
+    """What was in flight when Envoy was last asked says nothing of the end, where Envoy has not answered since."""
+    world = World()
+    world.envoy.in_flight = 3
+
+    fields = world.live([SIGTERM, (160, "envoy hangs")]).fields("summary")
+
+    assert 3 == fields["requests_in_flight_at_drain"]
+    assert fields["requests_in_flight_at_end"] is fields["requests_after_drain"] is None
+
+
+@pytest.mark.parametrize("seconds", [10, 30, 40])
+def test_cause_of_traffic_after_a_short_drain(seconds: int) -> None:
+    """A drain that is shorter than the health check interval is named as the cause of the traffic after it."""
+    arrivals = [(float(moment), "envoy answers requests") for moment in range(100, 180)]
+
+    life = World().live([SIGTERM, *arrivals], DRAIN_TIMEOUT=str(seconds))
+
+    causes = life.fields("traffic_after_drain")["causes"]
+    assert (seconds <= 30) == causes[0].startswith("DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL")
+
+
+@pytest.mark.parametrize("state", ["PRE_INITIALIZING", "INITIALIZING"])
+def test_envoy_that_initialises(state: str) -> None:
+    """An Envoy that waits for its configuration is not ready."""
+    world = World()
+    world.envoy.state = state
+
+    life = world.live([SIGTERM])
+
+    assert "never in service" == life.ending
+    assert {"because": f"Envoy at http://127.0.0.1:9901 is {state}"} == life.fields("waiting")
+    assert {"waiting for Envoy"} == set(world.shown)
+
+
+def test_stale_drain_that_cannot_be_undone() -> None:
+    """An Envoy that says it is draining whatever it is told does not come into service, and that is said once."""
+    world = World()
+    world.envoy.state = "DRAINING"
+    world.envoy.stubborn = True
+
+    life = world.live([SIGTERM])
+
+    assert 1 == life.events.count("stale_drain_undone")
+    assert "in_service" not in life.events
+
+
+def test_listeners_that_cannot_be_drained() -> None:
+    """Where Envoy does not refuse new connections when told, that is said once, and it is told until it does."""
+    life = World().live(
+        [SIGTERM, (139, "envoy denies /drain_listeners"), (145, "envoy allows all")], DRAIN_LISTENERS="true"
+    )
+
+    assert "denied" in life.fields("listeners_not_drained")["because"]
+    assert (0, 180, "drained") == (life.exit, life.at, life.ending)
+    told = [moment for moment, target in life.journal if target == LISTENERS]
+    assert len(told) > 5 and 145 <= told[-1] <= 146
+    assert "listeners_drained" in life.events
+
+
+def test_configuration_that_cannot_be_looked_at() -> None:
+    """Where Envoy's configuration cannot be read the task is in service all the same."""
+    world = World()
+    world.envoy.unknown.add("/config_dump")
+
+    life = world.live([SIGTERM])
+
+    assert {"because": "/config_dump answered 404"} == life.fields("look_failed")
+    assert "drained" == life.ending

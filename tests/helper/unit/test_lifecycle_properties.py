@@ -1,0 +1,70 @@
+"""What holds in every life, whatever fails and whenever."""
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.helper.fakes import CONTAINERS
+from tests.helper.unit.timelines import Timeline, World
+
+MOODS = ["fine", "500", "hangs", "refuses", "resets", "babbles", "breaks"]
+WHAT = st.sampled_from(
+    [f"{who} {mood}" for who in ("envoy", "app", "metadata") for mood in MOODS]
+    + ["envoy restarts", "envoy takes 0.3", "envoy takes 1.5", "envoy dies", "SIGTERM", "SIGINT"]
+    + ["envoy answers requests", "envoy fails requests", "envoy denies /ready", "envoy denies /stats"]
+    + [f"container {name} stops" for name in (*CONTAINERS, "sidecar")]
+    + ["container sidecar runs"]
+)
+MOMENT = st.floats(100, 230).map(lambda moment: round(moment, 1))
+SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=8).map(
+    lambda schedule: sorted(schedule, key=lambda each: each[0])
+)
+SECONDS = st.integers(0, 57)
+
+# enough for a call that hangs, one that is slow, and the longest pause after it
+TIME_TO_TELL = 8.0
+
+
+def last_change(schedule: Timeline, who: str, before: float) -> tuple[float, str]:
+    return max(
+        ((moment, what) for moment, what in schedule if what.startswith(who) and moment <= before), default=(0, who)
+    )
+
+
+@given(schedule=SCHEDULE, delay=SECONDS, timeout=SECONDS, app=st.booleans(), metadata=st.booleans())
+@example(schedule=[(140.0, "envoy hangs")], delay=57, timeout=57, app=True, metadata=True)
+@example(schedule=[(101.0, "envoy breaks"), (120.0, "envoy fine")], delay=0, timeout=57, app=True, metadata=False)
+def test_every_life(schedule: Timeline, delay: int, timeout: int, app: bool, metadata: bool) -> None:
+    """It ends by the deadline, an Envoy that can be told is told, and a confirmed drain lasts as long as it should.
+
+    And it ends earlier than planned only with both proofs.
+    """
+    world = World()
+
+    life = world.live(
+        [(100, "SIGTERM"), *schedule],
+        app=app,
+        metadata=metadata,
+        DRAIN_DELAY=str(delay),
+        DRAIN_TIMEOUT=str(timeout),
+    )
+
+    assert life.at <= 215.001
+    since, mood = last_change(schedule, "envoy", life.at)
+    if life.ending in ("drained", "deadline") and mood != "envoy restarts" and world.envoy.mood == "fine":
+        if life.at - since > TIME_TO_TELL and life.at - 100 > TIME_TO_TELL:
+            assert life.journal
+            assert "DRAINING" == world.envoy.state or 70 == life.exit
+    if life.ending == "drained":
+        confirmed = [moment for moment, event, _ in life.log if event == "health_checks_failed"]
+        assert life.at >= (confirmed or [life.journal[-1][0]])[-1] + timeout - 0.001
+    happened = {what for moment, what in schedule if moment <= life.at}
+    skipped_delay = "application_gone" in life.events
+    if life.ending != "envoy gone" and not skipped_delay:
+        assert life.at >= min(100 + delay + timeout, 215) - 0.001
+    if life.ending == "envoy gone":
+        assert "container envoy stops" in happened
+        assert happened & {"envoy dies", "envoy refuses", "envoy resets", "envoy hangs"}
+    if skipped_delay:
+        assert "container app stops" in happened and "envoy fails requests" in happened
+    if not any("breaks" in what for _, what in schedule):
+        assert 70 != life.exit

@@ -1,0 +1,169 @@
+"""What the task metadata tells of containers that have stopped."""
+
+import asyncio
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from task_helper.ecs.metadata import Container, Metadata, Stopped, Task, stopped
+from task_helper.http import Response
+from task_helper.settings import Url
+
+
+def at(second: float) -> datetime:
+    return datetime.fromtimestamp(1_700_000_000 + second, timezone.utc)
+
+
+def container(name: str = "app", **fields: Any) -> Container:
+    """A container that has stopped at 120, as its task does; the helper came up at 100."""
+    usual: dict[str, Any] = dict(
+        type="NORMAL", desired_status="STOPPED", known_status="STOPPED", finished_at=at(120), restart_count=None
+    )
+    return Container(name=name, **usual | fields)
+
+
+RUNNING: dict[str, Any] = dict(desired_status="RUNNING", known_status="RUNNING", finished_at=None)
+
+HELPER = container("task-helper", **RUNNING)
+
+# the containers | which have stopped for good
+CONTAINERS: dict[str, tuple[list[Container], Stopped]] = {
+    "the application": ([container("app"), container("envoy", **RUNNING)], Stopped((), ["app"])),
+    "Envoy": ([container("app", **RUNNING), container("envoy"), HELPER], Stopped(["envoy"], [])),
+    "both": ([container("app"), container("envoy")], Stopped(["envoy"], ["app"])),
+    "the application and a sidecar": ([container("app"), container("agent"), HELPER], Stopped((), ["app", "agent"])),
+    "a sidecar, which may be the application": (
+        [container("agent"), container("app", **RUNNING), HELPER],
+        Stopped((), []),
+    ),
+    "a sidecar has not started yet": (
+        [container("app"), container("agent", known_status="CREATED", finished_at=None), HELPER],
+        Stopped((), []),
+    ),
+    "nothing": ([container("app", **RUNNING), container("envoy", **RUNNING)], Stopped((), [])),
+    "one of two Envoys": ([container("envoy-1"), container("envoy-2", **RUNNING)], Stopped((), [])),
+    "an init container, before the helper came up": ([container("init", finished_at=at(99))], Stopped([], [])),
+    "Envoy's own init container, before": (
+        [container("envoy-init", finished_at=at(99)), container("envoy", **RUNNING)],
+        Stopped((), []),
+    ),
+    "a container that ended just as the helper came up": ([container(finished_at=at(100))], Stopped([], ["app"])),
+    "when is not known": ([container(finished_at=None)], Stopped([], [])),
+    "the task's network": ([container(type="CNI_PAUSE")], Stopped([], [])),
+    "it may be restarted": ([container(desired_status="RUNNING", restart_count=0)], Stopped([], [])),
+    "it is not restarted, as the task stops": ([container(restart_count=3)], Stopped([], ["app"])),
+    "it has no restart policy": ([container(desired_status="RUNNING")], Stopped([], ["app"])),
+    "it was restarted, and runs": ([container(known_status="RUNNING", restart_count=1)], Stopped([], [])),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_stopped(name: str) -> None:
+    """A container has stopped for good if it ran beside the helper and ECS does not restart it."""
+    containers, expected = CONTAINERS[name]
+
+    assert [list(each) for each in expected] == [list(each) for each in stopped(Task(containers), at(100))]
+
+
+def test_another_helper_serves_nobody() -> None:
+    """Of two helpers in a chain, the other one is no application, whether it runs or has stopped."""
+    for other in (container("task-helper-2"), container("task-helper-2", **RUNNING)):
+        beside = [container("envoy", **RUNNING), HELPER, other]
+
+        crashed, well = Task([container("app"), *beside]), Task([container("app", **RUNNING), *beside])
+
+        assert ["app"] == list(stopped(crashed, at(100), "task-helper-2").others)
+        assert [] == list(stopped(well, at(100), "task-helper-2").others)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "expected"),
+    [
+        ("envoy", "x", True),
+        ("proxy", "public.ecr.aws/appmesh/aws-appmesh-envoy:v1", True),
+        ("consul-dataplane", "hashicorp/consul-dataplane:1", True),
+        ("kuma-dp", "kong/kuma-dp:2", True),
+        ("app", "example/orders:3", False),
+    ],
+)
+def test_is_envoy(name: str, image: str, expected: bool) -> None:
+    """Envoy's container is known by its name or its image."""
+    assert expected == Container(name=name, image=image).is_envoy
+
+
+# recorded from the ECS agent 1.105.1: the file | which have stopped for good
+RECORDED = {
+    "helper-health-unknown": ([], []),
+    "healthy": ([], []),
+    "stopping": ([], []),
+    "helper-restarted": ([], []),
+    "helper-stopped": ([], ["app", "task-helper"]),
+    "all-stopped": (["envoy"], ["app", "task-helper"]),
+    "essential-sidecar-crashed": ([], []),
+    "nonessential-sidecar-left-with-1": ([], []),
+    "application-crashed": ([], ["app"]),
+    "application-crashed-while-the-agent-was-down": ([], ["app"]),
+    "envoy-crashed": (["envoy"], []),
+    "sidecar-left-with-1": ([], []),
+    "waiting-for-envoy": ([], []),
+}
+
+
+def metadata(answer: bytes, since: datetime, other_helper: str | None = None) -> Metadata:
+    async def request(method: str, url: Url, target: str) -> Response:
+        return Response(200, answer)
+
+    return Metadata("http://169.254.170.2/v4/x", since, request, other_helper)
+
+
+def recorded(name: str) -> bytes:
+    return (Path(__file__).parents[2] / f"recorded/metadata/{name}.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded(name: str) -> None:
+    """What the real agent says of each stage is understood."""
+    answer = recorded(name)
+    containers = json.loads(answer)["Containers"]
+    began = [each["StartedAt"] for each in containers if each["Name"] == "task-helper"] or [containers[0]["StartedAt"]]
+
+    found = asyncio.run(metadata(answer, datetime.fromisoformat(began[0][:26] + "+00:00")).stopped())
+
+    assert RECORDED[name] == (list(found.envoys), list(found.others))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("stopping", ("RUNNING", None)), ("helper-stopped", ("STOPPED", 0)), ("envoy-crashed", None)],
+)
+def test_other_helper(name: str, expected: tuple[str, int | None] | None) -> None:
+    """The real agent has the exit code of a helper that has gone; None where nobody goes by the name."""
+    other = asyncio.run(metadata(recorded(name), at(0), "task-helper" if expected else "another").of_other_helper())
+
+    assert expected == ((other.known_status, other.exit_code) if other else None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(b'{"RestartCount": 1}', True), (b'{"RestartCount": 0}', False), (b"{}", False), (b"<html>", None)],
+)
+def test_has_restarted(answer: bytes, expected: bool | None) -> None:
+    """ECS counts restarts where there is a policy; an answer that is none leaves it unknown."""
+    assert expected == asyncio.run(metadata(answer, at(0)).has_restarted())
+
+
+@pytest.mark.parametrize(("name", "expected"), [("self-healthy", False), ("self-restarted", True)])
+def test_recorded_restart(name: str, expected: bool) -> None:
+    """What the real agent says of the helper's own container, before and after its restart, is understood."""
+    answer = (Path(__file__).parents[2] / f"recorded/metadata/{name}.json").read_bytes()
+    assert expected == asyncio.run(metadata(answer, at(0)).has_restarted())
+
+
+def test_outside_ecs() -> None:
+    """Without the endpoint nothing is known to have stopped, and nobody restarts the helper."""
+    nowhere = Metadata(None, at(0))
+
+    assert ((), (), False) == (*asyncio.run(nowhere.stopped()), asyncio.run(nowhere.has_restarted()))

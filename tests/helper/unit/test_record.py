@@ -1,0 +1,53 @@
+"""What is left of a task's life in CloudWatch."""
+
+from typing import Any
+
+import pytest
+
+from tests.helper.unit.timelines import Life, Timeline, World
+
+SIGTERM = (100, "SIGTERM")
+
+
+def metrics(life: Life) -> dict[str, Any]:
+    """The metrics that CloudWatch makes of the summary, by name."""
+    return metrics_of(life.fields("summary"))
+
+
+def metrics_of(fields: dict[str, Any]) -> dict[str, Any]:
+    (directive,) = fields["_aws"]["CloudWatchMetrics"]
+    return {each["Name"]: fields[each["Name"]] for each in directive["Metrics"]}
+
+
+@pytest.mark.parametrize(
+    "timeline, ending, count",
+    [
+        ([SIGTERM], "drained", 0),
+        ([SIGTERM, (120, "envoy 500")], "not confirmed", 1),
+        ([SIGTERM, (120, "envoy hangs")], "not confirmed", 1),
+        ([(0, "app 503"), (5, "SIGTERM")], "never in service", 0),
+        ([SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")], "envoy gone", 0),
+    ],
+)
+def test_drains_not_confirmed(timeline: Timeline, ending: str, count: int) -> None:
+    """A drain that Envoy did not confirm counts one; where there was nothing to drain, none is missing."""
+    life = World().live(timeline, metadata=True, METRICS="emf")
+
+    assert (ending, count) == (life.ending, metrics(life)["drains_not_confirmed"])
+
+
+def test_unknown_figures_are_no_metrics() -> None:
+    """A figure that is not known is no metric: a zero would say that nothing was cut."""
+    assert "requests_in_flight_at_end" not in metrics(World().live([(0, "SIGTERM")], METRICS="emf"))
+
+
+def test_what_a_second_helper_tells() -> None:
+    """Requests in flight as one helper hands over are not cut: the second one's summary has those that are."""
+    world = World()
+    settings = {"DRAIN_TIMEOUT": "auto", "METRICS": "emf"}
+
+    first, second = world.live_in_chain([(99, "envoy gets requests"), SIGTERM], settings, 120, 120)
+
+    assert 3 == first.log[-1][2]["requests_in_flight_at_end"] and "handed over" == first.ending
+    assert "requests_in_flight_at_end" not in metrics_of(first.log[-1][2])
+    assert 3 == metrics_of(second.log[-1][2])["requests_in_flight_at_end"]

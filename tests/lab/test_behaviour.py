@@ -1,0 +1,287 @@
+"""ECS's rules as tables."""
+
+from typing import Any
+
+import pytest
+
+from lab.ecs.behaviour import (
+    AgentTimes,
+    Container,
+    State,
+    Step,
+    Task,
+    counts_as_healthy,
+    must_stop,
+    next_step,
+    restarts,
+    startable,
+    stoppable,
+    waits_for_health,
+)
+
+
+def mesh_task(**states: str) -> Task:
+    """A task of Envoy, an application after it, and a helper after both; each container in the given state.
+
+    A state is PENDING, RUNNING, HEALTHY (so RUNNING) or STOPPED.
+    """
+    depends_on: dict[str, dict[str, Any]] = {
+        "envoy": {},
+        "application": {"envoy": "HEALTHY"},
+        "helper": {"envoy": "HEALTHY", "application": "START"},
+    }
+    containers = {}
+    for name, dependencies in depends_on.items():
+        container = containers[name] = Container(name, dependencies, checked=name != "application")
+        container.state = "RUNNING" if states[name] == "HEALTHY" else states[name]  # type: ignore[assignment]
+        container.health = container.told_health = "HEALTHY" if states[name] == "HEALTHY" else "UNKNOWN"
+        container.started_at = None if states[name] == "PENDING" else 10.0
+    return Task("id", "127.1.1.1", "ecs-svc/1", containers)
+
+
+def named(containers: list[Container]) -> list[str]:
+    return [container.name for container in containers]
+
+
+@pytest.mark.parametrize(
+    ("envoy", "application", "helper", "start"),
+    [
+        ("PENDING", "PENDING", "PENDING", ["envoy"]),
+        ("RUNNING", "PENDING", "PENDING", []),
+        ("HEALTHY", "PENDING", "PENDING", ["application"]),
+        ("HEALTHY", "RUNNING", "PENDING", ["helper"]),
+        # START is met too by a container that has stopped
+        ("HEALTHY", "STOPPED", "PENDING", ["helper"]),
+        ("HEALTHY", "RUNNING", "RUNNING", []),
+    ],
+)
+def test_start_order(envoy: str, application: str, helper: str, start: list[str]) -> None:
+    """A container starts when the conditions of its own `dependsOn` are met, and not before."""
+    assert named(startable(mesh_task(envoy=envoy, application=application, helper=helper))) == start
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_code", "start"),
+    [("RUNNING", None, []), ("STOPPED", 1, []), ("STOPPED", 0, ["envoy"])],
+)
+def test_success_is_an_end_with_0(state: State, exit_code: int | None, start: list[str]) -> None:
+    """A container that depends on another's SUCCESS starts when that has stopped with exit code 0, and not before; with
+    another the task is stopped.
+    """
+    init = Container("init", essential=False, state=state, exit_code=exit_code)
+    task = Task("id", "127.1.1.1", "ecs-svc/1", {"init": init, "envoy": Container("envoy", {"init": "SUCCESS"})})
+    assert named(startable(task)) == start
+    assert must_stop(task, now=10) is (exit_code == 1)
+
+
+@pytest.mark.parametrize(
+    ("envoy", "application", "helper", "stop"),
+    [
+        ("HEALTHY", "RUNNING", "HEALTHY", ["helper"]),
+        ("HEALTHY", "RUNNING", "STOPPED", ["application"]),
+        ("HEALTHY", "STOPPED", "STOPPED", ["envoy"]),
+        ("HEALTHY", "STOPPED", "HEALTHY", ["helper"]),
+        ("HEALTHY", "PENDING", "PENDING", ["helper"]),
+    ],
+)
+def test_stop_order(envoy: str, application: str, helper: str, stop: list[str]) -> None:
+    """A container stops when every container that names it in `dependsOn` has stopped."""
+    task = mesh_task(envoy=envoy, application=application, helper=helper)
+    assert stoppable(task) == []
+    task.desired = "STOPPED"
+    assert startable(task) == []
+    assert named(stoppable(task)) == stop
+
+
+def test_stop_order_is_direct_not_transitive() -> None:
+    """With helper after application after Envoy only, a crashed application no longer holds Envoy up for the helper."""
+    task = mesh_task(envoy="HEALTHY", application="STOPPED", helper="HEALTHY")
+    task.containers["helper"].depends_on = {"application": "START"}
+    task.desired = "STOPPED"
+    assert named(stoppable(task)) == ["envoy", "helper"]
+
+
+@pytest.mark.parametrize(("essential", "stops"), [(True, True), (False, False)])
+def test_an_essential_container_takes_the_task_with_it(essential: bool, stops: bool) -> None:
+    """A task must stop when an essential container has stopped by itself, and only then."""
+    task = mesh_task(envoy="HEALTHY", application="STOPPED", helper="HEALTHY")
+    task.containers["application"].essential = essential
+    assert must_stop(task, now=10) is stops
+
+
+@pytest.mark.parametrize(
+    ("envoy", "application", "helper", "waits"),
+    [
+        ("PENDING", "PENDING", "PENDING", False),
+        ("RUNNING", "PENDING", "PENDING", True),
+        ("HEALTHY", "PENDING", "PENDING", False),
+        # START needs no look: the start itself is an event
+        ("HEALTHY", "RUNNING", "PENDING", False),
+        ("HEALTHY", "RUNNING", "RUNNING", False),
+    ],
+)
+def test_the_agent_sleeps_only_while_containers_wait_for_health(
+    envoy: str, application: str, helper: str, waits: bool
+) -> None:
+    """Where nothing can be started before a health check has passed the agent waits for its next look."""
+    task = mesh_task(envoy=envoy, application=application, helper=helper)
+    assert waits_for_health(task) is waits
+    task.desired = "STOPPED"
+    assert not waits_for_health(task)
+
+
+@pytest.mark.parametrize(
+    ("period", "up_for", "stops", "again"),
+    [
+        (60, 60, False, True),
+        (60, 59, False, False),
+        (60, 60, True, False),
+        (None, 60, False, False),
+    ],
+)
+def test_a_restart_policy(period: float | None, up_for: float, stops: bool, again: bool) -> None:
+    """A container is restarted where it has a policy, has been up for its period, and its task is not to stop."""
+    task = mesh_task(envoy="HEALTHY", application="RUNNING", helper="RUNNING")
+    helper = task.containers["helper"]
+    helper.restart_period, task.ends_itself = period, stops
+    assert restarts(task, helper, now=10 + up_for) is again
+    # from its last restart on, if there was one
+    helper.restarted_at = 30.0
+    assert not restarts(task, helper, now=10 + up_for)
+
+
+@pytest.mark.parametrize(
+    ("now", "envoy", "stops"), [(21.9, "RUNNING", False), (22, "RUNNING", True), (22, "HEALTHY", False)]
+)
+def test_who_is_waited_for_in_vain_ends_the_task(now: float, envoy: str, stops: bool) -> None:
+    """A startTimeout is that of the container that others wait for; once it is HEALTHY it is over."""
+    task = mesh_task(envoy=envoy, application="PENDING", helper="PENDING")
+    task.containers["envoy"].start_timeout = 12
+    assert must_stop(task, now) is stops
+
+
+def test_the_agent_stops_a_task_before_ecs_knows() -> None:
+    """A task that ends itself is stopped in order and starts nothing more, while ECS wants it RUNNING."""
+    task = mesh_task(envoy="HEALTHY", application="STOPPED", helper="HEALTHY")
+    task.ends_itself = True
+    assert (named(startable(task)), named(stoppable(task)), task.desired) == ([], ["helper"], "RUNNING")
+
+
+def test_health_is_what_ecs_was_told() -> None:
+    """The agent acts on a health check at once; for ECS, its task health and its counts, it is so when it was told."""
+    task = mesh_task(envoy="HEALTHY", application="RUNNING", helper="HEALTHY")
+    task.containers["helper"].told_health = "UNKNOWN"
+    assert (task.health, counts_as_healthy(task, now=100, unchecked_wait=40)) == ("UNKNOWN", False)
+    assert named(startable(mesh_task(envoy="HEALTHY", application="PENDING", helper="PENDING"))) == ["application"]
+
+
+def test_the_agents_times_are_scaled_together() -> None:
+    """One fifth of real time is a fifth of each of the agent's times."""
+    fifth = AgentTimes().scaled(1 / 5)
+    assert [fifth.look, fifth.health, *fifth.lone_change, fifth.restart] == pytest.approx([1, 4, 2, 6, 1.4])
+
+
+def test_a_task_runs_until_its_last_container_has_stopped() -> None:
+    """A task is RUNNING from its last essential container's start until its last container has stopped."""
+    assert mesh_task(envoy="HEALTHY", application="RUNNING", helper="PENDING").state == "PENDING"
+    assert mesh_task(envoy="HEALTHY", application="RUNNING", helper="RUNNING").state == "RUNNING"
+    assert mesh_task(envoy="HEALTHY", application="STOPPED", helper="STOPPED").state == "RUNNING"
+    assert mesh_task(envoy="STOPPED", application="STOPPED", helper="STOPPED").state == "STOPPED"
+
+
+@pytest.mark.parametrize(
+    ("healths", "health"),
+    [
+        ({"envoy": "HEALTHY", "helper": "HEALTHY"}, "HEALTHY"),
+        ({"envoy": "HEALTHY", "helper": "UNKNOWN"}, "UNKNOWN"),
+        ({"envoy": "UNHEALTHY", "helper": "UNKNOWN"}, "UNHEALTHY"),
+    ],
+)
+def test_task_health(healths: dict[str, Any], health: str) -> None:
+    """Of a task's essential containers with a check one UNHEALTHY is enough, and all must be HEALTHY."""
+    task = mesh_task(envoy="RUNNING", application="RUNNING", helper="RUNNING")
+    for name, each in healths.items():
+        task.containers[name].told_health = each
+    assert task.health == health
+
+
+@pytest.mark.parametrize(("now", "counts"), [(49.9, False), (50.0, True)])
+def test_a_task_without_checks_counts_after_a_while(now: float, counts: bool) -> None:
+    """A task without health checks counts as healthy 40 s after it runs; one with checks only when it is HEALTHY."""
+    task = mesh_task(envoy="RUNNING", application="RUNNING", helper="RUNNING")
+    assert not counts_as_healthy(task, now, unchecked_wait=40)
+    for container in task.containers.values():
+        container.checked = False
+    assert counts_as_healthy(task, now, unchecked_wait=40) is counts
+
+
+def service(old: int, new: int) -> list[Task]:
+    """That many tasks of the old and of the PRIMARY deployment, named old0, old1 ... new0 ..."""
+    return [
+        Task(f"{age}{number}", "127.1.1.1", age, {})
+        for age, count in (("old", old), ("new", new))
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "desired", "percents", "healthy", "step"),
+    [
+        # 100 to 200 percent: all new ones first, an old one goes for each that is healthy
+        (2, 0, 2, (100, 200), {"old0", "old1"}, Step(start=2)),
+        (2, 2, 2, (100, 200), {"old0", "old1"}, Step()),
+        (2, 2, 2, (100, 200), {"old0", "old1", "new0"}, Step(stop=("old0",))),
+        (2, 2, 2, (100, 200), {"old0", "old1", "new0", "new1"}, Step(stop=("old0", "old1"))),
+        # an old one that is not healthy costs nothing
+        (2, 2, 2, (100, 200), {"old1"}, Step(stop=("old0",))),
+        # 125 percent of 4: one more at a time; of 3: none, rounded down
+        (4, 0, 4, (100, 125), {"old0", "old1", "old2", "old3"}, Step(start=1)),
+        (3, 0, 3, (100, 125), {"old0", "old1", "old2"}, Step()),
+        # 50 to 100 percent: room must be made first
+        (2, 0, 2, (50, 100), {"old0", "old1"}, Step(stop=("old0",))),
+        (1, 0, 2, (50, 100), {"old0"}, Step(start=1)),
+        # scale-out, scale-in, and nothing to do
+        (0, 2, 3, (100, 200), {"new0", "new1"}, Step(start=1)),
+        (0, 3, 2, (100, 200), {"new0", "new1", "new2"}, Step(stop=("new0",))),
+        # the one that is not in service goes first
+        (0, 3, 2, (100, 200), {"new0", "new1"}, Step(stop=("new2",))),
+        (0, 2, 2, (100, 200), {"new0", "new1"}, Step()),
+    ],
+)
+def test_a_service_moves_towards_its_deployment(
+    old: int, new: int, desired: int, percents: tuple[int, int], healthy: set[str], step: Step
+) -> None:
+    """A service starts and stops what minimum healthy and maximum percent allow, and no more."""
+    assert next_step(service(old, new), "new", desired, *percents, healthy=frozenset(healthy)) == step
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "percents", "healthy", "leaving", "step"),
+    [
+        # an UNHEALTHY task: its successor first, and it goes when that is healthy
+        (0, 2, (100, 200), {"new1"}, {"new0"}, Step(start=1)),
+        (0, 3, (100, 200), {"new1"}, {"new0"}, Step()),
+        (0, 3, (100, 200), {"new1", "new2"}, {"new0"}, Step(stop=("new0",))),
+        # no room for a successor: it goes first
+        (0, 2, (100, 100), {"new1"}, {"new0"}, Step(stop=("new0",))),
+        # a healthy one in a zone that has too many, the same way
+        (0, 2, (100, 200), {"new0", "new1"}, {"new0"}, Step(start=1)),
+        (0, 3, (50, 200), {"new0", "new1"}, {"new0"}, Step()),
+        (0, 3, (100, 200), {"new0", "new1", "new2"}, {"new0"}, Step(stop=("new0",))),
+        # in the middle of an update an UNHEALTHY old one stays until the new ones are there, too
+        (2, 2, (100, 200), {"old1"}, {"old0"}, Step()),
+        (2, 2, (100, 200), {"old1", "new0", "new1"}, {"old0"}, Step(stop=("old0", "old1"))),
+    ],
+)
+def test_a_successor_comes_first(
+    old: int, new: int, percents: tuple[int, int], healthy: set[str], leaving: set[str], step: Step
+) -> None:
+    """What is to be replaced is stopped when its successor is healthy, where maximum percent has room for that."""
+    assert next_step(service(old, new), "new", 2, *percents, healthy=healthy, leaving=leaving) == step
+
+
+@pytest.mark.parametrize(("keep_old", "stop"), [(True, ()), (False, ("old0", "old1"))])
+def test_a_blue_green_deployment_keeps_the_old_ones(keep_old: bool, stop: tuple[str, ...]) -> None:
+    """All old tasks run on through the bake time, and all of them stop when it is over."""
+    healthy = {"old0", "old1", "new0", "new1"}
+    assert next_step(service(2, 2), "new", 2, 100, 200, healthy, keep_old=keep_old) == Step(stop=stop)

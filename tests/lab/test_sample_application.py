@@ -1,0 +1,86 @@
+"""The lab's application, as a process: it restarts on SIGHUP, and stops as it is told."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.parts.envoy_process import APPLICATION_PORT, HEALTH_PATH
+from lab.parts.processes import free_address, start, wait_for
+from lab.parts.sample_application import DEEP_HEALTH_PATH, WORK_PATH
+
+
+@contextmanager
+def application(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """An application that is up, and its URL; what it says is in `log`."""
+    host = free_address()
+    place = ("--task", "one", "--host", host, "--port", str(APPLICATION_PORT))
+    process = start([sys.executable, "-m", "lab.parts.sample_application", *place, *options], folder / "log")
+    try:
+        wait_for(lambda: None if "up" in said(folder) else (folder / "log").read_text())
+        yield process, f"http://{host}:{APPLICATION_PORT}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def said(folder: Path) -> list[str]:
+    lines: list[dict[str, Any]] = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    return [line["event"] for line in lines]
+
+
+def get(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_it_answers_its_health_in_two_ways(tmp_path: Path) -> None:
+    """What Envoy's checks ask is well, what asks for more is not."""
+    with application(tmp_path) as (_, url):
+        assert get(url + HEALTH_PATH) == 200
+        assert get(url + DEEP_HEALTH_PATH) == 503
+
+
+def test_it_refuses_while_it_restarts(tmp_path: Path) -> None:
+    """From its `down` to its `up` its port refuses, and then it serves again."""
+    with application(tmp_path, "--restart-takes", "0.3") as (process, url):
+        process.send_signal(signal.SIGHUP)
+
+        def served() -> str | None:
+            try:
+                return f"answered {get(url + HEALTH_PATH)}"
+            except urllib.error.URLError as error:
+                assert isinstance(error.reason, ConnectionError)
+                return None
+
+        wait_for(served)
+        wait_for(lambda: None if said(tmp_path) == ["up", "down", "up"] else str(said(tmp_path)))
+        assert get(f"{url}{WORK_PATH}?seconds=0") == 200
+
+
+@pytest.mark.parametrize(("on_stop", "code"), [("leaves", 0), ("fails", 1)])
+def test_it_stops_as_told(tmp_path: Path, on_stop: str, code: int) -> None:
+    """On SIGTERM it leaves with 0 or fails with 1."""
+    with application(tmp_path, "--on-stop", on_stop) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == code
+
+
+def test_it_may_serve_on_while_it_stops(tmp_path: Path) -> None:
+    """An application that needs time to stop serves meanwhile."""
+    with application(tmp_path, "--stops-in", "60") as (process, url):
+        process.send_signal(signal.SIGTERM)
+        assert get(url + HEALTH_PATH) == 200
+        assert process.poll() is None

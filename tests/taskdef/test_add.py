@@ -1,0 +1,203 @@
+"""What `add` makes of each kind of task: the wiring of its mesh, and nothing that is not known."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from task_helper_taskdef.add import OPENER, SPOT, add
+from task_helper_taskdef.definition import read
+from task_helper_taskdef.formats.tree import Unknown
+from task_helper_taskdef.roles import Mesh, cast
+from task_helper_taskdef.rules import check
+
+IMAGE = "registry.example/ecs-task-helper:1.0.0"
+KUMA = {"name": "kuma-dp", "image": "kumahq/kuma-dp:2.14.0", "stopTimeout": 60}
+KUMA_SETTINGS = {"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "7"}
+CONSUL_SETTINGS = {
+    "ENVOY_ADMIN_URL": "http://127.0.0.1:19000",
+    "DRAIN_DELAY": "0",
+    "DRAIN_TIMEOUT": "auto",
+    "HEALTH_CHECK_INTERVAL": "5",
+}
+CONFIGURED = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9903}}}"
+CALLS_BY_DNS = """{"static_resources": {
+  "listeners": [{"traffic_direction": "OUTBOUND", "drain_type": "MODIFY_ONLY", "route": {"cluster": "orders"}}],
+  "clusters": [{"name": "orders", "type": "STRICT_DNS", "health_checks": [{}]}]}}"""
+SOCKET = "unix:///run/kuma/kuma-envoy-admin.sock"
+MOUNT = {"sourceVolume": "kuma-admin", "containerPath": "/run/kuma"}
+
+
+def with_envoy(envoy: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A task of `envoy` and an application that is fine but for the helper that it lacks."""
+    app = {
+        "name": "app",
+        "image": "shop:1",
+        "dependsOn": [{"containerName": envoy["name"], "condition": "START"}],
+        "healthCheck": {"command": ["CMD", "/ready"]},
+    }
+    return {"networkMode": "awsvpc", "containerDefinitions": [envoy, app], **fields}
+
+
+def helper_of(document: Any) -> Any:
+    (helper,) = (c for c in document["containerDefinitions"] if c["name"] == "task-helper")
+    return helper
+
+
+def settings_of(document: Any) -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in helper_of(document).get("environment", [])}
+
+
+def findings(document: Any, mesh: Mesh | None = None) -> list[str]:
+    return [problem.rule for problem in check(cast(read(document), mesh=mesh))]
+
+
+@pytest.mark.parametrize(
+    "envoy, fields, settings",
+    [
+        ({"name": "envoy", "image": "envoyproxy/envoy:v1"}, {}, {}),
+        (
+            {"name": "envoy", "environment": [{"name": "ENVOY_ADMIN_ACCESS_PORT", "value": "9902"}]},
+            {},
+            {"ENVOY_ADMIN_URL": "http://127.0.0.1:9902"},
+        ),
+        ({"name": "envoy"}, {"networkMode": "bridge"}, {"ENVOY_ADMIN_URL": "http://envoy:9901"}),
+        # what the definition does not say is not guessed: it may be awsvpc
+        ({"name": "envoy"}, {"networkMode": None}, {}),
+        ({"name": "envoy", "environment": [{"name": "ENVOY_ADMIN_ACCESS_PORT", "value": Unknown("${Port}")}]}, {}, {}),
+        ({"name": "x", "image": "hashicorp/consul-dataplane:2.0.1"}, {}, CONSUL_SETTINGS),
+        ({"name": "x", "image": "kumahq/kuma-dp:2.13.1", "stopTimeout": 60}, {}, KUMA_SETTINGS),
+        ({"name": "envoy", "command": ["--config-yaml", CONFIGURED]}, {}, {"ENVOY_ADMIN_URL": "http://127.0.0.1:9903"}),
+        ({"name": "envoy", "command": ["--config-yaml", CALLS_BY_DNS]}, {}, {"DRAIN_TIMEOUT": "auto"}),
+    ],
+)
+def test_helper_is_told_where_the_admin_api_is(
+    envoy: dict[str, Any], fields: dict[str, Any], settings: dict[str, str]
+) -> None:
+    """Each mesh has its own address, and only what is not the default is written."""
+    document = add(with_envoy(envoy, **fields), IMAGE)
+
+    assert settings == settings_of(document)
+    assert (["envoy"] if fields.get("networkMode") == "bridge" else None) == helper_of(document).get("links")
+    assert [] == findings(document)
+
+
+@pytest.mark.parametrize(
+    "envoy, added, user",
+    [
+        (KUMA, ["KUMA_DATAPLANE_RUNTIME_WORK_DIR"], "65532"),
+        ({**KUMA, "environment": [{"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/run/kuma"}]}, [], "65532"),
+        ({**KUMA, "command": ["run", "--work-dir", "/run/kuma"], "user": "5678"}, [], "5678"),
+    ],
+)
+def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any], added: list[str], user: str) -> None:
+    """Kuma's work directory is on a volume of both, which one more container has opened, and both are one user."""
+    before = with_envoy(envoy)
+    document = add(before, IMAGE)
+    now, _, opener, helper = document["containerDefinitions"]
+    known = [variable["name"] for variable in envoy.get("environment", [])]
+
+    assert [{"name": "kuma-admin"}] == document["volumes"]
+    assert [MOUNT] == now["mountPoints"] == helper["mountPoints"] == opener["mountPoints"]
+    assert [{"containerName": OPENER, "condition": "SUCCESS"}] == now["dependsOn"]
+    assert known + added == [variable["name"] for variable in now.get("environment", [])]
+    assert (OPENER, False, "0") == (opener["name"], opener["essential"], opener["user"])
+    assert SOCKET == settings_of(document)["ENVOY_ADMIN_URL"]
+    assert user == helper["user"] == now["user"], "whose the socket is must not be up to the image"
+    assert ["kuma-dp", "app"] == [dependency["containerName"] for dependency in helper["dependsOn"]]
+    assert [] == findings(document)
+    assert document == add(document, IMAGE)
+
+
+def test_container_that_opens_kumas_volume_opens_it(tmp_path: Path) -> None:
+    """What it runs lets any user write into the folder, and nobody remove another's files."""
+    opener = add(with_envoy(KUMA), IMAGE)["containerDefinitions"][2]
+    command = [*opener["entryPoint"], *opener["command"]]
+    subprocess.run([word.replace("/run/kuma", str(tmp_path)) for word in command], check=True, timeout=60)
+
+    assert 0o1777 == tmp_path.stat().st_mode & 0o7777
+
+
+def test_kumas_volume_that_is_there_is_used() -> None:
+    """A work directory that is on a volume already is mounted by the helper, and the rest stays as it is."""
+    mount = {"sourceVolume": "run", "containerPath": "/var/run/kuma"}
+    work = [{"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/var/run/kuma/dp"}]
+    envoy = {**KUMA, "user": "1000", "environment": work, "mountPoints": [mount]}
+    document = add(with_envoy(envoy), IMAGE)
+
+    assert [envoy, *with_envoy(envoy)["containerDefinitions"][1:]] == document["containerDefinitions"][:-1]
+    assert ("1000", [mount]) == (helper_of(document)["user"], helper_of(document)["mountPoints"])
+    assert "unix:///var/run/kuma/dp/kuma-envoy-admin.sock" == settings_of(document)["ENVOY_ADMIN_URL"]
+    assert [] == findings(document)
+
+
+@pytest.mark.parametrize(
+    "mesh, settings",
+    [
+        ("consul", CONSUL_SETTINGS),
+        ("kuma", {"ENVOY_ADMIN_URL": SOCKET} | KUMA_SETTINGS),
+        ("app-mesh", {}),
+        ("static-dns", {"DRAIN_TIMEOUT": "auto"}),
+        ("alb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "10"}),
+        ("nlb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "110"}),
+    ],
+)
+def test_mesh_can_be_named(mesh: Mesh, settings: dict[str, str]) -> None:
+    """Where image and variables do not give the mesh away, --mesh does, to add and to check."""
+    envoy = {"name": "envoy", "image": Unknown("${SidecarImage}"), "stopTimeout": 60}
+    document = add(with_envoy(envoy), IMAGE, mesh=mesh)
+
+    assert settings == settings_of(document)
+    assert [] == findings(document, mesh)
+
+
+def test_on_spot_the_times_are_spots() -> None:
+    """Two minutes for all containers leave a mesh's own times no room."""
+    document = add(with_envoy({"name": "envoy", "image": "envoy:1"}), IMAGE, spot=True, mesh="alb")
+
+    assert SPOT == settings_of(document)
+
+
+def test_what_is_set_by_hand_is_not_the_meshs() -> None:
+    """A helper that has a setting keeps it, and gets only what it lacks of the mesh's."""
+    helper = {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "5"}]}
+    document = with_envoy({"name": "envoy", "image": "envoy:1"})
+    document["containerDefinitions"].append(helper)
+
+    assert {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "10"} == settings_of(
+        add(document, IMAGE, mesh="alb")
+    )
+
+
+def test_lag_of_a_mesh_is_for_helpers_that_wait_for_their_replacement() -> None:
+    """Kuma's DISCOVERY_LAG is written, and asked for, only where DRAIN_DELAY is auto: elsewhere nothing uses it."""
+    document = with_envoy({"name": "kuma-dp", "image": "kumahq/kuma-dp:2.13.1", "stopTimeout": 60})
+    document["containerDefinitions"].append(
+        {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}
+    )
+
+    assert {"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10"} | KUMA_SETTINGS == settings_of(add(document, IMAGE))
+
+
+def test_stop_timeout_is_the_helpers_own_where_other_settings_are_open() -> None:
+    """What a template leaves open of other settings does not make add write a stopTimeout that STOP_TIMEOUT denies."""
+    settings = [{"name": "STOP_TIMEOUT", "value": "90s"}, {"name": "CLOUD_MAP_SERVICE", "value": Unknown("${Service}")}]
+    document = with_envoy({"name": "envoy", "image": "envoy:1"})
+    document["containerDefinitions"].append({"name": "task-helper", "environment": settings})
+
+    assert 90 == helper_of(add(document, IMAGE))["stopTimeout"]
+
+
+def test_nobody_is_made_to_hold_what_tells_discovery() -> None:
+    """Consul's health-sync is no dependency of the helper that add writes."""
+    document = with_envoy({"name": "consul-dataplane", "image": "hashicorp/consul-dataplane:2.0.1"})
+    document["containerDefinitions"].append(
+        {"name": "consul-ecs-health-sync", "image": "hashicorp/consul-ecs:0.10.0", "command": ["health-sync"]}
+    )
+    added = add(document, IMAGE)
+
+    assert ["consul-dataplane", "app"] == [d["containerName"] for d in helper_of(added)["dependsOn"]]
+    assert [] == findings(added)

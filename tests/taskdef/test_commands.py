@@ -1,0 +1,306 @@
+"""The commands `taskdef check`, `taskdef add`, `taskdef rules` and `plan --taskdef`, by what they print and return."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from task_helper.cli import main
+
+SHOP: dict[str, Any] = {
+    "family": "shop",
+    "networkMode": "awsvpc",
+    "containerDefinitions": [
+        {"name": "envoy", "image": "envoyproxy/envoy:v1.36.2", "healthCheck": {"command": ["CMD", "/ready"]}},
+        {"name": "app", "image": "shop:1", "dependsOn": [{"containerName": "envoy", "condition": "HEALTHY"}]},
+    ],
+}
+IMAGE = "registry.example/ecs-task-helper:1.0.0"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a definition that lacks a helper, and a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    file = tmp_path / "shop.json"
+    file.write_text(json.dumps(SHOP, indent=4), encoding="utf-8")
+    return file
+
+
+def test_check_prints_findings_for_people(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who is who, then by container severity, place, rule, what is wrong and what to do, and a line that counts."""
+    helper = {"name": "task-helper", "image": IMAGE}
+    document = {**SHOP, "containerDefinitions": [*SHOP["containerDefinitions"], helper]}
+    shop.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    monkeypatch.chdir(shop.parent)
+
+    code = main(["taskdef", "check", "shop.json"])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert code == 1
+    assert lines[0] == "helper: task-helper; Envoy: envoy; to be held up beside it: app"
+    assert lines[2:8] == [
+        "container task-helper",
+        "  error  shop.json:25:5  $.containerDefinitions[2].dependsOn  (holds-all)",
+        "    Nothing holds envoy up, so ECS stops it at once, while the task still gets",
+        "    requests.",
+        '    > Add {"containerName": "envoy", "condition": "HEALTHY"} to the helper\'s',
+        "      dependsOn.",
+    ]
+    assert lines[-1] == "3 errors, 2 warnings, 1 note; why: task-helper taskdef rules RULE"
+    assert "\033" not in "".join(lines)
+
+
+def test_check_colours_on_a_terminal(
+    shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal gets errors in red, unless its user wants no colours."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.chdir(shop.parent)
+    main(["taskdef", "check", "shop.json"])
+    assert "  \033[31merror\033[0m  shop.json:4:5  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    main(["taskdef", "check", "shop.json"])
+    assert "  error  shop.json:4:5  $.containerDefinitions  (helper-missing)" in capsys.readouterr().out
+
+
+def test_check_prints_json_for_programs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --format json there is one object, with the containers' parts, the findings and their number."""
+    code = main(["taskdef", "check", str(shop), "--format", "json"])
+    report = json.loads(capsys.readouterr().out)
+
+    assert code == 1
+    assert [{"file": str(shop), "name": "", "helper": [], "envoy": ["envoy"], "ignored": 0}] == report["definitions"]
+    assert (1, 0, 0) == (report["errors"], report["warnings"], report["notes"])
+    (problem,) = report["problems"]
+    assert (str(shop), 4, 5) == (problem["file"], problem["line"], problem["column"])
+    assert ("helper-missing", "docs/rules.md#helper-missing") == (problem["rule"], problem["page"])
+    assert {"severity", "place", "message", "remedy"} < set(problem)
+
+
+def test_roles_can_be_named(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--helper and --envoy say which containers these are where names and images do not."""
+    main(["taskdef", "check", str(shop), "--helper", "app", "--envoy", "envoy", "--format", "json"])
+    (definition,) = json.loads(capsys.readouterr().out)["definitions"]
+
+    assert (["app"], ["envoy"]) == (definition["helper"], definition["envoy"])
+    assert main(["taskdef", "check", str(shop), "--helper", "sidecar"]) == 2
+    assert capsys.readouterr().err == "task-helper: no container is named 'sidecar'; there are envoy, app\n"
+
+
+@pytest.mark.parametrize("command", [["taskdef", "check"], ["taskdef", "add", "--image", IMAGE], ["plan", "--taskdef"]])
+def test_what_is_no_task_definition_is_refused_with_65(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command names file and place in one line on standard error, and prints nothing."""
+    file = tmp_path / "x.json"
+    file.write_text('{"containerDefinitions": [{"name": "app", "stopTimeout": "soon"}]}', encoding="utf-8")
+    reason = "$.containerDefinitions[0].stopTimeout: expected a whole number, got 'soon'"
+
+    assert main([*command, str(file)]) == 65
+    assert capsys.readouterr() == ("", f"task-helper: {file} is no task definition: {reason}\n")
+
+
+def test_what_is_no_virtual_node_is_refused_with_65(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A virtual node's file is named as what it should be."""
+    file = tmp_path / "node.json"
+    file.write_text('{"spec": {"listeners": {}}}', encoding="utf-8")
+
+    assert main(["taskdef", "check", str(shop), "--virtual-node", str(file)]) == 65
+    reason = "$.spec.listeners: expected a list, got an object"
+    assert capsys.readouterr().err == f"task-helper: {file} is no virtual node: {reason}\n"
+
+
+@pytest.mark.parametrize("command", [["taskdef", "check"], ["taskdef", "add", "--image", IMAGE], ["plan", "--taskdef"]])
+def test_file_that_cannot_be_read_is_refused_with_66(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is not there is named, with the system's reason."""
+    assert main([*command, str(tmp_path / "gone.json")]) == 66
+    assert capsys.readouterr().err == f"task-helper: {tmp_path / 'gone.json'}: No such file or directory\n"
+
+
+def test_standard_input_is_read(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file - is standard input, so that the commands go behind `aws ecs describe-task-definition`."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps({"taskDefinition": SHOP}).encode())))
+
+    assert main(["taskdef", "add", "-", "--image", IMAGE]) == 0
+    added = json.loads(capsysbinary.readouterr().out)["taskDefinition"]
+    assert added["containerDefinitions"][:2] == SHOP["containerDefinitions"]
+
+
+def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The container that add writes, value by value."""
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--name", "drain"]) == 0
+    written = capsys.readouterr()
+
+    assert written.err == ""
+    assert json.loads(written.out)["containerDefinitions"][2] == {
+        "name": "drain",
+        "image": IMAGE,
+        "essential": True,
+        "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60},
+        "dependsOn": [
+            {"containerName": "envoy", "condition": "HEALTHY"},
+            {"containerName": "app", "condition": "START"},
+        ],
+        "stopTimeout": 120,
+        "healthCheck": {
+            "command": ["CMD", "task-helper", "healthcheck"],
+            "interval": 10,
+            "timeout": 5,
+            "retries": 10,
+            "startPeriod": 300,
+        },
+        "memory": 64,
+        "user": "65532",
+        "readonlyRootFilesystem": True,
+        "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+    }
+
+
+def test_add_in_place_keeps_indent_and_permissions_and_is_done_once(shop: Path) -> None:
+    """The file is written as it was indented, and a second run leaves it byte for byte as it is."""
+    shop.chmod(0o640)
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--in-place"]) == 0
+    once = shop.read_bytes()
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--in-place"]) == 0
+
+    assert once == shop.read_bytes()
+    assert once.startswith(b'{\n    "family": "shop"')
+    assert shop.stat().st_mode & 0o777 == 0o640
+    assert [shop] == list(shop.parent.iterdir())
+
+
+def test_add_completes_a_helper_that_is_there(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A helper written by hand keeps its values, gets the image and what it lacks; what is wrong with it is said."""
+    helper = {
+        "name": "drain",
+        "image": "ecs-task-helper:0.9",
+        "essential": False,
+        "memoryReservation": 64,
+        "user": None,
+        "environment": [{"name": "STOP_TIMEOUT", "value": "100"}],
+        "dependsOn": [{"containerName": "app", "condition": "START"}],
+    }
+    definition = {**SHOP, "containerDefinitions": [*SHOP["containerDefinitions"], helper]}
+    shop.write_text(json.dumps(definition), encoding="utf-8")
+
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE]) == 0
+    written = capsys.readouterr()
+    completed = json.loads(written.out)["containerDefinitions"][2]
+
+    assert (IMAGE, False, 100) == (completed["image"], completed["essential"], completed["stopTimeout"])
+    assert "memory" not in completed and completed["user"] == "65532"
+    assert [d["containerName"] for d in completed["dependsOn"]] == ["app", "envoy"]
+    assert "(essential)" in written.err and "0 errors, 1 warning, 1 note;" in written.err
+
+
+def test_add_says_what_it_cannot_mend(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the rest of the definition has an error, add says so on standard error and returns 1."""
+    shop.write_text(json.dumps({"containerDefinitions": [{"name": "app", "image": "shop:1"}]}), encoding="utf-8")
+
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE]) == 1
+    written = capsys.readouterr()
+    assert "(envoy-missing)" in written.err
+    assert len(json.loads(written.out)["containerDefinitions"]) == 2
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("app", "app is the name of a container that is no helper; give the helper another name"),
+        ("a b", "'a b' is no name for a container; ECS takes letters, digits, - and _"),
+    ],
+)
+def test_add_refuses_a_name_that_does_not_fit(
+    name: str, reason: str, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another container's name and what is no name are refused before anything is written."""
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--name", name]) == 2
+    assert capsys.readouterr() == ("", f"task-helper: {reason}\n")
+
+
+def test_add_writes_letters_as_they_were_written(shop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A letter stays a letter and an escape an escape, also one that UTF-8 has no letter for."""
+    text = json.dumps({**SHOP, "tags": ["ñ", "LETTER", "\ud800"]}).replace("LETTER", "ñ")
+    shop.write_text(text, encoding="utf-8")
+
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE]) == 0
+    assert rb'"tags": ["\u00f1", "' + "ñ".encode() + rb'", "\ud800"]' in capsysbinary.readouterr().out
+
+
+def test_add_writes_what_utf8_cannot_hold_as_json_has_it(
+    shop: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Written anew for --registrable, half a surrogate pair becomes its escape again."""
+    shop.write_text(json.dumps({**SHOP, "tags": [{"key": "\ud800"}]}), encoding="utf-8")
+
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--registrable"]) == 0
+    assert [{"key": "\ud800"}] == json.loads(capsysbinary.readouterr().out)["tags"]
+
+
+def test_plan_draws_a_whole_task(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """plan --taskdef draws the stop of the definition's containers."""
+    assert main(["plan", "--taskdef", str(shop), "--spot"]) == 0
+    assert "NOT HELD UP by a helper" in capsys.readouterr().out
+
+
+def test_rules_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """taskdef rules prints what is in docs/rules.md."""
+    assert main(["taskdef", "rules"]) == 0
+    page = Path(__file__).parents[2] / "docs" / "rules.md"
+    assert capsys.readouterr().out == page.read_text(encoding="utf-8")
+
+
+def test_rules_prints_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    """taskdef rules RULE prints what the page has of it, and refuses a name that no rule has."""
+    assert main(["taskdef", "rules", "root-user"]) == 0
+    assert capsys.readouterr().out.startswith("### root-user\n\n**The helper does not run as root.**\n")
+
+    assert main(["taskdef", "rules", "root"]) == 2
+    assert capsys.readouterr().err.startswith("task-helper: no rule is named 'root'; there are containers-unknown, ")
+
+
+@pytest.mark.parametrize("command", ["run", "healthcheck"])
+def test_what_runs_in_every_task_does_not_load_this(command: str) -> None:
+    """run and healthcheck import nothing of the task definitions' code."""
+    program = (
+        "import sys; from task_helper.cli import main\n"
+        f"try: main([{command!r}, '--help'])\n"
+        "except SystemExit: print([name for name in sys.modules if 'taskdef' in name], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stderr == "[]\n"
+
+
+def test_reader_that_has_had_enough_is_no_fault() -> None:
+    """Where the output's reader is gone, as behind `| head`, the command ends without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "task_helper", "taskdef", "rules"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+
+    assert (1, "") == (done.returncode, done.stderr)

@@ -1,0 +1,284 @@
+"""Realistic task definitions: what is found in them, and that nothing made from them is ever a crash."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from task_helper.cli import main
+from task_helper_taskdef.add import add, edits
+from task_helper_taskdef.definition import Container, read
+from task_helper_taskdef.editing import NotEditable, apply, changed
+from task_helper_taskdef.formats import Source, cloudformation, json_text, parse, sources
+from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown, plain
+from task_helper_taskdef.reports import Checked, Report, as_json
+from task_helper_taskdef.reports.github import as_github
+from task_helper_taskdef.reports.sarif import as_sarif
+from task_helper_taskdef.reports.text import as_text
+from task_helper_taskdef.roles import cast
+from task_helper_taskdef.rules import check
+from task_helper_taskdef.timeline import draw
+
+CORPUS = Path(__file__).with_name("corpus")
+CASES = sorted(path.stem for path in CORPUS.glob("*.findings"))
+# beside each, a file with the same name in whatever format
+(FILES,) = zip(
+    *[[path for path in CORPUS.glob(f"{name}.*") if path.suffix != ".findings"] for name in CASES], strict=True
+)
+SOURCES = [sources(file.name, parse(file.name, file.read_bytes()))[0] for file in FILES]
+DOCUMENTS = [source.document for source in SOURCES]
+# Envoy's admin API is a socket that only a change of Envoy's own container could give to the helper
+UNREACHED = {"appmesh-admin-socket", "appmesh-shared-socket"}
+IMAGE = "registry.example/ecs-task-helper:1.0.0"
+
+
+@pytest.mark.parametrize("name, file", list(zip(CASES, FILES, strict=True)))
+def test_check_finds_in_each_definition_what_is_wrong_with_it(
+    name: str, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Severity, rule and place of all findings are those in NAME.findings, and errors make the exit code 1."""
+    monkeypatch.chdir(CORPUS)
+    expected = Path(f"{name}.findings").read_text(encoding="utf-8").splitlines()
+    options = expected.pop(0).split() if expected and expected[0].startswith("--") else []
+
+    code = main(["taskdef", "check", file.name, "--format", "json", *options])
+    found = [f"{p['severity']} {p['rule']} {p['place']}" for p in json.loads(capsys.readouterr().out)["problems"]]
+
+    assert found == expected
+    assert code == any(finding.startswith("error") for finding in found)
+
+
+@pytest.mark.parametrize("name, document", list(zip(CASES, DOCUMENTS, strict=True)))
+def test_helper_that_is_added_passes_check(name: str, document: Any) -> None:
+    """In every definition of the corpus, stripped of its helper, the helper that add writes is found no fault with."""
+    bare = without_helper(document)
+
+    assert faults_of_helper(add(bare, IMAGE)) == ([] if name not in UNREACHED else ["admin-address"])
+
+
+@pytest.mark.parametrize(
+    "name", ["appmesh-fargate-plain", "consul-fargate", "described-with-alb", "firelens-fargate", "static-dns"]
+)
+def test_check_finds_nothing_in_what_add_writes(name: str) -> None:
+    """A definition that has no fault but that it lacks a helper passes check with no finding once it has one."""
+    document = add(without_helper(DOCUMENTS[CASES.index(name)]), IMAGE)
+
+    assert [problem for problem in check(cast(read(document))) if problem.severity != "note"] == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=CASES)
+def test_what_is_open_never_makes_a_finding(source: Source) -> None:
+    """With any one value left open by a template, check finds nothing that it does not find with that value known."""
+    known = findings_of(source.document)
+    for holder, key in list(places(document := copy.deepcopy(source.document))):
+        kept, holder[key] = holder[key], Unknown("${Open}")
+        try:
+            assert findings_of(document) <= known, f"{key} left open in {str(holder)[:300]}"
+        finally:
+            holder[key] = kept
+
+
+def findings_of(document: Any) -> set[tuple[str, str]]:
+    """The rules and places of what check says of `document`, but for that something is open."""
+    problems = check(cast(read(document), spot=True))
+    return {(problem.rule, problem.place) for problem in problems if problem.rule != "containers-unknown"}
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4, "\t"])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
+def test_add_changes_the_text_as_it_changes_the_values(document: Any, indent: int | str | None) -> None:
+    """The text that add writes has the values of the document that it makes, and every line that was there before."""
+    bare = without_helper(document)
+    text = json.dumps(bare, indent=indent, ensure_ascii=False)
+    bare = sources("x.json", parse("x.json", text.encode()))[0].document
+    after = text
+    for edit in edits(bare, IMAGE):
+        after = apply(sources("x.json", parse("x.json", after.encode()))[0], edit)
+
+    assert sources("x.json", parse("x.json", after.encode()))[0].document == add(bare, IMAGE)
+    lines = iter(after.splitlines())
+    assert indent is None or all(
+        any(line.rstrip(",") == each.rstrip(",") for each in lines) for line in text.splitlines()
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "cloudformation"])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
+def test_each_fix_changes_the_text_as_it_changes_the_values(document: Any, form: str) -> None:
+    """In whatever format, what mends one finding changes the file as it changes the values, or is refused."""
+    source = written(document, form)
+    for problem in check(cast(read(source.document), spot=True)):
+        try:
+            edited = source
+            for edit in problem.fix:
+                edited = reread(edited, apply(edited, edit))
+        except NotEditable:
+            continue
+        assert changed(source.document, problem.fix) == edited.document, problem.rule
+
+
+@pytest.mark.parametrize("form", ["yaml", "cloudformation"])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
+def test_add_changes_yaml_as_it_changes_the_values(document: Any, form: str) -> None:
+    """In YAML and in a template, too, the text that add writes has the values of the document that it makes."""
+    source = written(without_helper(document), form)
+    edited = source
+    for edit in edits(source.document, IMAGE):
+        edited = reread(edited, apply(edited, edit))
+
+    assert add(source.document, IMAGE) == edited.document
+
+
+def written(document: Any, form: str) -> Source:
+    """`document` as a file in another format has it."""
+    document = plain(document)
+    if form == "json":
+        return sources("x.json", parse("x.json", json.dumps(document, indent=2).encode()))[0]
+    if form == "cloudformation":
+        properties = cloudformation.spelt(document)
+        if proxy := properties.get("ProxyConfiguration"):
+            proxy["ProxyConfigurationProperties"] = proxy.pop("Properties", [])
+        document = {"Resources": {"Task": {"Type": "AWS::ECS::TaskDefinition", "Properties": properties}}}
+    return sources("x.yaml", parse("x.yaml", yaml.safe_dump(document, sort_keys=False).encode()))[0]
+
+
+def reread(source: Source, text: str) -> Source:
+    return sources(source.file, parse(source.file, text.encode()))[0]
+
+
+def without_helper(document: Any) -> Any:
+    """`document` as it was before anybody thought of a helper."""
+    fields = document = copy.deepcopy(document)
+    helpers = {helper.name for helper in cast(read(document)).helpers}
+    fields["containerDefinitions"] = [c for c in fields["containerDefinitions"] if c["name"] not in helpers]
+    for container in fields["containerDefinitions"]:
+        if container.get("dependsOn"):
+            container["dependsOn"] = [d for d in container["dependsOn"] if d["containerName"] not in helpers]
+    return document
+
+
+def faults_of_helper(document: Any) -> list[str]:
+    """The rules that find something wrong with the helper's own container."""
+    task = cast(read(document))
+    place = task.helpers[0].place
+    return [
+        problem.rule
+        for problem in check(task)
+        if f"{problem.place}.".startswith(f"{place}.") and problem.severity != "note"
+    ]
+
+
+JSON_KEYS = sorted(Container.__struct_encode_fields__)
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers() | st.integers(-(2**80), 2**80),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.sampled_from(["task-helper", "envoy", "HEALTHY", "START", "auto", "-5", "bridge", "uds", "1337", "{", "\ud800"]),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(JSON_KEYS), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each object or list within `value`, with each of its keys."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield value, key
+        if isinstance(item, dict | list):
+            yield from places(item)
+
+
+@st.composite
+def mutated(draw_: st.DrawFn) -> Any:
+    """A definition of the corpus with a few values replaced, removed, doubled or moved elsewhere."""
+    document = copy.deepcopy(draw_(st.sampled_from(DOCUMENTS)))
+    for _ in range(draw_(st.integers(1, 4))):
+        if not (anywhere := list(places(document))):
+            break
+        holder, key = draw_(st.sampled_from(anywhere))
+        match draw_(st.sampled_from(["replace", "remove", "double", "move", "insert"])):
+            case "replace":
+                holder[key] = draw_(VALUES)
+            case "remove":
+                del holder[key]
+            case "double" if isinstance(holder, list):
+                holder.append(copy.deepcopy(holder[key]))
+            case "move":
+                other, there = draw_(st.sampled_from(anywhere))
+                holder[key] = copy.deepcopy(other[there]) if there in other or isinstance(other, list) else None
+            case "insert" if isinstance(holder, dict):
+                holder[draw_(st.sampled_from(JSON_KEYS))] = draw_(VALUES)
+    return document
+
+
+THOROUGH = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@THOROUGH
+@given(mutated() | VALUES)
+def test_any_json_is_judged_or_refused(document: Any) -> None:
+    """Whatever the input, it is refused with a reason or judged, reported and drawn; never is there a traceback."""
+    try:
+        tree = json_text.parse(json.dumps(document))
+        definition = read(tree.value)
+    except NotATaskDefinition as refused:
+        assert str(refused).startswith(("$", "99", "-99")) or "too large" in str(refused)
+        return
+    task = cast(definition, spot=True)
+    report = Report([Checked(Source("x.json", tree, tree.value), task, list(check(task)))], [])
+
+    assert as_text(report, 80, colour=True)
+    assert as_json(report) and as_sarif(report)
+    assert len(as_github(report).splitlines()) == len(report.located())
+    assert draw(definition, 80, spot=True)
+
+
+@THOROUGH
+@given(mutated())
+def test_add_keeps_what_is_there_and_adds_a_helper_that_passes(document: Any) -> None:
+    """Add touches the helper's container alone, of an existing one only image and gaps, and a second run nothing."""
+    try:
+        before = cast(read(document))
+    except NotATaskDefinition:
+        return
+    given_ = copy.deepcopy(document)
+    try:
+        added = add(document, IMAGE)
+    except NotEditable:
+        assert isinstance(document["containerDefinitions"], Unknown)
+        return
+
+    assert document == given_
+    assert add(added, IMAGE) == added
+    # Kuma's socket needs a volume, and Envoy's part in it
+    if before.mesh == "kuma":
+        return
+    assert {**added, "containerDefinitions": None} == {**document, "containerDefinitions": None}
+    for i, container in enumerate(document["containerDefinitions"]):
+        now = added["containerDefinitions"][i]
+        # where a container should be there can be a text, which a template computes
+        if not isinstance(container, dict) or not before.helpers or container.get("name") != before.helpers[0].name:
+            assert now == container
+        else:
+            assert {key: now[key] for key in container if kept(key, container[key])} == {
+                key: value for key, value in container.items() if kept(key, value)
+            }
+    if not before.helpers:
+        assert set(faults_of_helper(added)) <= {"admin-address", "misspelt-key"}
+
+
+def kept(key: str, value: Any) -> bool:
+    """Whether add leaves the `key` of an existing helper alone: not the image, and lists and nulls are completed."""
+    return key not in ("image", "dependsOn", "environment", "links") and value is not None

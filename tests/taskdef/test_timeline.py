@@ -1,0 +1,130 @@
+"""The stop of a whole task, as a schedule and as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from task_helper_taskdef.definition import Definition, read
+from task_helper_taskdef.roles import BadName, cast
+from task_helper_taskdef.timeline import draw, stop_schedule
+
+
+def container(name: str, *dependencies: str, **fields: Any) -> dict[str, Any]:
+    depends_on = [{"containerName": dependency, "condition": "START"} for dependency in dependencies]
+    return {"name": name, "dependsOn": depends_on, **fields}
+
+
+def definition(*containers: dict[str, Any]) -> Definition:
+    return read({"family": "shop", "containerDefinitions": list(containers)})
+
+
+ENVOY = container("envoy")
+APP = container("app", "envoy", stopTimeout=10)
+
+
+@pytest.mark.parametrize(
+    "containers, schedule",
+    [
+        # in turn: helper, application, Envoy
+        (
+            [ENVOY, APP, container("task-helper", "app", "envoy", stopTimeout=120)],
+            [("task-helper", 0, 80), ("app", 80, 90), ("envoy", 90, 120)],
+        ),
+        # what nobody waits for stops side by side
+        (
+            [ENVOY, container("app"), container("task-helper", "app", "envoy", stopTimeout=120)],
+            [("task-helper", 0, 80), ("envoy", 80, 110), ("app", 80, 110)],
+        ),
+        # without a helper the application is told at once
+        ([ENVOY, APP], [("app", 0, 10), ("envoy", 10, 40)]),
+        # a stopTimeout that is too short cuts the plan
+        ([ENVOY, container("task-helper", "envoy")], [("task-helper", 0, 30), ("envoy", 30, 60)]),
+        # what has ended at the start takes no time, and holds nothing up
+        (
+            [
+                container("init", essential=False),
+                {"name": "app", "dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]},
+            ],
+            [("app", 0, 30)],
+        ),
+        # with auto the helper may take all but the last 5 s
+        (
+            [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_TIMEOUT", "value": "auto"}])],
+            [("task-helper", 0, 115)],
+        ),
+        # settings that cannot be used have no plan
+        (
+            [container("task-helper", stopTimeout=90, environment=[{"name": "DRAIN_DELAY", "value": "x"}])],
+            [("task-helper", 0, 90)],
+        ),
+    ],
+)
+def test_stop_times_add_up_along_dependencies(
+    containers: list[dict[str, Any]], schedule: list[tuple[str, float, float]]
+) -> None:
+    """A container is told to stop when all that wait for it are gone, and is gone its stopTimeout later."""
+    phases = stop_schedule(cast(definition(*containers)))
+
+    assert schedule == [(phase.container.name, phase.begins, phase.ends) for phase in phases]
+
+
+def test_picture_shows_every_phase_to_scale() -> None:
+    """The picture of a whole task has a bar for each container, the moments, and what Spot would cut off."""
+    picture = draw(definition(ENVOY, APP, container("task-helper", "app", "envoy", stopTimeout=120)), 80, spot=True)
+
+    assert picture.splitlines() == [
+        "task-helper  ├──── delaying 40s ───┼─── draining 40s ───┤",
+        "app          ├────────────── serving 80s ───────────────┼ 10s ┤",
+        "envoy        ├───────────────── serving 90s ──────────────────┼─ stopping 30s ┤",
+        "",
+        "    0s  task-helper  SIGTERM; its plan takes 80s of its stopTimeout of 120s",
+        "   80s  app          SIGTERM, and SIGKILL after its stopTimeout of 10s",
+        "   90s  envoy        SIGTERM, and SIGKILL after its stopTimeout of 30s",
+        "  120s  the whole task has stopped at the latest, 0s before Spot ends it",
+    ]
+
+
+@pytest.mark.parametrize(
+    "containers, line",
+    [
+        (
+            [ENVOY, container("task-helper", "envoy", stopTimeout=60)],
+            "    0s  task-helper  SIGTERM, and SIGKILL after 60s: KILLED 20s before its plan of 80s ends",
+        ),
+        (
+            [ENVOY, container("task-helper", stopTimeout=120)],
+            "    0s  envoy        SIGTERM, and SIGKILL after its stopTimeout of 30s; NOT HELD UP by a helper",
+        ),
+        (
+            [ENVOY, container("task-helper", environment=[{"name": "STOP_TIMEOUT", "value": "soon"}])],
+            "    0s  task-helper  SIGTERM; its settings cannot be used, see `task-helper taskdef check`",
+        ),
+        (
+            [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_DELAY", "value": "auto"}])],
+            "    0s  task-helper  SIGTERM; its plan takes at most 115s of its stopTimeout of 120s",
+        ),
+        (
+            [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_DELAY", "value": "auto"}])],
+            "task-helper  ├────────────────── delaying and draining 115s ──────────────────┤",
+        ),
+        (
+            [container("envoy", stopTimeout=60), container("task-helper", "envoy", stopTimeout=120)],
+            "   80s  envoy        SIGTERM, and SIGKILL after its stopTimeout of 60s; KILLED at 120s on Spot",
+        ),
+        (
+            [container("app", "envoy"), container("envoy", "app")],
+            "The containers wait for each other (app -> envoy -> app): ECS refuses this task definition.",
+        ),
+    ],
+)
+def test_picture_says_what_goes_wrong(containers: list[dict[str, Any]], line: str) -> None:
+    """What would be killed, what is not held up and what has no order is said in the container's line."""
+    assert line in draw(definition(*containers), 80, spot=True).splitlines()
+
+
+def test_name_of_no_container_is_refused() -> None:
+    """A helper or an Envoy that is named but not there is refused with the names that are."""
+    with pytest.raises(BadName, match="no container is named 'proxy'; there are envoy, app"):
+        draw(definition(ENVOY, APP), 80, envoy="proxy")
