@@ -1,4 +1,4 @@
-"""Putting a well-wired helper container into a task definition."""
+"""Putting a well-wired helper container into a task definition. It writes no file."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from task_helper.settings import stop_timeout as stop_timeout_of
-from task_helper_taskdef import aws_shapes
-from task_helper_taskdef.definition import Container, at, read
-from task_helper_taskdef.editing import changed
+from task_helper_taskdef.definition import Container, at, read, read_source
 from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh_at, user_of
 from task_helper_taskdef.findings import Edit
-from task_helper_taskdef.formats.tree import Unknown
+from task_helper_taskdef.formats import Source
+from task_helper_taskdef.formats.editing import NotEditable, apply_edits, changed
+from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown
 from task_helper_taskdef.presets import presets
 from task_helper_taskdef.roles import (
     BadName,
     Mesh,
     Task,
-    cast,
+    assign_roles,
     chain_of,
     condition_for,
     is_helper,
@@ -30,7 +30,7 @@ from task_helper_taskdef.roles import (
 from task_helper_taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
 from task_helper_taskdef.rules.health_check import CHECK
 from task_helper_taskdef.rules.memory import FIXED, need
-from task_helper_taskdef.stop_timeouts import lengthened
+from task_helper_taskdef.stop_timeouts import stop_timeout_edits
 
 DEFAULT_NAME: Final = "task-helper"
 DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
@@ -45,16 +45,36 @@ OPENER: Final = "kuma-admin-folder"
 
 
 def add(
-    document: Any,
+    source: Source,
     image: str,
     name: str = DEFAULT_NAME,
     envoy: str | None = None,
     spot: bool = False,
     mesh: Mesh | None = None,
     stop_timeout: int | None = None,
-) -> Any:
-    """`document`, in the API's spelling, with the helper's container at the end; the value given stays as it is."""
-    return changed(document, edits(document, image, name, envoy, spot, mesh, stop_timeout))
+) -> Source:
+    """`source` with a helper, wired for its mesh; `text` of the result is the new text of the whole file.
+
+    image: the helper's image, with its tag or digest
+    name: the name of the helper's container, if there is none yet
+    envoy: the container that is Envoy; None where the containers show it
+    spot: whether the times leave room for all containers in Spot's two minutes
+    mesh: the mesh; None where the containers show it
+    stop_timeout: seconds for which the helper keeps the task running; on Fargate above 120 with a chain of two helpers
+
+    A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
+    a second run changes nothing. Raises NotATaskDefinition, NotEditable, BadName and BadStopTimeout.
+    """
+    if source.tree.duplicates:
+        place = source.tree.duplicates[0][0]
+        raise NotATaskDefinition(f"{place}: the key stands twice, and one of its values would be lost")
+    if source.spelling == "terraform":
+        raise NotEditable(
+            f"{source.file}: a plan is not where the containers are written down; examples/terraform shows the helper's"
+        )
+    # reports what is wrong with the shape at its place in the file
+    read_source(source)
+    return apply_edits(source, edits(source.document, image, name, envoy, spot, mesh, stop_timeout))
 
 
 def edits(
@@ -66,14 +86,9 @@ def edits(
     mesh: Mesh | None = None,
     stop_timeout: int | None = None,
 ) -> list[Edit]:
-    """What is to change so that `document` has a helper, wired for its mesh; with `stop_timeout` one that holds the
-    task for so many seconds, or two in a chain.
-
-    A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
-    a second run changes nothing. Raises NotATaskDefinition, BadName and BadStopTimeout.
-    """
+    """The edits that `add` makes of `document`, a definition in the API's spelling; parameters and errors are its."""
     one = _one_helper(document, image, name, envoy, spot, mesh)
-    return one if stop_timeout is None else [*one, *lengthened(changed(document, one), stop_timeout)]
+    return one if stop_timeout is None else [*one, *stop_timeout_edits(changed(document, one), stop_timeout)]
 
 
 def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: bool, mesh: Mesh | None) -> list[Edit]:
@@ -82,7 +97,7 @@ def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: b
         raise BadName(f"{name!r} is no name for a container; ECS takes letters, digits, - and _")
     if name in definition.by_name and not is_helper(definition.by_name[name]):
         raise BadName(f"{name} is the name of a container that is no helper; give the helper another name")
-    task = cast(definition, envoy=envoy, spot=spot, mesh=mesh)
+    task = assign_roles(definition, envoy=envoy, spot=spot, mesh=mesh)
     # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
     socket, shared = _kuma(task, image)
     if task.helpers:
@@ -94,22 +109,6 @@ def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: b
         return [*shared, *_completing(helper, at(definition, helper.place), wanted), *alike]
     helper = Container(name, place="", unknown=[])
     return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
-
-
-def registrable(document: Any) -> dict[str, Any]:
-    """`document` as register-task-definition takes it: without what only describe-task-definition prints, and nulls."""
-    outer = document if isinstance(document, dict) else {}
-    fields = outer["taskDefinition"] if isinstance(outer.get("taskDefinition"), dict) else outer
-    tags = {"tags": outer["tags"]} if outer is not fields and outer.get("tags") else {}
-    known = {key: item for key, item in {**fields, **tags}.items() if aws_shapes.registrable(key)}
-    registered: dict[str, Any] = _without_nulls(known)
-    return registered
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _container(task: Task, image: str, helper: Container, socket: PurePosixPath | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The command line of `task-helper taskdef`, and of `task-helper plan --taskdef`.
 
-Only the wording is here: this is imported at every start of the program, `actions` by these commands alone.
+Only the wording is here: this is imported at every start of the program, `commands` by these commands alone.
 """
 
 from __future__ import annotations
@@ -107,18 +107,18 @@ def add_roles(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from task_helper_taskdef.actions import check
+    from task_helper_taskdef.commands import check
 
     return check(arguments)
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    from task_helper_taskdef.actions import add
+    from task_helper_taskdef.commands import add
 
     return add(arguments)
 
 
 def _rules(arguments: argparse.Namespace) -> int:
-    from task_helper_taskdef.actions import rules
+    from task_helper_taskdef.commands import rules
 
     return rules(arguments)

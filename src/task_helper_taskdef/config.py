@@ -21,6 +21,7 @@ The command line has the last word.
 from __future__ import annotations
 
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -53,6 +54,10 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     envoy: str | None = None
     spot: bool = False
     mesh: Mesh | None = None
+
+    def ignored_in(self, file: str) -> frozenset[str]:
+        """The rules that report nothing about `file`."""
+        return frozenset(self.ignore).union(*(each.ignore for each in self.files if fnmatch(file, each.match)))
 
 
 def find(directory: Path) -> Path | None:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from task_helper_taskdef.decoding import DOCUMENT, PLACE, UNKNOWN, typed
 from task_helper_taskdef.findings import Edit
+from task_helper_taskdef.formats import Source
+from task_helper_taskdef.formats.decoding import DOCUMENT, PLACE, UNKNOWN, typed
 from task_helper_taskdef.formats.tree import NotATaskDefinition
 
 # ECS's own default, where neither the definition nor the instance's agent says otherwise
@@ -202,6 +203,11 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
         """Whether nothing at `place`, or that it belongs to, is left open by a template."""
         return not any(f"{place}.".startswith((f"{unknown}.", f"{unknown}[")) for unknown in self.unknown)
 
+    def container_place(self, place: str) -> str:
+        """The place of the container that `place` belongs to, empty if it belongs to none."""
+        containers = (container.place for container in self.container_definitions)
+        return next((each for each in containers if f"{place}.".startswith((f"{each}.", f"{each}["))), "")
+
     @property
     def by_name(self) -> dict[str, Container]:
         return {container.name: container for container in self.container_definitions}
@@ -275,6 +281,18 @@ def read(document: Any) -> Definition:
             raise NotATaskDefinition(f"{place}: {container.name} is the name of two containers")
         seen.add(container.name)
     return definition
+
+
+def read_source(source: Source) -> Definition:
+    """The typed definition of `source`; raises NotATaskDefinition with the place as its file spells it."""
+    try:
+        return read(source.document)
+    except NotATaskDefinition as error:
+        place, colon, reason = str(error).partition(": ")
+        if not place.startswith("$"):
+            raise
+        offset = source.tree.offset(source.shown(place))
+        raise NotATaskDefinition(f"{source.shown(place)}{colon}{reason}", offset) from None
 
 
 def read_virtual_node(document: Any) -> VirtualNode:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from task_helper_taskdef.findings import Unreadable
 from task_helper_taskdef.formats import SUFFIXES, Source, parse, sources
 from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition, Tree
 
@@ -19,21 +20,11 @@ _SKIPPED: Final = {"node_modules", "__pycache__", "venv"}
 _MENTION: Final = re.compile(rb'container_?definitions|"image"|\bimage:', re.I)
 
 
-class Unreadable(NamedTuple):
-    """A file that holds no task definition that could be checked: why, where, and the exit code for it."""
-
-    file: str
-    reason: str
-    line: int = 1
-    column: int = 1
-    code: int = 65
-
-
 class File(NamedTuple):
-    """A name to read; `chosen` if a person named this very file, not a directory or a pattern that it is found by."""
+    """A name to read; `named` if a person named this very file, not a directory or a pattern that it is found by."""
 
     name: str
-    chosen: bool = True
+    named: bool = True
 
 
 def expand(names: Sequence[str], exclude: Sequence[str] = ()) -> Iterator[File | Unreadable]:
@@ -49,33 +40,37 @@ def expand(names: Sequence[str], exclude: Sequence[str] = ()) -> Iterator[File |
         else:
             found = [File(path, False) for path in sorted(glob.glob(name, recursive=True)) if Path(path).is_file()]
             if not found:
-                yield Unreadable(name, "no file is named so", code=66)
+                yield Unreadable(name, "no file is named so", opened=False)
         for file in found:
-            kept = file.chosen or not any(fnmatch.fnmatch(file.name, pattern) for pattern in exclude)
+            kept = file.named or not any(fnmatch.fnmatch(file.name, pattern) for pattern in exclude)
             if file.name not in seen and kept:
                 seen.add(file.name)
                 yield file
 
 
-def read(file: File) -> list[Source] | Unreadable:
-    """The task definitions in `file`; none where it was not chosen and is something else."""
+def read_sources(file: File) -> list[Source] | Unreadable:
+    """The task definitions in `file`; none where it was not named and is something else."""
     name = "standard input" if file.name == "-" else file.name
     try:
         raw = sys.stdin.buffer.read() if file.name == "-" else Path(file.name).read_bytes()
     except OSError as error:
-        return Unreadable(name, error.strerror or "cannot be read", code=66)
-    if not file.chosen and not _MENTION.search(raw):
+        return Unreadable(name, error.strerror or "cannot be read", opened=False)
+    if not file.named and not _MENTION.search(raw):
         return []
     tree: Tree | None = None
     try:
-        tree = parse("-" if file.name == "-" else file.name, raw)
+        tree = parse(name, raw)
         return sources(name, tree)
     except NotATaskDefinition as error:
         # what can be read and is something else was not meant
-        if not file.chosen and (tree is not None or not re.search(rb"container_?definitions", raw, re.I)):
+        if not file.named and (tree is not None or not re.search(rb"container_?definitions", raw, re.I)):
             return []
-        line, column = Lines(raw.decode(errors="replace")).at(error.offset) if error.offset else (1, 1)
-        return Unreadable(name, str(error), line, column)
+        return unreadable(name, error, raw.decode(errors="replace"))
+
+
+def unreadable(name: str, error: NotATaskDefinition, text: str) -> Unreadable:
+    """The file `name` with `text`, in which `error` was found."""
+    return Unreadable(name, str(error), *(Lines(text).at(error.offset) if error.offset else (1, 1)))
 
 
 def _is_candidate(path: Path, directory: Path) -> bool:

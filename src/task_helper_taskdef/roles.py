@@ -78,7 +78,7 @@ class Task(msgspec.Struct, frozen=True):
         return self.named_mesh or next((mesh for mesh in map(mesh_of, self.envoys) if mesh), None)
 
 
-def cast(
+def assign_roles(
     definition: Definition,
     helper: str | None = None,
     envoy: str | None = None,

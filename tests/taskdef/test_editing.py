@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from task_helper.cli import main
-from task_helper_taskdef.editing import NotEditable, apply, changed
 from task_helper_taskdef.findings import Edit
 from task_helper_taskdef.formats import parse, sources
+from task_helper_taskdef.formats.editing import NotEditable, apply, changed
 
 IMAGE = "registry.example/ecs-task-helper:1.0.0"
 

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
+from task_helper_taskdef.check import apply_rules
 from task_helper_taskdef.definition import read
 from task_helper_taskdef.formats.tree import Unknown
-from task_helper_taskdef.roles import Task, cast, is_agent, shares_network
-from task_helper_taskdef.rules import admin_address, check, spot_budget
+from task_helper_taskdef.roles import Task, assign_roles, is_agent, shares_network
+from task_helper_taskdef.rules import admin_address, spot_budget
 
 HEALTHCHECK = {"command": ["CMD", "task-helper", "healthcheck"]}
 
 
 def task(*containers: dict[str, Any], spot: bool = False, **fields: Any) -> Task:
-    return cast(read({"containerDefinitions": list(containers), **fields}), spot=spot)
+    return assign_roles(read({"containerDefinitions": list(containers), **fields}), spot=spot)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +190,4 @@ def test_task_without_an_order_has_no_budget() -> None:
     faulty = task(*circle, {"name": "task-helper"}, spot=True)
 
     assert list(spot_budget.check(faulty)) == []
-    assert "depends-on-cycle" in [problem.rule for problem in check(faulty)]
+    assert "depends-on-cycle" in [problem.rule for problem in apply_rules(faulty)]

@@ -10,7 +10,7 @@ import pytest
 from task_helper_taskdef.definition import read, read_virtual_node
 from task_helper_taskdef.findings import Finding
 from task_helper_taskdef.formats import json_text
-from task_helper_taskdef.roles import cast
+from task_helper_taskdef.roles import assign_roles
 from task_helper_taskdef.rule_pages import Example, examples, markdown, pages
 from task_helper_taskdef.rules import RULES
 
@@ -26,7 +26,7 @@ def findings(rule: str, example: Example) -> list[Finding]:
     tree = json_text.parse(text)
     node = read_virtual_node(json.loads(nodes[0])) if nodes else None
     duplicates = [place for place, _ in tree.duplicates]
-    task = cast(read(tree.value), spot=example.option == "--spot", virtual_node=node, duplicates=duplicates)
+    task = assign_roles(read(tree.value), spot=example.option == "--spot", virtual_node=node, duplicates=duplicates)
     return list(RULES[rule].check(task))
 
 

@@ -64,9 +64,29 @@ class Source(msgspec.Struct, frozen=True):
                 return f"${cloudformation.unshown(within)}"
         return f"${within}"
 
+    @property
+    def text(self) -> str:
+        """The text of the whole file."""
+        return self.tree.text
+
+    @property
+    def duplicates(self) -> list[str]:
+        """The places, in the API's spelling, of the keys that stand twice in one object of this definition."""
+        inside = f"{self.root}.", f"{self.root}["
+        return [self.unshown(place) for place, _ in self.tree.duplicates if f"{place}.".startswith(inside)]
+
     def at(self, place: str) -> tuple[int, int]:
         """The line and the column, from 1, of a place in the API's spelling, or of what it would belong to."""
         return Lines(self.tree.text).at(self.tree.offset(self.shown(place)))
+
+
+def load(name: str, content: bytes | str) -> list[Source]:
+    """The task definitions, at least one, in a file of the name `name` with this content.
+
+    The name's ending says whether it is YAML. Raises NotATaskDefinition with what the content is instead, and where.
+    """
+    raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+    return sources(name, parse(name, raw))
 
 
 def parse(name: str, raw: bytes) -> Tree:

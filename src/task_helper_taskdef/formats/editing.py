@@ -6,12 +6,12 @@ import copy
 import json
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 from task_helper_taskdef.findings import Edit
-from task_helper_taskdef.formats import Source, cloudformation
+from task_helper_taskdef.formats import Source, cloudformation, load
 from task_helper_taskdef.formats.tree import Span, Tree, parent, plain
 
 DEFAULT_INDENT: Final = "  "
@@ -19,6 +19,14 @@ DEFAULT_INDENT: Final = "  "
 
 class NotEditable(ValueError):
     """The text cannot be changed here; the message says why and what to do instead."""
+
+
+def apply_edits(source: Source, edits: Sequence[Edit]) -> Source:
+    """`source` with `edits` made in its text, each at the places that the one before has left; raises NotEditable."""
+    for edit in edits:
+        again = load(source.file, apply(source, edit))
+        source = next(each for each in again if each.label == source.label)
+    return source
 
 
 def apply(source: Source, edit: Edit) -> str:
