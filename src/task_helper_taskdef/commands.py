@@ -20,9 +20,9 @@ from task_helper_taskdef.add import add as add_helper
 from task_helper_taskdef.aws_shapes import registrable
 from task_helper_taskdef.check import Checked, Options
 from task_helper_taskdef.check import check as check_source
-from task_helper_taskdef.config import BadConfiguration, Configuration, find, load
-from task_helper_taskdef.definition import read, read_virtual_node
-from task_helper_taskdef.files import File, expand, read_sources, unreadable
+from task_helper_taskdef.config import BadConfiguration, Configuration, load
+from task_helper_taskdef.definition import read_source, read_virtual_node
+from task_helper_taskdef.files import read_file, read_files, unreadable
 from task_helper_taskdef.findings import Unreadable
 from task_helper_taskdef.fix import fix
 from task_helper_taskdef.formats import Source
@@ -110,11 +110,11 @@ def check(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef check`"""
     if arguments.fix and STDIN in arguments.files:
         raise BadCommandLine("standard input cannot be mended; give a file")
-    configuration = load(Path(arguments.config) if arguments.config else find(Path.cwd()))
+    configuration = load(arguments.config)
     options, node = _options(arguments, configuration)
     report = Report([], [], node)
-    for file in expand(arguments.files, configuration.exclude):
-        result = file if isinstance(file, Unreadable) else _check_file(file, options, configuration, arguments.fix)
+    for read in read_files(arguments.files, configuration.exclude):
+        result = read if isinstance(read, Unreadable) else _check_file(read, options, configuration, arguments.fix)
         if isinstance(result, Unreadable):
             report.unreadable.append(result)
         else:
@@ -150,27 +150,23 @@ def _virtual_node(name: str) -> Source:
     return Source(name, tree, tree.value)
 
 
-def _check_file(file: File, options: Options, configuration: Configuration, repair: bool) -> list[Checked] | Unreadable:
-    """The findings of each definition in `file`, which is repaired first if `repair`."""
-    sources = read_sources(file)
-    if isinstance(sources, Unreadable):
-        return sources
-    if not sources:
-        return []
-    name = sources[0].file
-    options = msgspec.structs.replace(options, ignore=options.ignore | configuration.ignored_in(name))
+def _check_file(
+    sources: list[Source], options: Options, configuration: Configuration, repair: bool
+) -> list[Checked] | Unreadable:
+    """The findings of each definition of a file, which is repaired first if `repair`."""
+    file, text = sources[0].file, sources[0].text
+    options = msgspec.structs.replace(options, ignore=options.ignore | configuration.ignored_in(file))
     try:
         checked = [check_source(source, options) for source in sources]
         if repair:
             text, rules = fix(sources, options)
             if rules:
-                replace_file(file.name, text)
-                print(f"task-helper: {file.name}: mended {', '.join(dict.fromkeys(rules))}", file=sys.stderr)
-                sources = load_sources(name, text)
-                checked = [check_source(source, options) for source in sources]
+                replace_file(file, text)
+                print(f"task-helper: {file}: mended {', '.join(dict.fromkeys(rules))}", file=sys.stderr)
+                checked = [check_source(source, options) for source in load_sources(file, text)]
         return checked
     except NotATaskDefinition as error:
-        return unreadable(name, error, sources[0].text)
+        return unreadable(file, error, text)
 
 
 def _refuse_unused_names(arguments: argparse.Namespace, checked: list[Checked]) -> None:
@@ -259,7 +255,7 @@ def _refuse_unknown_rule(name: str) -> None:
 
 def _only_definition(name: str) -> Source:
     """The one task definition in the file `name`, or of several the only one with an Envoy; raises Unusable."""
-    sources = read_sources(File(name))
+    sources = read_file(name)
     if isinstance(sources, Unreadable):
         raise Unusable(sources)
     if len(sources) == 1:
@@ -274,7 +270,7 @@ def _only_definition(name: str) -> Source:
 
 def _has_envoy(source: Source) -> bool:
     try:
-        return bool(assign_roles(read(source.document)).envoys)
+        return bool(assign_roles(read_source(source)).envoys)
     except NotATaskDefinition:
         return False
 

@@ -60,18 +60,12 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
         return frozenset(self.ignore).union(*(each.ignore for each in self.files if fnmatch(file, each.match)))
 
 
-def find(directory: Path) -> Path | None:
-    """The nearest configuration file at `directory` or above it, not above the repository's top."""
-    for folder in [directory, *directory.parents]:
-        if (folder / NAME).is_file():
-            return folder / NAME
-        if (folder / ".git").exists():
-            return None
-    return None
+def load(name: str | None = None) -> Configuration:
+    """The configuration in the file `name`, by default in the nearest one; where there is none, the defaults.
 
-
-def load(file: Path | None) -> Configuration:
-    """What `file` says, the defaults without one; raises BadConfiguration, and OSError where it cannot be read."""
+    Raises BadConfiguration, and OSError where the file cannot be read.
+    """
+    file = Path(name) if name else _nearest(Path.cwd())
     if file is None:
         return Configuration()
     try:
@@ -83,3 +77,13 @@ def load(file: Path | None) -> Configuration:
     if unknown := sorted(named - RULES.keys()):
         raise BadConfiguration(f"{file}: no rule is named {unknown[0]!r}; there are {', '.join(RULES)}")
     return configuration
+
+
+def _nearest(directory: Path) -> Path | None:
+    """The nearest configuration file at `directory` or above it, not above the repository's top."""
+    for folder in [directory, *directory.parents]:
+        if (folder / NAME).is_file():
+            return folder / NAME
+        if (folder / ".git").exists():
+            return None
+    return None

@@ -20,25 +20,41 @@ _SKIPPED: Final = {"node_modules", "__pycache__", "venv"}
 _MENTION: Final = re.compile(rb'container_?definitions|"image"|\bimage:', re.I)
 
 
-class File(NamedTuple):
+class _File(NamedTuple):
     """A name to read; `named` if a person named this very file, not a directory or a pattern that it is found by."""
 
     name: str
     named: bool = True
 
 
-def expand(names: Sequence[str], exclude: Sequence[str] = ()) -> Iterator[File | Unreadable]:
-    """Each file that `names` mean, once, without those whose path matches one of the patterns `exclude`."""
+def read_files(names: Sequence[str], exclude: Sequence[str] = ()) -> Iterator[list[Source] | Unreadable]:
+    """The task definitions in each file that `names` mean, file by file, each file once.
+
+    A name is a file, a directory, a pattern, or `-` for standard input. Files that are found in a directory or by a
+    pattern are left out if their path matches one of the patterns `exclude`, or if they contain something else.
+    """
+    for file in _expanded(names, exclude):
+        result = file if isinstance(file, Unreadable) else _read(file)
+        if result:
+            yield result
+
+
+def read_file(name: str) -> list[Source] | Unreadable:
+    """The task definitions, at least one, in the file `name`, or in standard input for `-`."""
+    return _read(_File(name))
+
+
+def _expanded(names: Sequence[str], exclude: Sequence[str]) -> Iterator[_File | Unreadable]:
     seen: set[str] = set()
     for name in names:
         if name == "-" or Path(name).is_file() or not (Path(name).is_dir() or glob.has_magic(name)):
-            found = [File(name)]
+            found = [_File(name)]
         elif Path(name).is_dir():
             found = [
-                File(str(path), False) for path in sorted(Path(name).rglob("*")) if _is_candidate(path, Path(name))
+                _File(str(path), False) for path in sorted(Path(name).rglob("*")) if _is_candidate(path, Path(name))
             ]
         else:
-            found = [File(path, False) for path in sorted(glob.glob(name, recursive=True)) if Path(path).is_file()]
+            found = [_File(path, False) for path in sorted(glob.glob(name, recursive=True)) if Path(path).is_file()]
             if not found:
                 yield Unreadable(name, "no file is named so", opened=False)
         for file in found:
@@ -48,7 +64,7 @@ def expand(names: Sequence[str], exclude: Sequence[str] = ()) -> Iterator[File |
                 yield file
 
 
-def read_sources(file: File) -> list[Source] | Unreadable:
+def _read(file: _File) -> list[Source] | Unreadable:
     """The task definitions in `file`; none where it was not named and is something else."""
     name = "standard input" if file.name == "-" else file.name
     try:
