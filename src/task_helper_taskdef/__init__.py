@@ -14,7 +14,7 @@ For example:
     ...   {"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"}]}"""
     >>> for source in load("task.json", text):
     ...     for finding in check(source).findings:
-    ...         print(finding.severity, finding.rule, *source.at(finding.place))
+    ...         print(finding.severity, finding.rule, *source.position(finding.place))
     error helper-missing 1 2
 
 `load` raises `NotATaskDefinition` (in `formats.tree`), and so does everything that takes a `Source`. The other errors

@@ -104,7 +104,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
         """The environment variables whose values are known."""
         return {variable.name: variable.value for variable in self.environment if not variable.unknown}
 
-    def knows(self, name: str) -> bool:
+    def knows_variable(self, name: str) -> bool:
         """Whether it is known what the environment variable `name` is, or that there is none."""
         if any(variable.name == name for variable in self.environment):
             return name in self.env
@@ -120,23 +120,23 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
         return re.split("[:@]", self.image.rpartition("/")[2])[0]
 
     @property
-    def words(self) -> list[str]:
+    def command_line(self) -> list[str]:
         """What the container starts, as far as the definition says: its entry point and its command."""
         return [*self.entry_point, *self.command]
 
     @property
-    def stops_within(self) -> int:
+    def stop_seconds(self) -> int:
         """Seconds that ECS gives it between SIGTERM and SIGKILL."""
         return DEFAULT_STOP_TIMEOUT if self.stop_timeout is None else self.stop_timeout
 
-    def variable(self, name: str) -> str:
+    def variable_place(self, name: str) -> str:
         """The place of the value of the environment variable `name`, or of where it would stand."""
         places = [f"{variable.place}.value" for variable in self.environment if variable.name == name]
         return places[-1] if places else f"{self.place}.environment"
 
     def set_variable(self, name: str, value: str) -> Edit:
         """The change that gives the environment variable `name` this value."""
-        place = self.variable(name)
+        place = self.variable_place(name)
         if place.endswith(".value"):
             return Edit(place, value)
         return Edit(place, {"name": name, "value": value}, append=True)
@@ -183,21 +183,28 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
 
     def written_name(self, container: Container) -> str:
         """The name of `container` as it is to be copied: where a function of a template makes it, as that function."""
-        name: str = at(self, f"{container.place}.name")
+        name: str = self.value_at(f"{container.place}.name")
         return name
 
+    def value_at(self, place: str) -> Any:
+        """What stands at `place`, which exists, in the document that this was read from."""
+        value: Any = self.document
+        for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
+            value = value[int(index)] if index else value[key]
+        return value
+
     @property
-    def open_containers(self) -> list[str]:
+    def unknown_containers(self) -> list[str]:
         """The places of containers that a template leaves open as a whole, or whose name it does."""
         return [place for place in self.unknown if re.fullmatch(r"\$\.containerDefinitions\[\d+\](\.name)?", place)]
 
     @property
-    def open_order(self) -> list[str]:
+    def unknown_order(self) -> list[str]:
         """The places of what a template leaves open of who waits for whom."""
         item = re.compile(
             r"\.((dependsOn|links|volumesFrom)(\[\d+\](\.\w+)?)?|(logC|firelensC)onfiguration(\.logDriver)?)$"
         )
-        return [place for place in self.unknown if item.search(place)] + self.open_containers
+        return [place for place in self.unknown if item.search(place)] + self.unknown_containers
 
     def is_known(self, place: str) -> bool:
         """Whether nothing at `place`, or that it belongs to, is left open by a template."""
@@ -225,7 +232,7 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
             names |= {other.name for other in self.container_definitions if other.firelens_configuration is not None}
         return names & self.by_name.keys() - {container.name}
 
-    def held_up_by(self, container: Container) -> set[str]:
+    def stopped_after(self, container: Container) -> set[str]:
         """All that ECS stops after `container` as long as nothing crashes: what it waits for, what that waits for, …"""
         found: set[str] = set()
         ahead = self.waits_for(container)
@@ -259,14 +266,6 @@ class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
     gateway: bool = False
 
 
-def at(definition: Definition, place: str) -> Any:
-    """What stands at `place`, which is there, in the document that `definition` was read from."""
-    value: Any = definition.document
-    for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
-        value = value[int(index)] if index else value[key]
-    return value
-
-
 def read(document: Any) -> Definition:
     """The typed definition of `document`, which is in the API's spelling; raises NotATaskDefinition with the place."""
     if not isinstance(document, dict):
@@ -291,8 +290,8 @@ def read_source(source: Source) -> Definition:
         place, colon, reason = str(error).partition(": ")
         if not place.startswith("$"):
             raise
-        offset = source.tree.offset(source.shown(place))
-        raise NotATaskDefinition(f"{source.shown(place)}{colon}{reason}", offset) from None
+        offset = source.tree.offset(source.file_place(place))
+        raise NotATaskDefinition(f"{source.file_place(place)}{colon}{reason}", offset) from None
 
 
 def read_virtual_node(document: Any) -> VirtualNode:

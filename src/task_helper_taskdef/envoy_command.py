@@ -48,13 +48,13 @@ class Bootstrap(NamedTuple):
     clusters: tuple[Cluster, ...]
 
     @property
-    def called(self) -> list[Cluster]:
+    def upstreams(self) -> list[Cluster]:
         """The clusters found by DNS that the application calls: those that an outbound listener sends to."""
         wanted = frozenset().union(*(listener.clusters for listener in self.listeners if listener.outbound))
         return [cluster for cluster in self.clusters if cluster.by_dns and cluster.name in wanted]
 
 
-def bootstrap(words: list[str]) -> Bootstrap | None:
+def read_bootstrap(words: list[str]) -> Bootstrap | None:
     """What Envoy is told by its command line; None where that is elsewhere, or cannot be read here."""
     texts = [following for word, following in pairwise(words) if word == "--config-yaml"]
     texts += [word.partition("=")[2] for word in words if word.startswith("--config-yaml=")]

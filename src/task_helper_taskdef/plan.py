@@ -64,16 +64,16 @@ def _remark(task: Task, phase: Phase) -> str:
         settings = settings_of(container)
         if settings is None:
             return "SIGTERM; its settings cannot be used, see `task-helper taskdef check`"
-        plan, given = longest_plan(settings), container.stops_within
+        plan, given = longest_plan(settings), container.stop_seconds
         if plan > given:
             return f"SIGTERM, and SIGKILL after {given}s: KILLED {plan - given:g}s before its plan of {plan:g}s ends"
         at_most = "at most " if "auto" in (settings.drain_delay, settings.drain_timeout) else ""
         goes_on = f"; goes on for {settings.takes_over_from.name}" if settings.takes_over_from else ""
         return f"SIGTERM{goes_on}; its plan takes {at_most}{plan:g}s of its stopTimeout of {given}s"
-    held = any(container.name in task.definition.held_up_by(helper) for helper in task.helpers)
-    warning = "" if held or container not in task.held else "; NOT HELD UP by a helper"
+    held = any(container.name in task.definition.stopped_after(helper) for helper in task.helpers)
+    warning = "" if held or container not in task.kept_running else "; NOT HELD UP by a helper"
     killed = f"; KILLED at {SPOT_SECONDS}s on Spot" if task.spot and phase.ends > SPOT_SECONDS else ""
-    return f"SIGTERM, and SIGKILL after its stopTimeout of {container.stops_within}s{warning}{killed}"
+    return f"SIGTERM, and SIGKILL after its stopTimeout of {container.stop_seconds}s{warning}{killed}"
 
 
 def _on_spot(end: float) -> str:

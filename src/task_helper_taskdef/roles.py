@@ -12,7 +12,7 @@ import msgspec
 
 from task_helper.settings import SETTINGS, BadSettings, Settings, from_env
 from task_helper_taskdef.definition import Container, Definition, VirtualNode
-from task_helper_taskdef.envoy_command import bootstrap
+from task_helper_taskdef.envoy_command import read_bootstrap
 
 HELPER_NAMES: Final = {"ecs-task-helper", "task-helper", "ecs-appmesh-task-helper"}
 # images that run an Envoy without saying so in their name: Consul's and Kuma's (Kong Mesh's) data planes
@@ -52,7 +52,7 @@ class Task(msgspec.Struct, frozen=True):
     named_mesh: Mesh | None = None
 
     @property
-    def lasting(self) -> list[Container]:
+    def long_running(self) -> list[Container]:
         """All but what ends at the start: what others wait for with COMPLETE or SUCCESS."""
         finished = {
             dependency.container_name
@@ -63,14 +63,14 @@ class Task(msgspec.Struct, frozen=True):
         return [c for c in self.definition.container_definitions if c.name not in finished]
 
     @property
-    def held(self) -> list[Container]:
+    def kept_running(self) -> list[Container]:
         """What serves requests or serves those that do; nobody holds up what tells discovery of the stop."""
-        return [c for c in self.lasting if c not in self.helpers and not tells_discovery(c)]
+        return [c for c in self.long_running if c not in self.helpers and not deregisters_task(c)]
 
     @property
     def applications(self) -> list[Container]:
         """What is there to be held up for its own sake: no Envoy, and not what only carries logs, metrics or traces."""
-        return [c for c in self.held if c not in self.envoys and not is_agent(c)]
+        return [c for c in self.kept_running if c not in self.envoys and not is_agent(c)]
 
     @property
     def mesh(self) -> Mesh | None:
@@ -103,22 +103,22 @@ def _named(definition: Definition, name: str) -> Container:
 def is_helper(container: Container) -> bool:
     """Whether its name, image, health check or what it starts says so; our image with another program does not."""
     starts = container.entry_point or f"{container.place}.entryPoint" in container.unknown
-    other = bool(starts) and follows_helper(container.words) is None
+    other = bool(starts) and helper_subcommand(container.command_line) is None
     return (
         container.name in HELPER_NAMES
         or (container.repository in HELPER_NAMES and not other)
         or runs_healthcheck(container)
-        or follows_helper(container.words) == "run"
+        or helper_subcommand(container.command_line) == "run"
     )
 
 
 def runs_healthcheck(container: Container) -> bool:
     """Whether the container's health check asks the helper: `["CMD", "task-helper", "healthcheck"]`."""
     command = container.health_check.command if container.health_check else []
-    return follows_helper(command[1:] if command[:1] in (["CMD"], ["CMD-SHELL"]) else command) == "healthcheck"
+    return helper_subcommand(command[1:] if command[:1] in (["CMD"], ["CMD-SHELL"]) else command) == "healthcheck"
 
 
-def follows_helper(words: list[str]) -> str | None:
+def helper_subcommand(words: list[str]) -> str | None:
     """The word behind `task-helper`, wherever it is installed and also within a shell's script; None without it."""
     split: list[str] = []
     for word in words:
@@ -136,7 +136,7 @@ def _envoys(definition: Definition, helpers: list[Container]) -> list[Container]
     """By the surest sign: what ECS sends the traffic through and what runs an Envoy, else what is named so."""
     proxied = definition.proxy_configuration.container_name if definition.proxy_configuration else ""
     others = [container for container in definition.container_definitions if container not in helpers]
-    return [c for c in others if c.name == proxied or runs_envoy(c)] or [c for c in others if is_named_envoy(c)]
+    return [c for c in others if c.name == proxied or runs_envoy(c)] or [c for c in others if has_envoy_name(c)]
 
 
 def runs_envoy(container: Container) -> bool:
@@ -146,17 +146,17 @@ def runs_envoy(container: Container) -> bool:
     """
     if container.firelens_configuration is not None:
         return False
-    if f"{container.place}.image" in container.unknown and is_named_envoy(container):
+    if f"{container.place}.image" in container.unknown and has_envoy_name(container):
         return True
-    return container.repository.startswith(ENVOY_IMAGES) or _says_envoy(container.repository)
+    return container.repository.startswith(ENVOY_IMAGES) or _names_envoy(container.repository)
 
 
-def is_named_envoy(container: Container) -> bool:
-    return container.name in ENVOY_NAMES or _says_envoy(container.name)
+def has_envoy_name(container: Container) -> bool:
+    return container.name in ENVOY_NAMES or _names_envoy(container.name)
 
 
-def _says_envoy(name: str) -> bool:
-    words = _words(name)
+def _names_envoy(name: str) -> bool:
+    words = _name_words(name)
     return NO_ENVOY.isdisjoint(words) and any(word.startswith("envoy") or word.endswith("envoy") for word in words)
 
 
@@ -165,19 +165,19 @@ def mesh_of(envoy: Container) -> Mesh | None:
 
     An Envoy that calls others by DNS and has no control plane is called so itself.
     """
-    if envoy.repository.startswith("consul-dataplane") or any("consul" in word for word in envoy.words):
+    if envoy.repository.startswith("consul-dataplane") or any("consul" in word for word in envoy.command_line):
         return "consul"
-    if envoy.repository.startswith("kuma-dp") or any("kuma-dp" in word for word in envoy.words):
+    if envoy.repository.startswith("kuma-dp") or any("kuma-dp" in word for word in envoy.command_line):
         return "kuma"
     if any(variable.name.startswith("KUMA_") for variable in envoy.environment):
         return "kuma"
     if "appmesh" in envoy.image or any(variable.name.startswith("APPMESH_") for variable in envoy.environment):
         return "app-mesh"
-    configured = bootstrap(envoy.words)
-    return "static-dns" if configured and not configured.dynamic and configured.called else None
+    configured = read_bootstrap(envoy.command_line)
+    return "static-dns" if configured and not configured.dynamic and configured.upstreams else None
 
 
-def told_by(container: Container) -> list[str]:
+def identifying_places(container: Container) -> list[str]:
     """The places that tell what `container` is and runs."""
     words = [
         f"{container.place}.{key}[{i}]"
@@ -187,10 +187,10 @@ def told_by(container: Container) -> list[str]:
     return [*(f"{container.place}.{key}" for key in ("image", "entryPoint", "command", "environment")), *words]
 
 
-def tells_discovery(container: Container) -> bool:
+def deregisters_task(container: Container) -> bool:
     """Whether its own SIGTERM takes the task out of discovery: Consul's health-sync marks the checks critical."""
     return container.name == "consul-ecs-health-sync" or (
-        container.repository.startswith("consul-ecs") and "health-sync" in container.words
+        container.repository.startswith("consul-ecs") and "health-sync" in container.command_line
     )
 
 
@@ -199,18 +199,22 @@ def is_agent(container: Container) -> bool:
     if container.firelens_configuration is not None:
         return True
     known = container.image and f"{container.place}.image" not in container.unknown
-    return not AGENT_WORDS.isdisjoint(_words(container.repository if known else f"{container.image} {container.name}"))
+    return not AGENT_WORDS.isdisjoint(
+        _name_words(container.repository if known else f"{container.image} {container.name}")
+    )
 
 
-def _words(name: str) -> list[str]:
+def _name_words(name: str) -> list[str]:
     """`aws-xray-daemon` is three words, `EnvoyImage` two."""
     return re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower())
 
 
-def to_depend_on(task: Task) -> list[Container]:
+def needed_dependencies(task: Task) -> list[Container]:
     """What a helper has to name in its dependsOn: Envoy, and of the others those that no other container waits for."""
-    waited_for = {name for container in task.held for name in task.definition.waits_for(container)}
-    return [container for container in task.held if container in task.envoys or container.name not in waited_for]
+    waited_for = {name for container in task.kept_running for name in task.definition.waits_for(container)}
+    return [
+        container for container in task.kept_running if container in task.envoys or container.name not in waited_for
+    ]
 
 
 def condition_for(task: Task, container: Container) -> str:
@@ -220,7 +224,7 @@ def condition_for(task: Task, container: Container) -> str:
 
 def logging_neighbour(task: Task) -> Container | None:
     """The container whose logs the helper's belong to: an application, else Envoy, else any that logs somewhere."""
-    logging = [container for container in task.held if container.log_configuration]
+    logging = [container for container in task.kept_running if container.log_configuration]
     applications = [c for c in logging if c in task.applications]
     return next(iter(applications or [c for c in logging if c in task.envoys] or logging), None)
 
@@ -239,7 +243,7 @@ def waits_for_replacement(helper: Container) -> bool:
 
 def knows_settings(helper: Container) -> bool:
     """Whether nothing that the helper's settings are made of is left open."""
-    return all(map(helper.knows, [setting.name for setting in SETTINGS] + OLDER_VARIABLES))
+    return all(map(helper.knows_variable, [setting.name for setting in SETTINGS] + OLDER_VARIABLES))
 
 
 def settings_of(helper: Container) -> Settings | None:
@@ -257,6 +261,6 @@ def shares_network(task: Task) -> bool | None:
     definition = task.definition
     if definition.network_mode in ("bridge", "none", "nat"):
         return False
-    told = definition.network_mode in ("awsvpc", "host") or definition.proxy_configuration is not None
+    shared = definition.network_mode in ("awsvpc", "host") or definition.proxy_configuration is not None
     # these know no other mode
-    return True if told or {"FARGATE", "MANAGED_INSTANCES"} & set(definition.requires_compatibilities) else None
+    return True if shared or {"FARGATE", "MANAGED_INSTANCES"} & set(definition.requires_compatibilities) else None

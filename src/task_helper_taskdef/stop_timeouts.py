@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from task_helper.settings import BadSettings, from_env
-from task_helper_taskdef.definition import Container, Definition, at, read
+from task_helper_taskdef.definition import Container, Definition, read
 from task_helper_taskdef.findings import Edit
 from task_helper_taskdef.roles import assign_roles, chain_of, knows_settings
 
@@ -58,7 +58,7 @@ def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
         yield from _helper_edits(second, others[0], variables)
         return
     yield Edit(f"{first.place}.dependsOn", {"containerName": name, "condition": "START"}, append=True)
-    copied = {**at(definition, first.place), "name": name, "stopTimeout": others[0]}
+    copied = {**definition.value_at(first.place), "name": name, "stopTimeout": others[0]}
     kept = [each for each in copied.get("environment") or [] if each.get("name") not in variables]
     added = [
         {"name": key, "value": value} for key, value in variables.items() if (key, value) != ("STOP_TIMEOUT", DEFAULT)

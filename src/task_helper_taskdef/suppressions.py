@@ -75,7 +75,7 @@ def _parsed(text: str, container: str, place: str) -> Iterator[Suppression]:
 def _container_at(definition: Definition, source: Source, offset: int) -> Container | None:
     """The container that is written around `offset`: the last that begins before it, if it ends behind it."""
     for container in reversed(definition.container_definitions):
-        span = source.tree.spans.get(source.shown(container.place))
+        span = source.tree.spans.get(source.file_place(container.place))
         # the comment may stand on the line on which the container begins, or right above it
         if span and _line_above(source.tree.text, span.start) <= offset < span.end:
             return container

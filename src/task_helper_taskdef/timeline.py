@@ -35,21 +35,24 @@ def longest_plan(settings: Settings) -> float:
 
 
 def stop_schedule(task: Task) -> list[Phase]:
-    """The phases in the order in which they begin; raises CycleError where containers wait for each other."""
+    """The phases in the order in which they begin and end, then in the definition's order.
+
+    Raises CycleError where containers wait for each other.
+    """
     definition = task.definition
     # what has ended at the start has nothing left to stop, and holds nothing up
-    dependants: dict[str, set[str]] = {container.name: set() for container in task.lasting}
-    for container in task.lasting:
+    dependants: dict[str, set[str]] = {container.name: set() for container in task.long_running}
+    for container in task.long_running:
         for name in definition.waits_for(container) & dependants.keys():
             dependants[name].add(container.name)
     phases: dict[str, Phase] = {}
     for name in TopologicalSorter(dependants).static_order():
         container = definition.by_name[name]
         begins = max((phases[dependant].ends for dependant in dependants[name]), default=0.0)
-        phases[name] = Phase(container, begins, begins + _takes(task, container))
-    return sorted(phases.values(), key=lambda phase: (phase.begins, phase.ends))
+        phases[name] = Phase(container, begins, begins + _duration(task, container))
+    return sorted((phases[name] for name in dependants), key=lambda phase: (phase.begins, phase.ends))
 
 
-def _takes(task: Task, container: Container) -> float:
+def _duration(task: Task, container: Container) -> float:
     settings = settings_of(container) if container in task.helpers else None
-    return min(longest_plan(settings), container.stops_within) if settings else container.stops_within
+    return min(longest_plan(settings), container.stop_seconds) if settings else container.stop_seconds

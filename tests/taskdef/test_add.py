@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from task_helper_taskdef.add import OPENER, SPOT, edits
+from task_helper_taskdef.add import FOLDER_INIT, SPOT, edits
 from task_helper_taskdef.check import apply_rules
 from task_helper_taskdef.definition import read
 from task_helper_taskdef.formats.editing import changed
@@ -108,9 +108,9 @@ def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any],
 
     assert [{"name": "kuma-admin"}] == document["volumes"]
     assert [MOUNT] == now["mountPoints"] == helper["mountPoints"] == opener["mountPoints"]
-    assert [{"containerName": OPENER, "condition": "SUCCESS"}] == now["dependsOn"]
+    assert [{"containerName": FOLDER_INIT, "condition": "SUCCESS"}] == now["dependsOn"]
     assert known + added == [variable["name"] for variable in now.get("environment", [])]
-    assert (OPENER, False, "0") == (opener["name"], opener["essential"], opener["user"])
+    assert (FOLDER_INIT, False, "0") == (opener["name"], opener["essential"], opener["user"])
     assert SOCKET == settings_of(document)["ENVOY_ADMIN_URL"]
     assert user == helper["user"] == now["user"], "whose the socket is must not be up to the image"
     assert ["kuma-dp", "app"] == [dependency["containerName"] for dependency in helper["dependsOn"]]

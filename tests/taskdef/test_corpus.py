@@ -148,7 +148,7 @@ def written(document: Any, form: str) -> Source:
     if form == "json":
         return sources("x.json", parse("x.json", json.dumps(document, indent=2).encode()))[0]
     if form == "cloudformation":
-        properties = cloudformation.spelt(document)
+        properties = cloudformation.to_cloudformation(document)
         if proxy := properties.get("ProxyConfiguration"):
             proxy["ProxyConfigurationProperties"] = proxy.pop("Properties", [])
         document = {"Resources": {"Task": {"Type": "AWS::ECS::TaskDefinition", "Properties": properties}}}

@@ -111,7 +111,7 @@ def test_variable_is_known_or_not(fields: dict[str, Any], known: bool) -> None:
     """A variable is known if its value stands there, or if it can stand nowhere else either."""
     (container,) = read(one(**fields)).container_definitions
 
-    assert known == container.knows("PORT")
+    assert known == container.knows_variable("PORT")
 
 
 @pytest.mark.parametrize("document", [3, {"spec": {"listeners": 3}}, {"virtualNode": {"spec": {"listeners": [[]]}}}])
@@ -144,4 +144,4 @@ def test_order_counts_links_volumes_and_log_router() -> None:
     app = definition.by_name["app"]
 
     assert {"db", "files", "router", "envoy"} == definition.waits_for(app)
-    assert {"db", "files", "router", "envoy", "disk"} == definition.held_up_by(app)
+    assert {"db", "files", "router", "envoy", "disk"} == definition.stopped_after(app)

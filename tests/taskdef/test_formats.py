@@ -234,7 +234,7 @@ def test_place_is_told_as_the_file_has_it(place: str, line: int, column: int, sh
     """A place has its line and column, or those of what it would belong to, and the file's spelling both ways."""
     (source,) = sources("x.yaml", parse("x.yaml", TEMPLATE.encode()))
 
-    assert (line, column, shown, place) == (*source.at(place), source.shown(place), source.unshown(shown))
+    assert (line, column, shown, place) == (*source.position(place), source.file_place(place), source.api_place(shown))
 
 
 def test_places_of_json_are_those_of_the_keys() -> None:
@@ -242,9 +242,9 @@ def test_places_of_json_are_those_of_the_keys() -> None:
     text = '{"a": "😀", "containerDefinitions": [\n  {"name": "x", "environment": [{"name": "A"}]}]}'
     (source,) = sources("x.json", parse("x.json", text.encode()))
 
-    assert (2, 4) == source.at("$.containerDefinitions[0].name")
-    assert (2, 33) == source.at("$.containerDefinitions[0].environment[0]")
-    assert (1, 12) == source.at("$.containerDefinitions")
+    assert (2, 4) == source.position("$.containerDefinitions[0].name")
+    assert (2, 33) == source.position("$.containerDefinitions[0].environment[0]")
+    assert (1, 12) == source.position("$.containerDefinitions")
 
 
 PLAN = {
@@ -311,9 +311,9 @@ def test_terraform_shows_plans_and_states(key: str) -> None:
     assert isinstance(second.document["containerDefinitions"], Unknown)
     assert isinstance(second.document["taskRoleArn"], Unknown)
     place = f"$.{key}.root_module.resources[0].values"
-    assert f"{place}.container_definitions[0].image" == first.shown("$.containerDefinitions[0].image")
-    assert f"{place}.network_mode" == first.shown("$.networkMode")
-    assert f"{place}.proxy_configuration[0].properties" == first.shown("$.proxyConfiguration.properties")
+    assert f"{place}.container_definitions[0].image" == first.file_place("$.containerDefinitions[0].image")
+    assert f"{place}.network_mode" == first.file_place("$.networkMode")
+    assert f"{place}.proxy_configuration[0].properties" == first.file_place("$.proxyConfiguration.properties")
 
 
 def test_containers_of_a_plan_that_are_no_json_are_refused_with_the_place() -> None:

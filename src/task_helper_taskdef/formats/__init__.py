@@ -38,30 +38,30 @@ class Source(msgspec.Struct, frozen=True):
     spelling: Spelling = "api"
     label: str = ""
 
-    def shown(self, place: str) -> str:
+    def file_place(self, place: str) -> str:
         """A place in the API's spelling, `$.containerDefinitions[0]`, as the file has it."""
         within = place.removeprefix("$")
         match self.spelling:
             case "containers":
                 return f"{self.root}{within.removeprefix('.containerDefinitions')}"
             case "cloudformation":
-                return f"{self.root}{cloudformation.shown(within)}"
+                return f"{self.root}{cloudformation.file_place(within)}"
             case "terraform":
-                return f"{self.root}{terraform.shown(within)}"
+                return f"{self.root}{terraform.file_place(within)}"
         return f"{self.root}{within}"
 
-    def reworded(self, remedy: str) -> str:
+    def in_file_spelling(self, remedy: str) -> str:
         """`remedy`, what is to be copied from it in the file's own spelling."""
-        return cloudformation.reworded(remedy) if self.spelling == "cloudformation" else remedy
+        return cloudformation.in_file_spelling(remedy) if self.spelling == "cloudformation" else remedy
 
-    def unshown(self, place: str) -> str:
+    def api_place(self, place: str) -> str:
         """The place in the API's spelling of one as the file has it: what `shown` makes of it is `place` again."""
         within = place.removeprefix(self.root)
         match self.spelling:
             case "containers":
                 return f"$.containerDefinitions{within}"
             case "cloudformation":
-                return f"${cloudformation.unshown(within)}"
+                return f"${cloudformation.api_place(within)}"
         return f"${within}"
 
     @property
@@ -73,11 +73,11 @@ class Source(msgspec.Struct, frozen=True):
     def duplicates(self) -> list[str]:
         """The places, in the API's spelling, of the keys that stand twice in one object of this definition."""
         inside = f"{self.root}.", f"{self.root}["
-        return [self.unshown(place) for place, _ in self.tree.duplicates if f"{place}.".startswith(inside)]
+        return [self.api_place(place) for place, _ in self.tree.duplicates if f"{place}.".startswith(inside)]
 
-    def at(self, place: str) -> tuple[int, int]:
+    def position(self, place: str) -> tuple[int, int]:
         """The line and the column, from 1, of a place in the API's spelling, or of what it would belong to."""
-        return Lines(self.tree.text).at(self.tree.offset(self.shown(place)))
+        return Lines(self.tree.text).at(self.tree.offset(self.file_place(place)))
 
 
 def load(name: str, content: bytes | str) -> list[Source]:
@@ -91,16 +91,16 @@ def load(name: str, content: bytes | str) -> list[Source]:
 
 def parse(name: str, raw: bytes) -> Tree:
     """The tree of the file `name` with the bytes `raw`; raises NotATaskDefinition."""
-    if stranger := unrelated.by_name(name) or unrelated.by_bytes(raw):
-        raise NotATaskDefinition(stranger)
+    if other := unrelated.by_name(name) or unrelated.by_bytes(raw):
+        raise NotATaskDefinition(other)
     text = _decoded(raw)
     if PurePath(name).suffix.lower() in _YAML:
         return _yaml(text)
     try:
         return json_text.parse(text)
     except NotATaskDefinition as no_json:
-        if stranger := unrelated.by_text(text):
-            raise NotATaskDefinition(stranger) from None
+        if other := unrelated.by_text(text):
+            raise NotATaskDefinition(other) from None
         # YAML is for people, who do not begin with a brace; JSON's own words suit what does
         if text.lstrip()[:1] in ("{", "[", "") or not _looks_like_yaml(text):
             raise
@@ -127,7 +127,7 @@ def _sources(name: str, tree: Tree) -> Iterator[Source]:
     elif cloudformation.is_template(value):
         for label, document in cloudformation.definitions(value):
             yield Source(name, tree, document, f"$.Resources.{label}.Properties", "cloudformation", label)
-    elif terraform.is_shown(value):
+    elif terraform.is_plan_or_state(value):
         for label, place, document in terraform.definitions(value):
             yield Source(name, tree, document, place, "terraform", label)
         if not any(True for _ in terraform.definitions(value)):

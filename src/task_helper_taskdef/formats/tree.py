@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 # more than any template has, and far less than what would harm whoever follows it down
-DEEPEST: Final = 200
+MAX_DEPTH: Final = 200
 
 
 class NotATaskDefinition(ValueError):

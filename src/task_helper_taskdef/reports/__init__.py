@@ -62,17 +62,17 @@ class Report(msgspec.Struct, frozen=True):
         return [self._locate(checked.source, finding) for finding in checked.findings]
 
     def _locate(self, definition: Source, finding: Finding) -> Located:
-        source, place, shown = definition, finding.place, definition.shown(finding.place)
+        source, place, shown = definition, finding.place, definition.file_place(finding.place)
         if place.startswith(VIRTUAL_NODE) and self.virtual_node:
             source, place, shown = self.virtual_node, place.removeprefix(VIRTUAL_NODE), place
         return Located(
             source.file,
-            *source.at(place),
+            *source.position(place),
             finding.rule,
             finding.severity,
             shown,
             finding.message,
-            definition.reworded(finding.remedy),
+            definition.in_file_spelling(finding.remedy),
             f"{PAGE}#{finding.rule}",
         )
 

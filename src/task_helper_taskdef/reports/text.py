@@ -57,7 +57,7 @@ def _definition(report: Report, checked: Checked, width: int, colour: bool, name
 def _roles(task: Task) -> str:
     """Who was taken for what: a wrong guess is to be seen at once."""
     helpers, envoys = ([container.name for container in those] for those in (task.helpers, task.envoys))
-    others = [container.name for container in task.held if container not in task.envoys]
+    others = [container.name for container in task.kept_running if container not in task.envoys]
     return "; ".join(
         f"{part}: {', '.join(names) or 'none'}"
         for part, names in (("helper", helpers), ("Envoy", envoys), ("to be held up beside it", others))
