@@ -1,4 +1,4 @@
-"""The configuration file: what a repository wants of `taskdef check` for everybody, so that laptops and CI agree.
+"""The configuration file: what a repository wants of `taskdef check`, so that laptops and CI agree.
 
 `.task-helper.toml` of the working directory, or the nearest one above it up to the repository's top:
 
@@ -15,7 +15,7 @@
     ignore = ["spot-budget"]
     reason = "batch tasks serve nobody"
 
-The command line has the last word.
+An option of the command line takes precedence.
 """
 
 from __future__ import annotations

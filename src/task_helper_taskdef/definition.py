@@ -2,7 +2,7 @@
 
 What ECS itself would refuse for its shape (a text where a number belongs, a container without a name) raises
 NotATaskDefinition with the place, so the rules work on values of known types. A null counts as absent, as Terraform
-writes it; a number may come as text, as CloudFormation has it. `unknown` has the places of what a template leaves open.
+writes it; a number may come as text, as CloudFormation has it. `unknown` has the places that a template leaves unknown.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
         return {variable.name: variable.value for variable in self.environment if not variable.unknown}
 
     def knows_variable(self, name: str) -> bool:
-        """Whether it is known what the environment variable `name` is, or that there is none."""
+        """Whether the value of the environment variable `name` is known, or known to be unset."""
         if any(variable.name == name for variable in self.environment):
             return name in self.env
         elsewhere = self.environment_files or any(secret.get("name") in (name, None) for secret in self.secrets)
@@ -121,7 +121,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def command_line(self) -> list[str]:
-        """What the container starts, as far as the definition says: its entry point and its command."""
+        """What the container starts, as far as the definition has it: its entry point and its command."""
         return [*self.entry_point, *self.command]
 
     @property
@@ -195,19 +195,19 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def unknown_containers(self) -> list[str]:
-        """The places of containers that a template leaves open as a whole, or whose name it does."""
+        """The places of containers that a template leaves unknown as a whole, or whose name is unknown."""
         return [place for place in self.unknown if re.fullmatch(r"\$\.containerDefinitions\[\d+\](\.name)?", place)]
 
     @property
     def unknown_order(self) -> list[str]:
-        """The places of what a template leaves open of who waits for whom."""
+        """The places that a template leaves unknown of the order in which containers start and stop."""
         item = re.compile(
             r"\.((dependsOn|links|volumesFrom)(\[\d+\](\.\w+)?)?|(logC|firelensC)onfiguration(\.logDriver)?)$"
         )
         return [place for place in self.unknown if item.search(place)] + self.unknown_containers
 
     def is_known(self, place: str) -> bool:
-        """Whether nothing at `place`, or that it belongs to, is left open by a template."""
+        """Whether nothing at `place`, or that it belongs to, is left unknown by a template."""
         return not any(f"{place}.".startswith((f"{unknown}.", f"{unknown}[")) for unknown in self.unknown)
 
     def container_place(self, place: str) -> str:
@@ -233,7 +233,7 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
         return names & self.by_name.keys() - {container.name}
 
     def stopped_after(self, container: Container) -> set[str]:
-        """All that ECS stops after `container` as long as nothing crashes: what it waits for, what that waits for, …"""
+        """All containers that ECS stops after `container` as long as none crashes: its dependencies, and theirs."""
         found: set[str] = set()
         ahead = self.waits_for(container)
         while ahead:
@@ -258,7 +258,7 @@ class Listener(msgspec.Struct, frozen=True, rename="camel"):
 class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
     """The mesh's virtual node, as far as downstreams' health checks depend on it.
 
-    Downstreams of a virtual gateway are no Envoys of the mesh, so what the mesh says of checks tells nothing of them.
+    Downstreams of a virtual gateway are no Envoys of the mesh, so the mesh's health checks do not show theirs.
     """
 
     place: str = msgspec.field(name=PLACE)

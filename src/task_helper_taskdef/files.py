@@ -1,4 +1,4 @@
-"""The files that a person names, with globs and directories, and the task definitions in them."""
+"""Finding the files that a user names, also by patterns and directories, and reading the task definitions in them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from task_helper_taskdef.findings import Unreadable
 from task_helper_taskdef.formats import SUFFIXES, Source, parse, sources
 from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition, Tree
 
-# what others have written and nobody deploys
+# folders of other people's packages
 _SKIPPED: Final = {"node_modules", "__pycache__", "venv"}
-# in a directory, only what says this can be a task definition
+# of the files in a directory only those with one of these words can be a task definition
 _MENTION: Final = re.compile(rb'container_?definitions|"image"|\bimage:', re.I)
 
 
 class _File(NamedTuple):
-    """A name to read; `named` if a person named this very file, not a directory or a pattern that it is found by."""
+    """A name to read; `named` if the user named this file itself, not a directory or a pattern."""
 
     name: str
     named: bool = True

@@ -43,7 +43,7 @@ def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
     first, second = chain_of(task) or (task.helpers[0], None)
     own, *others = shares(total, definition, second is not None)
     variables = {"STOP_TIMEOUT": str(own)}
-    # who asks for more than the usual has requests that are to be waited for, however long they take
+    # more than the usual time is for requests whose end is worth waiting for, however long they take
     if total > FARGATE_SECONDS and not any(each.name == "DRAIN_TIMEOUT" for each in first.environment):
         variables["DRAIN_TIMEOUT"] = "auto"
     if not others:

@@ -2,7 +2,7 @@
 
 A container ignores with the Docker label `task-helper.ignore`, `holds-all: replaced with the host`, several parted by
 `;`. YAML files may do so with a comment, `# task-helper: ignore holds-all: replaced with the host`: within a container
-for that container, elsewhere for the whole file. What is about no container, any container may ignore.
+for that container, elsewhere for the whole file. Any container may ignore a finding that is about no container.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def findings(document: Any, mesh: Mesh | None = None) -> list[str]:
         ({"name": "envoy", "command": ["--config-yaml", CALLS_BY_DNS]}, {}, {"DRAIN_TIMEOUT": "auto"}),
     ],
 )
-def test_helper_is_told_where_the_admin_api_is(
+def test_helper_gets_the_address_of_the_admin_api(
     envoy: dict[str, Any], fields: dict[str, Any], settings: dict[str, str]
 ) -> None:
     """Each mesh has its own address, and only what is not the default is written."""
@@ -99,7 +99,9 @@ def test_helper_is_told_where_the_admin_api_is(
         ({**KUMA, "command": ["run", "--work-dir", "/run/kuma"], "user": "5678"}, [], "5678"),
     ],
 )
-def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any], added: list[str], user: str) -> None:
+def test_kuma_socket_is_on_a_volume_that_the_helper_can_open(
+    envoy: dict[str, Any], added: list[str], user: str
+) -> None:
     """Kuma's work directory is on a volume of both, which one more container has opened, and both are one user."""
     before = with_envoy(envoy)
     document = with_helper(before)
@@ -118,7 +120,7 @@ def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any],
     assert document == with_helper(document)
 
 
-def test_container_that_opens_kumas_volume_opens_it(tmp_path: Path) -> None:
+def test_init_container_makes_the_kuma_volume_writable(tmp_path: Path) -> None:
     """What it runs lets any user write into the folder, and nobody remove another's files."""
     opener = with_helper(with_envoy(KUMA))["containerDefinitions"][2]
     command = [*opener["entryPoint"], *opener["command"]]
@@ -127,7 +129,7 @@ def test_container_that_opens_kumas_volume_opens_it(tmp_path: Path) -> None:
     assert 0o1777 == tmp_path.stat().st_mode & 0o7777
 
 
-def test_kumas_volume_that_is_there_is_used() -> None:
+def test_existing_kuma_volume_is_used() -> None:
     """A work directory that is on a volume already is mounted by the helper, and the rest stays as it is."""
     mount = {"sourceVolume": "run", "containerPath": "/var/run/kuma"}
     work = [{"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/var/run/kuma/dp"}]
@@ -151,7 +153,7 @@ def test_kumas_volume_that_is_there_is_used() -> None:
         ("nlb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "110"}),
     ],
 )
-def test_mesh_can_be_named(mesh: Mesh, settings: dict[str, str]) -> None:
+def test_option_names_the_mesh(mesh: Mesh, settings: dict[str, str]) -> None:
     """Where image and variables do not give the mesh away, --mesh does, to add and to check."""
     envoy = {"name": "envoy", "image": Unknown("${SidecarImage}"), "stopTimeout": 60}
     document = with_helper(with_envoy(envoy), mesh=mesh)
@@ -160,14 +162,14 @@ def test_mesh_can_be_named(mesh: Mesh, settings: dict[str, str]) -> None:
     assert [] == findings(document, mesh)
 
 
-def test_on_spot_the_times_are_spots() -> None:
+def test_times_on_spot_fit_two_minutes() -> None:
     """Two minutes for all containers leave a mesh's own times no room."""
     document = with_helper(with_envoy({"name": "envoy", "image": "envoy:1"}), spot=True, mesh="alb")
 
     assert SPOT == settings_of(document)
 
 
-def test_what_is_set_by_hand_is_not_the_meshs() -> None:
+def test_settings_written_by_hand_are_kept() -> None:
     """A helper that has a setting keeps it, and gets only what it lacks of the mesh's."""
     helper = {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "5"}]}
     document = with_envoy({"name": "envoy", "image": "envoy:1"})
@@ -178,7 +180,7 @@ def test_what_is_set_by_hand_is_not_the_meshs() -> None:
     )
 
 
-def test_lag_of_a_mesh_is_for_helpers_that_wait_for_their_replacement() -> None:
+def test_discovery_lag_is_only_for_delay_auto() -> None:
     """Kuma's DISCOVERY_LAG is written, and asked for, only where DRAIN_DELAY is auto: elsewhere nothing uses it."""
     document = with_envoy({"name": "kuma-dp", "image": "kumahq/kuma-dp:2.13.1", "stopTimeout": 60})
     document["containerDefinitions"].append(
@@ -188,7 +190,7 @@ def test_lag_of_a_mesh_is_for_helpers_that_wait_for_their_replacement() -> None:
     assert {"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10"} | KUMA_SETTINGS == settings_of(with_helper(document))
 
 
-def test_stop_timeout_is_the_helpers_own_where_other_settings_are_open() -> None:
+def test_stop_timeout_follows_its_variable_where_other_settings_are_unknown() -> None:
     """What a template leaves open of other settings does not make add write a stopTimeout that STOP_TIMEOUT denies."""
     settings = [{"name": "STOP_TIMEOUT", "value": "90s"}, {"name": "CLOUD_MAP_SERVICE", "value": Unknown("${Service}")}]
     document = with_envoy({"name": "envoy", "image": "envoy:1"})
@@ -197,7 +199,7 @@ def test_stop_timeout_is_the_helpers_own_where_other_settings_are_open() -> None
     assert 90 == helper_of(with_helper(document))["stopTimeout"]
 
 
-def test_nobody_is_made_to_hold_what_tells_discovery() -> None:
+def test_container_that_deregisters_the_task_is_no_dependency() -> None:
     """Consul's health-sync is no dependency of the helper that add writes."""
     document = with_envoy({"name": "consul-dataplane", "image": "hashicorp/consul-dataplane:2.0.1"})
     document["containerDefinitions"].append(

@@ -75,7 +75,7 @@ def test_check_finds_nothing_in_what_add_writes(name: str) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=CASES)
-def test_what_is_open_never_makes_a_finding(source: Source) -> None:
+def test_unknown_value_never_causes_a_finding(source: Source) -> None:
     """With any one value left open by a template, check finds nothing that it does not find with that value known."""
     known = findings_of(source.document)
     for holder, key in list(places(document := copy.deepcopy(source.document))):
@@ -99,7 +99,7 @@ def findings_of(document: Any) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("indent", [None, 1, 4, "\t"])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
-def test_add_changes_the_text_as_it_changes_the_values(document: Any, indent: int | str | None) -> None:
+def test_add_changes_text_and_values_alike(document: Any, indent: int | str | None) -> None:
     """The text that add writes has the values of the document that it makes, and every line that was there before."""
     bare = without_helper(document)
     text = json.dumps(bare, indent=indent, ensure_ascii=False)
@@ -117,7 +117,7 @@ def test_add_changes_the_text_as_it_changes_the_values(document: Any, indent: in
 
 @pytest.mark.parametrize("form", ["json", "yaml", "cloudformation"])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
-def test_each_fix_changes_the_text_as_it_changes_the_values(document: Any, form: str) -> None:
+def test_each_fix_changes_text_and_values_alike(document: Any, form: str) -> None:
     """In whatever format, what mends one finding changes the file as it changes the values, or is refused."""
     source = written(document, form)
     for problem in apply_rules(assign_roles(read(source.document), spot=True)):
@@ -132,7 +132,7 @@ def test_each_fix_changes_the_text_as_it_changes_the_values(document: Any, form:
 
 @pytest.mark.parametrize("form", ["yaml", "cloudformation"])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
-def test_add_changes_yaml_as_it_changes_the_values(document: Any, form: str) -> None:
+def test_add_changes_yaml_text_and_values_alike(document: Any, form: str) -> None:
     """In YAML and in a template, too, the text that add writes has the values of the document that it makes."""
     source = written(without_helper(document), form)
     edited = source
@@ -233,7 +233,7 @@ THOROUGH = settings(max_examples=400, deadline=None, suppress_health_check=[Heal
 
 @THOROUGH
 @given(mutated() | VALUES)
-def test_any_json_is_judged_or_refused(document: Any) -> None:
+def test_any_json_is_checked_or_refused(document: Any) -> None:
     """Whatever the input, it is refused with a reason or judged, reported and drawn; never is there a traceback."""
     try:
         tree = json_text.parse(json.dumps(document))
@@ -253,7 +253,7 @@ def test_any_json_is_judged_or_refused(document: Any) -> None:
 
 @THOROUGH
 @given(mutated())
-def test_add_keeps_what_is_there_and_adds_a_helper_that_passes(document: Any) -> None:
+def test_add_keeps_the_rest_and_its_helper_passes(document: Any) -> None:
     """Add touches the helper's container alone, of an existing one only image and gaps, and a second run nothing."""
     try:
         before = assign_roles(read(document))

@@ -31,7 +31,7 @@ def findings(rule: str, example: Example) -> list[Finding]:
 
 
 @pytest.mark.parametrize("rule, example", EXAMPLES)
-def test_rule_says_of_each_example_what_its_page_says(rule: str, example: Example) -> None:
+def test_rule_reports_what_its_page_shows(rule: str, example: Example) -> None:
     """A rule finds nothing in what passes; in what fails its severity, place, message and remedy are the page's."""
     said = "\n".join(
         f"{finding.severity} {finding.place}\n  {finding.message}\n  {finding.remedy}"
@@ -43,7 +43,7 @@ def test_rule_says_of_each_example_what_its_page_says(rule: str, example: Exampl
 
 
 @pytest.mark.parametrize("rule, page", pages())
-def test_page_of_each_rule_has_what_why_and_both_kinds_of_example(rule: str, page: str) -> None:
+def test_page_of_each_rule_has_title_reason_and_both_kinds_of_example(rule: str, page: str) -> None:
     """A rule's docstring has a title, a reason, an example that passes and one that fails."""
     title, empty, reason = page.split("\n")[:3]
 

@@ -78,7 +78,7 @@ SHARES: dict[str, tuple[list[str], int, list[tuple[str, int, dict[str, str]]]]] 
 
 
 @pytest.mark.parametrize("name", SHARES)
-def test_shares(name: str) -> None:
+def test_stop_timeout_is_split_among_helpers(name: str) -> None:
     """A task is held by one helper where that may have the time, else by two; what comes out passes `check`."""
     compatibilities, total, expected = SHARES[name]
 
@@ -103,13 +103,13 @@ def test_shares(name: str) -> None:
         (task("EC2"), 3, "STOP_TIMEOUT: '3' leaves nothing before the last 5s"),
     ],
 )
-def test_refused(document: Any, total: int, reason: str) -> None:
+def test_impossible_stop_timeout_is_refused(document: Any, total: int, reason: str) -> None:
     """A time that nobody gives, or that leaves none for the plan, is refused with the reason."""
     with pytest.raises(BadStopTimeout, match=reason):
         with_helper(document, stop_timeout=total)
 
 
-def test_name_that_is_taken() -> None:
+def test_name_of_the_second_helper_that_is_taken_is_refused() -> None:
     """Where another container has the second helper's name, nothing is guessed."""
     document = task("FARGATE")
     document["containerDefinitions"].append({"name": "task-helper-2", "image": "batch:1"})
@@ -118,7 +118,7 @@ def test_name_that_is_taken() -> None:
         with_helper(document, stop_timeout=240)
 
 
-def test_helper_that_is_there() -> None:
+def test_existing_helper_is_copied() -> None:
     """The second is a copy of a helper that is there, with all that was written by hand; the first gets its time."""
     environment = [{"name": "DRAIN_DELAY", "value": "20"}, {"name": "DRAIN_TIMEOUT", "value": "150"}]
     document = task("FARGATE", stopTimeout=60, environment=environment, user="7")
@@ -134,14 +134,14 @@ def test_helper_that_is_there() -> None:
     assert [] == bad(longer)
 
 
-def test_both_get_a_new_image() -> None:
+def test_new_image_is_for_both_helpers() -> None:
     """Two in a chain are one program: a new image is for both."""
     document = with_helper(with_helper(task("FARGATE"), stop_timeout=240), image="registry.example/ecs-task-helper:2")
 
     assert {"registry.example/ecs-task-helper:2"} == {c["image"] for c in document["containerDefinitions"][2:]}
 
 
-def test_first_holds_by_way_of_the_second() -> None:
+def test_first_helper_depends_on_the_others_itself() -> None:
     """A first helper that holds the others only by way of the second holds nothing once that has died."""
     document = with_helper(task("FARGATE"), stop_timeout=240)
     document["containerDefinitions"][2]["dependsOn"] = [{"containerName": "task-helper-2", "condition": "START"}]
@@ -149,7 +149,7 @@ def test_first_holds_by_way_of_the_second() -> None:
     assert ["holds-all", "holds-all"] == bad(document)
 
 
-def test_chain_the_wrong_way_round() -> None:
+def test_reversed_chain_is_reported() -> None:
     """Helpers that say the opposite of the order in which ECS stops them are both told."""
     document = with_helper(task("FARGATE"), stop_timeout=240)
     first, second = document["containerDefinitions"][2:]

@@ -42,6 +42,11 @@ APP = container("app", "envoy", stopTimeout=10)
             [ENVOY, container("app"), container("task-helper", "app", "envoy", stopTimeout=120)],
             [("task-helper", 0, 80), ("envoy", 80, 110), ("app", 80, 110)],
         ),
+        # what stops side by side is in the definition's order
+        (
+            [ENVOY, *(container(name, "envoy") for name in "dbca")],
+            [("d", 0, 30), ("b", 0, 30), ("c", 0, 30), ("a", 0, 30), ("envoy", 30, 60)],
+        ),
         # without a helper the application is told at once
         ([ENVOY, APP], [("app", 0, 10), ("envoy", 10, 40)]),
         # a stopTimeout that is too short cuts the plan
@@ -75,7 +80,7 @@ def test_stop_times_add_up_along_dependencies(
     assert schedule == [(phase.container.name, phase.begins, phase.ends) for phase in phases]
 
 
-def test_picture_shows_every_phase_to_scale() -> None:
+def test_plan_draws_every_phase_to_scale() -> None:
     """The picture of a whole task has a bar for each container, the moments, and what Spot would cut off."""
     picture = plan(task(ENVOY, APP, container("task-helper", "app", "envoy", stopTimeout=120)), 80, spot=True)
 
@@ -124,12 +129,12 @@ def test_picture_shows_every_phase_to_scale() -> None:
         ),
     ],
 )
-def test_picture_says_what_goes_wrong(containers: list[dict[str, Any]], line: str) -> None:
+def test_plan_shows_what_goes_wrong(containers: list[dict[str, Any]], line: str) -> None:
     """What would be killed, what is not held up and what has no order is said in the container's line."""
     assert line in plan(task(*containers), 80, spot=True).splitlines()
 
 
-def test_name_of_no_container_is_refused() -> None:
+def test_unknown_container_name_is_refused() -> None:
     """A helper or an Envoy that is named but not there is refused with the names that are."""
     with pytest.raises(BadName, match="no container is named 'proxy'; there are envoy, app"):
         plan(task(ENVOY, APP), 80, envoy="proxy")

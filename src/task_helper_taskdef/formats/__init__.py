@@ -1,7 +1,8 @@
 """The formats in which people keep task definitions: which one a file is in, and the definitions in it.
 
-`json_text` and `yaml_text` make a tree of a text, `cloudformation` and `terraform` find the definitions in one, and
-`strangers` knows by sight what else a file may be. Whatever it was, a `Source` has it in the API's spelling.
+`json_text` and `yaml_text` make a tree of a text, `cloudformation` and `terraform` find the definitions in a tree, and
+`unrelated` recognises files of another kind. In all formats a `Source` has the definition in the API's spelling.
+`decoding` makes typed values of it, and `editing` changes the file's text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from task_helper_taskdef import aws_shapes
 from task_helper_taskdef.formats import cloudformation, json_text, terraform, unrelated, yaml_text
 from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition, Tree
 
-# what may hold a task definition, for whoever gives a whole directory
+# the endings of files that may contain a task definition, for the search in a directory
 SUFFIXES: Final = {".json", ".yaml", ".yml", ".template", ".tpl", ".tmpl", ".j2"}
 _YAML: Final = {".yaml", ".yml"}
 
@@ -39,7 +40,7 @@ class Source(msgspec.Struct, frozen=True):
     label: str = ""
 
     def file_place(self, place: str) -> str:
-        """A place in the API's spelling, `$.containerDefinitions[0]`, as the file has it."""
+        """A place in the API's spelling, `$.containerDefinitions[0]`, in the file's spelling."""
         within = place.removeprefix("$")
         match self.spelling:
             case "containers":
@@ -51,11 +52,11 @@ class Source(msgspec.Struct, frozen=True):
         return f"{self.root}{within}"
 
     def in_file_spelling(self, remedy: str) -> str:
-        """`remedy`, what is to be copied from it in the file's own spelling."""
+        """`remedy`, with keys in the file's spelling."""
         return cloudformation.in_file_spelling(remedy) if self.spelling == "cloudformation" else remedy
 
     def api_place(self, place: str) -> str:
-        """The place in the API's spelling of one as the file has it: what `shown` makes of it is `place` again."""
+        """A place of the file in the API's spelling: the reverse of `file_place`."""
         within = place.removeprefix(self.root)
         match self.spelling:
             case "containers":

@@ -1,7 +1,7 @@
 """The rules, in the order in which their findings are shown and the page has them: first what breaks every stop.
 
 Each is a module with `check(task)`, which yields findings. Its docstring is its page: a title, what it wants and why,
-with the source, then examples that pass and fail; the tests feed these to the rule and compare all that it says.
+with the source, then examples that pass and fail; the tests give these to the rule and compare all its findings.
 """
 
 from __future__ import annotations
