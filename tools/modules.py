@@ -28,7 +28,9 @@ def imports(root: Path, package: str, *, files: bool = False) -> Imports:
             graph.squash_module(module)
     names = graph.modules - {package}
     if files:  # a folder's __init__ that imports nothing is no module to draw
-        names = {name for name in names if not graph.find_children(name) or graph.find_modules_directly_imported_by(name)}
+        names = {
+            name for name in names if not graph.find_children(name) or graph.find_modules_directly_imported_by(name)
+        }
     return {
         name.removeprefix(f"{package}."): {
             other.removeprefix(f"{package}.") for other in graph.find_modules_directly_imported_by(name) & names
@@ -61,7 +63,7 @@ def draw(found: Imports) -> str:
     for number, floor in reversed(list(enumerate(floors, 1))):
         for name in floor:
             others = ", ".join(sorted(found[name], key=lambda other: (-_level(other, floors), other)))
-            lines.append(f"{number:2}  {name:{width}}{f'  → {others}' if others else ''}")
+            lines.append(f"{number:2}  {name:{width}}  → {others}" if others else f"{number:2}  {name}")
     return "\n".join([*lines, f"{len(found)} modules on {len(floors)} levels, {arrows} imports between them"])
 
 
