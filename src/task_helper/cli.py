@@ -108,7 +108,7 @@ def _plan(parsed: argparse.Namespace) -> int:
     except BadSettings as error:
         print(*error.problems, sep="\n", file=sys.stderr)
         return 78
-    print(draw(settings, get_terminal_size().columns))
+    print(draw(settings.plan, get_terminal_size().columns))
     for warning in misspelt(os.environ):
         print(f"warning: {warning}", file=sys.stderr)
     return 0

@@ -1,28 +1,183 @@
-"""`task-helper plan`: the stop timeline that the settings give, as a person would draw it."""
+"""The arithmetic of a stop: how long each stage may take, and how the stages look on paper.
+
+Every time is in seconds. `Settings` holds the one `Plan` of a helper; `task-helper plan` draws it.
+"""
 
 from __future__ import annotations
 
-from task_helper.settings import MARGIN, Settings
+from typing import Final, Literal
+
+import msgspec
+from msgspec import structs
+
+Seconds = float
+Auto = Literal["auto"]
+
+# ECS sends SIGKILL when stopTimeout has run out; the helper exits this many seconds before.
+MARGIN: Final = 5.0
+
+# A drain with `auto` lasts for one health check of each downstream, as one failed check is enough for an Envoy, and for
+# the second in which Envoy merges updates (update_merge_window). Where requests cannot be counted, REST comes on top.
+MERGE: Final = 1.0
+REST: Final = 9.0
+
+# how long Envoy may take to confirm a drain that is still on time
+CONFIRMATION: Final = 1.0
+
+# Envoy closes idle connections in the last third of its --drain-time-s, less the drain_timeout of its HTTP connection
+# managers, 5 s by default. If that leaves nothing of the third, Envoy closes none. Measured with Envoy 1.40 by
+# tests/helper/contract/test_envoy.py.
+SHORTEST_DRAIN_TIME: Final = 15.0
 
 
-def draw(settings: Settings, width: int) -> str:
-    """Draw the stages from SIGTERM to SIGKILL to scale, in lines of at most `width` columns (at least 60).
+class OtherHelper(msgspec.Struct, frozen=True):
+    """The other helper of a chain: the name of its container, and its stopTimeout in seconds."""
 
-    Of two helpers in a chain it is the plan of both.
+    name: str
+    stop_timeout: Seconds
+
+    @property
+    def budget(self) -> Seconds:
+        """How long after its SIGTERM the helper has exited at the latest."""
+        return self.stop_timeout - MARGIN
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.stop_timeout:g}"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The times of a stop, by the names of their variables in lower case, and what follows from them."""
+
+    drain_delay: Seconds | Auto
+    drain_timeout: Seconds | Auto
+    stop_timeout: Seconds
+    hands_over_to: OtherHelper | None = None
+    takes_over_from: OtherHelper | None = None
+    health_check_interval: Seconds
+    discovery_lag: Seconds
+
+    @property
+    def budget(self) -> Seconds:
+        """How long after SIGTERM the helper is gone at the latest."""
+        return self.stop_timeout - MARGIN
+
+    @property
+    def other_helper(self) -> OtherHelper | None:
+        """The one before or after this one, where there is a chain."""
+        return self.hands_over_to or self.takes_over_from
+
+    @property
+    def held_before(self) -> Seconds:
+        """For how long another helper has held the task when it hands over to this one."""
+        return self.takes_over_from.budget if self.takes_over_from else 0.0
+
+    @property
+    def whole_budget(self) -> Seconds:
+        """How long after the task's stop its helpers are gone at the latest, this one and the other of a chain."""
+        return self.held_before + self.budget + (self.hands_over_to.budget if self.hands_over_to else 0.0)
+
+    @property
+    def fixed_delay(self) -> Seconds:
+        """The delay before the drain where only the clock is to be trusted."""
+        return self.discovery_lag if self.drain_delay == "auto" else self.drain_delay
+
+    @property
+    def longest_delay(self) -> Seconds:
+        """How long the delay may last and leave enough for the drain; in a chain, that of both helpers together."""
+        return max(0.0, self.whole_budget - self.fixed_timeout) if self.drain_delay == "auto" else self.drain_delay
+
+    @property
+    def own_longest_delay(self) -> Seconds:
+        """How long after its own SIGTERM the helper may delay, and still drain until downstreams have gone.
+
+        Less than `longest_delay` only in a chain, where the plan need not fit one helper.
+        """
+        least = min(self.fixed_timeout, self.health_check_interval + MERGE)
+        return min(self.longest_delay, max(0.0, self.budget - least))
+
+    @property
+    def shortest_drain(self) -> Seconds:
+        """How long a drain lasts at least."""
+        return self.health_check_interval + MERGE if self.drain_timeout == "auto" else self.drain_timeout
+
+    @property
+    def fixed_timeout(self) -> Seconds:
+        """The length of the drain where only the clock is to be trusted."""
+        return self.shortest_drain + (REST if self.drain_timeout == "auto" else 0)
+
+    @property
+    def longest_drain(self) -> Seconds:
+        """How long a drain may last that follows the delay: with `auto`, as long as it is for what it waits."""
+        if self.drain_timeout != "auto":
+            return self.drain_timeout
+        return self.whole_budget - (0 if self.drain_delay == "auto" else self.drain_delay)
+
+    def drained_for(self, held: Seconds) -> Seconds:
+        """For how long Envoy has failed its health checks at least where a helper has `held` the task and hands over
+        on time: fixed times tell; with `auto`, on time is as long as downstreams take."""
+        if self.drain_delay == "auto":
+            return self.shortest_drain
+        return max(0.0, held - self.drain_delay - CONFIRMATION)
+
+    def sees_idle_closed(self, drain_time: Seconds) -> bool:
+        """Whether an Envoy with this --drain-time-s closes idle connections, and does so before the drain is over.
+
+        It has closed the last of them a second after that time, its delayed_close_timeout (measured with 1.40).
+        """
+        return SHORTEST_DRAIN_TIME < drain_time <= self.longest_drain - MERGE
+
+    def waiting_for_idle(self, drain_time: Seconds) -> Plan:
+        """These, but with `auto` the drain also lasts until an Envoy with this --drain-time-s has closed idle ones.
+
+        That is the time in which a downstream that does not check goes, as others do in their HEALTH_CHECK_INTERVAL.
+        """
+        return structs.replace(self, health_check_interval=max(self.health_check_interval, drain_time))
+
+    def problems(self) -> list[str]:
+        """Why these times cannot be kept, a sentence each; none where they can."""
+        delay = 0.0 if self.drain_delay == "auto" else self.drain_delay
+        other = self.other_helper
+        free = 2 * MARGIN if other else MARGIN
+        needed = delay + self.shortest_drain + free
+        if self.hands_over_to and self.takes_over_from:
+            return [
+                "HANDS_OVER_TO: a chain has two helpers, and TAKES_OVER_FROM makes this one the second;"
+                " remove one of the two variables"
+            ]
+        if needed <= self.whole_budget + free:
+            return []
+        delay_text = "" if self.drain_delay == "auto" else f"DRAIN_DELAY {delay:g}s + "
+        drain_text = f"DRAIN_TIMEOUT {self.shortest_drain:g}s"
+        if self.drain_timeout == "auto":
+            drain_text += f" (at least, as HEALTH_CHECK_INTERVAL is {self.health_check_interval:g}s)"
+        given = f"{self.stop_timeout:g}s is"
+        remedy = f"raise the container's stopTimeout and STOP_TIMEOUT to {needed:g} (Fargate allows 120)"
+        if other:
+            given = f"{self.stop_timeout:g}s and the {other.stop_timeout:g}s of {other.name} are"
+            remedy = f"raise the stopTimeouts of both containers to {needed:g} in all (Fargate allows 120 each)"
+        return [
+            f"STOP_TIMEOUT: {given} too short for {delay_text}{drain_text}"
+            f" + {free:g}s that stay free = {needed:g}s, so ECS would kill the drain half way; make them shorter,"
+            f" or {remedy}"
+        ]
+
+
+def draw(plan: Plan, width: int) -> str:
+    """The stages from SIGTERM to SIGKILL as text, to scale, in lines of at most `width` columns (at least 60).
+
+    For a helper of a chain the drawing shows the plan of both helpers.
     """
-    auto_delay, auto_drain = settings.drain_delay == "auto", settings.drain_timeout == "auto"
-    delay, drain = settings.longest_delay, settings.fixed_timeout
-    end = settings.whole_budget
+    auto_delay, auto_drain = plan.drain_delay == "auto", plan.drain_timeout == "auto"
+    delay, drain = plan.longest_delay, plan.fixed_timeout
+    end = plan.whole_budget
     stages = [("delaying", delay), ("draining", drain), ("spare", end - delay - drain), ("", MARGIN)]
     delaying = f"serves on for {delay:g}s, so that new tasks come into service"
     if auto_delay:
         delaying = f"serves on until new tasks are in service, for {delay:g}s at the most"
     draining = f"fails Envoy's health checks; for {drain:g}s downstreams go and requests end"
     if auto_drain:
-        draining = (
-            f"fails Envoy's health checks; for {settings.shortest_drain:g}s or more, until no request is in flight"
-        )
-    helpers = _chain(settings)
+        draining = f"fails Envoy's health checks; for {plan.shortest_drain:g}s or more, until no request is in flight"
+    helpers = _chain(plan)
     moments = [
         (0.0, "SIGTERM", f"ECS stops the task, and {helpers[0][0] if helpers else 'this container'} first"),
         (0.0, "delaying", f"{delaying} (DRAIN_DELAY)"),
@@ -44,13 +199,13 @@ def draw(settings: Settings, width: int) -> str:
     return "\n".join([*(_bar(each, max(60, min(width, 100)) - 1) for each in bars), "", *lines])
 
 
-def _chain(settings: Settings) -> list[tuple[str, float]]:
+def _chain(plan: Plan) -> list[tuple[str, float]]:
     """The two helpers of a chain, and for how long each may hold the task; none where there is only this one."""
     this = "this container"
-    if second := settings.hands_over_to:
-        return [(this, settings.budget), (second.name, second.stop_timeout)]
-    if first := settings.takes_over_from:
-        return [(first.name, first.budget), (this, settings.stop_timeout)]
+    if second := plan.hands_over_to:
+        return [(this, plan.budget), (second.name, second.stop_timeout)]
+    if first := plan.takes_over_from:
+        return [(first.name, first.budget), (this, plan.stop_timeout)]
     return []
 
 

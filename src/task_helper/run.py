@@ -10,18 +10,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import NoReturn
 
-from msgspec import structs
-
 from task_helper import gate
 from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
 from task_helper.ecs.service import looking
 from task_helper.envoy.admin import Envoy
-from task_helper.life.lifecycle import Lifecycle, Surroundings
+from task_helper.life.lifecycle import Lifecycle, Stop, Surroundings
 from task_helper.life.record import Exit
-from task_helper.life.stop import Stop
 from task_helper.logs import Event, log, log_fault, set_up
-from task_helper.settings import BadSettings, OtherHelper, Settings, Url, from_env, misspelt
+from task_helper.settings import BadSettings, Settings, from_env, misspelt
 
 # a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
 INTERRUPTED = 128 + signal.SIGINT
@@ -43,10 +40,10 @@ def run(environ: Mapping[str, str], early_signals: Sequence[tuple[str, float]]) 
 
 
 async def _live(settings: Settings, environ: Mapping[str, str], early_signals: Sequence[tuple[str, float]]) -> None:
-    log(Event.STARTING, settings={name: _plain(value) for name, value in structs.asdict(settings).items()})
+    log(Event.STARTING, settings=settings.shown())
     stop = Stop()
     listen(stop, early_signals)
-    other = settings.other_helper
+    other = settings.plan.other_helper
     metadata = Metadata(
         environ.get(gate.METADATA_URI, "").strip() or None,
         since=datetime.now(timezone.utc),
@@ -64,11 +61,6 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
     except Exception as error:
         log_fault(error)
         leave(Exit.FAULT)
-
-
-def _plain(value: object) -> object:
-    """A setting as a person would write it."""
-    return str(value) if isinstance(value, Url | OtherHelper) else value
 
 
 def listen(stop: Stop, early_signals: Sequence[tuple[str, float]]) -> None:

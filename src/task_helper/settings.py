@@ -19,25 +19,8 @@ import msgspec
 from msgspec import structs
 
 from task_helper.gate import METADATA_URI
+from task_helper.plan import MARGIN, Auto, OtherHelper, Plan, Seconds
 
-# ECS sends SIGKILL when stopTimeout has run out; the helper is gone this many seconds before.
-MARGIN: Final = 5.0
-
-# A drain by `auto` lasts for one health check of each downstream, as one failed check is enough for an Envoy, and for
-# the second in which it merges what it has learnt (update_merge_window). Where requests cannot be counted, add REST.
-MERGE: Final = 1.0
-REST: Final = 9.0
-
-# how long Envoy may take to confirm a drain that is still on time
-CONFIRMATION: Final = 1.0
-
-# Envoy closes idle connections in the last third of its --drain-time-s, less the drain_timeout that its HTTP connection
-# managers take, 5 s by default; where that leaves nothing of the third, it closes none. Measured with 1.40 by
-# tests/helper/contract/test_envoy.py.
-SHORTEST_DRAIN_TIME: Final = 15.0
-
-Seconds = float
-Auto = Literal["auto"]
 Graceful = Literal["graceful"]
 
 
@@ -61,115 +44,23 @@ class Url(msgspec.Struct, frozen=True):
         return f"unix://{self.path}" if self.scheme == "unix" else f"http://{self.authority}{path}{mark and '?…'}"
 
 
-class OtherHelper(msgspec.Struct, frozen=True):
-    """The other helper of a chain: its container's name and stopTimeout, in seconds."""
-
-    name: str
-    stop_timeout: Seconds
-
-    @property
-    def budget(self) -> Seconds:
-        """How long after its SIGTERM it is gone at the latest."""
-        return self.stop_timeout - MARGIN
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.stop_timeout:g}"
-
-
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings by the names of their variables in lower case; times are in seconds."""
+    """The settings by the names of their variables in lower case; `plan` has those that are times."""
 
-    drain_delay: Seconds | Auto
-    drain_timeout: Seconds | Auto
-    stop_timeout: Seconds
-    hands_over_to: OtherHelper | None = None
-    takes_over_from: OtherHelper | None = None
+    plan: Plan
     envoy_admin_url: Url
     app_health_url: Url | None
-    health_check_interval: Seconds
-    discovery_lag: Seconds
     cloud_map_service: str | None
     drain_listeners: bool | Graceful
     metrics: str | None
     log_level: str
     log_format: str
 
-    @property
-    def fixed_delay(self) -> Seconds:
-        """The delay before the drain where only the clock is to be trusted."""
-        return self.discovery_lag if self.drain_delay == "auto" else self.drain_delay
-
-    @property
-    def shortest_drain(self) -> Seconds:
-        """How long a drain lasts at least."""
-        return self.health_check_interval + MERGE if self.drain_timeout == "auto" else self.drain_timeout
-
-    @property
-    def fixed_timeout(self) -> Seconds:
-        """The length of the drain where only the clock is to be trusted."""
-        return self.shortest_drain + (REST if self.drain_timeout == "auto" else 0)
-
-    @property
-    def longest_delay(self) -> Seconds:
-        """How long the delay may last and leave enough for the drain; in a chain, that of both helpers together."""
-        return max(0.0, self.whole_budget - self.fixed_timeout) if self.drain_delay == "auto" else self.drain_delay
-
-    @property
-    def own_longest_delay(self) -> Seconds:
-        """How long after its own SIGTERM the helper may delay, and still drain until downstreams have gone.
-
-        Less than `longest_delay` only in a chain, where the plan need not fit one helper.
-        """
-        least = min(self.fixed_timeout, self.health_check_interval + MERGE)
-        return min(self.longest_delay, max(0.0, self.budget - least))
-
-    @property
-    def longest_drain(self) -> Seconds:
-        """How long a drain may last that follows the delay: with `auto`, as long as it is for what it waits."""
-        if self.drain_timeout != "auto":
-            return self.drain_timeout
-        return self.whole_budget - (0 if self.drain_delay == "auto" else self.drain_delay)
-
-    def sees_idle_closed(self, drain_time: Seconds) -> bool:
-        """Whether an Envoy with this --drain-time-s closes idle connections, and does so before the drain is over.
-
-        It has closed the last of them a second after that time, its delayed_close_timeout (measured with 1.40).
-        """
-        return SHORTEST_DRAIN_TIME < drain_time <= self.longest_drain - MERGE
-
-    def waiting_for_idle(self, drain_time: Seconds) -> Settings:
-        """These, but with `auto` the drain also lasts until an Envoy with this --drain-time-s has closed idle ones.
-
-        That is the time in which a downstream that does not check goes, as others do in their HEALTH_CHECK_INTERVAL.
-        """
-        return structs.replace(self, health_check_interval=max(self.health_check_interval, drain_time))
-
-    @property
-    def budget(self) -> Seconds:
-        """How long after SIGTERM the helper is gone at the latest."""
-        return self.stop_timeout - MARGIN
-
-    @property
-    def other_helper(self) -> OtherHelper | None:
-        """The one before or after this one, where there is a chain."""
-        return self.hands_over_to or self.takes_over_from
-
-    @property
-    def held_before(self) -> Seconds:
-        """For how long another helper has held the task when it hands over to this one."""
-        return self.takes_over_from.budget if self.takes_over_from else 0.0
-
-    @property
-    def whole_budget(self) -> Seconds:
-        """How long after the task's stop its helpers are gone at the latest, this one and the other of a chain."""
-        return self.held_before + self.budget + (self.hands_over_to.budget if self.hands_over_to else 0.0)
-
-    def told_for(self, held: Seconds) -> Seconds:
-        """For how long Envoy has failed its health checks at least where a helper has `held` the task and hands over
-        on time: fixed times tell; with `auto`, on time is as long as downstreams take."""
-        if self.drain_delay == "auto":
-            return self.shortest_drain
-        return max(0.0, held - self.drain_delay - CONFIRMATION)
+    def shown(self) -> dict[str, object]:
+        """Each setting by the name of its variable in lower case, as a person would write it."""
+        values = structs.asdict(self) | structs.asdict(self.plan)
+        names = (setting.name.lower() for setting in SETTINGS)
+        return {name: str(value) if isinstance(value := values[name], Url | OtherHelper) else value for name in names}
 
 
 class BadSettings(ValueError):
@@ -383,12 +274,14 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         given.setdefault("ENVOY_ADMIN_URL", f"http://127.0.0.1:{port}")
     if "PORT" in given and "HEALTHCHECK_PATH" in given:
         given.setdefault("APP_HEALTH_URL", f"http://127.0.0.1:{given['PORT']}/{given['HEALTHCHECK_PATH'].lstrip('/')}")
+    times: dict[str, Any] = {}
     values: dict[str, Any] = {}
     problems = []
     for setting in SETTINGS:
         text = given.get(setting.name, setting.default)
         try:
-            values[setting.name.lower()] = None if text is None else setting.parse(text)
+            name = setting.name.lower()
+            (times if name in Plan.__struct_fields__ else values)[name] = None if text is None else setting.parse(text)
         except ValueError as error:
             problems.append(f"{setting.name}: {_shown(text)!r} {error}")
     try:
@@ -396,7 +289,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     except ValueError as error:
         problems.append(f"{METADATA_URI}: {_shown(given[METADATA_URI])!r} {error}, or leave it to ECS")
     if not problems:
-        problems = contradictions(settings := Settings(**values))
+        problems = contradictions(settings := Settings(plan=Plan(**times), **values))
     if problems:
         raise BadSettings(problems)
     return settings
@@ -411,31 +304,7 @@ def _shown(text: str | None) -> str | None:
 
 def contradictions(settings: Settings) -> list[str]:
     """What is wrong with settings that are each good by themselves, a sentence each."""
-    problems = []
-    delay = 0.0 if settings.drain_delay == "auto" else settings.drain_delay
-    other = settings.other_helper
-    free = 2 * MARGIN if other else MARGIN
-    needed = delay + settings.shortest_drain + free
-    if settings.hands_over_to and settings.takes_over_from:
-        problems.append(
-            "HANDS_OVER_TO: a chain has two helpers, and TAKES_OVER_FROM makes this one the second;"
-            " remove one of the two variables"
-        )
-    elif needed > settings.whole_budget + free:
-        delay_text = "" if settings.drain_delay == "auto" else f"DRAIN_DELAY {delay:g}s + "
-        drain_text = f"DRAIN_TIMEOUT {settings.shortest_drain:g}s"
-        if settings.drain_timeout == "auto":
-            drain_text += f" (at least, as HEALTH_CHECK_INTERVAL is {settings.health_check_interval:g}s)"
-        given = f"{settings.stop_timeout:g}s is"
-        remedy = f"raise the container's stopTimeout and STOP_TIMEOUT to {needed:g} (Fargate allows 120)"
-        if other:
-            given = f"{settings.stop_timeout:g}s and the {other.stop_timeout:g}s of {other.name} are"
-            remedy = f"raise the stopTimeouts of both containers to {needed:g} in all (Fargate allows 120 each)"
-        problems.append(
-            f"STOP_TIMEOUT: {given} too short for {delay_text}{drain_text}"
-            f" + {free:g}s that stay free = {needed:g}s, so ECS would kill the drain half way; make them shorter,"
-            f" or {remedy}"
-        )
+    problems = settings.plan.problems()
     if settings.metrics == "emf" and settings.log_format == "text":
         problems.append("METRICS: 'emf' needs LOG_FORMAT=json, as CloudWatch reads the metrics from JSON lines")
     return problems

@@ -38,10 +38,10 @@ def _stages(task: Task, phase: Phase) -> list[tuple[str, float]]:
     settings = settings_of(phase.container) if phase.container in task.helpers else None
     if settings is None:
         return [*serving, ("stopping", phase.ends - phase.begins)]
-    if settings.drain_delay == "auto" or settings.drain_timeout == "auto":
+    if settings.plan.drain_delay == "auto" or settings.plan.drain_timeout == "auto":
         return [*serving, ("delaying and draining", phase.ends - phase.begins)]
-    delay = min(max(0.0, settings.drain_delay - settings.held_before), phase.ends - phase.begins)
-    delaying = [("delaying", delay)] if delay or not settings.takes_over_from else []
+    delay = min(max(0.0, settings.plan.drain_delay - settings.plan.held_before), phase.ends - phase.begins)
+    delaying = [("delaying", delay)] if delay or not settings.plan.takes_over_from else []
     return [*serving, *delaying, ("draining", phase.ends - phase.begins - delay)]
 
 
@@ -67,8 +67,8 @@ def _remark(task: Task, phase: Phase) -> str:
         plan, given = longest_plan(settings), container.stop_seconds
         if plan > given:
             return f"SIGTERM, and SIGKILL after {given}s: KILLED {plan - given:g}s before its plan of {plan:g}s ends"
-        at_most = "at most " if "auto" in (settings.drain_delay, settings.drain_timeout) else ""
-        goes_on = f"; goes on for {settings.takes_over_from.name}" if settings.takes_over_from else ""
+        at_most = "at most " if "auto" in (settings.plan.drain_delay, settings.plan.drain_timeout) else ""
+        goes_on = f"; goes on for {settings.plan.takes_over_from.name}" if settings.plan.takes_over_from else ""
         return f"SIGTERM{goes_on}; its plan takes {at_most}{plan:g}s of its stopTimeout of {given}s"
     held = any(container.name in task.definition.stopped_after(helper) for helper in task.helpers)
     warning = "" if held or container not in task.kept_running else "; NOT HELD UP by a helper"

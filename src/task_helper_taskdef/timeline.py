@@ -28,10 +28,10 @@ class Phase(NamedTuple):
 def longest_plan(settings: Settings) -> float:
     """Seconds that the helper takes if all goes to plan; with `auto` as many as it may. Of two helpers in a chain the
     second takes what the first leaves of the plan."""
-    if settings.drain_delay == "auto" or settings.drain_timeout == "auto":
-        return settings.budget
-    whole = settings.drain_delay + settings.drain_timeout
-    return min(max(0.0, whole - settings.held_before), settings.budget)
+    if settings.plan.drain_delay == "auto" or settings.plan.drain_timeout == "auto":
+        return settings.plan.budget
+    whole = settings.plan.drain_delay + settings.plan.drain_timeout
+    return min(max(0.0, whole - settings.plan.held_before), settings.plan.budget)
 
 
 def stop_schedule(task: Task) -> list[Phase]:

@@ -42,7 +42,7 @@ def test_exit_codes() -> None:
 
 def test_timeline() -> None:
     """The README's picture of the timeline is what `plan` draws."""
-    assert draw(from_env({}), 100).splitlines()[0] in README
+    assert draw(from_env({}).plan, 100).splitlines()[0] in README
 
 
 def test_events_table() -> None:

@@ -157,8 +157,8 @@ def test_causes_are_the_summarys() -> None:
     manager = {"@type": "x.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "ingress"}
     inbound = {"name": "inbound", "filter_chains": [{"filters": [{"typed_config": manager}]}]}
     without_filter = parse([json.dumps({"configs": [{"listener": inbound}]}).encode()])
-    causes = causes_of_traffic(Record(listeners=without_filter), from_env({"HEALTH_CHECK_INTERVAL": "40"}))
-    causes += causes_of_traffic(Record(), from_env({}))
+    causes = causes_of_traffic(Record(listeners=without_filter), from_env({"HEALTH_CHECK_INTERVAL": "40"}).plan)
+    causes += causes_of_traffic(Record(), from_env({}).plan)
     explained = re.findall(r"^\| `([^`…]+?) ?…?` \|", table("## Downstreams went on sending"), re.M)
 
     assert [] == [cause for cause in causes if not any(each in cause for each in explained)]

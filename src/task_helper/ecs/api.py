@@ -32,7 +32,7 @@ PAGE: Final = 99
 MOST_INSTANCES: Final = 1000
 
 
-class Container(msgspec.Struct):
+class DescribedContainer(msgspec.Struct):
     name: str = ""
     health_status: str = msgspec.field(default="UNKNOWN", name="healthStatus")
 
@@ -46,7 +46,7 @@ class Attachment(msgspec.Struct):
     details: list[Detail] = []
 
 
-class Task(msgspec.Struct, rename="camel"):
+class DescribedTask(msgspec.Struct, rename="camel"):
     """A task as DescribeTasks has it."""
 
     task_arn: str
@@ -55,7 +55,7 @@ class Task(msgspec.Struct, rename="camel"):
     desired_status: str = ""
     health_status: str = "UNKNOWN"
     started_at: datetime | None = None
-    containers: list[Container] = []
+    containers: list[DescribedContainer] = []
     attachments: list[Attachment] = []
 
     def age(self, now: datetime) -> float | None:
@@ -80,7 +80,7 @@ class DeploymentConfiguration(msgspec.Struct, rename="camel"):
     maximum_percent: int = 200
 
 
-class Service(msgspec.Struct, rename="camel"):
+class DescribedService(msgspec.Struct, rename="camel"):
     """A service as DescribeServices has it."""
 
     desired_count: int
@@ -98,12 +98,12 @@ class Service(msgspec.Struct, rename="camel"):
 class Seen(NamedTuple):
     """What one look has seen of a service: a page of its tasks, with this one; `page_is_full` where it has more."""
 
-    service: Service
-    tasks: list[Task]
+    service: DescribedService
+    tasks: list[DescribedTask]
     page_is_full: bool
 
 
-def others_of(own: str, tasks: Sequence[Task], listed: set[str] | None, now: datetime) -> list[Other]:
+def others_of(own: str, tasks: Sequence[DescribedTask], listed: set[str] | None, now: datetime) -> list[Other]:
     """The judgement's view of those `tasks` that ECS means to keep, without `own`, an ARN; `listed` is what Cloud Map
     lists.
 
@@ -123,7 +123,7 @@ def others_of(own: str, tasks: Sequence[Task], listed: set[str] | None, now: dat
     ]
 
 
-def _is_healthy(task: Task, reporting: set[str]) -> bool | None:
+def _is_healthy(task: DescribedTask, reporting: set[str]) -> bool | None:
     if task.health_status == "UNHEALTHY":
         return False
     if not reporting:
@@ -177,7 +177,7 @@ class Ecs:
             (own,) = self._describe([self._task_arn])
             self._name = own.group.removeprefix("service:") if own.group.startswith("service:") else ""
         if not self._name:
-            return Seen(Service(desired_count=0, running_count=0), [], False)
+            return Seen(DescribedService(desired_count=0, running_count=0), [], False)
         service = self._service(self._name)
         # most looks end here, with one call
         if service.running_count < service.desired_count and not service.replaces_afterwards:
@@ -191,19 +191,19 @@ class Ecs:
         arguments = {"cluster": self._cluster, "serviceName": service, "desiredStatus": "RUNNING", "maxResults": PAGE}
         return _convert(_ask(self._ecs.list_tasks, **arguments)["taskArns"], list[str])
 
-    def _describe(self, arns: Sequence[str]) -> list[Task]:
+    def _describe(self, arns: Sequence[str]) -> list[DescribedTask]:
         answer = _ask(self._ecs.describe_tasks, cluster=self._cluster, tasks=list(arns))
         if not answer["tasks"]:
             raise OSError("DescribeTasks: ECS does not know the task")
-        return _convert(answer["tasks"], list[Task])
+        return _convert(answer["tasks"], list[DescribedTask])
 
-    def _service(self, name: str) -> Service:
+    def _service(self, name: str) -> DescribedService:
         answer = _ask(self._ecs.describe_services, cluster=self._cluster, services=[name])
         if not answer["services"]:
             raise OSError(f"DescribeServices: ECS does not know the service {name}")
-        return _convert(answer["services"][0], Service)
+        return _convert(answer["services"][0], DescribedService)
 
-    def _listed(self, service: Service) -> set[str] | None:
+    def _listed(self, service: DescribedService) -> set[str] | None:
         """Addresses and ids that Cloud Map lists as healthy; None where it does not or may not tell all of them."""
         try:
             if self._cloud_map_service is None and service.service_registries:

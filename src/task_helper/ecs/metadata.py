@@ -24,7 +24,7 @@ CALL_TIMEOUT: Final = 0.5
 ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
 
 
-class Container(msgspec.Struct, rename="pascal"):
+class ContainerMetadata(msgspec.Struct, rename="pascal"):
     name: str = ""
     image: str = ""
     type: str = ""
@@ -44,8 +44,8 @@ class Container(msgspec.Struct, rename="pascal"):
         return self.known_status == "STOPPED" and (self.restart_count is None or self.desired_status == "STOPPED")
 
 
-class Task(msgspec.Struct, rename="pascal"):
-    containers: list[Container] = []
+class TaskMetadata(msgspec.Struct, rename="pascal"):
+    containers: list[ContainerMetadata] = []
     desired_status: str = ""
     cluster: str = ""
     family: str = ""
@@ -61,7 +61,7 @@ class Stopped(NamedTuple):
     others: Sequence[str] = ()
 
 
-def stopped(task: Task, since: datetime, other_helper: str | None = None) -> Stopped:
+def stopped(task: TaskMetadata, since: datetime, other_helper: str | None = None) -> Stopped:
     """What has stopped of what was there at `since`: containers that ended before have done what they were for.
 
     One container that runs is the helper's own. Any other may be the application, so nobody serves only when all of
@@ -106,7 +106,7 @@ class Metadata:
         if self.url is None:
             return False
         try:
-            return bool((await self._ask(self.url, "", Container)).restart_count)
+            return bool((await self._ask(self.url, "", ContainerMetadata)).restart_count)
         except OSError:
             return None
 
@@ -115,17 +115,17 @@ class Metadata:
         task = await self.task()
         return stopped(task, self._since, self._other_helper) if task else Stopped()
 
-    async def of_other_helper(self) -> Container | None:
+    async def of_other_helper(self) -> ContainerMetadata | None:
         """The container of the other helper; None where it is not in the task or the endpoint gave no answer."""
         task = await self.task()
         return next((each for each in task.containers if each.name == self._other_helper), None) if task else None
 
-    async def task(self) -> Task | None:
+    async def task(self) -> TaskMetadata | None:
         """The task, or None where the endpoint is missing or gave no answer."""
         if self.url is None:
             return None
         try:
-            return await self._ask(self.url, "/task", Task)
+            return await self._ask(self.url, "/task", TaskMetadata)
         except OSError:
             return None
 

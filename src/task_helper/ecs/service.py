@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from task_helper.ecs.metadata import Metadata, Task
+from task_helper.ecs.metadata import Metadata, TaskMetadata
 from task_helper.ecs.replacement import Look
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
     return look
 
 
-def _connect(task: Task, cloud_map_service: str | None) -> Ecs:
+def _connect(task: TaskMetadata, cloud_map_service: str | None) -> Ecs:
     from task_helper.ecs.api import Ecs
 
     return Ecs(task.task_arn, task.cluster, cloud_map_service, task.service_name)

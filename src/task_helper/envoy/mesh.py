@@ -107,7 +107,10 @@ def hints(mesh: Mesh, settings: Settings) -> list[str]:
             return told
         case Mesh("kuma", needs_filter=False):
             told = ["the control plane asks /ready, and has taken the task out of discovery within 6 s"]
-            if settings.drain_timeout == "auto" and f"{settings.health_check_interval:g}" == _DEFAULT_INTERVAL:
+            if (
+                settings.plan.drain_timeout == "auto"
+                and f"{settings.plan.health_check_interval:g}" == _DEFAULT_INTERVAL
+            ):
                 told.append("HEALTH_CHECK_INTERVAL=7 is enough where no MeshHealthCheck has peers check as well")
             return told
     return []

@@ -14,7 +14,7 @@ from task_helper.life import early
 from task_helper.life.early import Ended, Leave
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.logs import Event, log
-from task_helper.settings import Settings
+from task_helper.plan import Plan
 from task_helper.timing import now
 
 # An endpoint that is busy, as the machine may be while tasks stop, is asked again; each try has a bound of its own. The
@@ -28,33 +28,33 @@ _ENDED: Final[dict[int | None, Ended]] = {
 }
 
 
-def hand_over(settings: Settings, record: Record) -> Ending:
+def hand_over(plan: Plan, record: Record) -> Ending:
     """How the first helper's deadline ends: late where Envoy has not been told for as long as the plan says."""
     if record.drain_began_at is None:
         return "handed over"
-    told_for = 0.0 if record.confirmed_at is None else now() - record.confirmed_at
-    return "handed over" if told_for >= settings.told_for(settings.budget) else "handed over late"
+    drained_for = 0.0 if record.confirmed_at is None else now() - record.confirmed_at
+    return "handed over" if drained_for >= plan.drained_for(plan.budget) else "handed over late"
 
 
-async def take_over(envoy: Envoy, metadata: Metadata, settings: Settings, record: Record, stopped_at: float) -> bool:
+async def take_over(envoy: Envoy, metadata: Metadata, plan: Plan, record: Record, stopped_at: float) -> bool:
     """Note in `record` how far the helper before this one came, if there was one; whether nothing is left to do."""
-    if settings.takes_over_from is None:
+    if plan.takes_over_from is None:
         return False
     exit_code, (draining, under_way) = await asyncio.gather(_exit_code(metadata), _look(envoy))
     verdict = early.taken_over(
         ended=_ENDED.get(exit_code),
         draining=draining,
         under_way=under_way,
-        held=settings.held_before,
-        told=settings.told_for(settings.held_before),
+        held=plan.held_before,
+        drained=plan.drained_for(plan.held_before),
     )
     if isinstance(verdict, Leave):
         log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, because=verdict.because)
         record.drain_began_at = record.confirmed_at = now()
         return True
-    log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, plan_began=verdict.ago, told=verdict.told)
+    log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, plan_began=verdict.ago, told=verdict.drained_for)
     record.plan_began_at = stopped_at - verdict.ago
-    record.delay_over, record.told_before = verdict.delay_over, verdict.told
+    record.delay_over, record.drained_before = verdict.delay_over, verdict.drained_for
     return False
 
 

@@ -35,11 +35,11 @@ class Keep(NamedTuple):
 
 
 class GoOn(NamedTuple):
-    """The plan goes on where another helper has left it: it began so long `ago`, and for so long Envoy has surely been
-    `told`, both in seconds; `delay_over` says whether it is the drain's turn."""
+    """The plan continues where another helper has left it: it began so long `ago`, and Envoy has surely drained
+    for `drained_for`, both in seconds; `delay_over` says whether it is the drain's turn."""
 
     ago: float
-    told: float
+    drained_for: float
     delay_over: bool
 
 
@@ -100,13 +100,13 @@ def application_gone(
     return Leave(f"all containers beside Envoy have stopped ({', '.join(stopped)}), and every request fails")
 
 
-def quiet(*, told_for: float, least: float, quiet_for: float) -> Verdict:
+def quiet(*, drained_for: float, least: float, quiet_for: float) -> Verdict:
     """May the drain end since downstreams have gone?
 
-    The proofs: Envoy has failed their health checks for as long as one of each takes, `told_for` at `least`; and for
+    The proofs: Envoy has failed their health checks for as long as one of each takes, `drained_for` at `least`; and for
     QUIET nothing was in flight and nothing came, as `quiet_for` says, which is 0 where nobody can say. All in seconds.
     """
-    if told_for < least:
+    if drained_for < least:
         return Keep("some downstreams may not have checked yet")
     if quiet_for < QUIET:
         return Keep("requests are under way, or were until a moment ago")
@@ -114,12 +114,12 @@ def quiet(*, told_for: float, least: float, quiet_for: float) -> Verdict:
 
 
 def taken_over(
-    *, ended: Ended | None, draining: bool | None, under_way: bool | None, held: float, told: float
+    *, ended: Ended | None, draining: bool | None, under_way: bool | None, held: float, drained: float
 ) -> Leave | GoOn:
     """Where does the plan stand that another helper has begun?
 
     `ended` is how that one did, by its exit code; None for any other code, a crash, or where ECS does not say. In a
-    chain that hands over on time it has `held` the task for so long, and Envoy was `told` for so long, in seconds.
+    chain that hands over on time it has `held` the task for so long, and Envoy has `drained` for so long, in seconds.
 
     The proofs that all is done: the other helper has drained, and Envoy is `draining` with nothing `under_way`. That
     the time which has passed counts takes the other helper's word, and that Envoy was told takes Envoy's as well:
@@ -129,6 +129,6 @@ def taken_over(
         return Leave("the helper before this one has drained, and nothing is under way")
     return GoOn(
         ago=held if ended in ("handed over", "handed over late") else 0.0,
-        told=told if ended == "handed over" and draining else 0.0,
+        drained_for=drained if ended == "handed over" and draining else 0.0,
         delay_over=draining is True,
     )

@@ -1,14 +1,15 @@
-"""The story of a task: starting → in service → delaying → draining → gone. `live` is the whole of it, and what it calls
+"""The story of a task: starting → in service → delaying → draining → exit. `live` is the whole of it, and what it calls
 follows in the order in which it happens. Three rules hold throughout:
 
-- One deadline, STOP_TIMEOUT - 5 s after the signal, bounds everything: past STOP_TIMEOUT ECS kills what is still there.
+- One deadline, STOP_TIMEOUT - 5 s after the signal, bounds everything: past STOP_TIMEOUT ECS kills every container.
 - The plan ends early only on two proofs, one of them that nothing is being served: `early` is the judge of that.
 - The promise outlives the feature. As long as this process lives, ECS leaves the application and Envoy alone, so
-  whatever goes wrong in here, the plan's times are kept: `guard` sees to that.
+  after a fault in here the plan continues with its fixed times: `guard` sees to that.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -18,11 +19,10 @@ from task_helper.ecs.metadata import Metadata
 from task_helper.ecs.service import LookAtService
 from task_helper.envoy.admin import Envoy
 from task_helper.gate import Status
-from task_helper.life import chain, delaying, draining, startup, telling, watch
+from task_helper.life import chain, delay, drain, startup, watch
 from task_helper.life.early import Leave
 from task_helper.life.guard import guarded, keep_the_plan
 from task_helper.life.record import Ending, Exit, Record
-from task_helper.life.stop import Stop
 from task_helper.life.summary import conclude
 from task_helper.logs import Event, log
 from task_helper.settings import Settings
@@ -43,7 +43,8 @@ class Lifecycle:
     """One task's life."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, stop: Stop) -> None:
-        self.given = self.settings = settings  # as given, both helpers of a chain have them
+        self.settings = settings
+        self.plan = settings.plan  # startup may adapt it to Envoy; both helpers of a chain share only the given one
         self.envoy, self.application, self.metadata, self.show, self.look_at_service = surroundings
         self.stop = stop
         self.record = Record()
@@ -53,19 +54,20 @@ class Lifecycle:
         await first(self.stop.wait(), guarded(self.start(), forever, self.record))
         await self.stop.wait()  # in service: nothing runs until then
         self.record.stop_requested_at = self.record.plan_began_at = self.stop.at
-        return conclude(self.record, await first(self.shut_down(), self.deadline()), self.settings)
+        ending = await first(self.shut_down(), self.deadline())
+        return conclude(self.record, ending, self.plan, metrics=self.settings.metrics == "emf")
 
     async def start(self) -> None:
-        before = self.metadata if self.settings.takes_over_from else None
+        before = self.metadata if self.plan.takes_over_from else None
         await startup.come_into_service(self.envoy, self.application, self.show, self.record, before)
-        self.settings = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
+        self.plan = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
 
     async def shut_down(self) -> Ending:
         if await guarded(self.never_in_service(), say_no, self.record):
             return "never in service"
         if await guarded(self.taken_over(), say_no, self.record):
             return "drained"
-        fixed_times = partial(keep_the_plan, self.envoy, self.settings, self.record, self.stop.at)
+        fixed_times = partial(keep_the_plan, self.envoy, self.plan, self.record, self.stop.at)
         return await first(guarded(self.delay_and_drain(), fixed_times, self.record), self.envoy_gone())
 
     async def never_in_service(self) -> bool:
@@ -78,7 +80,7 @@ class Lifecycle:
         return False
 
     async def taken_over(self) -> bool:
-        return await chain.take_over(self.envoy, self.metadata, self.given, self.record, self.stop.at)
+        return await chain.take_over(self.envoy, self.metadata, self.settings.plan, self.record, self.stop.at)
 
     async def delay_and_drain(self) -> Ending:
         if not self.record.delay_over:
@@ -86,11 +88,11 @@ class Lifecycle:
         return await self.drain()
 
     async def delay(self) -> None:
-        """Serve on until new tasks are in service. Nobody is served where the application is gone."""
-        log(Event.DELAYING, seconds=max(0.0, self.record.plan_began_at + self.settings.longest_delay - now()))
-        replaced = delaying.until_replaced(self.settings, self.record, self.look_at_service)
-        fixed = partial(delaying.for_fixed_time, self.settings, self.record)
-        due = delaying.until_drain_is_due(self.settings, self.record, self.metadata, self.stop.at)
+        """Keep serving until replacement tasks are in service, or until the application has stopped."""
+        log(Event.DELAYING, seconds=max(0.0, self.record.plan_began_at + self.plan.longest_delay - now()))
+        replaced = delay.until_replaced(self.plan, self.record, self.look_at_service)
+        fixed = partial(delay.for_fixed_time, self.plan, self.record)
+        due = delay.until_drain_is_due(self.plan, self.record, self.metadata, self.stop.at)
         await first(guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_gone())
 
     async def application_gone(self) -> None:
@@ -100,11 +102,12 @@ class Lifecycle:
         log(Event.APPLICATION_GONE, because=because)
 
     async def drain(self) -> Ending:
-        """Tell Envoy, and wait until downstreams have gone and requests have ended; again, where it has forgotten."""
+        """Make Envoy fail its health checks, and wait until the drain is over; again, where Envoy has forgotten it."""
         self.record.drain_began_at = now()
         while True:
-            await telling.until_confirmed(self.envoy, self.record)
-            if await draining.until_over(self.envoy, self.settings, self.record, self.stop.at):
+            await drain.until_confirmed(self.envoy, self.record)
+            listeners = self.settings.drain_listeners
+            if await drain.until_over(self.envoy, self.plan, listeners, self.record, self.stop.at):
                 return "drained"
 
     async def envoy_gone(self) -> Ending:
@@ -113,7 +116,29 @@ class Lifecycle:
         return "envoy gone"
 
     async def deadline(self) -> Ending:
-        await sleep_until(self.stop.at + self.settings.budget)
-        if self.settings.hands_over_to:
-            return chain.hand_over(self.given, self.record)
+        await sleep_until(self.stop.at + self.plan.budget)
+        if self.plan.hands_over_to:
+            return chain.hand_over(self.settings.plan, self.record)
         return "not confirmed" if self.record.confirmed_at is None else "deadline"
+
+
+class Stop:
+    """The request to stop the task. It comes once, however often its signal does.
+
+    `at` is when it came, by the event loop's clock.
+    """
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self._requested = asyncio.Event()
+
+    def request(self, signal: str, at: float) -> None:
+        """The signal of that name came at this moment of the event loop's clock."""
+        again = self._requested.is_set()
+        if not again:
+            self.at = at
+            self._requested.set()
+        log(Event.SIGTERM_REPEATED if again else Event.SIGTERM, signal=signal)
+
+    async def wait(self) -> None:
+        await self._requested.wait()

@@ -9,7 +9,7 @@ import msgspec
 
 from task_helper.envoy.listeners import Listener, without_health_check_filter
 from task_helper.envoy.mesh import Mesh
-from task_helper.envoy.quiet import Meter
+from task_helper.envoy.traffic import Meter
 
 Ending = Literal[
     "never in service", "drained", "not confirmed", "envoy gone", "deadline", "handed over", "handed over late"
@@ -44,7 +44,7 @@ class Record(msgspec.Struct):
     """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's.
 
     The plan may have begun before the stop was requested here, in the hands of another helper, its delay be over, and
-    Envoy have been told for so many seconds (`told_before`).
+    Envoy have drained for so many seconds (`drained_before`).
     """
 
     service: str = "unknown"
@@ -57,7 +57,7 @@ class Record(msgspec.Struct):
     stop_requested_at: float | None = None
     plan_began_at: float = 0.0
     delay_over: bool = False
-    told_before: float = 0.0
+    drained_before: float = 0.0
     application_gone_at: float | None = None
     drain_began_at: float | None = None
     confirmed_at: float | None = None

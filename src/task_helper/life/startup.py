@@ -15,6 +15,7 @@ from task_helper.envoy.mesh import Bootstrap, hints, recognise
 from task_helper.gate import Status
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
+from task_helper.plan import Plan
 from task_helper.settings import Settings
 from task_helper.timing import now
 
@@ -111,10 +112,10 @@ def _show(show: Callable[[Status], None], status: Status, told: set[str]) -> Non
             told.add(because)
 
 
-async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record, settings: Settings) -> Settings:
+async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record, settings: Settings) -> Plan:
     """Warn now, weeks before the deployment that would show it, of a configuration that defeats the drain.
 
-    The settings, with what Envoy tells of how long its graceful drain takes.
+    Returns the plan, which takes into account how long Envoy's graceful drain lasts.
     """
     if task := await metadata.task():
         record.service = task.service_name or task.family
@@ -125,7 +126,7 @@ async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record
         log(Event.LOOK_FAILED, because=why(error))
     else:
         _warn(record, bootstrap, settings)
-    return await _wait_for_idle(envoy, settings) if settings.drain_listeners == "graceful" else settings
+    return await _wait_for_idle(envoy, settings.plan) if settings.drain_listeners == "graceful" else settings.plan
 
 
 def _warn(record: Record, bootstrap: Bootstrap, settings: Settings) -> None:
@@ -146,18 +147,18 @@ def _warn(record: Record, bootstrap: Bootstrap, settings: Settings) -> None:
         log(Event.ADMIN_OPEN, address=bootstrap.open_admin)
 
 
-async def _wait_for_idle(envoy: Envoy, settings: Settings) -> Settings:
-    """The settings for a drain in which Envoy closes idle connections; where it will not, say so, and keep them."""
+async def _wait_for_idle(envoy: Envoy, plan: Plan) -> Plan:
+    """The plan of a drain in which Envoy closes idle connections; if it will not, log that, and keep the plan."""
     try:
         about = await envoy.about()
     except OSError:
-        return settings  # whether it will, nobody can say
+        return plan  # whether Envoy will, is unknown
     if about.version is None:
-        return settings
+        return plan
     if about.version < CLOSES_IDLE:
         log(Event.OLD_ENVOY, version="{}.{}".format(*about.version))
-    elif not settings.sees_idle_closed(about.drain_time):
-        log(Event.IDLE_STAYS_OPEN, drain_time=about.drain_time, seconds=settings.longest_drain)
+    elif not plan.sees_idle_closed(about.drain_time):
+        log(Event.IDLE_STAYS_OPEN, drain_time=about.drain_time, seconds=plan.longest_drain)
     else:
-        return settings.waiting_for_idle(about.drain_time)
-    return settings
+        return plan.waiting_for_idle(about.drain_time)
+    return plan

@@ -7,21 +7,20 @@ from typing import Any, Final
 
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.logs import Event, log
-from task_helper.settings import Settings
+from task_helper.plan import Plan
 from task_helper.timing import now
 
 # a reading that is older than this says nothing of the end
 STALE_AFTER: Final = 3.0
 
 
-def conclude(record: Record, ending: Ending, settings: Settings) -> Exit:
-    """Leave the summary, and give the exit code that goes with it."""
+def conclude(record: Record, ending: Ending, plan: Plan, metrics: bool) -> Exit:
+    """Log the summary, with the figures as CloudWatch `metrics` where they are wanted; the exit code."""
     code = record.exit_code(ending)
-    fields = summarise(record, ending, code, now(), settings)
+    fields = summarise(record, ending, code, now(), plan)
     if record.still_coming(now()) and not _handed_over(ending):
-        causes = causes_of_traffic(record, settings)
+        causes = causes_of_traffic(record, plan)
         log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=causes)
-    metrics = settings.metrics == "emf"
     if metrics:
         fields |= embedded_metrics(fields, record.service, int(time.time() * 1000))
     log(Event.SUMMARY, whatever_level=metrics, **fields)
@@ -33,12 +32,12 @@ def _handed_over(ending: str) -> bool:
     return ending.startswith("handed over")
 
 
-def causes_of_traffic(record: Record, settings: Settings) -> list[str]:
+def causes_of_traffic(record: Record, plan: Plan) -> list[str]:
     """Why downstreams may still send at the end of a drain, likeliest first."""
     causes = []
     if names := record.without_filter:
         causes.append(f"no health_check filter on {', '.join(names)}: health checks go on passing")
-    if settings.shortest_drain <= settings.health_check_interval:
+    if plan.shortest_drain <= plan.health_check_interval:
         causes.append("DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL: downstreams may not have checked yet")
     # whoever sends, the helper does not see them: these may be so beside the others
     return causes + [
@@ -60,7 +59,7 @@ _UNITS: Final = {
 }
 
 
-def summarise(record: Record, ending: Ending, exit_code: int, now: float, settings: Settings) -> dict[str, Any]:
+def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: Plan) -> dict[str, Any]:
     """The fields of the summary; a figure that is not known is None, which is not zero."""
     stopped = now if record.stop_requested_at is None else record.stop_requested_at
     drain_began = now if record.drain_began_at is None else record.drain_began_at
@@ -72,7 +71,7 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, settin
         "exit_code": exit_code,
         "delaying_seconds": drain_began - stopped,
         "draining_seconds": now - drain_began,
-        "budget_left_seconds": stopped + settings.budget - now,
+        "budget_left_seconds": stopped + plan.budget - now,
         "confirmed": record.confirmed_at is not None,
         "attempts": record.attempts,
         "application_gone": record.application_gone_at is not None,

@@ -8,8 +8,7 @@ from typing import Final
 from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
 from task_helper.envoy.admin import CALL_TIMEOUT, Envoy
-from task_helper.envoy.quiet import Meter
-from task_helper.envoy.traffic import Traffic, Watched
+from task_helper.envoy.traffic import Meter, Traffic, Watched
 from task_helper.life import early
 from task_helper.life.early import Leave, Verdict
 from task_helper.life.record import Record
@@ -95,10 +94,11 @@ async def application_gone(envoy: Envoy, application: Application | None, metada
         await asyncio.sleep(SHORT_PAUSE if now() < hurry_until else READING_EVERY)
 
 
-async def quiet(envoy: Envoy, meter: Meter, *, told_at: float, least: float, readings_from: float) -> None:
+async def until_quiet(envoy: Envoy, meter: Meter, *, drained_since: float, least: float, readings_from: float) -> None:
     """Feed `meter` with a first reading and with those from `readings_from` on; return when the task is quiet.
 
-    `told_at` is when Envoy confirmed that its health checks fail, `least` how long all downstreams take to notice.
+    `drained_since` is when Envoy confirmed that its health checks fail, `least` how many seconds all downstreams need
+    to notice.
     """
     which: Watched | None = None
     unreadable = False
@@ -111,7 +111,7 @@ async def quiet(envoy: Envoy, meter: Meter, *, told_at: float, least: float, rea
                 log(Event.TRAFFIC_UNREADABLE, because=why(error))
             unreadable = True
         else:
-            verdict = early.quiet(told_for=now() - told_at, least=least, quiet_for=meter.quiet_for(now()))
+            verdict = early.quiet(drained_for=now() - drained_since, least=least, quiet_for=meter.quiet_for(now()))
             if isinstance(verdict, Leave):
                 return
         following = now() + READING_EVERY

@@ -92,7 +92,7 @@ def check(task: Task) -> Iterator[Finding]:
     for settings in map(settings_of, task.helpers):
         if settings is None or settings.drain_listeners != "graceful":
             continue
-        good = next((seconds for seconds in GOOD if settings.sees_idle_closed(seconds)), None)
+        good = next((seconds for seconds in GOOD if settings.plan.sees_idle_closed(seconds)), None)
         for envoy in task.envoys:
             drain_time = drain_time_of(envoy)
             if drain_time is None:
@@ -104,7 +104,7 @@ def check(task: Task) -> Iterator[Finding]:
                     " by default DRAIN_LISTENERS=graceful closes no idle connection.",
                     rests_on=identifying_places(envoy),
                 )
-            elif not settings.sees_idle_closed(drain_time.seconds):
+            elif not settings.plan.sees_idle_closed(drain_time.seconds):
                 yield _too_long_or_short(envoy, drain_time, settings, good)
 
 
@@ -117,7 +117,7 @@ def _too_long_or_short(envoy: Container, drain_time: DrainTime, settings: Settin
     return warning(
         envoy.variable_place(drain_time.variable) if drain_time.variable else f"{envoy.place}.command",
         f"DRAIN_LISTENERS=graceful closes no idle connection: the {OPTION} of {envoy.name} is"
-        f" {drain_time.seconds:g} s, and the drain {settings.longest_drain:g} s.",
+        f" {drain_time.seconds:g} s, and the drain {settings.plan.longest_drain:g} s.",
         f"{mend[0].upper()}{mend[1:]}." if good else f"Raise DRAIN_TIMEOUT to {wanted + 1} or more, and {mend}.",
         rests_on=identifying_places(envoy),
         fix=fix,

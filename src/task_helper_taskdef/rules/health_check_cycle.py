@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper.settings import Seconds
+from task_helper.plan import Seconds
 from task_helper_taskdef.definition import HealthCheckPolicy
 from task_helper_taskdef.findings import Finding, error, warning
 from task_helper_taskdef.roles import Task, settings_of
@@ -53,8 +53,8 @@ def check(task: Task) -> Iterator[Finding]:
     for settings in map(settings_of, task.helpers):
         if settings is None or task.virtual_node is None or task.virtual_node.gateway:
             continue
-        waits = settings.shortest_drain
-        variable = "HEALTH_CHECK_INTERVAL" if settings.drain_timeout == "auto" else "DRAIN_TIMEOUT"
+        waits = settings.plan.shortest_drain
+        variable = "HEALTH_CHECK_INTERVAL" if settings.plan.drain_timeout == "auto" else "DRAIN_TIMEOUT"
         for i, listener in enumerate(task.virtual_node.listeners):
             place = f"virtual node {task.virtual_node.place}.listeners[{i}]"
             if listener.health_check is None:

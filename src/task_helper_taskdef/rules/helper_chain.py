@@ -57,7 +57,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from task_helper.settings import OtherHelper, Settings
+from task_helper.plan import OtherHelper
+from task_helper.settings import Settings
 from task_helper_taskdef.definition import Container
 from task_helper_taskdef.findings import Finding, error, note, warning
 from task_helper_taskdef.roles import Task, chain_of, settings_of
@@ -99,12 +100,12 @@ def check(task: Task) -> Iterator[Finding]:
     before = f"{second.name} is stopped after {first.name} and is not told, so it begins the plan from zero."
     after = f"{first.name} is stopped before {second.name} and is not told, so it does not hand the drain over."
     for link in (
-        Link(first, "HANDS_OVER_TO", one.hands_over_to, second, after),
-        Link(second, "TAKES_OVER_FROM", other.takes_over_from, first, before),
+        Link(first, "HANDS_OVER_TO", one.plan.hands_over_to, second, after),
+        Link(second, "TAKES_OVER_FROM", other.plan.takes_over_from, first, before),
     ):
         yield from _wrong_link(link, order)
     for name in OF_THE_PLAN:
-        mine, theirs = getattr(other, name.lower()), getattr(one, name.lower())
+        mine, theirs = getattr(other.plan, name.lower()), getattr(one.plan, name.lower())
         if mine != theirs:
             yield warning(
                 second.variable_place(name),
@@ -139,14 +140,14 @@ def _wrong_link(link: Link, order: list[str]) -> Iterator[Finding]:
 def _without_order(task: Task, helper: Container, settings: Settings) -> Iterator[Finding]:
     """What a helper says of another that ECS does not stop before or after it."""
     by_itself = "so ECS does not stop the one after the other."
-    if second := settings.hands_over_to:
+    if second := settings.plan.hands_over_to:
         yield error(
             helper.variable_place("HANDS_OVER_TO"),
             f"HANDS_OVER_TO names {second.name}, but {helper.name} does not depend on it, {by_itself}",
             f'Add {{"containerName": "{second.name}", "condition": "START"}} to the dependsOn of {helper.name}.',
             rests_on=task.definition.unknown_order,
         )
-    if first := settings.takes_over_from:
+    if first := settings.plan.takes_over_from:
         yield error(
             helper.variable_place("TAKES_OVER_FROM"),
             f"TAKES_OVER_FROM names {first.name}, which does not depend on {helper.name}, {by_itself}",

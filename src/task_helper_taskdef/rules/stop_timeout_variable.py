@@ -43,9 +43,9 @@ from task_helper_taskdef.roles import Task, settings_of
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
         settings = settings_of(helper)
-        if settings is None or helper.stop_timeout is None or settings.stop_timeout == helper.stop_timeout:
+        if settings is None or helper.stop_timeout is None or settings.plan.stop_timeout == helper.stop_timeout:
             continue
-        granted, reckoned = helper.stop_timeout, settings.stop_timeout
+        granted, reckoned = helper.stop_timeout, settings.plan.stop_timeout
         killed = f"ECS kills the helper after {granted} s, but STOP_TIMEOUT is"
         if "STOP_TIMEOUT" not in helper.env:
             yield error(

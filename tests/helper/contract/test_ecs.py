@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from lab.ecs import aws
 from lab.ecs.cloud_map import Instance
 from task_helper.ecs.api import Denied, Ecs
-from task_helper.ecs.metadata import Metadata, Task
+from task_helper.ecs.metadata import Metadata, TaskMetadata
 from task_helper.ecs.replacement import Look
 from task_helper.ecs.service import looking
 from tests.helper.fakes import SINCE
@@ -237,8 +237,8 @@ def test_what_a_look_knows_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
         def look(self, seen: object) -> tuple[object, Look]:
             return None, Look(0, 0, [])
 
-    async def task() -> Task:
-        return Task(task_arn="arn:aws:ecs:eu-west-2:1:task/c/1", cluster="c", service_name="s")
+    async def task() -> TaskMetadata:
+        return TaskMetadata(task_arn="arn:aws:ecs:eu-west-2:1:task/c/1", cluster="c", service_name="s")
 
     metadata = Metadata(None, SINCE)
     monkeypatch.setattr(metadata, "task", task)

@@ -8,14 +8,14 @@ from botocore.stub import Stubber
 
 from task_helper.ecs.api import (
     Attachment,
-    Container,
     Denied,
     DeploymentConfiguration,
+    DescribedContainer,
+    DescribedService,
+    DescribedTask,
     Detail,
     Ecs,
     Seen,
-    Service,
-    Task,
     others_of,
     wanted,
 )
@@ -26,14 +26,14 @@ NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 def task(
     arn: str, *, health: str = "UNKNOWN", last: str = "RUNNING", desired: str = "RUNNING", **containers: str
-) -> Task:
-    return Task(
+) -> DescribedTask:
+    return DescribedTask(
         task_arn=f"arn:task/{arn}",
         last_status=last,
         desired_status=desired,
         health_status=health,
         started_at=NOW - timedelta(seconds=30) if last == "RUNNING" else None,
-        containers=[Container(name, status) for name, status in containers.items()],
+        containers=[DescribedContainer(name, status) for name, status in containers.items()],
         attachments=[Attachment([Detail("privateIPv4Address", f"10.0.0.{arn}")])],
     )
 
@@ -53,7 +53,7 @@ OWN = task("1", desired="STOPPED", helper="HEALTHY", app="UNKNOWN")
         (task("2", renamed_helper="HEALTHY", renamed_app="UNKNOWN"), True),
     ],
 )
-def test_health(other: Task, healthy: bool) -> None:
+def test_health(other: DescribedTask, healthy: bool) -> None:
     """A task is healthy if every container is that is healthy anywhere in the service, unless ECS says otherwise."""
     assert [healthy] == [each.healthy for each in others_of(OWN.task_arn, [OWN, other], None, NOW)]
 
@@ -90,25 +90,30 @@ def test_age(last: str, started: float | None, age: float | None) -> None:
     """A task is as old as it has been running, by clocks that may differ; one that does not run has no age."""
     started_at = None if started is None else NOW - timedelta(seconds=started)
 
-    assert age == Task(task_arn="t", last_status=last, started_at=started_at).age(NOW)
+    assert age == DescribedTask(task_arn="t", last_status=last, started_at=started_at).age(NOW)
 
 
 # the service | whether its page of tasks is full | how many others were seen | how many of them have to be in service
-WANTED: dict[str, tuple[Service, bool, int, int]] = {
-    "as many as are desired": (Service(4, 5), False, 4, 4),
-    "fewer are seen than are desired": (Service(4, 5), False, 3, 4),
-    "a scale-in": (Service(3, 4), False, 3, 3),
-    "a sample: each of it, whatever runningCount says": (Service(1000, 1100), True, 98, 98),
-    "a sample that is larger than what is desired": (Service(50, 150), True, 98, 50),
-    "a daemon: its host has no other": (Service(4, 4, scheduling_strategy="DAEMON"), False, 3, 3),
+WANTED: dict[str, tuple[DescribedService, bool, int, int]] = {
+    "as many as are desired": (DescribedService(4, 5), False, 4, 4),
+    "fewer are seen than are desired": (DescribedService(4, 5), False, 3, 4),
+    "a scale-in": (DescribedService(3, 4), False, 3, 3),
+    "a sample: each of it, whatever runningCount says": (DescribedService(1000, 1100), True, 98, 98),
+    "a sample that is larger than what is desired": (DescribedService(50, 150), True, 98, 50),
+    "a daemon: its host has no other": (DescribedService(4, 4, scheduling_strategy="DAEMON"), False, 3, 3),
     "no room for more than are desired": (
-        Service(4, 4, deployment_configuration=DeploymentConfiguration(100)),
+        DescribedService(4, 4, deployment_configuration=DeploymentConfiguration(100)),
         False,
         2,
         2,
     ),
-    "no room for a second": (Service(1, 1, deployment_configuration=DeploymentConfiguration(100)), False, 0, 0),
-    "room for one more": (Service(1, 1, deployment_configuration=DeploymentConfiguration(200)), False, 0, 1),
+    "no room for a second": (
+        DescribedService(1, 1, deployment_configuration=DeploymentConfiguration(100)),
+        False,
+        0,
+        0,
+    ),
+    "room for one more": (DescribedService(1, 1, deployment_configuration=DeploymentConfiguration(200)), False, 0, 1),
 }
 
 

@@ -89,7 +89,7 @@ def test_never_in_service(may_have_been: str | None, served: bool | None, expect
 
 
 @pytest.mark.parametrize(
-    ("told_for", "quiet_for", "expected"),
+    ("drained_for", "quiet_for", "expected"),
     [
         (31, 3, Leave("nothing has been in flight or come for a while")),
         (30.9, 3, Keep("some downstreams may not have checked yet")),
@@ -97,9 +97,9 @@ def test_never_in_service(may_have_been: str | None, served: bool | None, expect
         (100, 0, Keep("requests are under way, or were until a moment ago")),
     ],
 )
-def test_quiet(told_for: float, quiet_for: float, expected: early.Verdict) -> None:
+def test_quiet(drained_for: float, quiet_for: float, expected: early.Verdict) -> None:
     """Health checks that fail for as long as each downstream takes to see it, and three seconds without a request."""
-    verdict = early.quiet(told_for=told_for, least=31, quiet_for=quiet_for)
+    verdict = early.quiet(drained_for=drained_for, least=31, quiet_for=quiet_for)
 
     assert (type(expected), expected) == (type(verdict), verdict)
 
@@ -124,7 +124,7 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
 @pytest.mark.parametrize("name", TAKEN_OVER)
 def test_taken_over(name: str) -> None:
     """The word of the helper before, and Envoy's, each for what it can know; without them nothing has been done."""
-    facts: dict[str, Any] = {"ended": "drained", "draining": True, "under_way": False, "held": 115.0, "told": 74.0}
+    facts: dict[str, Any] = {"ended": "drained", "draining": True, "under_way": False, "held": 115.0, "drained": 74.0}
     missing, expected = TAKEN_OVER[name]
 
     verdict = early.taken_over(**facts | missing)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from task_helper.ecs.metadata import Container, Metadata, Stopped, Task, stopped
+from task_helper.ecs.metadata import ContainerMetadata, Metadata, Stopped, TaskMetadata, stopped
 from task_helper.http import Response
 from task_helper.settings import Url
 
@@ -17,12 +17,12 @@ def at(second: float) -> datetime:
     return datetime.fromtimestamp(1_700_000_000 + second, timezone.utc)
 
 
-def container(name: str = "app", **fields: Any) -> Container:
+def container(name: str = "app", **fields: Any) -> ContainerMetadata:
     """A container that has stopped at 120, as its task does; the helper came up at 100."""
     usual: dict[str, Any] = dict(
         type="NORMAL", desired_status="STOPPED", known_status="STOPPED", finished_at=at(120), restart_count=None
     )
-    return Container(name=name, **usual | fields)
+    return ContainerMetadata(name=name, **usual | fields)
 
 
 RUNNING: dict[str, Any] = dict(desired_status="RUNNING", known_status="RUNNING", finished_at=None)
@@ -30,7 +30,7 @@ RUNNING: dict[str, Any] = dict(desired_status="RUNNING", known_status="RUNNING",
 HELPER = container("task-helper", **RUNNING)
 
 # the containers | which have stopped for good
-CONTAINERS: dict[str, tuple[list[Container], Stopped]] = {
+CONTAINERS: dict[str, tuple[list[ContainerMetadata], Stopped]] = {
     "the application": ([container("app"), container("envoy", **RUNNING)], Stopped((), ["app"])),
     "Envoy": ([container("app", **RUNNING), container("envoy"), HELPER], Stopped(["envoy"], [])),
     "both": ([container("app"), container("envoy")], Stopped(["envoy"], ["app"])),
@@ -65,7 +65,7 @@ def test_stopped(name: str) -> None:
     """A container has stopped for good if it ran beside the helper and ECS does not restart it."""
     containers, expected = CONTAINERS[name]
 
-    assert [list(each) for each in expected] == [list(each) for each in stopped(Task(containers), at(100))]
+    assert [list(each) for each in expected] == [list(each) for each in stopped(TaskMetadata(containers), at(100))]
 
 
 def test_another_helper_serves_nobody() -> None:
@@ -73,7 +73,7 @@ def test_another_helper_serves_nobody() -> None:
     for other in (container("task-helper-2"), container("task-helper-2", **RUNNING)):
         beside = [container("envoy", **RUNNING), HELPER, other]
 
-        crashed, well = Task([container("app"), *beside]), Task([container("app", **RUNNING), *beside])
+        crashed, well = TaskMetadata([container("app"), *beside]), TaskMetadata([container("app", **RUNNING), *beside])
 
         assert ["app"] == list(stopped(crashed, at(100), "task-helper-2").others)
         assert [] == list(stopped(well, at(100), "task-helper-2").others)
@@ -91,7 +91,7 @@ def test_another_helper_serves_nobody() -> None:
 )
 def test_is_envoy(name: str, image: str, expected: bool) -> None:
     """Envoy's container is known by its name or its image."""
-    assert expected == Container(name=name, image=image).is_envoy
+    assert expected == ContainerMetadata(name=name, image=image).is_envoy
 
 
 # recorded from the ECS agent 1.105.1: the file | which have stopped for good

@@ -2,8 +2,7 @@
 
 import pytest
 
-from task_helper.envoy.quiet import Meter
-from task_helper.envoy.traffic import Traffic
+from task_helper.envoy.traffic import Meter, Traffic
 
 # readings as (moment, in flight, completed) | arrived, moment of the last arrival
 METERS = {

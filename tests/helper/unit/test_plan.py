@@ -7,10 +7,12 @@ import pytest
 from task_helper.plan import draw
 from task_helper.settings import from_env
 
+FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:100"}, {"TAKES_OVER_FROM": "task-helper:100"}
+
 
 def test_plan() -> None:
     """The plan shows the stages to scale, and each moment with its reason."""
-    bar, empty, *moments = draw(from_env({}), 80).splitlines()
+    bar, empty, *moments = draw(from_env({}).plan, 80).splitlines()
 
     assert "├────── delaying 40s ─────┼────── draining 40s ──────┼───── spare 35s ──────┼──┤" == bar
     assert "" == empty
@@ -38,7 +40,7 @@ def test_plan() -> None:
 )
 def test_auto(environ: dict[str, str], names: list[str], words: list[str]) -> None:
     """With `auto` the plan tells what ends each stage, and how long it may last."""
-    _, _, *moments = draw(from_env(environ), 80).splitlines()
+    _, _, *moments = draw(from_env(environ).plan, 80).splitlines()
 
     assert names == [line.split()[1] for line in moments]
     assert all(any(each in line for line in moments) for each in words)
@@ -48,7 +50,7 @@ def test_auto(environ: dict[str, str], names: list[str], words: list[str]) -> No
 @pytest.mark.parametrize("delay", ["0", "0.1", "75"])
 def test_width(width: int, delay: str) -> None:
     """Whatever the terminal and the plan, the bar is whole and at most 100 columns wide."""
-    bar = draw(from_env({"DRAIN_DELAY": delay}), width).splitlines()[0]
+    bar = draw(from_env({"DRAIN_DELAY": delay}).plan, width).splitlines()[0]
 
     assert 60 <= len(bar) <= 100
     assert bar.startswith("├") and bar.endswith("┤")
@@ -64,7 +66,7 @@ CHAINS = {
 def test_chain(name: str) -> None:
     """Of two helpers in a chain the plan shows both, and the moment when one goes on for the other."""
     environ, first, second = CHAINS[name]
-    bar, helpers, _, *moments = draw(from_env(environ), 100).splitlines()
+    bar, helpers, _, *moments = draw(from_env(environ).plan, 100).splitlines()
 
     assert ["delaying 40s", "draining 150s", "spare 40s"] == re.findall(r"[a-z]+ \d+s", bar)
     assert f" {first} 115s " in helpers and f" {second} 120s " in helpers
@@ -77,4 +79,70 @@ def test_chain(name: str) -> None:
 
 def test_chain_without_need() -> None:
     """A fixed plan that ends in the hands of the first is not handed over."""
-    assert "handover" not in draw(from_env({"HANDS_OVER_TO": "task-helper-2:120"}), 80)
+    assert "handover" not in draw(from_env({"HANDS_OVER_TO": "task-helper-2:120"}).plan, 80)
+
+
+@pytest.mark.parametrize(
+    ("environ", "delay", "drain"),
+    [
+        ({"DRAIN_DELAY": "auto"}, (40, 75), (40, 40)),
+        ({"DRAIN_TIMEOUT": "AUTO"}, (40, 40), (31, 40)),
+        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto"}, (40, 75), (31, 40)),
+        ({"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10", "DRAIN_TIMEOUT": "20"}, (10, 95), (20, 20)),
+        ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5"}, (40, 40), (6, 15)),
+        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": "38"}, (40, 0), (31, 40)),
+    ],
+)
+def test_times_of_auto(environ: dict[str, str], delay: tuple[float, float], drain: tuple[float, float]) -> None:
+    """`auto` delays for what the drain leaves, drains for a health check at least, and has times to fall back to."""
+    plan = from_env(environ).plan
+
+    assert delay == (plan.fixed_delay, plan.longest_delay)
+    assert drain == (plan.shortest_drain, plan.fixed_timeout)
+
+
+@pytest.mark.parametrize("chain", [FIRST, SECOND], ids=["first", "second"])
+def test_times_of_a_chain(chain: dict[str, str]) -> None:
+    """A plan has to fit both helpers together; each alone leaves downstreams time to stop sending."""
+    plan = from_env({"DRAIN_DELAY": "100", "DRAIN_TIMEOUT": "110", **chain}).plan
+    auto = from_env({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "60", **chain}).plan
+
+    assert (210, 100, 84) == (plan.whole_budget, plan.longest_delay, plan.own_longest_delay)
+    assert (150, 84) == (auto.longest_delay, auto.own_longest_delay)
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [({}, 54), ({"DRAIN_DELAY": "110"}, 0), ({"DRAIN_DELAY": "auto"}, 40), ({"DRAIN_TIMEOUT": "auto"}, 54)],
+)
+def test_drained_for(environ: dict[str, str], seconds: float) -> None:
+    """After 95 s Envoy has drained for what the delay left, less a second; with `auto` for one health check."""
+    assert seconds == from_env({**environ, **SECOND}).plan.drained_for(95)
+
+
+@pytest.mark.parametrize(
+    ("environ", "longest"),
+    [
+        ({}, 40),
+        ({"DRAIN_TIMEOUT": "auto"}, 75),
+        ({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto"}, 115),
+        ({"DRAIN_TIMEOUT": "25", "DRAIN_DELAY": "auto"}, 25),
+    ],
+)
+def test_when_idle_connections_are_closed_in_time(environ: dict[str, str], longest: float) -> None:
+    """--drain-time-s has to leave Envoy its five seconds in a third of it, and to be over a second before the drain."""
+    plan = from_env(environ).plan
+
+    assert longest == plan.longest_drain
+    seen = [plan.sees_idle_closed(drain_time) for drain_time in (15, 15.5, longest - 1, longest - 0.5, 600)]
+    assert [False, True, True, False, False] == seen
+
+
+def test_waiting_for_idle_connections() -> None:
+    """With `auto` the drain lasts until idle connections are closed, and the delay leaves it the time."""
+    auto = from_env({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto", "HEALTH_CHECK_INTERVAL": "5"}).plan
+    waiting = auto.waiting_for_idle(30)
+
+    assert (6, 15, 100) == (auto.shortest_drain, auto.fixed_timeout, auto.longest_delay)
+    assert (31, 40, 75) == (waiting.shortest_drain, waiting.fixed_timeout, waiting.longest_delay)
+    assert auto == auto.waiting_for_idle(4)

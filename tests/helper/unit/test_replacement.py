@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from task_helper.ecs.replacement import SETTLED, Look, Other, Replacement, first_pause, listing_pause, pause
-from task_helper.life.lookout import wait_until_in_service
+from task_helper.life.delay import wait_until_in_service
 from tests.helper import virtual
 
 HOUR = 3600.0
@@ -222,7 +222,7 @@ def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.random", lambda: 0.5)
     asked: list[float] = []
     told: list[dict[str, object]] = []
-    monkeypatch.setattr("task_helper.life.lookout.log", lambda event, **fields: told.append(fields))
+    monkeypatch.setattr("task_helper.life.delay.log", lambda event, **fields: told.append(fields))
 
     async def look(listing_only: bool) -> Look:
         asked.append(asyncio.get_running_loop().time())

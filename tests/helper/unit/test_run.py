@@ -6,9 +6,8 @@ from typing import NoReturn
 import pytest
 
 from task_helper import run
-from task_helper.life.lifecycle import Lifecycle
+from task_helper.life.lifecycle import Lifecycle, Stop
 from task_helper.life.record import Exit
-from task_helper.life.stop import Stop
 from task_helper.settings import from_env
 
 

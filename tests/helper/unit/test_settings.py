@@ -2,6 +2,7 @@
 
 import pytest
 
+from task_helper.plan import Plan
 from task_helper.settings import SETTINGS, BadSettings, Settings, Url, described, from_env, misspelt
 
 
@@ -14,13 +15,9 @@ def problems(**environ: str) -> tuple[str, ...]:
 def test_defaults() -> None:
     """Without any variable the plan is 40 + 40 of 120 seconds, with Envoy's admin API on loopback."""
     assert Settings(
-        drain_delay=40,
-        drain_timeout=40,
-        stop_timeout=120,
+        plan=Plan(drain_delay=40, drain_timeout=40, stop_timeout=120, health_check_interval=30, discovery_lag=40),
         envoy_admin_url=Url("http", "127.0.0.1", 9901),
         app_health_url=None,
-        health_check_interval=30,
-        discovery_lag=40,
         cloud_map_service=None,
         drain_listeners=False,
         metrics=None,
@@ -34,7 +31,7 @@ def test_defaults() -> None:
 )
 def test_seconds(text: str, seconds: float) -> None:
     """Seconds are plain numbers, fractions allowed, a trailing s accepted."""
-    assert seconds == from_env({"DRAIN_DELAY": text}).drain_delay
+    assert seconds == from_env({"DRAIN_DELAY": text}).plan.drain_delay
 
 
 def test_empty_is_unset() -> None:
@@ -163,26 +160,7 @@ def test_plan_that_does_not_fit() -> None:
 
 def test_plan_that_just_fits() -> None:
     """Five seconds of STOP_TIMEOUT are enough to leave."""
-    assert 115 == from_env({"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "75"}).budget
-
-
-@pytest.mark.parametrize(
-    ("environ", "delay", "drain"),
-    [
-        ({"DRAIN_DELAY": "auto"}, (40, 75), (40, 40)),
-        ({"DRAIN_TIMEOUT": "AUTO"}, (40, 40), (31, 40)),
-        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto"}, (40, 75), (31, 40)),
-        ({"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10", "DRAIN_TIMEOUT": "20"}, (10, 95), (20, 20)),
-        ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5"}, (40, 40), (6, 15)),
-        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": "38"}, (40, 0), (31, 40)),
-    ],
-)
-def test_auto(environ: dict[str, str], delay: tuple[float, float], drain: tuple[float, float]) -> None:
-    """`auto` delays for what the drain leaves, drains for a health check at least, and has times to fall back to."""
-    settings = from_env(environ)
-
-    assert delay == (settings.fixed_delay, settings.longest_delay)
-    assert drain == (settings.shortest_drain, settings.fixed_timeout)
+    assert 115 == from_env({"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "75"}).plan.budget
 
 
 def test_auto_that_does_not_fit() -> None:
@@ -196,25 +174,6 @@ def test_auto_that_does_not_fit() -> None:
 
 
 FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:100"}, {"TAKES_OVER_FROM": "task-helper:100"}
-
-
-@pytest.mark.parametrize("chain", [FIRST, SECOND], ids=["first", "second"])
-def test_chain(chain: dict[str, str]) -> None:
-    """A plan need only fit both helpers together; alone each leaves downstreams time to go."""
-    settings = from_env({"DRAIN_DELAY": "100", "DRAIN_TIMEOUT": "110", **chain})
-    auto = from_env({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "60", **chain})
-
-    assert (210, 100, 84) == (settings.whole_budget, settings.longest_delay, settings.own_longest_delay)
-    assert (150, 84) == (auto.longest_delay, auto.own_longest_delay)
-
-
-@pytest.mark.parametrize(
-    ("environ", "told"),
-    [({}, 54), ({"DRAIN_DELAY": "110"}, 0), ({"DRAIN_DELAY": "auto"}, 40), ({"DRAIN_TIMEOUT": "auto"}, 54)],
-)
-def test_told_for(environ: dict[str, str], told: float) -> None:
-    """At the end of 95 s Envoy was told for what the delay has left, less a second; with `auto` as long as it takes."""
-    assert told == from_env({**environ, **SECOND}).told_for(95)
 
 
 @pytest.mark.parametrize(("chain", "name"), [(FIRST, "task-helper-2"), (SECOND, "task-helper")])
@@ -320,31 +279,3 @@ def test_described() -> None:
 def test_drain_listeners(text: str, meant: bool | str) -> None:
     """DRAIN_LISTENERS is one of three, in any case."""
     assert meant == from_env({"DRAIN_LISTENERS": text}).drain_listeners
-
-
-@pytest.mark.parametrize(
-    ("environ", "longest"),
-    [
-        ({}, 40),
-        ({"DRAIN_TIMEOUT": "auto"}, 75),
-        ({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto"}, 115),
-        ({"DRAIN_TIMEOUT": "25", "DRAIN_DELAY": "auto"}, 25),
-    ],
-)
-def test_when_idle_connections_are_closed_in_time(environ: dict[str, str], longest: float) -> None:
-    """--drain-time-s has to leave Envoy its five seconds in a third of it, and to be over a second before the drain."""
-    settings = from_env(environ)
-
-    assert longest == settings.longest_drain
-    seen = [settings.sees_idle_closed(drain_time) for drain_time in (15, 15.5, longest - 1, longest - 0.5, 600)]
-    assert [False, True, True, False, False] == seen
-
-
-def test_waiting_for_idle_connections() -> None:
-    """With `auto` the drain lasts until idle connections are closed, and the delay leaves it the time."""
-    auto = from_env({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto", "HEALTH_CHECK_INTERVAL": "5"})
-    waiting = auto.waiting_for_idle(30)
-
-    assert (6, 15, 100) == (auto.shortest_drain, auto.fixed_timeout, auto.longest_delay)
-    assert (31, 40, 75) == (waiting.shortest_drain, waiting.fixed_timeout, waiting.longest_delay)
-    assert auto == auto.waiting_for_idle(4)

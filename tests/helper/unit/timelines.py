@@ -12,9 +12,8 @@ from task_helper.ecs.metadata import Metadata
 from task_helper.ecs.replacement import Look
 from task_helper.envoy.admin import Envoy
 from task_helper.gate import Status
-from task_helper.life.lifecycle import Lifecycle, Surroundings
+from task_helper.life.lifecycle import Lifecycle, Stop, Surroundings
 from task_helper.life.record import Exit
-from task_helper.life.stop import Stop
 from task_helper.settings import Settings, from_env
 from tests.helper import virtual
 from tests.helper.fakes import (
@@ -98,7 +97,7 @@ class World:
     def _lifecycle(
         self, settings: Settings, network: Network, stop: Stop, *, app: bool = True, metadata: bool = True
     ) -> Lifecycle:
-        other = settings.other_helper
+        other = settings.plan.other_helper
         surroundings = Surroundings(
             Envoy(ENVOY, network.request, network.accepts),
             Application(APPLICATION, network.request) if app else None,

@@ -1,0 +1,112 @@
+"""The delay before the drain: for a fixed time or, with `auto`, until replacement tasks are in service."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from task_helper.ecs.metadata import Metadata
+from task_helper.ecs.replacement import Look, Replacement, first_pause, listing_pause, pause
+from task_helper.ecs.service import LookAtService
+from task_helper.life.record import Record
+from task_helper.logs import Event, log, why
+from task_helper.plan import Plan
+from task_helper.timing import first, forever, now, sleep_until
+
+
+async def until_replaced(plan: Plan, record: Record, look: LookAtService) -> None:
+    """With `auto`, wait until ECS and Cloud Map report replacement tasks in service; otherwise for the fixed time.
+
+    With `auto` the fixed time also applies where neither has reported anything by then.
+    """
+    if plan.drain_delay != "auto":
+        return await for_fixed_time(plan, record)
+    if await wait_until_in_service(look, plan.discovery_lag, blind_until=record.plan_began_at + plan.fixed_delay):
+        log(Event.REPLACED, seconds=now() - record.plan_began_at)
+
+
+async def for_fixed_time(plan: Plan, record: Record) -> None:
+    await sleep_until(record.plan_began_at + plan.fixed_delay)
+
+
+async def until_drain_is_due(plan: Plan, record: Record, metadata: Metadata, stopped_at: float) -> None:
+    """Wait until the drain needs the time that is left.
+
+    The first helper of a chain may leave the drain to the second one, unless that one has stopped.
+    """
+    whole = record.plan_began_at + plan.longest_delay
+    alone = min(whole, stopped_at + plan.own_longest_delay)
+    await sleep_until(alone)
+    if plan.hands_over_to and alone < whole:
+        second = await metadata.of_other_helper()
+        if not second or second.known_status != "STOPPED":
+            await sleep_until(whole)
+
+
+async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, blind_until: float) -> bool:
+    """Look until the replacement is in service, and return True; False if no look has succeeded by `blind_until`."""
+    watcher = ReplacementWatcher(look, discovery_lag)
+
+    async def wait_blindly() -> bool:
+        await sleep_until(blind_until)
+        return await forever() if watcher.has_seen else False
+
+    return await first(watcher.wait(), wait_blindly())
+
+
+class ReplacementWatcher:
+    """Looks at the service again and again until its replacement tasks are in service.
+
+    A look raises OSError where it cannot see; the cause is logged once. After one look has shown that the replacement
+    is not in service, only another look ends the wait: looks that fail report nothing.
+    """
+
+    def __init__(self, look: LookAtService, discovery_lag: float) -> None:
+        self._look = look
+        self._replacement = Replacement(discovery_lag)
+        self._latest = Look(0, 0, ())
+        self._failures = 0
+        self._logged: set[str] = set()
+        self._whole_look_at = 0.0
+        self.has_seen = False
+
+    async def wait(self) -> bool:
+        """Return True when the replacement is in service."""
+        await asyncio.sleep(first_pause(random.random()))  # nosec B311  # spreads calls, keeps no secret
+        while (moment := await self._step()) is None:
+            await sleep_until(self._next_at())
+        # no more looks: in a large service they would be taken from helpers that have not seen theirs yet
+        await sleep_until(moment)
+        return True
+
+    async def _step(self) -> float | None:
+        """Look once, at the listing alone until the next whole look is due.
+
+        Returns from when on the replacement is in service, None while it is not.
+        """
+        listing_only = now() < self._whole_look_at
+        moment = None
+        try:
+            self._latest = await self._look(listing_only)
+            self._failures, self.has_seen = 0, True
+            moment = self._replacement.in_service_from(now(), self._latest)
+        except OSError as error:
+            self._failures += 1
+            self._log_once(why(error))
+        if not listing_only:
+            self._whole_look_at = now() + pause(self._latest.tasks, self._failures, random.random())  # nosec B311
+        return moment
+
+    def _next_at(self) -> float:
+        """When to look again."""
+        if not self._latest.awaits_listing or self._failures:
+            return self._whole_look_at
+        return min(self._whole_look_at, now() + listing_pause(self._latest.tasks, random.random()))  # nosec B311
+
+    def _log_once(self, because: str) -> None:
+        if because not in self._logged:
+            until = (
+                "they are seen in service, or the drain needs the time" if self.has_seen else "DISCOVERY_LAG is over"
+            )
+            log(Event.REPLACEMENT_UNSEEN, because=because, waits_until=until)
+            self._logged.add(because)

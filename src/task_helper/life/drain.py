@@ -1,0 +1,142 @@
+"""The drain: Envoy is called until it has confirmed, then downstreams stop sending and requests finish.
+
+`until_confirmed` and `until_over` are the two steps. If Envoy is restarted meanwhile, both are taken again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from task_helper.envoy.admin import Denied, Envoy
+from task_helper.life import watch
+from task_helper.life.guard import LONGEST_PAUSE, guarded
+from task_helper.life.record import Record
+from task_helper.logs import Event, log, why
+from task_helper.plan import Plan
+from task_helper.settings import Graceful
+from task_helper.timing import first, forever, now, sleep_until
+
+# Between two calls of an Envoy that does not confirm: a busy admin API gets some air, a lost second is lost traffic.
+# Each pause is twice as long as the one before, up to LONGEST_PAUSE.
+FIRST_PAUSE: Final = 0.1
+
+# between two looks at whether a confirmed drain still is one; Envoy does not report that by itself
+POLL: Final = 0.5
+
+# with `auto`, how long after their last answer Envoy's statistics count as missing
+UNREADABLE_AFTER: Final = 10.0
+
+
+async def until_confirmed(envoy: Envoy, record: Record) -> None:
+    """Call Envoy to fail its health checks until it has confirmed: a lost call is lost traffic."""
+
+    async def obstacle() -> str | None:
+        record.attempts += 1
+        try:
+            await envoy.fail_health_checks()
+        except OSError as error:
+            return why(error)
+        try:
+            state = await envoy.state()
+        except Denied:
+            return None  # Envoy took the call, and may not report its state
+        except OSError as error:
+            return why(error)
+        return None if state == "DRAINING" else f"Envoy still is {state}"
+
+    record.confirmed_at = None
+    await _persist(obstacle, Event.ADMIN_FAILING)
+    record.confirmed_at, record.envoy_answered = now(), True
+    log(Event.HEALTH_CHECKS_FAILED, attempts=record.attempts)
+
+
+async def until_over(envoy: Envoy, plan: Plan, listeners: bool | Graceful, record: Record, stopped_at: float) -> bool:
+    """Wait until the drain is over, and return True; False if Envoy has forgotten the drain and must be called again.
+
+    `listeners` is the setting DRAIN_LISTENERS, `stopped_at` when the stop was requested, by the event loop's clock.
+    """
+    return await first(
+        _until_quiet(envoy, plan, record, stopped_at + plan.budget),
+        _until_forgotten(envoy, record),
+        _drain_listeners(envoy, listeners, record),
+    )
+
+
+async def _until_quiet(envoy: Envoy, plan: Plan, record: Record, deadline: float) -> bool:
+    """Wait for the drain's time or, with `auto`, until the task is quiet. The record's meter has the traffic."""
+    auto = plan.drain_timeout == "auto"
+    # after more than one attempt Envoy may have been restarted, and have forgotten the call of another helper
+    drained_since = now() - (record.drained_before if record.attempts == 1 else 0.0)
+    # with `auto` only for traffic that cannot be read, of which another helper's time reports nothing
+    fixed_end = (now() if auto else drained_since) + plan.fixed_timeout
+    least = plan.shortest_drain if auto else math.inf
+    readings_from = min(drained_since + least, fixed_end, deadline) - watch.LAST_READINGS
+    log(Event.DRAINING, seconds=(deadline if auto else min(fixed_end, deadline)) - now())
+    await first(
+        watch.until_quiet(envoy, record.meter, drained_since=drained_since, least=least, readings_from=readings_from),
+        _until_time_is_over(fixed_end, auto, record),
+    )
+    return True
+
+
+async def _until_time_is_over(end: float, auto: bool, record: Record) -> None:
+    """Wait until `end`. With `auto`, only the deadline ends a drain whose traffic can be read and is not quiet."""
+    await sleep_until(end)
+    while auto and (read_at := record.meter.read_at) is not None and now() < read_at + UNREADABLE_AFTER:
+        await sleep_until(read_at + UNREADABLE_AFTER)
+
+
+async def _until_forgotten(envoy: Envoy, record: Record) -> bool:
+    await guarded(_until_live_again(envoy), forever, record)
+    return False
+
+
+async def _until_live_again(envoy: Envoy) -> None:
+    """Wait until an Envoy that had confirmed the drain reports that it is live: it was restarted, and has forgotten."""
+    while True:
+        await asyncio.sleep(POLL)
+        try:
+            if await envoy.state() == "LIVE":
+                log(Event.LIVE_AGAIN)
+                return
+        except Denied:
+            # where the state may not be read, repeat the call: it changes nothing in an Envoy that has not forgotten
+            with suppress(OSError):
+                await envoy.fail_health_checks()
+        except OSError:
+            pass  # stopped or busy, which `watch` judges
+
+
+async def _drain_listeners(envoy: Envoy, listeners: bool | Graceful, record: Record) -> bool:
+    if listeners:
+        draining = _until_listeners_drain(envoy, graceful=listeners == "graceful")
+        await guarded(draining, forever, record)
+    return await forever()
+
+
+async def _until_listeners_drain(envoy: Envoy, *, graceful: bool) -> None:
+    """Call Envoy to refuse new connections, or if `graceful` to close idle ones, until it has taken the call."""
+
+    async def obstacle() -> str | None:
+        try:
+            await envoy.drain_listeners(graceful=graceful)
+        except OSError as error:
+            return why(error)
+        return None
+
+    await _persist(obstacle, Event.LISTENERS_NOT_DRAINED)
+    log(Event.LISTENERS_DRAINED, graceful=graceful)
+
+
+async def _persist(obstacle: Callable[[], Awaitable[str | None]], failing: Event) -> None:
+    """Try until there is no obstacle; the first one is logged."""
+    pause = FIRST_PAUSE
+    while because := await obstacle():
+        if pause == FIRST_PAUSE:
+            log(failing, because=because)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
