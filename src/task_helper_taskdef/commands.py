@@ -17,7 +17,7 @@ from typing import Final, TextIO
 import msgspec
 
 from task_helper_taskdef.add import add as add_helper
-from task_helper_taskdef.aws_shapes import registrable
+from task_helper_taskdef.add.stop_timeouts import BadStopTimeout
 from task_helper_taskdef.check import Checked, Options
 from task_helper_taskdef.check import check as check_source
 from task_helper_taskdef.config import BadConfiguration, Configuration, load
@@ -28,6 +28,7 @@ from task_helper_taskdef.fix import fix
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats import load as load_sources
 from task_helper_taskdef.formats import parse
+from task_helper_taskdef.formats.aws_shapes import registrable
 from task_helper_taskdef.formats.editing import NotEditable, indent_of
 from task_helper_taskdef.formats.tree import NotATaskDefinition
 from task_helper_taskdef.plan import plan as draw_plan
@@ -36,9 +37,7 @@ from task_helper_taskdef.reports.github import as_github
 from task_helper_taskdef.reports.sarif import as_sarif
 from task_helper_taskdef.reports.text import as_text
 from task_helper_taskdef.roles import BadName, assign_roles
-from task_helper_taskdef.rule_pages import markdown, section
-from task_helper_taskdef.rules import RULES
-from task_helper_taskdef.stop_timeouts import BadStopTimeout
+from task_helper_taskdef.rule_pages import markdown, names, section
 from task_helper_taskdef.writer import encoded, replace_file
 
 STDIN: Final = "-"
@@ -110,7 +109,7 @@ def check(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef check`"""
     if arguments.fix and STDIN in arguments.files:
         raise BadCommandLine("standard input cannot be mended; give a file")
-    configuration = load(arguments.config)
+    configuration = load(arguments.config, names())
     options, node = _options(arguments, configuration)
     report = Report([], [], node)
     for read in read_files(arguments.files, configuration.exclude):
@@ -172,9 +171,9 @@ def _check_file(
 def _refuse_unused_names(arguments: argparse.Namespace, checked: list[Checked]) -> None:
     """Raise BadName for the name of a container that none of the definitions has."""
     for name in filter(None, (arguments.helper, arguments.envoy)):
-        names = [container for each in checked for container in each.task.definition.by_name]
-        if checked and name not in names:
-            raise BadName(f"no container is named {name!r}; there are {', '.join(dict.fromkeys(names))}")
+        containers = [container for each in checked for container in each.task.definition.by_name]
+        if checked and name not in containers:
+            raise BadName(f"no container is named {name!r}; there are {', '.join(dict.fromkeys(containers))}")
 
 
 def _print_report(report: Report, format_: str) -> None:
@@ -249,8 +248,8 @@ def rules(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_unknown_rule(name: str) -> None:
-    if name not in RULES:
-        raise BadName(f"no rule is named {name!r}; there are {', '.join(RULES)}")
+    if name not in names():
+        raise BadName(f"no rule is named {name!r}; there are {', '.join(names())}")
 
 
 def _only_definition(name: str) -> Source:

@@ -21,6 +21,7 @@ An option of the command line takes precedence.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -28,7 +29,6 @@ from typing import Any, Final, Literal
 import msgspec
 
 from task_helper_taskdef.roles import Mesh
-from task_helper_taskdef.rules import RULES
 
 NAME: Final = ".task-helper.toml"
 
@@ -60,10 +60,10 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
         return frozenset(self.ignore).union(*(each.ignore for each in self.files if fnmatch(file, each.match)))
 
 
-def load(name: str | None = None) -> Configuration:
+def load(name: str | None, rules: Collection[str]) -> Configuration:
     """The configuration in the file `name`, by default in the nearest one; where there is none, the defaults.
 
-    Raises BadConfiguration, and OSError where the file cannot be read.
+    `rules` are the rules that it may name. Raises BadConfiguration, and OSError where the file cannot be read.
     """
     file = Path(name) if name else _nearest(Path.cwd())
     if file is None:
@@ -74,8 +74,8 @@ def load(name: str | None = None) -> Configuration:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise BadConfiguration(f"{file}: {str(error).replace('`', '')}") from None
     named = {*configuration.ignore, *(rule for files in configuration.files for rule in files.ignore)}
-    if unknown := sorted(named - RULES.keys()):
-        raise BadConfiguration(f"{file}: no rule is named {unknown[0]!r}; there are {', '.join(RULES)}")
+    if unknown := sorted(named.difference(rules)):
+        raise BadConfiguration(f"{file}: no rule is named {unknown[0]!r}; there are {', '.join(rules)}")
     return configuration
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from task_helper.settings import from_env
 from task_helper_taskdef.add import edits
+from task_helper_taskdef.add.stop_timeouts import BadStopTimeout
 from task_helper_taskdef.check import apply_rules
 from task_helper_taskdef.definition import read
 from task_helper_taskdef.formats import load
 from task_helper_taskdef.formats.editing import changed
 from task_helper_taskdef.plan import plan
 from task_helper_taskdef.roles import assign_roles, chain_of
-from task_helper_taskdef.stop_timeouts import BadStopTimeout
 from task_helper_taskdef.timeline import stop_schedule
 
 IMAGE = "registry.example/ecs-task-helper:1.0.0"

@@ -2,7 +2,8 @@
 
 `json_text` and `yaml_text` make a tree of a text, `cloudformation` and `terraform` find the definitions in a tree, and
 `unrelated` recognises files of another kind. In all formats a `Source` has the definition in the API's spelling.
-`decoding` makes typed values of it, and `editing` changes the file's text.
+`aws_shapes` knows what the API takes, `decoding` makes typed values of a definition, and `editing` changes the file's
+text.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from task_helper_taskdef import aws_shapes
-from task_helper_taskdef.formats import cloudformation, json_text, terraform, unrelated, yaml_text
+from task_helper_taskdef.formats import aws_shapes, cloudformation, json_text, terraform, unrelated, yaml_text
 from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition, Tree
 
 # the endings of files that may contain a task definition, for the search in a directory

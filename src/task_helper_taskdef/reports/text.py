@@ -8,7 +8,6 @@ from typing import Final
 from task_helper_taskdef.check import Checked
 from task_helper_taskdef.findings import Severity
 from task_helper_taskdef.reports import Located, Report, count
-from task_helper_taskdef.roles import Task
 
 COLOURS: Final[dict[Severity, str]] = {"error": "\033[31m", "warning": "\033[33m", "note": "\033[36m"}
 BOLD: Final = "\033[1m"
@@ -44,7 +43,7 @@ def as_text(report: Report, width: int, colour: bool) -> str:
 def _definition(report: Report, checked: Checked, width: int, colour: bool, named: bool) -> list[str]:
     task = checked.task
     name = " ".join(filter(None, (checked.source.file, checked.source.label)))
-    lines = [*([f"{BOLD}{name}{PLAIN}" if colour else name] if named else []), _roles(task), ""]
+    lines = [*([f"{BOLD}{name}{PLAIN}" if colour else name] if named else []), _roles(checked), ""]
     pairs = list(zip(checked.findings, report.located_of(checked), strict=True))
     containers = [(f"container {c.name}", c.place) for c in task.definition.container_definitions]
     for title, place in [*containers, ("the task", "")]:
@@ -54,8 +53,9 @@ def _definition(report: Report, checked: Checked, width: int, colour: bool, name
     return lines
 
 
-def _roles(task: Task) -> str:
+def _roles(checked: Checked) -> str:
     """Who was taken for what: a wrong guess is to be seen at once."""
+    task = checked.task
     helpers, envoys = ([container.name for container in those] for those in (task.helpers, task.envoys))
     others = [container.name for container in task.kept_running if container not in task.envoys]
     return "; ".join(

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from task_helper.settings import stop_timeout as stop_timeout_of
+from task_helper_taskdef.add.stop_timeouts import stop_timeout_edits
 from task_helper_taskdef.definition import Container, read, read_source
 from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_api, envoy_mesh, user_of
 from task_helper_taskdef.findings import Edit
@@ -30,7 +31,6 @@ from task_helper_taskdef.roles import (
 from task_helper_taskdef.rules.auto_egress import UNPRIVILEGED_USER, ignored_user
 from task_helper_taskdef.rules.health_check import CHECK
 from task_helper_taskdef.rules.memory import FIXED, need
-from task_helper_taskdef.stop_timeouts import stop_timeout_edits
 
 DEFAULT_NAME: Final = "task-helper"
 DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
