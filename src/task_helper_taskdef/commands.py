@@ -20,14 +20,12 @@ from task_helper_taskdef.add import add as add_helper
 from task_helper_taskdef.add.stop_timeouts import BadStopTimeout
 from task_helper_taskdef.check import Checked, Options
 from task_helper_taskdef.check import check as check_source
-from task_helper_taskdef.config import BadConfiguration, Configuration, load
+from task_helper_taskdef.config import BadConfiguration, Configuration, read_configuration
 from task_helper_taskdef.definition import read_source, read_virtual_node
 from task_helper_taskdef.files import read_file, read_files, unreadable
 from task_helper_taskdef.findings import Unreadable
 from task_helper_taskdef.fix import fix
-from task_helper_taskdef.formats import Source
-from task_helper_taskdef.formats import load as load_sources
-from task_helper_taskdef.formats import parse
+from task_helper_taskdef.formats import Source, load, parse
 from task_helper_taskdef.formats.aws_shapes import registrable
 from task_helper_taskdef.formats.editing import NotEditable, indent_of
 from task_helper_taskdef.formats.tree import NotATaskDefinition
@@ -109,7 +107,7 @@ def check(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef check`"""
     if arguments.fix and STDIN in arguments.files:
         raise BadCommandLine("standard input cannot be mended; give a file")
-    configuration = load(arguments.config, names())
+    configuration = read_configuration(arguments.config, names())
     options, node = _options(arguments, configuration)
     report = Report([], [], node)
     for read in read_files(arguments.files, configuration.exclude):
@@ -162,7 +160,7 @@ def _check_file(
             if rules:
                 replace_file(file, text)
                 print(f"task-helper: {file}: mended {', '.join(dict.fromkeys(rules))}", file=sys.stderr)
-                checked = [check_source(source, options) for source in load_sources(file, text)]
+                checked = [check_source(source, options) for source in load(file, text)]
         return checked
     except NotATaskDefinition as error:
         return unreadable(file, error, text)

@@ -60,7 +60,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
         return frozenset(self.ignore).union(*(each.ignore for each in self.files if fnmatch(file, each.match)))
 
 
-def load(name: str | None, rules: Collection[str]) -> Configuration:
+def read_configuration(name: str | None, rules: Collection[str]) -> Configuration:
     """The configuration in the file `name`, by default in the nearest one; where there is none, the defaults.
 
     `rules` are the rules that it may name. Raises BadConfiguration, and OSError where the file cannot be read.

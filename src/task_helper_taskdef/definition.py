@@ -251,7 +251,7 @@ class HealthCheckPolicy(msgspec.Struct, frozen=True, rename="camel"):
     unhealthy_threshold: Number
 
 
-class Listener(msgspec.Struct, frozen=True, rename="camel"):
+class VirtualNodeListener(msgspec.Struct, frozen=True, rename="camel"):
     health_check: HealthCheckPolicy | None = None
 
 
@@ -262,7 +262,7 @@ class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
     """
 
     place: str = msgspec.field(name=PLACE)
-    listeners: list[Listener] = []
+    listeners: list[VirtualNodeListener] = []
     gateway: bool = False
 
 
