@@ -336,14 +336,14 @@ CLIENTS: Final = {
     "none": "async def ask(url): pass",
     "h11": """
 from task_helper import settings
-from task_helper.asks import http
+from task_helper import http
 async def ask(url): await http.request('GET', settings.health_url(url), '/')""",
     "h11, without OpenSSL, as task-helper has it": """
 sys.modules['ssl'] = None
 import asyncio
 del sys.modules['ssl']
 from task_helper import settings
-from task_helper.asks import http
+from task_helper import http
 async def ask(url): await http.request('GET', settings.health_url(url), '/')""",
     "httpx2": """
 import httpx2

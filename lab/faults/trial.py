@@ -52,7 +52,7 @@ CLOCK_EVERY: Final = 0.1
 # the header of every answer of an Envoy that fails its health checks
 FAILING: Final = "x-envoy-immediate-health-check-fail"
 
-DOOR_FAULTS: Final[Mapping[Kind, admin_proxy.Fault]] = {
+PROXY_FAULTS: Final[Mapping[Kind, admin_proxy.Fault]] = {
     "admin hangs": "hangs",
     "admin stalls": "stalls",
     "admin errors": "errors",
@@ -69,7 +69,9 @@ class Life:
         self._id = f"{schedule.number}-{holder}"
         self._address = processes.free_address()
         self._options = self._envoy_options()
-        self._door = admin_proxy.Door(self._address, self._door_place()) if schedule.has(*ADMIN_FAULTS) else None
+        self._admin_proxy = (
+            admin_proxy.AdminProxy(self._address, self._proxy_place()) if schedule.has(*ADMIN_FAULTS) else None
+        )
         self._processes: dict[str, Process] = {}
         self._task = self._metadata_task()
         self._metadata_fault: str | None = None
@@ -89,7 +91,7 @@ class Life:
 
     def _envoy_options(self) -> envoy_process.EnvoyOptions:
         kind = self._schedule.envoy
-        # where there is a door, the socket is the door's
+        # where there is a proxy, the socket is the proxy's
         own_socket = kind.unix_admin and not self._schedule.has(*ADMIN_FAULTS)
         return envoy_process.EnvoyOptions(
             self._address,
@@ -112,7 +114,7 @@ class Life:
     def _socket(self) -> Path:
         return self._folder / f"{self._id}.sock"
 
-    def _door_place(self) -> tuple[str, int] | Path:
+    def _proxy_place(self) -> tuple[str, int] | Path:
         return self._socket if self._schedule.envoy.unix_admin else (self._address, admin_proxy.PORT)
 
     def _admin(self) -> dict[str, str]:
@@ -121,7 +123,7 @@ class Life:
             socket = self._socket
             by_curl = f"--unix-socket {socket} http://localhost"
             return {"ENVOY_ADMIN_URL": f"unix://{socket}", "ADMIN": by_curl}
-        url = f"http://{self._address}:{admin_proxy.PORT if self._door else envoy_process.ADMIN_PORT}"
+        url = f"http://{self._address}:{admin_proxy.PORT if self._admin_proxy else envoy_process.ADMIN_PORT}"
         return {"ENVOY_ADMIN_URL": url, "ADMIN": url}
 
     def _environ(self) -> dict[str, str]:
@@ -162,8 +164,8 @@ class Life:
                 background.append(group.create_task(work))
 
             try:
-                if self._door:
-                    beside(self._door.serve())
+                if self._admin_proxy:
+                    beside(self._admin_proxy.serve())
                 async with self._world.starting:
                     await self._start(slot)
                 return await self._live(slot, beside)
@@ -327,19 +329,19 @@ class Life:
 
     async def _ends_later(self, happening: Happening) -> None:
         """What is in the way of a call ends by itself; what else there is has ended, or does not."""
-        if happening.kind in DOOR_FAULTS:
+        if happening.kind in PROXY_FAULTS:
             await self._sleep_until(happening.at + happening.seconds)
             self._admin_fault = None
-            self._set_door()
+            self._set_proxy_fault()
         elif happening.kind.startswith("metadata"):
             await self._sleep_until(happening.at + happening.seconds)
             self._metadata_fault = None
 
     async def _happens(self, happening: Happening) -> None:
         kind = happening.kind
-        if kind in DOOR_FAULTS:
-            self._admin_fault = DOOR_FAULTS[kind]
-            self._set_door()
+        if kind in PROXY_FAULTS:
+            self._admin_fault = PROXY_FAULTS[kind]
+            self._set_proxy_fault()
         elif kind.startswith("metadata"):
             self._metadata_fault = kind
         elif kind.startswith("SIG"):
@@ -375,7 +377,7 @@ class Life:
         begin = self._now()
         self._outages.append((begin, math.inf))
         self._envoy_is_down = True
-        self._set_door()
+        self._set_proxy_fault()
         await self._processes["envoy"].kill()
         if happening.kind == "envoy dies":
             self._stopped("envoy", 137)
@@ -384,13 +386,13 @@ class Life:
         self._processes["envoy"].close()
         await self._start_envoy()
         self._envoy_is_down = False
-        self._set_door()
+        self._set_proxy_fault()
         self._outages[-1] = (begin, self._now())
 
-    def _set_door(self) -> None:
-        """It shows what is behind it: where there is no Envoy nobody listens."""
-        if self._door:
-            self._door.fault = "refuses" if self._envoy_is_down else self._admin_fault
+    def _set_proxy_fault(self) -> None:
+        """Where there is no Envoy the proxy refuses connections too."""
+        if self._admin_proxy:
+            self._admin_proxy.fault = "refuses" if self._envoy_is_down else self._admin_fault
 
     def _change_listeners(self, kind: str) -> None:
         """By discovery: one more, or the inbound one with another name for its statistics."""

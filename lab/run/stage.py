@@ -13,10 +13,10 @@ from lab.ecs import aws
 from lab.ecs.behaviour import Task
 from lab.ecs.scheduler import Scheduler, Service
 from lab.meshes import Mesh, Surroundings, mesh_class
-from lab.parts import admin_proxy, downstream, envoy_process, load, processes
+from lab.parts import downstream, envoy_process, load, processes
 from lab.parts.history import Recorder, Run, began_now
 from lab.parts.serving import served
-from lab.run import hazards
+from lab.run import admin_fault, hazards
 from lab.run.narrator import Narrator
 from lab.run.task_definition import TaskDefinition, helper_settings
 from lab.scenarios.scenario import Column, Scenario
@@ -94,7 +94,7 @@ class Stage:
             self.view.watch(self.definition.names),
         ]
         if self.scenario.admin_fault:
-            works.append(admin_proxy.guard(self.scheduler, *self.scenario.admin_fault, self.record))
+            works.append(admin_fault.inject(self.scheduler, *self.scenario.admin_fault, self.record))
         background = [self._group.create_task(work) for work in works]
         try:
             await self._until_served()
