@@ -10,8 +10,8 @@ import pytest
 from lab.parts.history import read
 from lab.parts.processes import wait_for
 from lab.report import report
-from lab.scenarios.scenario import DEMO, Column
-from lab.scenarios.table import ALL
+from lab.scenarios.scenario import Column
+from lab.scenarios.table import ALL, DEMO
 
 SCENARIOS = {each.name: each for each in (*ALL, DEMO)}
 DEMONSTRATED: list[tuple[str, Column]] = [("demo", "none"), ("demo", "fixed")]

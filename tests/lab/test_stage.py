@@ -18,7 +18,7 @@ from lab.parts import serving
 from lab.parts.probes import accepts
 from lab.run import stage
 from lab.run.stage import Stage
-from lab.scenarios.scenario import SCENARIOS
+from lab.scenarios.table import BY_NAME
 
 
 def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, mon
 
     monkeypatch.setattr(stage, "served", served_late)
     monkeypatch.setattr(Scheduler, "keep_count", look)
-    played = Stage(SCENARIOS[0], "none", tmp_path, print)
+    played = Stage(BY_NAME["plain"], "none", tmp_path, print)
     with pytest.RaisesGroup(InterruptedError):
         asyncio.run(played.play())
     assert answering == [True]
@@ -46,7 +46,7 @@ def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, mon
 def test_nothing_changes_before_ecs_knows_that_tasks_are_healthy(tmp_path: Path) -> None:
     """Else an update would stop them at once, as ECS does with what costs it nothing."""
     envoy = Container("envoy", checked=True, state="RUNNING", health="HEALTHY")
-    played = cast(Any, Stage(replace(SCENARIOS[0], tasks=1), "none", tmp_path, print))
+    played = cast(Any, Stage(replace(BY_NAME["plain"], tasks=1), "none", tmp_path, print))
     played.scheduler = SimpleNamespace(tasks={"one": Task("one", "127.1.1.1", "ecs-svc/1", {"envoy": envoy})})
     played.view = SimpleNamespace(hosts={"127.1.1.1": "serving"})
     played.definition.up.add("one")
