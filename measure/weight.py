@@ -257,8 +257,10 @@ async def serve_aws(address: str, folder: Path) -> web.AppRunner:
     record = history.Recorder(folder / "record", history.Run("", {}, "", "", "", {}, history.began_now()))
     service = scheduler.Scheduler(scheduler.Service(desired=1), lambda *_: [], folder, record, asyncio.TaskGroup())
     for id in ("old", "new"):
-        helper = behaviour.Container("helper", checked=True, state="RUNNING", told_health="HEALTHY", started_at=0.0)
-        service.tasks[id] = behaviour.Task(id, id, "ecs-svc/1", {"helper": helper})
+        helper = behaviour.ContainerState(
+            "helper", checked=True, status="RUNNING", reported_health="HEALTHY", started_at=0.0
+        )
+        service.tasks[id] = behaviour.TaskState(id, id, "ecs-svc/1", {"helper": helper})
     service.tasks["old"].desired = "STOPPED"
     listed = {"new": cloud_map.Instance("new", "new", healthy=True)}
     runner = web.AppRunner(aws.Aws(service, listed, record).application(), shutdown_timeout=0.1)

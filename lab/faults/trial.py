@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.behaviour import NOTICED_AFTER, Container, Task
+from lab.ecs.behaviour import NOTICED_AFTER, ContainerState, TaskState
 from lab.faults.container_process import Process
 from lab.faults.outcome import OK, Lived, Sent
 from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, FROM_START, Happening, Kind, Schedule
@@ -412,19 +412,19 @@ class Life:
 
     # what ECS says of it
 
-    def _metadata_task(self) -> Task:
+    def _metadata_task(self) -> TaskState:
         names = ["envoy", "application", "helper"]
         if self._schedule.has("sidecar dies", "sidecar fails", "sidecar leaves"):
             names.append("sidecar")
-        containers = {name: Container(name, checked=name in ("envoy", "helper")) for name in names}
+        containers = {name: ContainerState(name, checked=name in ("envoy", "helper")) for name in names}
         containers["helper"].restart_count = 0
         for container in containers.values():
-            container.state, container.started_at, container.health = "RUNNING", -60.0, "HEALTHY"
-        return Task(self._id, self._address, "ecs-svc/1", containers)
+            container.status, container.started_at, container.health = "RUNNING", -60.0, "HEALTHY"
+        return TaskState(self._id, self._address, "ecs-svc/1", containers)
 
     def _stopped(self, name: str, code: int) -> None:
         container = self._task.containers[name]
-        container.state, container.finished_at, container.exit_code = "STOPPED", self._now(), code
+        container.status, container.finished_at, container.exit_code = "STOPPED", self._now(), code
         container.noticed_at = container.finished_at + NOTICED_AFTER
 
     def _stamp(self, at: float) -> str:

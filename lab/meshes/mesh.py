@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.ecs.behaviour import AgentTimes, Condition, Task
+from lab.ecs.behaviour import AgentTimes, Condition, TaskState
 from lab.ecs.cloud_map import CloudMap
 from lab.ecs.scheduler import ContainerSpec, Scheduler, TargetGroup
 from lab.parts import downstream, envoy_process
@@ -27,7 +27,7 @@ class Surroundings:
 
     scheduler: Scheduler
     view: downstream.View
-    options: Callable[[Task], EnvoyOptions]
+    options: Callable[[TaskState], EnvoyOptions]
 
 
 class Mesh(ABC):

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lab.ecs import aws
-from lab.ecs.behaviour import Task
+from lab.ecs.behaviour import TaskState
 from lab.ecs.scheduler import Scheduler, Service
 from lab.meshes import Mesh, Surroundings, mesh_class
 from lab.parts import downstream, envoy_process, load, processes
@@ -105,7 +105,7 @@ class Stage:
             self.mesh.begin_lag()
             api.settled = frozenset(self.scheduler.tasks)
             old = list(self.scheduler.tasks.values())
-            await hazards.befall(self.scenario.hazards, old, self.scheduler, self.definition, self.record)
+            await hazards.inject(self.scenario.hazards, old, self.scheduler, self.definition, self.record)
             self._phase("change")
             await self._change()
             await self._until_settled()
@@ -175,7 +175,7 @@ class Stage:
         def settled() -> bool:
             tasks = self.scheduler.tasks.values()
             staying = [task for task in tasks if task.desired == "RUNNING"]
-            stopped = all(task.state == "STOPPED" for task in tasks if task not in staying)
+            stopped = all(task.status == "STOPPED" for task in tasks if task not in staying)
             serving = all(self.view.hosts.get(task.address) == "serving" for task in staying)
             changed = any(task.desired == "STOPPED" for task in tasks)
             return changed and stopped and serving and len(staying) == self.scheduler.desired
@@ -200,7 +200,7 @@ class Stage:
         streams = load.Load(scenario.callers, scenario.protocol, self.mesh.passes_connections)
         await load.call(streams, self.downstream_address, self.record, names, stop)
 
-    def _options(self, task: Task) -> envoy_process.EnvoyOptions:
+    def _options(self, task: TaskState) -> envoy_process.EnvoyOptions:
         return self.definition.options(task.id, task.address)
 
     async def _run_downstream(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.behaviour import Container, Task
+from lab.ecs.behaviour import ContainerState, TaskState
 from lab.ecs.scheduler import Scheduler
 from lab.parts import serving
 from lab.parts.probes import accepts
@@ -45,16 +45,16 @@ def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, mon
 
 def test_nothing_changes_before_ecs_knows_that_tasks_are_healthy(tmp_path: Path) -> None:
     """Else an update would stop them at once, as ECS does with what costs it nothing."""
-    envoy = Container("envoy", checked=True, state="RUNNING", health="HEALTHY")
+    envoy = ContainerState("envoy", checked=True, status="RUNNING", health="HEALTHY")
     played = cast(Any, Stage(replace(BY_NAME["plain"], tasks=1), "none", tmp_path, print))
-    played.scheduler = SimpleNamespace(tasks={"one": Task("one", "127.1.1.1", "ecs-svc/1", {"envoy": envoy})})
+    played.scheduler = SimpleNamespace(tasks={"one": TaskState("one", "127.1.1.1", "ecs-svc/1", {"envoy": envoy})})
     played.view = SimpleNamespace(hosts={"127.1.1.1": "serving"})
     played.definition.up.add("one")
 
     async def wait() -> bool:
         waiting = asyncio.ensure_future(played._until_served())
         done, _ = await asyncio.wait([waiting], timeout=0.2)
-        envoy.told_health = "HEALTHY"
+        envoy.reported_health = "HEALTHY"
         await waiting
         return bool(done)
 
