@@ -173,7 +173,7 @@ def measure_armed(subject: Subject, folder: Path, environ: dict[str, str]) -> di
 
 
 def measure_told(subject: Subject, folder: Path, environ: dict[str, str]) -> dict[str, float]:
-    """From the signal to the request's arrival at an admin API of the bench's own."""
+    """From the signal to the request's arrival at an admin API of the measurement's own."""
     with AdminStandIn() as admin, living(subject, folder, environ | {"ENVOY_ADMIN_URL": admin.url}) as pid:
         wait_until_in_service(subject, pid, folder)
         time.sleep(SETTLED_AFTER)

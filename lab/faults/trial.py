@@ -454,7 +454,7 @@ class Trial:
                 answer["ExecutionStoppedAt"] = stamp
         return web.json_response(answer)
 
-    # its callers
+    # its requests
 
     async def _call(self, slot: Slot, rate: float, wanted: float, enough: asyncio.Event) -> None:
         """Requests are due at fixed times, whatever became of the last."""

@@ -57,7 +57,7 @@ class ConsulServer(Consul):
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
         super().__init__(scenario, column, folder, record)
-        new_connections = any(caller.new_connections for caller in scenario.callers)
+        new_connections = any(stream.new_connections for stream in scenario.streams)
         if scenario.protocol not in PROTOCOLS or (scenario.protocol == "http2" and new_connections):
             raise ValueError(f"{scenario.name}: Consul is given HTTP/1.1, and HTTP/2 without connections of their own")
         self._work = Path(tempfile.gettempdir(), f"lab-{secrets.token_hex(4)}")

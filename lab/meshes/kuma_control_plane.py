@@ -178,7 +178,7 @@ def downstream_networking(address: str) -> Json:
 
 
 def resources() -> dict[str, Json]:
-    """What the control plane is told, by path, in this order: a mesh, and what the callers need of the downstream."""
+    """What the control plane gets, by path, in this order: a mesh, and what the load needs of the downstream."""
     tags = {"kuma.io/service": SERVICE, **_ALL_TASKS}
     # so Kuma names a cluster of some of a service's data planes (pkg/xds/envoy/tags, DestinationClusterName)
     digest = hashlib.sha256("".join(key + tags[key] for key in sorted(tags)).encode()).hexdigest()

@@ -55,7 +55,7 @@ def configuration(address: str, protocol: Protocol, finding: Json) -> Json:
 
 
 def http_listener(address: str, persistent: str, new: str) -> Json:
-    """The listener that callers reach; of the two clusters `new` makes a connection for each request.
+    """The listener that clients reach; of the two clusters `new` makes a connection for each request.
 
     They may come later, and until then requests are answered with 503.
     """

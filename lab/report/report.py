@@ -125,13 +125,13 @@ def _page(scenario: Scenario, runs: Mapping[Column, Result], drawing: str) -> st
         if each.verdict.failed:
             names = picture.task_names(each.history)
             rows = "".join(
-                f"<tr><td>{failed.due:.2f} s<td>{escape(failed.caller)}<td>{escape(names.get(failed.task, '?'))}"
+                f"<tr><td>{failed.due:.2f} s<td>{escape(failed.stream)}<td>{escape(names.get(failed.task, '?'))}"
                 f"<td>{escape(failed.connection or 'none')}<td>{escape(failed.outcome)}"
                 for failed in each.verdict.failed
             )
             parts += [
                 f"<details><summary class=failed>The {len(each.verdict.failed)} requests that failed</summary><table>"
-                f"<tr><th>due<th>caller<th>task<th>connection<th>outcome{rows}</table></details>"
+                f"<tr><th>due<th>stream<th>task<th>connection<th>outcome{rows}</table></details>"
             ]
         run = each.history.run
         told = {**run.versions, "revision": run.revision, "began": run.began} | dict(run.settings["helper"])

@@ -197,7 +197,7 @@ class Stage:
 
     async def _call(self, stop: asyncio.Event) -> None:
         scenario, names = self.scenario, self.definition.names
-        streams = load.Load(scenario.callers, scenario.protocol, self.mesh.passes_connections)
+        streams = load.Load(scenario.streams, scenario.protocol, self.mesh.passes_connections)
         await load.call(streams, self.downstream_address, self.record, names, stop)
 
     def _options(self, task: TaskState) -> envoy_process.EnvoyOptions:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lab.parts.load import Caller
+from lab.parts.load import Stream
 from lab.scenarios.scenario import (
     ALL_VALID,
     ANY,
@@ -27,7 +27,7 @@ ROWS: tuple[Scenario, ...] = (
         "plain",
         "plain rolling update, 300 requests a second",
         {**ALL_VALID, "auto": Expectation("valid", retired_within=1.3 * SHORTEST)},
-        callers=(Caller("persistent", 200), Caller("new connections", 100, new_connections=True)),
+        streams=(Stream("persistent", 200), Stream("new connections", 100, new_connections=True)),
         plain=True,
     ),
     Scenario(
@@ -36,14 +36,14 @@ ROWS: tuple[Scenario, ...] = (
         ONLY_AUTO_VALID,
         luck=1,
         times=replace(FIFTH, stop_timeout=44),
-        callers=(Caller("persistent", 20), Caller("long", 4, seconds=12)),
+        streams=(Stream("persistent", 20), Stream("long", 4, seconds=12)),
     ),
     Scenario(
         "longer-than-stop-timeout",
         "requests that take longer than the stopTimeout: one helper",
         {"auto": FAILS},
         times=replace(FIFTH, stop_timeout=26),
-        callers=(Caller("persistent", 20), Caller("long", 2, seconds=25)),
+        streams=(Stream("persistent", 20), Stream("long", 2, seconds=25)),
         luck=1,
     ),
     Scenario(
@@ -52,7 +52,7 @@ ROWS: tuple[Scenario, ...] = (
         ALL_VALID,
         # 21 s and 21 s: a drain that begins after 8 s, when the last request comes within a health check and a push
         times=replace(FIFTH, timeout=30, stop_timeout=26),
-        callers=(Caller("persistent", 20), Caller("long", 2, seconds=25)),
+        streams=(Stream("persistent", 20), Stream("long", 2, seconds=25)),
         chain=True,
         luck=1,
     ),
@@ -61,7 +61,7 @@ ROWS: tuple[Scenario, ...] = (
         "… and the first is killed in its drain, requests of 15 s",
         HELPER_VALID,
         times=replace(FIFTH, timeout=30, stop_timeout=26),
-        callers=(Caller("persistent", 20), Caller("long", 2, seconds=15)),
+        streams=(Stream("persistent", 20), Stream("long", 2, seconds=15)),
         # `auto` drains after 16 s at the latest: 4 until ECS stops the other old task, 6 for Cloud Map, 5 for the push
         hazards=(Hazard("helper dies", 17),),
         chain=True,
@@ -130,7 +130,7 @@ ROWS: tuple[Scenario, ...] = (
         "few-requests",
         "few requests: one in 3 s, idle keep-alive connections",
         ALL_VALID,
-        callers=(Caller("persistent", 1 / 3), Caller("new connections", 1 / 3, new_connections=True)),
+        streams=(Stream("persistent", 1 / 3), Stream("new connections", 1 / 3, new_connections=True)),
         plain=True,
     ),
     Scenario("http2", "HTTP/2 upstreams", ALL_VALID, protocol="http2", plain=True),
@@ -141,7 +141,7 @@ ROWS: tuple[Scenario, ...] = (
         # the trap cannot drain listeners
         ALL_VALID,
         protocol="tcp",
-        callers=(Caller("held connections", 5, seconds=3),),
+        streams=(Stream("held connections", 5, seconds=3),),
         settings={"DRAIN_LISTENERS": "true"},
         # two checks must fail to connect, then held connections end: more than three check intervals
         times=replace(FIFTH, timeout=14, stop_timeout=40),
@@ -152,7 +152,7 @@ ROWS: tuple[Scenario, ...] = (
         "TCP listener with check_drain_close: connections are closed in the drain",
         {"none": FAILS, "trap": FAILS, "fixed": FAILS, "auto": FAILS},
         protocol="tcp",
-        callers=(Caller("held connections", 5, seconds=3),),
+        streams=(Stream("held connections", 5, seconds=3),),
         settings={"DRAIN_LISTENERS": "true"},
         envoy={"check_drain_close": True},
         # nothing else tells that the application listens

@@ -8,7 +8,7 @@ from lab.ecs import aws
 from lab.ecs.behaviour import AgentTimes
 from lab.parts import admin_proxy
 from lab.parts.envoy_process import Protocol
-from lab.parts.load import Caller
+from lab.parts.load import Stream
 
 # what stands between SIGTERM and the end of a task: nothing, the shell trap that people write, or the helper
 Column = Literal["none", "trap", "fixed", "auto"]
@@ -76,7 +76,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Hazard:
-    """Something that befalls each old task, `at` seconds after its stop; negative: before the change.
+    """Something that happens to each old task, `at` seconds after its stop; negative: before the change.
 
     seconds: how long connections are held, or Envoy is frozen; 0: for good
     """
@@ -139,7 +139,7 @@ REAL = Times(40, 40, 120, cloud_map=30, push=5, checks=30, unchecked=40, spot_no
 FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24, bake=10, dns_ttl=2, scale=0.2)
 
 FAILS, NONE_FAILED, ANY = Expectation("invalid"), Expectation("valid"), Expectation()
-STEADY = (Caller("persistent", 40), Caller("new connections", 10, new_connections=True))
+STEADY = (Stream("persistent", 40), Stream("new connections", 10, new_connections=True))
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Scenario:
     settings: more variables of the helper's container
     stop_signals: how often the stop signal comes, which is STOPSIGNAL of the helper's image
     stops_in: seconds for which the application serves on after its own SIGTERM
-    envoy: what is different about each task's Envoy, by the names of `envoy.EnvoyOptions`
+    envoy: what is different about each task's Envoy, by the names of `envoy_process.EnvoyOptions`
     mesh: how downstreams find the tasks, and who tells them of a stop
     panic_threshold: of the downstream, in percent; None: Envoy's own
     cpu: what the helper's container, or the trap's, may use of a core, as a share; None: no quota
@@ -173,7 +173,7 @@ class Scenario:
     tasks: int = 2
     maximum: float = 200
     protocol: Protocol = "http1"
-    callers: tuple[Caller, ...] = STEADY
+    streams: tuple[Stream, ...] = STEADY
     starts_in: float | None = 0.0
     admin_fault: tuple[admin_proxy.Fault, float] | None = None
     api_faults: Mapping[aws.Api, aws.Fault] = field(default_factory=dict)
@@ -196,8 +196,8 @@ class Scenario:
 
     @property
     def rate(self) -> float:
-        """Requests a second of all callers."""
-        return sum(caller.rate for caller in self.callers)
+        """Requests a second of all streams."""
+        return sum(stream.rate for stream in self.streams)
 
 
 ALL_VALID: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}

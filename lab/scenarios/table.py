@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lab.parts.load import Caller
+from lab.parts.load import Stream
 from lab.scenarios import beside_trap, in_meshes, promised, world
 from lab.scenarios.scenario import Scenario
 
@@ -15,5 +15,5 @@ DEMO = replace(
     BY_NAME["plain"],
     name="demo",
     title="rolling update of two tasks, 60 requests a second",
-    callers=(Caller("persistent", 40), Caller("new connections", 20, new_connections=True)),
+    streams=(Stream("persistent", 40), Stream("new connections", 20, new_connections=True)),
 )

@@ -32,7 +32,7 @@ QUANTILES: Mapping[str, float] = {"least": 0, "5 %": 0.05, "median": 0.5, "95 %"
 class Latency(msgspec.Struct, frozen=True):
     """How long `requests` that were answered took, in milliseconds, from when each was due; None where there are none.
 
-    From when it was due and not from when it was sent: what waits in the caller waits, too.
+    From when it was due and not from when it was sent: a request that waits in the client counts its wait.
     """
 
     requests: int

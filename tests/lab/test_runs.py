@@ -65,7 +65,7 @@ def test_each_request_names_its_task_and_its_connection(runs: Path) -> None:
     assert {request.task for request in history.requests} == set(tasks)
     connections: dict[str, list[str]] = {"persistent": [], "new connections": []}
     for request in history.requests:
-        connections[request.caller].append(request.connection)
+        connections[request.stream].append(request.connection)
     assert len(set(connections["new connections"])) == len(connections["new connections"])
     assert len(set(connections["persistent"])) < len(connections["persistent"]) / 10
 

@@ -193,7 +193,7 @@ def test_a_quota_is_written_as_the_version_wants_it(
 
 @pytest.mark.parametrize("line", ["none {parent} cgroup rw,memory 0 0", "none {parent} cgroup2 rw 0 0", ""])
 def test_without_a_quota_the_row_is_left_out(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no control group can have one, the bench says which row it leaves out; all others are played."""
+    """Where no control group can have one, the lab says which row it leaves out; all others are played."""
     (tmp_path / "cgroup.subtree_control").write_text("memory")
     (tmp_path / "mounts").write_text(line.format(parent=tmp_path) + "\n" if line else "")
     monkeypatch.setattr(cpu_quota, "MOUNTS", tmp_path / "mounts")
