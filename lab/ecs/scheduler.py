@@ -178,7 +178,7 @@ class Scheduler:
         self._notify()
 
     def interrupt(self, task: TaskState) -> None:
-        """A Spot interruption: the task is told to stop, and gone at the end of the notice."""
+        """A Spot interruption: the task is asked to stop, and killed at the end of the notice."""
         self.stop_task(task, "SpotInterruption")
         self.spawn(self._kill_after(task, self.service.spot_notice))
 
@@ -195,7 +195,7 @@ class Scheduler:
     async def restart_agent(self, task: TaskState) -> None:
         """The task's agent is killed and comes back.
 
-        Nothing is started, stopped, noticed or told meanwhile, and nobody answers for the metadata. Stops that are
+        Nothing is started, stopped, noticed or reported meanwhile, and nobody answers for the metadata. Stops that are
         under way go on: back again it asks for them once more, and their stopTimeout still counts from the first time.
         """
         self._record.event("agent", "down", task.id)
@@ -375,7 +375,7 @@ class Scheduler:
             self._changed(task, container)
 
     async def _restart(self, task: TaskState, container: ContainerState) -> None:
-        """In place, by its restart policy; the count is told before the new process is there."""
+        """In place, by its restart policy; the count is reported before the new process is there."""
         container.restart_count = (container.restart_count or 0) + 1
         container.restarted_at = self._record.now()
         self._set_health(container, "UNKNOWN")
@@ -413,7 +413,7 @@ class Scheduler:
     def _stop(self, task: TaskState, container: ContainerState) -> None:
         self._stopping.add((task.id, container.name))
         if container.status == "PENDING":
-            # what was never started is told to have stopped like this
+            # what was never started is reported to have stopped like this
             container.status, container.exit_code = "STOPPED", 128 + signal.SIGTERM
             self._changed(task, container)
         else:
@@ -454,7 +454,7 @@ class Scheduler:
     # what the agents report to ECS
 
     def _changed(self, task: TaskState, container: ContainerState) -> None:
-        """A container has started or stopped. Where that changes the task ECS is told of all its containers at once."""
+        """A container has started or stopped. Where that changes the task, ECS gets all its containers."""
         if task.status != task.reported_status:
             task.reported_status = task.status
             for each in task.containers.values():

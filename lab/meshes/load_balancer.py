@@ -26,7 +26,7 @@ DEREGISTRATION_DELAY = 30.0
 class LoadBalancer(Mesh):
     """Sends to the targets that are registered and healthy; while none is healthy, to all that are registered.
 
-    It is no Envoy: it does not know Envoy's headers, and it is slow to do what it has been told.
+    It is no Envoy: it does not know Envoy's headers, and it is slow to do what ECS asks.
 
     deregistered_lag, failed_lag: how long it still sends to a target that is deregistered, or whose checks fail
     """
@@ -38,9 +38,9 @@ class LoadBalancer(Mesh):
         super().__init__(scenario, column, folder, record)
         self.target_group = self
         self._scale = scenario.times.scale
-        self._registered: dict[str, TaskState] = {}  # what it was told
+        self._registered: dict[str, TaskState] = {}  # by ECS
         self._healthy: set[str] = set()
-        self._targets: dict[str, bool] = {}  # whom it sends to, by address, and whether it believes them healthy
+        self._targets: dict[str, bool] = {}  # by address, and whether it believes them healthy
 
     def finding(self) -> Json:
         return self.by_file()

@@ -134,7 +134,7 @@ def _page(scenario: Scenario, runs: Mapping[Column, Result], drawing: str) -> st
                 f"<tr><th>due<th>stream<th>task<th>connection<th>outcome{rows}</table></details>"
             ]
         run = each.history.run
-        told = {**run.versions, "revision": run.revision, "began": run.began} | dict(run.settings["helper"])
-        rows = "".join(f"<tr><td>{escape(key)}<td>{escape(str(value))}" for key, value in told.items())
+        facts = {**run.versions, "revision": run.revision, "began": run.began} | dict(run.settings["helper"])
+        rows = "".join(f"<tr><td>{escape(key)}<td>{escape(str(value))}" for key, value in facts.items())
         parts += [f"<details><summary>Versions and settings</summary><table>{rows}</table></details>"]
     return "\n".join(parts) + "\n"

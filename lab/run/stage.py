@@ -43,7 +43,7 @@ def run_of(scenario: Scenario, column: Column, mesh: type[Mesh]) -> Run:
 
 
 class Stage:
-    """The stage of one run. `say` is told what happens, in sentences."""
+    """The stage of one run. `say` gets what happens, in sentences."""
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, say: Callable[[str], None]) -> None:
         self.scenario, self.column, self.folder = scenario, column, folder

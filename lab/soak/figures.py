@@ -40,7 +40,7 @@ class Latency(msgspec.Struct, frozen=True):
     p99: float | None
 
 
-class Figures(msgspec.Struct, frozen=True):
+class ColumnFigures(msgspec.Struct, frozen=True):
     """What all updates of one column come to.
 
     updates: those that were played; unknown: those of them that could not be judged, and are in no other figure
@@ -79,7 +79,7 @@ class Summary(msgspec.Struct, frozen=True):
     ended: str
     versions: dict[str, list[str]]
     confidence: float
-    columns: dict[Column, Figures]
+    columns: dict[Column, ColumnFigures]
 
 
 @dataclass
@@ -121,9 +121,9 @@ class Tally:
         for part, milliseconds in latencies(history).items():
             self.latency[part] += milliseconds
 
-    def figures(self) -> Figures:
+    def figures(self) -> ColumnFigures:
         judged = self.updates - self.unknown
-        return Figures(
+        return ColumnFigures(
             self.updates,
             self.unknown,
             self.requests,
