@@ -150,7 +150,7 @@ demo: .venv/ready
 	$(BIN)/python -m lab demo
 
 # every scenario, an hour and a half on two cores; some of them: make bench SCENARIOS="plain scale-in". Runs mostly wait:
-# `python -m lab bench --jobs 8` takes 25 minutes there, and says of a run whose callers fell behind that it is unknown
+# `python -m lab bench --jobs 8` takes 25 minutes there, and says of a run whose load fell behind that it is unknown
 bench: .venv/ready
 	$(BIN)/python -m lab bench $(SCENARIOS)
 

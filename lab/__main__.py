@@ -22,13 +22,12 @@ from lab.report import comparison, report, verdict
 from lab.run import bench
 from lab.run.stage import Stage
 from lab.run.task_definition import missing, missing_for
-from lab.scenarios.scenario import COLUMNS, DEMO, Column, Scenario
-from lab.scenarios.table import ALL
+from lab.scenarios.scenario import COLUMNS, Column, Scenario
+from lab.scenarios.table import ALL, BY_NAME, DEMO
 from lab.soak.figures import scenario_of, summary
 from lab.soak.page import publish
 from lab.soak.play import Soak, play
 
-BY_NAME = {scenario.name: scenario for scenario in ALL}
 EVERY: dict[str, Scenario] = {**BY_NAME, DEMO.name: DEMO}
 
 

@@ -64,7 +64,7 @@ LINES: Final = (
     Line("idle_pss", "  of it its own or its share (PSS)", "MB", None, None),
     Line("wake_ups", f"wake-ups in {WATCHED:g} s, in service", "", 0, 0),
     Line("armed", "from exec to SIGTERM caught, on a free core", "ms", 25, 60, predecessor=200),
-    Line("told", "from SIGTERM to POST /healthcheck/fail, no delay", "ms", None, 10, predecessor=22),
+    Line("called", "from SIGTERM to POST /healthcheck/fail, no delay", "ms", None, 10, predecessor=22),
     Line("healthcheck", "CPU time of one container health check", "ms", None, 60),
     Line("peak", "peak memory of a life, fixed times", "MB", None, 36),
     Line("cpu", "  CPU time from SIGTERM on", "ms", None, None),
@@ -172,15 +172,15 @@ def measure_armed(subject: Subject, folder: Path, environ: dict[str, str]) -> di
         return {"armed": max(0.0, 1000 * (time.monotonic() - began - waited))}
 
 
-def measure_told(subject: Subject, folder: Path, environ: dict[str, str]) -> dict[str, float]:
-    """From the signal to the request's arrival at an admin API of the bench's own."""
+def measure_call(subject: Subject, folder: Path, environ: dict[str, str]) -> dict[str, float]:
+    """From the signal to the request's arrival at an admin API of the measurement's own."""
     with AdminStandIn() as admin, living(subject, folder, environ | {"ENVOY_ADMIN_URL": admin.url}) as pid:
         wait_until_in_service(subject, pid, folder)
         time.sleep(SETTLED_AFTER)
         began = time.monotonic()
         os.kill(pid, signal.SIGTERM)
-        processes.wait_for(lambda: None if admin.told_at else "not told yet")
-        return {"told": 1000 * (admin.told_at - began)}
+        processes.wait_for(lambda: None if admin.called_at else "not called yet")
+        return {"called": 1000 * (admin.called_at - began)}
 
 
 def measure_healthchecks(
@@ -204,10 +204,10 @@ def cpu_milliseconds(command: list[str], environ: dict[str, str]) -> float:
 
 
 class AdminStandIn:
-    """The few answers of Envoy's admin API that a drain needs; `told_at` is when it was told to fail health checks."""
+    """The few answers of Envoy's admin API that a drain needs; `called_at`: when it was asked to fail."""
 
     def __init__(self) -> None:
-        self.told_at = 0.0
+        self.called_at = 0.0
         self._listening = socket.create_server((processes.free_address(), 0))
         self.url = "http://{}:{}".format(*self._listening.getsockname())
 
@@ -229,8 +229,8 @@ class AdminStandIn:
     def _answer(self, connection: socket.socket) -> None:
         request = connection.recv(65536)
         if request.startswith(b"POST /healthcheck/fail"):
-            self.told_at = time.monotonic()
-        status, body = (503, b"DRAINING\n") if self.told_at and request.startswith(b"GET") else (200, b"LIVE\n")
+            self.called_at = time.monotonic()
+        status, body = (503, b"DRAINING\n") if self.called_at and request.startswith(b"GET") else (200, b"LIVE\n")
         head = b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
         connection.sendall(head + body)
 
@@ -257,8 +257,10 @@ async def serve_aws(address: str, folder: Path) -> web.AppRunner:
     record = history.Recorder(folder / "record", history.Run("", {}, "", "", "", {}, history.began_now()))
     service = scheduler.Scheduler(scheduler.Service(desired=1), lambda *_: [], folder, record, asyncio.TaskGroup())
     for id in ("old", "new"):
-        helper = behaviour.Container("helper", checked=True, state="RUNNING", told_health="HEALTHY", started_at=0.0)
-        service.tasks[id] = behaviour.Task(id, id, "ecs-svc/1", {"helper": helper})
+        helper = behaviour.ContainerState(
+            "helper", checked=True, status="RUNNING", reported_health="HEALTHY", started_at=0.0
+        )
+        service.tasks[id] = behaviour.TaskState(id, id, "ecs-svc/1", {"helper": helper})
     service.tasks["old"].desired = "STOPPED"
     listed = {"new": cloud_map.Instance("new", "new", healthy=True)}
     runner = web.AppRunner(aws.Aws(service, listed, record).application(), shutdown_timeout=0.1)
@@ -336,14 +338,14 @@ CLIENTS: Final = {
     "none": "async def ask(url): pass",
     "h11": """
 from task_helper import settings
-from task_helper.asks import http
+from task_helper import http
 async def ask(url): await http.request('GET', settings.health_url(url), '/')""",
     "h11, without OpenSSL, as task-helper has it": """
 sys.modules['ssl'] = None
 import asyncio
 del sys.modules['ssl']
 from task_helper import settings
-from task_helper.asks import http
+from task_helper import http
 async def ask(url): await http.request('GET', settings.health_url(url), '/')""",
     "httpx2": """
 import httpx2
@@ -413,7 +415,7 @@ def measure(
         for _ in range(quick):
             for subject in subjects:
                 note(subject, measure_armed(subject, folder, short))
-                note(subject, measure_told(subject, folder, short))
+                note(subject, measure_call(subject, folder, short))
         for subject in subjects:
             for figures in measure_healthchecks(subject, folder, short, quick):
                 note(subject, figures)

@@ -33,9 +33,9 @@ def imports(root: Path, package: str, *, files: bool = False) -> Imports:
         }
     return {
         name.removeprefix(f"{package}."): {
-            # a file of a folder may import the folder's own __init__
+            # a folder whose __init__ imports its own files does not import itself
             other.removeprefix(f"{package}.")
-            for other in graph.find_modules_directly_imported_by(name) & names - {name}
+            for other in graph.find_modules_directly_imported_by(name) & (names - {name})
         }
         for name in names
     }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from lab.ecs.behaviour import Container, Task
+from lab.ecs.behaviour import ContainerState, TaskState
 from lab.ecs.cloud_map import Instance
 from lab.ecs.scheduler import Scheduler
 from lab.parts.history import Recorder
@@ -42,7 +42,7 @@ def environment(url: str) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": url, "AWS_DISABLE_HOST_PREFIX_INJECTION": "true", **credentials}
 
 
-def task_metadata(task: Task, time: Callable[[float], str]) -> Json:
+def task_metadata(task: TaskState, time: Callable[[float], str]) -> Json:
     """What the task metadata endpoint v4 says of a task; `time` gives the text of a time.
 
     Keys and statuses are those of the agent 1.105.1: `tests/recorded/metadata` has what it said.
@@ -56,7 +56,7 @@ def task_metadata(task: Task, time: Callable[[float], str]) -> Json:
         "ServiceName": SERVICE,
         "DesiredStatus": "STOPPED" if task.stops else "RUNNING",
         # that of the container that is least far, and never PENDING
-        "KnownStatus": "MANIFEST_PULLED" if task.state == "PENDING" else task.state,
+        "KnownStatus": "MANIFEST_PULLED" if task.status == "PENDING" else task.status,
         "AvailabilityZone": f"{REGION}a",
         "LaunchType": "FARGATE",
         "FaultInjectionEnabled": False,
@@ -70,7 +70,7 @@ def task_metadata(task: Task, time: Callable[[float], str]) -> Json:
     }
 
 
-def container_metadata(task: Task, name: str, time: Callable[[float], str]) -> Json:
+def container_metadata(task: TaskState, name: str, time: Callable[[float], str]) -> Json:
     """What the endpoint says of one container of a task."""
     container = task.containers[name]
     label = "com.amazonaws.ecs"
@@ -88,7 +88,7 @@ def container_metadata(task: Task, name: str, time: Callable[[float], str]) -> J
             f"{label}.task-definition-version": _revision(task),
         },
         "DesiredStatus": "STOPPED" if task.stops else "RUNNING",
-        "KnownStatus": container.state,
+        "KnownStatus": container.status,
         "Limits": {"CPU": 10, "Memory": 128},
         "Type": "NORMAL",
         "LogDriver": "json-file",
@@ -109,14 +109,14 @@ def container_metadata(task: Task, name: str, time: Callable[[float], str]) -> J
     return answer
 
 
-def _health(container: Container, time: Callable[[float], str]) -> Json:
+def _health(container: ContainerState, time: Callable[[float], str]) -> Json:
     """Nothing before the first check, no status while it is UNKNOWN, and no exit code that is 0."""
     health: Json = {}
     if container.health != "UNKNOWN":
         health["status"] = container.health
     if container.health_since is not None:
         health["statusSince"] = time(container.health_since)
-    if container.state == "STOPPED" and container.exit_code:
+    if container.status == "STOPPED" and container.exit_code:
         health["exitCode"] = container.exit_code
     return health
 
@@ -159,7 +159,7 @@ class Aws:
     async def _task_metadata(self, request: web.Request) -> web.Response:
         return web.json_response(task_metadata(self._find(request), self._time))
 
-    def _find(self, request: web.Request) -> Task:
+    def _find(self, request: web.Request) -> TaskState:
         task = self._scheduler.tasks.get(request.match_info["task"])
         if task is None or request.match_info["container"] not in task.containers:
             raise web.HTTPNotFound(text="no such container")
@@ -212,7 +212,7 @@ class Aws:
         last = self._scheduler.deployments[-1]
 
         def count(state: str, deployment: str | None = None) -> int:
-            return sum(task.state == state and deployment in (None, task.deployment) for task in tasks)
+            return sum(task.status == state and deployment in (None, task.deployment) for task in tasks)
 
         deployments = [
             {
@@ -247,11 +247,11 @@ class Aws:
             "deployments": deployments,
         }
 
-    def _living(self, deployment: str | None = None) -> list[Task]:
+    def _living(self, deployment: str | None = None) -> list[TaskState]:
         return [
             task
             for task in self._scheduler.tasks.values()
-            if task.state != "STOPPED" and deployment in (None, task.deployment)
+            if task.status != "STOPPED" and deployment in (None, task.deployment)
         ]
 
     def _list_tasks(self, asked: Json) -> Json:
@@ -276,8 +276,8 @@ class Aws:
             "failures": [{"arn": name, "reason": "MISSING"} for name, id in ids.items() if id not in tasks],
         }
 
-    def _task(self, task: Task) -> Json:
-        last = "DEACTIVATING" if task.state == "RUNNING" and task.desired == "STOPPED" else task.state
+    def _task(self, task: TaskState) -> Json:
+        last = "DEACTIVATING" if task.status == "RUNNING" and task.desired == "STOPPED" else task.status
         answer = {
             "taskArn": task_arn(task.id),
             "clusterArn": arn("ecs", f"cluster/{CLUSTER}"),
@@ -300,10 +300,10 @@ class Aws:
             "containers": [
                 {
                     "name": each.name,
-                    "lastStatus": each.told_state,
-                    "healthStatus": each.told_health,
+                    "lastStatus": each.reported_status,
+                    "healthStatus": each.reported_health,
                     "networkInterfaces": [{"attachmentId": task.id, "privateIpv4Address": task.address}],
-                    **({"exitCode": each.exit_code} if each.told_state == "STOPPED" else {}),
+                    **({"exitCode": each.exit_code} if each.reported_status == "STOPPED" else {}),
                 }
                 for each in task.containers.values()
             ],
@@ -373,7 +373,7 @@ def _check_known(asked: Json, known: set[str]) -> None:
         raise CallError("InvalidParameterException", f"the lab does not know {sorted(unknown)}")
 
 
-def _revision(task: Task) -> str:
+def _revision(task: TaskState) -> str:
     return task.deployment.rpartition("/")[2]
 
 

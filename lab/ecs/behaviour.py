@@ -1,6 +1,6 @@
 """ECS's rules, as functions of what is the case: start and stop order, restarts, task health, rolling updates.
 
-Two look at a task: the agent beside it, at once, and ECS, which knows what the agent has told it (`told_...`), late.
+Two look at a task: the agent beside it, at once, and ECS, late: it knows what the agent has reported (`reported_...`).
 Sources: the ECS agent's dependency graph and task manager (github.com/aws/amazon-ecs-agent), the API reference of ECS;
 times as measured with the agent 1.105.1 in 2026-11.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Condition = Literal["START", "HEALTHY", "SUCCESS"]
-State = Literal["PENDING", "RUNNING", "STOPPED"]
+Status = Literal["PENDING", "RUNNING", "STOPPED"]
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY"]
 
 # From a container's end until the agent has noticed and stops the next one, in seconds whatever the scale; the median
@@ -44,11 +44,11 @@ class AgentTimes:
 
 
 @dataclass
-class Container:
+class ContainerState:
     """A container of a task and where it is in its life; `checked` tells whether it has a health check. Seconds.
 
     health: by its check, as the agent knows it; UNHEALTHY too once it has stopped; health_since: when it came to be so
-    told_state, told_health: as ECS knows it
+    reported_status, reported_health: as ECS knows it
     start_timeout: how long others wait for its HEALTHY before the task is given up; None: for ever
     restart_period: how long it must have been up for its restart policy to restart it; None without a policy
     restart_count, restarted_at: how often that has restarted it, None without a policy, and when it did so last
@@ -60,11 +60,11 @@ class Container:
     essential: bool = True
     checked: bool = False
     stop_timeout: float = 30.0
-    state: State = "PENDING"
+    status: Status = "PENDING"
     health: Health = "UNKNOWN"
     health_since: float | None = None
-    told_state: State = "PENDING"
-    told_health: Health = "UNKNOWN"
+    reported_status: Status = "PENDING"
+    reported_health: Health = "UNKNOWN"
     exit_code: int | None = None
     start_timeout: float | None = None
     restart_period: float | None = None
@@ -76,7 +76,7 @@ class Container:
 
 
 @dataclass
-class Task:
+class TaskState:
     """A task of a service: its containers, and what ECS wants of it. Times are seconds of one clock.
 
     deactivating: it is to stop, but its agent is not asked yet: the load balancer still lets go of it
@@ -86,13 +86,13 @@ class Task:
     id: str
     address: str
     deployment: str
-    containers: dict[str, Container]
+    containers: dict[str, ContainerState]
     created_at: float = 0.0
     desired: Literal["RUNNING", "STOPPED"] = "RUNNING"
     deactivating: bool = False
     stop_code: str = ""
     stopping_at: float | None = None
-    told_state: State = "PENDING"
+    reported_status: Status = "PENDING"
     ends_itself: bool = False
 
     @property
@@ -101,12 +101,12 @@ class Task:
         return self.ends_itself or (self.desired == "STOPPED" and not self.deactivating)
 
     @property
-    def state(self) -> State:
+    def status(self) -> Status:
         """RUNNING once its essential containers are, until its last container has stopped."""
         containers = self.containers.values()
-        if all(each.state == "STOPPED" for each in containers):
+        if all(each.status == "STOPPED" for each in containers):
             return "STOPPED"
-        begun = all(each.state != "PENDING" for each in containers if each.essential)
+        begun = all(each.status != "PENDING" for each in containers if each.essential)
         return "RUNNING" if begun else "PENDING"
 
     @property
@@ -119,13 +119,13 @@ class Task:
     @property
     def health(self) -> Health:
         """As ECS knows it from the essential containers with a check: one UNHEALTHY is enough, all must be HEALTHY."""
-        healths = {each.told_health for each in self.containers.values() if each.essential and each.checked}
+        healths = {each.reported_health for each in self.containers.values() if each.essential and each.checked}
         if "UNHEALTHY" in healths:
             return "UNHEALTHY"
         return "HEALTHY" if healths == {"HEALTHY"} else "UNKNOWN"
 
 
-def startable(task: Task) -> list[Container]:
+def startable(task: TaskState) -> list[ContainerState]:
     """The containers to start now. START is met too by a container that has stopped already."""
     if task.stops:
         return []
@@ -134,37 +134,37 @@ def startable(task: Task) -> list[Container]:
         other = task.containers[name]
         match condition:
             case "START":
-                return other.state != "PENDING"
+                return other.status != "PENDING"
             case "HEALTHY":
                 return other.health == "HEALTHY"
             case "SUCCESS":
-                return other.state == "STOPPED" and other.exit_code == 0
+                return other.status == "STOPPED" and other.exit_code == 0
 
-    pending = [each for each in task.containers.values() if each.state == "PENDING"]
+    pending = [each for each in task.containers.values() if each.status == "PENDING"]
     return [each for each in pending if all(met(*dependency) for dependency in each.depends_on.items())]
 
 
-def waits_for_health(task: Task) -> bool:
+def waits_for_health(task: TaskState) -> bool:
     """Whether nothing can be started until a health check says so: then the agent sleeps until its next look.
 
     So it is taken to be, too, where another has to have ended with SUCCESS, which was not measured.
     """
-    waiting = any(each.state == "PENDING" for each in task.containers.values())
+    waiting = any(each.status == "PENDING" for each in task.containers.values())
     return not task.stops and waiting and not startable(task)
 
 
-def stoppable(task: Task) -> list[Container]:
+def stoppable(task: TaskState) -> list[ContainerState]:
     """The containers to stop now: those that no container which has not stopped names in `dependsOn`.
 
     The look is direct, not transitive. A container that was never started stops without a signal.
     """
     if not task.stops:
         return []
-    holding = {name for each in task.containers.values() if each.state != "STOPPED" for name in each.depends_on}
-    return [each for each in task.containers.values() if each.state != "STOPPED" and each.name not in holding]
+    holding = {name for each in task.containers.values() if each.status != "STOPPED" for name in each.depends_on}
+    return [each for each in task.containers.values() if each.status != "STOPPED" and each.name not in holding]
 
 
-def restarts(task: Task, container: Container, now: float) -> bool:
+def restarts(task: TaskState, container: ContainerState, now: float) -> bool:
     """Whether its policy restarts a container that has ended: not in a task that stops, nor before its period."""
     up_since = container.started_at if container.restarted_at is None else container.restarted_at
     if task.stops or container.restart_period is None or up_since is None:
@@ -172,19 +172,19 @@ def restarts(task: Task, container: Container, now: float) -> bool:
     return now - up_since >= container.restart_period
 
 
-def _cannot_start(task: Task, container: Container) -> bool:
+def _cannot_start(task: TaskState, container: ContainerState) -> bool:
     others = [task.containers[name] for name, condition in container.depends_on.items() if condition == "SUCCESS"]
-    return any(each.state == "STOPPED" and each.exit_code != 0 for each in others)
+    return any(each.status == "STOPPED" and each.exit_code != 0 for each in others)
 
 
-def must_stop(task: Task, now: float) -> bool:
+def must_stop(task: TaskState, now: float) -> bool:
     """An essential container that stops by itself stops the task; so does one for whose HEALTHY others wait in vain,
     and one whose SUCCESS they wait for, if it ends with anything but 0.
     """
     containers = task.containers.values()
-    if task.stops or any(each.essential and each.state == "STOPPED" for each in containers):
+    if task.stops or any(each.essential and each.status == "STOPPED" for each in containers):
         return not task.stops
-    pending = [each for each in containers if each.state == "PENDING"]
+    pending = [each for each in containers if each.status == "PENDING"]
     if any(_cannot_start(task, each) for each in pending):
         return True
     awaited = {name for each in pending for name, condition in each.depends_on.items() if condition == "HEALTHY"}
@@ -195,12 +195,12 @@ def must_stop(task: Task, now: float) -> bool:
     )
 
 
-def counts_as_healthy(task: Task, now: float, unchecked_wait: float) -> bool:
+def counts_as_healthy(task: TaskState, now: float, unchecked_wait: float) -> bool:
     """Whether it counts towards the minimum healthy percent: HEALTHY, or without checks long enough RUNNING.
 
     unchecked_wait: 40 s in ECS
     """
-    if task.state != "RUNNING" or task.desired == "STOPPED":
+    if task.status != "RUNNING" or task.desired == "STOPPED":
         return False
     if any(each.essential and each.checked for each in task.containers.values()):
         return task.health == "HEALTHY"
@@ -216,7 +216,7 @@ class Step:
 
 
 def next_step(
-    tasks: Sequence[Task],
+    tasks: Sequence[TaskState],
     primary: str,
     desired: int,
     minimum_healthy: float,

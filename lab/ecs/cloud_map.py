@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from lab.ecs.behaviour import Task, counts_as_healthy
+from lab.ecs.behaviour import TaskState, counts_as_healthy
 from lab.ecs.scheduler import Scheduler
 from lab.parts.history import Recorder
 
@@ -52,12 +52,12 @@ class CloudMap:
                         if self.instances.pop(task.id, None):
                             self._record.event("discovery", "deregistered", task.id)
                             group.create_task(self._changed())
-                    elif task.state == "RUNNING" and task.desired == "RUNNING" and task.id not in self.instances:
+                    elif task.status == "RUNNING" and task.desired == "RUNNING" and task.id not in self.instances:
                         self.instances[task.id] = Instance(task.id, task.address, healthy=False)
                         group.create_task(self._become_healthy(task, scheduler))
                 await change.wait()
 
-    async def _become_healthy(self, task: Task, scheduler: Scheduler) -> None:
+    async def _become_healthy(self, task: TaskState, scheduler: Scheduler) -> None:
         def counts() -> bool:
             wait = scheduler.service.unchecked_wait
             return task.desired == "STOPPED" or counts_as_healthy(task, self._record.now(), wait)

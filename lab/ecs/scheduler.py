@@ -1,4 +1,4 @@
-"""Runs a service's tasks as ECS does, each container a process: the rules are in `rules`, the doing here.
+"""Runs a service's tasks as ECS does, each container a process: the rules are in `behaviour`, the work is done here.
 
 Each task has an agent of its own, as on Fargate; what is beneath the agent, the container engine, goes on without it.
 """
@@ -18,11 +18,11 @@ from lab.ecs.behaviour import (
     NOTICED_AFTER,
     AgentTimes,
     Condition,
-    Container,
+    ContainerState,
     Health,
-    State,
+    Status,
     Step,
-    Task,
+    TaskState,
     counts_as_healthy,
     must_stop,
     next_step,
@@ -93,16 +93,16 @@ class Service:
 
 
 # the containers of a new task, from its id and its address
-Definition = Callable[[str, str], list[ContainerSpec]]
+ContainerSpecs = Callable[[str, str], list[ContainerSpec]]
 
 
 class TargetGroup(Protocol):
     """What ECS asks of a load balancer, where a service has one."""
 
-    def is_healthy(self, task: Task) -> bool:
+    def is_healthy(self, task: TaskState) -> bool:
         """Whether the target gets requests: else the task does not count as healthy."""
 
-    async def until_unused(self, task: Task) -> None:
+    async def until_unused(self, task: TaskState) -> None:
         """Deregister the target, and wait until its deregistration delay is over: so long the task is not stopped."""
 
 
@@ -115,7 +115,7 @@ class Scheduler:
     def __init__(
         self,
         service: Service,
-        definition: Definition,
+        definition: ContainerSpecs,
         folder: Path,
         record: Recorder,
         group: asyncio.TaskGroup,
@@ -125,7 +125,7 @@ class Scheduler:
         self.desired = service.desired
         self.definition = definition
         self.deployments = ["ecs-svc/1"]  # the last is PRIMARY
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, TaskState] = {}
         self.change = asyncio.Event()  # set at the next change; take it before you look, or one is missed
         self._folder, self._record, self._group = folder, record, group
         self._target_group = target_group
@@ -155,47 +155,47 @@ class Scheduler:
     def update(self) -> None:
         """A new deployment: every task is to be replaced."""
         self.deployments.append(f"ecs-svc/{len(self.deployments) + 1}")
-        self._tell()
+        self._notify()
 
     def scale(self, desired: int) -> None:
         self.desired = desired
-        self._tell()
+        self._notify()
 
-    def rebalance(self, task: Task) -> None:
+    def rebalance(self, task: TaskState) -> None:
         """Its availability zone has a task too many: another comes first, and then it is stopped."""
         self._leaving.add(task.id)
-        self._tell()
+        self._notify()
 
-    def stop_task(self, task: Task, code: str = "UserInitiated") -> None:
+    def stop_task(self, task: TaskState, code: str = "UserInitiated") -> None:
         """StopTask; ECS's scheduler stops tasks in the same way."""
         task.desired, task.deactivating, task.stop_code = "STOPPED", False, code
         self._begin_stop(task, code)
 
-    def _begin_stop(self, task: Task, code: str) -> None:
+    def _begin_stop(self, task: TaskState, code: str) -> None:
         if task.stopping_at is None:
             task.stopping_at = self._record.now()
             self._record.event("task", "stopping", task.id, code=code)
-        self._tell()
+        self._notify()
 
-    def interrupt(self, task: Task) -> None:
-        """A Spot interruption: the task is told to stop, and gone at the end of the notice."""
+    def interrupt(self, task: TaskState) -> None:
+        """A Spot interruption: the task is asked to stop, and killed at the end of the notice."""
         self.stop_task(task, "SpotInterruption")
         self.spawn(self._kill_after(task, self.service.spot_notice))
 
-    def crash(self, task: Task, container: str) -> None:
+    def crash(self, task: TaskState, container: str) -> None:
         """The container's process dies."""
         self._record.event("container", "crashed", task.id, container=container)
         processes.kill_group(self._processes[task.id, container].pid)
 
-    def signal(self, task: Task, container: str, number: signal.Signals) -> None:
+    def signal(self, task: TaskState, container: str, number: signal.Signals) -> None:
         """A signal that is none of ECS's doing: only the container's own process gets it."""
         self._record.event("container", number.name, task.id, container=container)
         self._processes[task.id, container].send_signal(number)
 
-    async def restart_agent(self, task: Task) -> None:
+    async def restart_agent(self, task: TaskState) -> None:
         """The task's agent is killed and comes back.
 
-        Nothing is started, stopped, noticed or told meanwhile, and nobody answers for the metadata. Stops that are
+        Nothing is started, stopped, noticed or reported meanwhile, and nobody answers for the metadata. Stops that are
         under way go on: back again it asks for them once more, and their stopTimeout still counts from the first time.
         """
         self._record.event("agent", "down", task.id)
@@ -209,12 +209,12 @@ class Scheduler:
             if container.health_since is not None:
                 container.health_since = self._record.now()
 
-    def has_agent(self, task: Task) -> bool:
+    def has_agent(self, task: TaskState) -> bool:
         """Whether the task's agent is up. One that never began, in a test, is."""
         agent = self._agents.get(task.id)
         return agent is None or agent.is_set()
 
-    def fill_output(self, task: Task, container: str) -> None:
+    def fill_output(self, task: TaskState, container: str) -> None:
         """The pipe that nobody reads is full from now on."""
         self._record.event("container", "output full", task.id, container=container)
         write_end = self._unread[task.id, container][1]
@@ -262,7 +262,7 @@ class Scheduler:
             self._baked_at = self._record.now() + self.service.bake
         return self._record.now() >= self._baked_at
 
-    def _retire(self, task: Task) -> None:
+    def _retire(self, task: TaskState) -> None:
         """ECS's own scheduler lets go of a task. Its containers hear of it once the load balancer has left it."""
         if self._target_group is None:
             self.stop_task(task, "ServiceSchedulerInitiated")
@@ -270,9 +270,9 @@ class Scheduler:
             task.desired, task.deactivating = "STOPPED", True
             self._record.event("task", "deactivating", task.id)
             self.spawn(self._stop_when_unused(task, self._target_group))
-            self._tell()
+            self._notify()
 
-    async def _stop_when_unused(self, task: Task, target_group: TargetGroup) -> None:
+    async def _stop_when_unused(self, task: TaskState, target_group: TargetGroup) -> None:
         await target_group.until_unused(task)
         self.stop_task(task, "ServiceSchedulerInitiated")
 
@@ -281,7 +281,7 @@ class Scheduler:
         specs = self.definition(id, address)
         self._specs.update({(id, spec.name): spec for spec in specs})
         containers = {
-            spec.name: Container(
+            spec.name: ContainerState(
                 spec.name,
                 spec.depends_on,
                 spec.essential,
@@ -293,17 +293,17 @@ class Scheduler:
             )
             for spec in specs
         }
-        task = Task(id, address, self.deployments[-1], containers, self._record.now())
+        task = TaskState(id, address, self.deployments[-1], containers, self._record.now())
         self.tasks[id] = task
         self._record.event("task", "created", id, deployment=task.deployment, address=address)
         self._agents[id] = asyncio.Event()
         self._agents[id].set()
         self.spawn(self._live(task))
-        self.spawn(self._tell_health(task))
+        self.spawn(self._report_health(task))
 
-    async def _live(self, task: Task) -> None:
+    async def _live(self, task: TaskState) -> None:
         """The agent: starts and stops the containers of one task in ECS's order, until all have stopped."""
-        while task.state != "STOPPED":
+        while task.status != "STOPPED":
             change = self.change
             await self._agents[task.id].wait()
             for container in startable(task):
@@ -320,13 +320,13 @@ class Scheduler:
                 await change.wait()
         self._record.event("task", "stopped", task.id)
 
-    async def _start(self, task: Task, container: Container) -> None:
+    async def _start(self, task: TaskState, container: ContainerState) -> None:
         await self._run(task, container)
-        container.state, container.started_at = "RUNNING", self._record.now()
+        container.status, container.started_at = "RUNNING", self._record.now()
         self._record.event("container", "running", task.id, container=container.name)
         self._changed(task, container)
 
-    async def _run(self, task: Task, container: Container) -> None:
+    async def _run(self, task: TaskState, container: ContainerState) -> None:
         """A process of the container, the first one or that of a restart."""
         spec = self._specs[task.id, container.name]
         log = self._folder / f"{task.id[:6]}-{container.name}.log"
@@ -350,14 +350,14 @@ class Scheduler:
         if spec.check:
             self.spawn(self._check(task, container, spec, process))
 
-    def _unread_pipe(self, task: Task, container: Container) -> int:
+    def _unread_pipe(self, task: TaskState, container: ContainerState) -> int:
         """The container's end. `fill_output` gets one of its own, opened anew: that it does not block is its own."""
         read_end, write_end = os.pipe()
         own = os.open(f"/proc/self/fd/{write_end}", os.O_WRONLY | os.O_NONBLOCK)
         self._unread[task.id, container.name] = (read_end, own)
         return write_end
 
-    async def _watch(self, task: Task, container: Container, process: asyncio.subprocess.Process) -> None:
+    async def _watch(self, task: TaskState, container: ContainerState, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()
         container.finished_at = self._record.now()
         processes.kill_group(process.pid)  # what the container's process has left behind
@@ -368,26 +368,26 @@ class Scheduler:
         else:
             # as a container engine tells an end by a signal
             container.exit_code = code if code >= 0 else 128 - code
-            container.state, container.noticed_at = "STOPPED", self._record.now()
+            container.status, container.noticed_at = "STOPPED", self._record.now()
             if container.checked:
                 self._set_health(container, "UNHEALTHY")
             self._record.event("container", "stopped", task.id, container=container.name, exit_code=container.exit_code)
             self._changed(task, container)
 
-    async def _restart(self, task: Task, container: Container) -> None:
-        """In place, by its restart policy; the count is told before the new process is there."""
+    async def _restart(self, task: TaskState, container: ContainerState) -> None:
+        """In place, by its restart policy; the count is reported before the new process is there."""
         container.restart_count = (container.restart_count or 0) + 1
         container.restarted_at = self._record.now()
         self._set_health(container, "UNKNOWN")
         await asyncio.sleep(RESTARTS_AFTER - NOTICED_AFTER)
         await self._run(task, container)
         self._record.event("container", "restarted", task.id, container=container.name)
-        self._tell()
+        self._notify()
         if (task.id, container.name) in self._stopping:
             self.spawn(self._signal(task, container))  # the stop came before the new process
 
     async def _check(
-        self, task: Task, container: Container, spec: ContainerSpec, process: asyncio.subprocess.Process
+        self, task: TaskState, container: ContainerState, spec: ContainerSpec, process: asyncio.subprocess.Process
     ) -> None:
         """The container engine's health check. To start slowly is no sickness: as with a startPeriod without end."""
         if spec.check is None:
@@ -405,21 +405,21 @@ class Scheduler:
             if health != container.health and (passed or (container.health == "HEALTHY" and failures >= RETRIES)):
                 self._set_health(container, health)
                 self._record.event("container", health.lower(), task.id, container=container.name)
-                self._tell()
+                self._notify()
 
-    def _set_health(self, container: Container, health: Health) -> None:
+    def _set_health(self, container: ContainerState, health: Health) -> None:
         container.health, container.health_since = health, self._record.now()
 
-    def _stop(self, task: Task, container: Container) -> None:
+    def _stop(self, task: TaskState, container: ContainerState) -> None:
         self._stopping.add((task.id, container.name))
-        if container.state == "PENDING":
-            # what was never started is told to have stopped like this
-            container.state, container.exit_code = "STOPPED", 128 + signal.SIGTERM
+        if container.status == "PENDING":
+            # what was never started is reported to have stopped like this
+            container.status, container.exit_code = "STOPPED", 128 + signal.SIGTERM
             self._changed(task, container)
         else:
             self.spawn(self._signal(task, container))
 
-    async def _signal(self, task: Task, container: Container) -> None:
+    async def _signal(self, task: TaskState, container: ContainerState) -> None:
         """SIGTERM, and SIGKILL when the container's stopTimeout, which begins with its own stop, has run out.
 
         The container engine does it: it goes on while the agent is down.
@@ -436,64 +436,64 @@ class Scheduler:
             self._record.event("container", "sigkill", task.id, container=container.name)
             processes.kill_group(process.pid)
 
-    def _send_stop(self, task: Task, container: Container) -> None:
+    def _send_stop(self, task: TaskState, container: ContainerState) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._processes[task.id, container.name].send_signal(self._specs[task.id, container.name].stop_signal)
             self._record.event("container", "sigterm", task.id, container=container.name)
 
-    async def _kill_after(self, task: Task, seconds: float) -> None:
+    async def _kill_after(self, task: TaskState, seconds: float) -> None:
         await asyncio.sleep(seconds)
         for container in task.containers.values():
-            if container.state == "RUNNING":
+            if container.status == "RUNNING":
                 self._record.event("container", "sigkill", task.id, container=container.name)
                 processes.kill_group(self._processes[task.id, container.name].pid)
-            elif container.state == "PENDING":
-                container.state = "STOPPED"
+            elif container.status == "PENDING":
+                container.status = "STOPPED"
         self._changed(task, container)
 
-    # what ECS hears
+    # what the agents report to ECS
 
-    def _changed(self, task: Task, container: Container) -> None:
-        """A container has started or stopped. Where that changes the task ECS is told of all its containers at once."""
-        if task.state != task.told_state:
-            task.told_state = task.state
+    def _changed(self, task: TaskState, container: ContainerState) -> None:
+        """A container has started or stopped. Where that changes the task, ECS gets all its containers."""
+        if task.status != task.reported_status:
+            task.reported_status = task.status
             for each in task.containers.values():
-                each.told_state = each.state
-            self._hear(task)
+                each.reported_status = each.status
+            self._take_report(task)
         else:
-            self.spawn(self._tell_state_later(task, container, container.state))
-        self._tell()
+            self.spawn(self._report_status_later(task, container, container.status))
+        self._notify()
 
-    async def _tell_state_later(self, task: Task, container: Container, state: State) -> None:
+    async def _report_status_later(self, task: TaskState, container: ContainerState, status: Status) -> None:
         await asyncio.sleep(random.uniform(*self.service.agent.lone_change))  # nosec B311
         await self._agents[task.id].wait()
-        if container.told_state != "STOPPED":  # else the task's own change was faster
-            container.told_state = state
-            self._hear(task)
+        if container.reported_status != "STOPPED":  # else the task's own change was faster
+            container.reported_status = status
+            self._take_report(task)
 
-    def _hear(self, task: Task) -> None:
+    def _take_report(self, task: TaskState) -> None:
         """ECS wants a task stopped, and another in its place, once it hears that an essential container has stopped."""
-        stopped = any(each.essential and each.told_state == "STOPPED" for each in task.containers.values())
+        stopped = any(each.essential and each.reported_status == "STOPPED" for each in task.containers.values())
         if task.desired == "RUNNING" and stopped:
             self.stop_task(task, "EssentialContainerExited")
 
-    async def _tell_health(self, task: Task) -> None:
+    async def _report_health(self, task: TaskState) -> None:
         """Every so often, at a time of the agent's own; nothing of containers that have stopped."""
         await asyncio.sleep(random.uniform(0, self.service.agent.health))  # nosec B311
-        while task.state != "STOPPED":
+        while task.status != "STOPPED":
             await self._agents[task.id].wait()
             before = task.health
             for container in task.containers.values():
-                if container.state == "RUNNING":
-                    container.told_health = container.health
+                if container.status == "RUNNING":
+                    container.reported_health = container.health
             if task.health != before:
                 self._record.event("task", task.health.lower(), task.id)
-                self._tell()
+                self._notify()
             await asyncio.sleep(self.service.agent.health)
 
     # bookkeeping
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.change.set()
         self.change = asyncio.Event()
 

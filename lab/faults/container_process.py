@@ -12,8 +12,8 @@ from pathlib import Path
 from lab.parts import processes
 
 
-class Process:
-    """A container's process: what it says is kept, until nobody reads it any more."""
+class ContainerProcess:
+    """A container's process: its output is kept, until the lab stops reading it."""
 
     def __init__(self, command: list[str], environ: Mapping[str, str], log: Path) -> None:
         self.lines: list[str] = []
@@ -53,7 +53,7 @@ class Process:
                 while True:
                     os.write(self._fill_end, piece)
 
-    def hears(self, number: signal.Signals) -> bool:
+    def handles(self, number: signal.Signals) -> bool:
         """Whether it has a handler for that signal. In a container it is PID 1, and what it does not hear is lost."""
         if self._process is None:
             return False
@@ -82,7 +82,7 @@ class Process:
             await self._process.wait()
 
     def close(self) -> None:
-        """Whoever has read what it says is gone."""
+        """The reader of its output is closed."""
         for end in self._ends:
             asyncio.get_running_loop().remove_reader(end)
             os.close(end)

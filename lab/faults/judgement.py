@@ -1,32 +1,32 @@
-"""Was the helper worse than the trap in the same life? Pure: two records and their schedule in, a judgement out.
+"""Was the helper worse than the trap in the same trial? Pure: two records and their schedule in, a judgement out.
 
 Every request that failed is judged by its cause, so that the answer does not hang on which of them were on their way
 in the moment of a fault:
 
 - one that met the application while it was down by itself, or Envoy while it was, is nobody's fault;
 - one that the trap would have seen answered, since it still held the task then, the helper has lost;
-- one that came later, to a task that had gone, the helper has lost if the trap had told Envoy in time, so that nobody
-  came any more. If the trap could not tell it either, what comes is nobody's fault.
+- one that came later, to a task that had stopped, the helper has lost if the trap had made Envoy drain in time, so that
+  downstreams stopped sending. If the trap could not call Envoy either, it is nobody's fault.
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from lab.faults.outcome import OK, Lived, Sent
+from lab.faults.outcome import OK, Outcome, Sent
 from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, MERGE, Schedule
 
 # what processes, signals and answers take on a busy machine, in seconds
 SLACK: Final = 0.4
 
-# where something befell a life later than this, the machine was too busy, and it has to be played again
+# where something happened in a trial later than this, the machine was too busy, and it has to be played again
 LATE: Final = 0.4
 
 # after Envoy's outage: until a health check has passed, and the downstream has merged that
 RECOVERY: Final = CHECK_INTERVAL + MERGE + SLACK
 
-# Time enough to tell Envoy, for whoever tries again: a call that hangs (2 s), the pause after it (1 s), and slack.
-TELLABLE_WITHIN: Final = 4.0
+# Time enough to call Envoy with retries: a call that hangs (2 s), the pause after it (1 s), and slack.
+CALLED_WITHIN: Final = 4.0
 
 
 class Judgement(NamedTuple):
@@ -36,35 +36,37 @@ class Judgement(NamedTuple):
     why: tuple[str, ...] = ()
 
 
-def judge(schedule: Schedule, trap: Lived, helper: Lived) -> Judgement:
-    """Judge the same schedule's two lives."""
-    if unknown := [why for lived in (trap, helper) for why in _not_judgeable(lived)]:
+def judge(schedule: Schedule, trap: Outcome, helper: Outcome) -> Judgement:
+    """Judge the same schedule's two trials."""
+    if unknown := [why for outcome in (trap, helper) for why in _not_judgeable(outcome)]:
         return Judgement("unknown", tuple(unknown))
     held = schedule.stop_timeout if trap.exit is None else trap.exit
     early = [each for each in lost(trap) if _needed_until(each) < held - SLACK]
     if early:
-        return Judgement("unknown", (f"the trap lost {_told(early)} while it held the task, which nothing explains",))
+        return Judgement(
+            "unknown", (f"the trap lost {_words_of(early)} while it held the task, which nothing explains",)
+        )
     broken = [
         *_lost_by_helper(schedule, trap, helper),
         *_out_of_time(schedule, helper),
-        *_not_told(schedule, helper, trap),
+        *_not_drained(schedule, helper, trap),
     ]
     if helper.code == 70:
         broken.append("the helper was at fault: exit code 70")
     return Judgement("broken" if broken else "kept", tuple(broken))
 
 
-def lost(lived: Lived) -> list[Sent]:
+def lost(outcome: Outcome) -> list[Sent]:
     """The requests that failed, but for those that are nobody's fault."""
-    return [each for each in lived.sent if each.outcome != OK and not _excused(each, lived)]
+    return [each for each in outcome.sent if each.outcome != OK and not _excused(each, outcome)]
 
 
-def _excused(sent: Sent, lived: Lived) -> bool:
+def _excused(sent: Sent, outcome: Outcome) -> bool:
     """Nor could it have been answered by a task without an application, where the downstream sent it to no task."""
     if sent.host == "new":
         return False
-    downs = [(begin, end + 0.1) for begin, end in lived.downs]
-    return any(_overlaps(sent, *each) for each in downs + [(begin, end + RECOVERY) for begin, end in lived.outages])
+    downs = [(begin, end + 0.1) for begin, end in outcome.downs]
+    return any(_overlaps(sent, *each) for each in downs + [(begin, end + RECOVERY) for begin, end in outcome.outages])
 
 
 def _overlaps(sent: Sent, begin: float, end: float) -> bool:
@@ -76,18 +78,18 @@ def _needed_until(sent: Sent) -> float:
     return sent.at + sent.wanted
 
 
-def _not_judgeable(lived: Lived) -> list[str]:
-    if lived.late > LATE:
-        return [f"beside the {lived.holder} something came {lived.late:.1f} s late: the machine is too busy"]
-    slow = [each for each in lived.sent if each.outcome == OK and each.ended - each.at > each.wanted + 3 * LATE]
+def _not_judgeable(outcome: Outcome) -> list[str]:
+    if outcome.late > LATE:
+        return [f"beside the {outcome.holder} something came {outcome.late:.1f} s late: the machine is too busy"]
+    slow = [each for each in outcome.sent if each.outcome == OK and each.ended - each.at > each.wanted + 3 * LATE]
     if slow:
-        return [f"answers beside the {lived.holder} took {slow[0].ended - slow[0].at:.1f} s: the machine is too busy"]
-    if new := [each for each in lost(lived) if each.host == "new"]:
-        return [f"the new task failed, which nothing befalls: {new[0].outcome}"]
+        return [f"answers beside the {outcome.holder} took {slow[0].ended - slow[0].at:.1f} s: the machine is too busy"]
+    if new := [each for each in lost(outcome) if each.host == "new"]:
+        return [f"the new task failed, to which nothing happens: {new[0].outcome}"]
     return []
 
 
-def _lost_by_helper(schedule: Schedule, trap: Lived, helper: Lived) -> list[str]:
+def _lost_by_helper(schedule: Schedule, trap: Outcome, helper: Outcome) -> list[str]:
     """The helper keeps a margin of STOP_TIMEOUT that the trap does not: what needs more is not the helper's to save."""
     held = min(schedule.budget, schedule.stop_timeout if trap.exit is None else trap.exit)
     failed = lost(helper)
@@ -95,45 +97,45 @@ def _lost_by_helper(schedule: Schedule, trap: Lived, helper: Lived) -> list[str]
     later = [each for each in failed if each not in early]
     found = []
     if early:
-        found.append(f"lost {_told(early)}, which the trap held the task for, until {held:.1f} s")
+        found.append(f"lost {_words_of(early)}, which the trap held the task for, until {held:.1f} s")
     in_time = (helper.exit or 0.0) < schedule.budget - SLACK and not _forgotten(schedule, helper)
-    if later and trap.told and in_time:
-        found.append(f"lost {_told(later)}, of whom the trap had told Envoy")
+    if later and trap.drained and in_time:
+        found.append(f"lost {_words_of(later)}, after the trap had made Envoy drain")
     return found
 
 
-def _out_of_time(schedule: Schedule, helper: Lived) -> list[str]:
+def _out_of_time(schedule: Schedule, helper: Outcome) -> list[str]:
     return [f"was there when STOP_TIMEOUT, {schedule.stop_timeout:g} s, had run out"] if helper.exit is None else []
 
 
-def _forgotten(schedule: Schedule, helper: Lived) -> bool:
-    """Whether Envoy may have been told, and have forgotten it in a restart that left no time to tell it again."""
+def _forgotten(schedule: Schedule, helper: Outcome) -> bool:
+    """Whether Envoy may have drained, and have forgotten it in a restart that left no time to call it again."""
     last = [end for begin, end in helper.outages if begin >= schedule.delay - SLACK]
-    return helper.exit is not None and any(helper.exit - end < TELLABLE_WITHIN for end in last)
+    return helper.exit is not None and any(helper.exit - end < CALLED_WITHIN for end in last)
 
 
-def _not_told(schedule: Schedule, helper: Lived, trap: Lived) -> list[str]:
-    """Whoever was asked by nobody has nobody to tell."""
+def _not_drained(schedule: Schedule, helper: Outcome, trap: Outcome) -> list[str]:
+    """A task that no downstream sent requests to needs no drain."""
     asked = any(sent.host == "old" for sent in helper.sent)
-    if helper.told or not asked or _forgotten(schedule, helper):
+    if helper.drained or not asked or _forgotten(schedule, helper):
         return []
-    if trap.told:
-        return ["left an Envoy that was not told, though the trap told it"]
+    if trap.drained:
+        return ["left an Envoy that does not drain, though the trap drained it"]
     return [
-        f"left an Envoy that was not told, though it could be told from {begin:.1f} to {end:.1f} s"
-        for begin, end in tellable(schedule, helper)
-        if end - begin >= TELLABLE_WITHIN
+        f"left an Envoy that does not drain, though it could be called from {begin:.1f} to {end:.1f} s"
+        for begin, end in reachable(schedule, helper)
+        if end - begin >= CALLED_WITHIN
     ][:1]
 
 
-def tellable(schedule: Schedule, lived: Lived) -> list[tuple[float, float]]:
-    """From when to when Envoy could be told, once the delay is over and before the deadline."""
+def reachable(schedule: Schedule, outcome: Outcome) -> list[tuple[float, float]]:
+    """From when to when Envoy could be called, once the delay is over and before the deadline."""
     closed = [
         (each.at, each.at + each.seconds)
         for each in schedule.happenings
         if each.kind in (*ADMIN_FAULTS, "admin socket is removed")
     ]
-    closed += lived.outages
+    closed += outcome.outages
     windows, begin = [], schedule.delay
     for shut, opened in sorted(closed):
         if shut > begin:
@@ -143,7 +145,7 @@ def tellable(schedule: Schedule, lived: Lived) -> list[tuple[float, float]]:
     return [(begin, end) for begin, end in windows if begin < end]
 
 
-def _told(requests: list[Sent]) -> str:
+def _words_of(requests: list[Sent]) -> str:
     """In a few words: how many, from when to when they were sent, and how the first of them ended."""
     first = requests[0]
     span = f"sent at {first.at:.1f} s" if len(requests) == 1 else f"sent from {first.at:.1f} to {requests[-1].at:.1f} s"

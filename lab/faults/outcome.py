@@ -1,4 +1,4 @@
-"""What is left of one life: enough to judge it by. Times are seconds since the stop of the task."""
+"""The outcome of one trial: enough to judge it by. Times are seconds since the stop of the task."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Sent(msgspec.Struct, frozen=True):
     host: str
 
 
-class Lived(msgspec.Struct, frozen=True):
-    """A life beside the trap or the helper, its holder.
+class Outcome(msgspec.Struct, frozen=True):
+    """A trial beside the trap or the helper, its holder.
 
     downs, outages: from when to when the application and Envoy were down by themselves; a second that is infinite stays
     exit, code: of the holder; None where it had to be killed at the end of STOP_TIMEOUT
-    told: whether Envoy failed its health checks when the holder had gone; False where there was no Envoy to ask
-    late: seconds by which the latest of what befell it came too late, as the machine was busy
+    drained: whether Envoy failed its health checks when the holder had gone; False where there was no Envoy to ask
+    late: seconds by which the latest of its faults came too late, as the machine was busy
     log: what the holder said
     """
 
@@ -36,6 +36,6 @@ class Lived(msgspec.Struct, frozen=True):
     outages: tuple[tuple[float, float], ...]
     exit: float | None
     code: int | None
-    told: bool
+    drained: bool
     late: float = 0.0
     log: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """What a schedule is, and how one is drawn: pure, and the same for the same seed and number.
 
-The plan is scaled down: a delay of two seconds, not 40. In each schedule the trap's plan is right, so that what befalls
-the task is all that can make a difference: the replacement is known to the downstream a second before the delay ends,
+The plan is scaled down: a delay of two seconds, not 40. In each schedule the trap's plan is right, so that only what
+happens to the task can make a difference: the replacement is known to the downstream a second before the delay ends,
 and the timeout has a second more than the longest request.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from typing import Final, Literal, NamedTuple
 
-# what befalls the task, `seconds` long where it ends; "removed", "dies" and "is not read" do not
+# what happens to the task, `seconds` long where it ends; "removed", "dies" and "is not read" do not
 Kind = Literal[
     "application restarts",
     "application dies",
@@ -54,7 +54,7 @@ MARGIN, REST = 5.0, 10.0
 # The trap calls Envoy once. A fault that begins or ends in the same moment would make that a matter of luck.
 CLEAR_OF_THE_CALL = 0.6
 
-# whom APP_HEALTH_URL asks: the application, a path of it that answers 503, a port where nobody listens, or it is unset
+# what APP_HEALTH_URL calls: the application, a path of it that answers 503, a port where nobody listens, or it is unset
 AppHealth = Literal["application", "unwell", "nobody", "unset"]
 Metadata = Literal["there", "absent"]
 # what the listener that serves downstreams says of its direction
@@ -62,7 +62,7 @@ Says = Literal["INBOUND", "OUTBOUND", "nothing"]
 
 
 class Happening(NamedTuple):
-    """Something that befalls the task, `at` seconds after its stop, before it where negative."""
+    """Something that happens to the task, `at` seconds after its stop, before it where negative."""
 
     kind: Kind
     at: float
@@ -85,9 +85,9 @@ class EnvoyKind(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """One life of a task, to be played with the trap and with the helper.
+    """One trial of a task, to be played with the trap and with the helper.
 
-    replaced: when the downstream is told the new task; long: seconds that a long request takes
+    replaced: when the downstream knows the new task; long: seconds that a long request takes
     deregistered: whether the old task is taken from discovery at its stop, so that a failed check is its end
     panic: whether a downstream without healthy tasks sends to all of them
     known: whether the downstream ever had the task
@@ -116,14 +116,14 @@ class Schedule(NamedTuple):
 
     @property
     def budget(self) -> float:
-        """How long after the stop the helper is gone at the latest."""
+        """How long after the stop the helper exits at the latest."""
         return self.stop_timeout - MARGIN
 
     def has(self, *kinds: Kind) -> bool:
         return any(happening.kind in kinds for happening in self.happenings)
 
 
-def draw(seed: int, number: int) -> Schedule:
+def random_schedule(seed: int, number: int) -> Schedule:
     """Schedule `number` of `seed`."""
     dice = random.Random(f"{seed}-{number}")  # nosec B311
     auto = dice.random() < 0.4

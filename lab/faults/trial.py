@@ -1,4 +1,4 @@
-"""One life of a task by a schedule: real processes, a real downstream, and a record of what became of each request."""
+"""One trial of a task by a schedule: real processes, a real downstream, and a record of what became of each request."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ import aiohttp
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.behaviour import NOTICED_AFTER, Container, Task
-from lab.faults.container_process import Process
-from lab.faults.outcome import OK, Lived, Sent
+from lab.ecs.behaviour import NOTICED_AFTER, ContainerState, TaskState
+from lab.faults.container_process import ContainerProcess
+from lab.faults.outcome import OK, Outcome, Sent
 from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, FROM_START, Happening, Kind, Schedule
-from lab.faults.world import HOST, SLOT, Slot, World, answers, until
+from lab.faults.shared_parts import HOST, SLOT, SharedParts, Slot, answers, until
 from lab.parts import admin_proxy, envoy_process, processes
 from lab.parts.probes import accepts
 from lab.run.task_definition import TASK_HELPER, TRAP_COMMAND
@@ -37,7 +37,7 @@ SHORT_RATE, LONG_RATE, SHORT_TAKES = 8.0, 1.0, 0.02
 # a TCP connection has something to say so often, and is closed so long before the trap's plan ends
 TALKS_EVERY, CLOSES_BEFORE = 0.3, 1.0
 
-# how long requests flow before the stop, and after the holder has gone
+# how long requests flow before the stop, and after the holder has exited
 BASELINE, TAIL = 0.7, 1.5
 
 # how long the helper is given to come into service; in some schedules it never does
@@ -52,7 +52,7 @@ CLOCK_EVERY: Final = 0.1
 # the header of every answer of an Envoy that fails its health checks
 FAILING: Final = "x-envoy-immediate-health-check-fail"
 
-DOOR_FAULTS: Final[Mapping[Kind, admin_proxy.Fault]] = {
+PROXY_FAULTS: Final[Mapping[Kind, admin_proxy.Fault]] = {
     "admin hangs": "hangs",
     "admin stalls": "stalls",
     "admin errors": "errors",
@@ -61,16 +61,18 @@ DOOR_FAULTS: Final[Mapping[Kind, admin_proxy.Fault]] = {
 SIDECAR_CODES: Final = {"sidecar dies": 137, "sidecar fails": 1, "sidecar leaves": 0}
 
 
-class Life:
-    """The life of one task; `play` it once."""
+class Trial:
+    """The trial of one task; `play` it once."""
 
-    def __init__(self, world: World, schedule: Schedule, holder: Holder, folder: Path) -> None:
-        self._world, self._schedule, self._holder, self._folder = world, schedule, holder, folder
+    def __init__(self, shared: SharedParts, schedule: Schedule, holder: Holder, folder: Path) -> None:
+        self._shared, self._schedule, self._holder, self._folder = shared, schedule, holder, folder
         self._id = f"{schedule.number}-{holder}"
         self._address = processes.free_address()
         self._options = self._envoy_options()
-        self._door = admin_proxy.Door(self._address, self._door_place()) if schedule.has(*ADMIN_FAULTS) else None
-        self._processes: dict[str, Process] = {}
+        self._admin_proxy = (
+            admin_proxy.AdminProxy(self._address, self._proxy_place()) if schedule.has(*ADMIN_FAULTS) else None
+        )
+        self._processes: dict[str, ContainerProcess] = {}
         self._task = self._metadata_task()
         self._metadata_fault: str | None = None
         self._admin_fault: admin_proxy.Fault | None = None
@@ -89,7 +91,7 @@ class Life:
 
     def _envoy_options(self) -> envoy_process.EnvoyOptions:
         kind = self._schedule.envoy
-        # where there is a door, the socket is the door's
+        # where there is a proxy, the socket is the proxy's
         own_socket = kind.unix_admin and not self._schedule.has(*ADMIN_FAULTS)
         return envoy_process.EnvoyOptions(
             self._address,
@@ -112,7 +114,7 @@ class Life:
     def _socket(self) -> Path:
         return self._folder / f"{self._id}.sock"
 
-    def _door_place(self) -> tuple[str, int] | Path:
+    def _proxy_place(self) -> tuple[str, int] | Path:
         return self._socket if self._schedule.envoy.unix_admin else (self._address, admin_proxy.PORT)
 
     def _admin(self) -> dict[str, str]:
@@ -121,7 +123,7 @@ class Life:
             socket = self._socket
             by_curl = f"--unix-socket {socket} http://localhost"
             return {"ENVOY_ADMIN_URL": f"unix://{socket}", "ADMIN": by_curl}
-        url = f"http://{self._address}:{admin_proxy.PORT if self._door else envoy_process.ADMIN_PORT}"
+        url = f"http://{self._address}:{admin_proxy.PORT if self._admin_proxy else envoy_process.ADMIN_PORT}"
         return {"ENVOY_ADMIN_URL": url, "ADMIN": url}
 
     def _environ(self) -> dict[str, str]:
@@ -148,23 +150,23 @@ class Life:
         if schedule.app_health in health:
             environ["APP_HEALTH_URL"] = health[schedule.app_health]
         if schedule.metadata == "there":
-            environ["ECS_CONTAINER_METADATA_URI_V4"] = self._world.metadata_url(self._id)
+            environ["ECS_CONTAINER_METADATA_URI_V4"] = self._shared.metadata_url(self._id)
         return environ
 
-    # its life
+    # its trial
 
-    async def play(self) -> Lived:
-        async with self._world.slot(self._schedule.panic) as slot, asyncio.TaskGroup() as group:
-            self._world.metadata[self._id] = self._answer_metadata
+    async def play(self) -> Outcome:
+        async with self._shared.slot(self._schedule.panic) as slot, asyncio.TaskGroup() as group:
+            self._shared.metadata[self._id] = self._answer_metadata
             background: list[asyncio.Task[None]] = []
 
             def beside(work: Coroutine[Any, Any, None]) -> None:
                 background.append(group.create_task(work))
 
             try:
-                if self._door:
-                    beside(self._door.serve())
-                async with self._world.starting:
+                if self._admin_proxy:
+                    beside(self._admin_proxy.serve())
+                async with self._shared.starting:
                     await self._start(slot)
                 return await self._live(slot, beside)
             finally:
@@ -173,7 +175,7 @@ class Life:
                 for process in self._processes.values():
                     await process.kill()
                     process.close()
-                del self._world.metadata[self._id]
+                del self._shared.metadata[self._id]
 
     async def _start(self, slot: Slot) -> None:
         """Envoy, the application, the holder, and the downstream's first request."""
@@ -183,7 +185,7 @@ class Life:
         await self._start_process(
             "application", [sys.executable, "-m", "lab.parts.sample_application", *place, *more], os.environ
         )
-        session = self._world.session
+        session = self._shared.session
         await until(
             lambda: answers(session, f"http://{self._address}:{envoy_process.INBOUND_PORT}{envoy_process.HEALTH_PATH}")
         )
@@ -201,8 +203,8 @@ class Life:
             if happening.at == FROM_START and happening.kind.startswith("log"):
                 await self._happens(happening)
 
-    async def _live(self, slot: Slot, beside: Callable[[Coroutine[Any, Any, None]], None]) -> Lived:
-        """Requests flow, the stop comes, and what befalls the task; when the holder has gone ECS stops the rest."""
+    async def _live(self, slot: Slot, beside: Callable[[Coroutine[Any, Any, None]], None]) -> Outcome:
+        """Requests flow, the stop comes, and the schedule happens; when the holder has exited, ECS stops the rest."""
         schedule = self._schedule
         before = max([BASELINE, *(-each.at + 0.1 for each in schedule.happenings if -10 < each.at < 0)])
         self._zero, self._wall_zero = time.monotonic() + before, time.time() + before
@@ -223,12 +225,12 @@ class Life:
             await self._sleep_until(0)
             self._task.desired = "STOPPED"
             holder = self._processes["helper"]
-            await until(self._holder_hears)
+            await until(self._holder_handles_sigterm)
             holder.send(signal.SIGTERM)
             self._late = max(self._late, self._now())
             code = await holder.ends(schedule.stop_timeout)
             exit = None if code is None else self._now()
-            told = await self._is_told()
+            drained = await self._is_drained()
             if code is None:
                 await holder.kill()
             ended = self._now()
@@ -237,14 +239,14 @@ class Life:
         finally:
             enough.set()
             await asyncio.gather(*calling)
-        return Lived(
+        return Outcome(
             holder=self._holder,
             sent=tuple(sorted(self._sent, key=lambda sent: sent.at)),
             downs=tuple(self._downs(ended)),
             outages=tuple(self._outages),
             exit=exit,
             code=code,
-            told=told,
+            drained=drained,
             late=self._late,
             log=tuple(holder.lines),
         )
@@ -260,7 +262,7 @@ class Life:
             await self._sleep_until(PUSH)
             slot.publish()
         await self._sleep_until(self._schedule.replaced)
-        slot.publish(self._world.replacement)
+        slot.publish(self._shared.replacement)
 
     async def _sleep_until(self, at: float) -> None:
         await asyncio.sleep(at - self._now())
@@ -274,7 +276,7 @@ class Life:
     # its processes
 
     async def _start_process(self, name: str, command: list[str], environ: Mapping[str, str]) -> None:
-        self._processes[name] = Process(command, environ, self._folder / f"{self._id}-{name}.log")
+        self._processes[name] = ContainerProcess(command, environ, self._folder / f"{self._id}-{name}.log")
         await self._processes[name].start()
 
     async def _start_helper(self) -> None:
@@ -295,13 +297,13 @@ class Life:
     async def _in_service(self) -> bool:
         return any('"in_service"' in line or "in_service" in line.split() for line in self._processes["helper"].lines)
 
-    async def _holder_hears(self) -> bool:
-        return self._processes["helper"].hears(signal.SIGTERM)
+    async def _holder_handles_sigterm(self) -> bool:
+        return self._processes["helper"].handles(signal.SIGTERM)
 
-    async def _is_told(self) -> bool:
+    async def _is_drained(self) -> bool:
         url = f"http://{self._address}:{envoy_process.INBOUND_PORT}{envoy_process.HEALTH_PATH}"
         try:
-            async with self._world.session.get(url, timeout=aiohttp.ClientTimeout(total=3)) as answer:
+            async with self._shared.session.get(url, timeout=aiohttp.ClientTimeout(total=3)) as answer:
                 return FAILING in answer.headers
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -318,7 +320,7 @@ class Life:
                 downs[-1] = (downs[-1][0], at)
         return [(begin, end) for begin, end in (*downs, *self._died) if begin < ended]
 
-    # what befalls it
+    # what happens to it
 
     async def _happens_later(self, happening: Happening) -> None:
         await self._sleep_until(happening.at)
@@ -327,19 +329,19 @@ class Life:
 
     async def _ends_later(self, happening: Happening) -> None:
         """What is in the way of a call ends by itself; what else there is has ended, or does not."""
-        if happening.kind in DOOR_FAULTS:
+        if happening.kind in PROXY_FAULTS:
             await self._sleep_until(happening.at + happening.seconds)
             self._admin_fault = None
-            self._set_door()
+            self._set_proxy_fault()
         elif happening.kind.startswith("metadata"):
             await self._sleep_until(happening.at + happening.seconds)
             self._metadata_fault = None
 
     async def _happens(self, happening: Happening) -> None:
         kind = happening.kind
-        if kind in DOOR_FAULTS:
-            self._admin_fault = DOOR_FAULTS[kind]
-            self._set_door()
+        if kind in PROXY_FAULTS:
+            self._admin_fault = PROXY_FAULTS[kind]
+            self._set_proxy_fault()
         elif kind.startswith("metadata"):
             self._metadata_fault = kind
         elif kind.startswith("SIG"):
@@ -368,14 +370,14 @@ class Life:
         elif kind in ("listener is added", "listener is changed"):
             self._change_listeners(kind)
         else:
-            raise ValueError(f"nobody knows how it happens that {kind}")
+            raise ValueError(f"a trial cannot make this happen: {kind}")
 
     async def _end_envoy(self, happening: Happening) -> None:
         """Killed; where its supervisor starts it anew it has forgotten everything."""
         begin = self._now()
         self._outages.append((begin, math.inf))
         self._envoy_is_down = True
-        self._set_door()
+        self._set_proxy_fault()
         await self._processes["envoy"].kill()
         if happening.kind == "envoy dies":
             self._stopped("envoy", 137)
@@ -384,13 +386,13 @@ class Life:
         self._processes["envoy"].close()
         await self._start_envoy()
         self._envoy_is_down = False
-        self._set_door()
+        self._set_proxy_fault()
         self._outages[-1] = (begin, self._now())
 
-    def _set_door(self) -> None:
-        """It shows what is behind it: where there is no Envoy nobody listens."""
-        if self._door:
-            self._door.fault = "refuses" if self._envoy_is_down else self._admin_fault
+    def _set_proxy_fault(self) -> None:
+        """Where there is no Envoy the proxy refuses connections too."""
+        if self._admin_proxy:
+            self._admin_proxy.fault = "refuses" if self._envoy_is_down else self._admin_fault
 
     def _change_listeners(self, kind: str) -> None:
         """By discovery: one more, or the inbound one with another name for its statistics."""
@@ -410,19 +412,19 @@ class Life:
 
     # what ECS says of it
 
-    def _metadata_task(self) -> Task:
+    def _metadata_task(self) -> TaskState:
         names = ["envoy", "application", "helper"]
         if self._schedule.has("sidecar dies", "sidecar fails", "sidecar leaves"):
             names.append("sidecar")
-        containers = {name: Container(name, checked=name in ("envoy", "helper")) for name in names}
+        containers = {name: ContainerState(name, checked=name in ("envoy", "helper")) for name in names}
         containers["helper"].restart_count = 0
         for container in containers.values():
-            container.state, container.started_at, container.health = "RUNNING", -60.0, "HEALTHY"
-        return Task(self._id, self._address, "ecs-svc/1", containers)
+            container.status, container.started_at, container.health = "RUNNING", -60.0, "HEALTHY"
+        return TaskState(self._id, self._address, "ecs-svc/1", containers)
 
     def _stopped(self, name: str, code: int) -> None:
         container = self._task.containers[name]
-        container.state, container.finished_at, container.exit_code = "STOPPED", self._now(), code
+        container.status, container.finished_at, container.exit_code = "STOPPED", self._now(), code
         container.noticed_at = container.finished_at + NOTICED_AFTER
 
     def _stamp(self, at: float) -> str:
@@ -452,7 +454,7 @@ class Life:
                 answer["ExecutionStoppedAt"] = stamp
         return web.json_response(answer)
 
-    # its callers
+    # its requests
 
     async def _call(self, slot: Slot, rate: float, wanted: float, enough: asyncio.Event) -> None:
         """Requests are due at fixed times, whatever became of the last."""
@@ -470,14 +472,14 @@ class Life:
         host, outcome = "", OK
         timeout = aiohttp.ClientTimeout(total=wanted + 10)
         try:
-            async with self._world.session.get(
-                f"{self._world.url}/work?seconds={wanted:g}", headers={SLOT: slot.name}, timeout=timeout
+            async with self._shared.session.get(
+                f"{self._shared.url}/work?seconds={wanted:g}", headers={SLOT: slot.name}, timeout=timeout
             ) as answer:
                 host, text = answer.headers.get(HOST, ""), await answer.text()
                 outcome = OK if answer.status == 200 else f"{answer.status} {text[:100]}"
         except (aiohttp.ClientError, TimeoutError) as error:
             outcome = repr(error)
-        known = {self._address: "old", self._world.replacement: "new"}
+        known = {self._address: "old", self._shared.replacement: "new"}
         self._sent.append(Sent(at, wanted, self._now(), outcome, known.get(host.partition(":")[0], "")))
 
     async def _converse(self) -> None:
@@ -501,6 +503,6 @@ class Life:
             writer.close()
 
     async def _routed(self, slot: Slot) -> bool:
-        url = f"{self._world.url}/work?seconds=0"
-        async with self._world.session.get(url, headers={SLOT: slot.name}) as answer:
+        url = f"{self._shared.url}/work?seconds=0"
+        async with self._shared.session.get(url, headers={SLOT: slot.name}) as answer:
             return answer.status == 200

@@ -1,4 +1,4 @@
-"""The meshes that a scenario can be played in, a class each behind one interface (`mesh.Mesh`)."""
+"""The meshes of the scenarios, a class each behind one interface; a new mesh touches this folder and its rows."""
 
 import os
 

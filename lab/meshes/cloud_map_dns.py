@@ -26,7 +26,7 @@ class CloudMapDns(Mesh):
         super().__init__(scenario, column, folder, record)
         self.cloud_map: CloudMap = CloudMap(record, scenario.times.cloud_map, self._tell)
         self._address = processes.free_address()
-        self._told: list[str] = []
+        self._answered: list[str] = []
 
     def finding(self) -> Json:
         scenario = self.scenario
@@ -53,15 +53,15 @@ class CloudMapDns(Mesh):
         self.cloud_map.begin_lag()
 
     async def follow(self, around: Surroundings) -> None:
-        server = Server(NAME, self.scenario.times.dns_ttl, lambda: self.cloud_map.healthy, self._asked)
+        server = Server(NAME, self.scenario.times.dns_ttl, lambda: self.cloud_map.healthy, self._on_answer)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(self._address, PORT))
             await self.cloud_map.follow(around.scheduler)
 
     async def _tell(self, addresses: list[str]) -> None:
-        """Nobody is told: who wants to know asks."""
+        """Nothing is pushed: downstreams query DNS."""
 
-    def _asked(self, kind: str, told: list[str]) -> None:
-        if sorted(told) != sorted(self._told):
-            self._told = told
-            self.record.event("discovery", "pushed", addresses=told)
+    def _on_answer(self, kind: str, addresses: list[str]) -> None:
+        if sorted(addresses) != sorted(self._answered):
+            self._answered = addresses
+            self.record.event("discovery", "pushed", addresses=addresses)

@@ -82,10 +82,10 @@ class Consul(Mesh):
         return application
 
     async def _register(self, request: web.Request) -> web.Response:
-        told = await request.json()
-        passing = told["Check"]["Status"] == "passing"
-        self._catalog[told["Node"]] = (told["Address"], passing)
-        return self._changed("healthy" if passing else "critical", told["Node"])
+        registration = await request.json()
+        passing = registration["Check"]["Status"] == "passing"
+        self._catalog[registration["Node"]] = (registration["Address"], passing)
+        return self._changed("healthy" if passing else "critical", registration["Node"])
 
     async def _deregister(self, request: web.Request) -> web.Response:
         task = (await request.json())["Node"]

@@ -57,7 +57,7 @@ class ConsulServer(Consul):
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
         super().__init__(scenario, column, folder, record)
-        new_connections = any(caller.new_connections for caller in scenario.callers)
+        new_connections = any(stream.new_connections for stream in scenario.streams)
         if scenario.protocol not in PROTOCOLS or (scenario.protocol == "http2" and new_connections):
             raise ValueError(f"{scenario.name}: Consul is given HTTP/1.1, and HTTP/2 without connections of their own")
         self._work = Path(tempfile.gettempdir(), f"lab-{secrets.token_hex(4)}")
@@ -83,13 +83,13 @@ class ConsulServer(Consul):
         folder = self._work / id
         folder.mkdir()
         self._metadata[id] = f"{metadata}/{self.envoy_container}"
-        told = json.dumps(self._told(address, folder))
+        ecs_config = json.dumps(self._ecs_config(address, folder))
 
         def container(name: str, command: str, depends_on: Mapping[str, Condition]) -> ContainerSpec:
             return ContainerSpec(
                 name,
                 [str(program("consul-ecs")), command],
-                {**os.environ, METADATA: f"{metadata}/{name}", "CONSUL_ECS_CONFIG_JSON": told},
+                {**os.environ, METADATA: f"{metadata}/{name}", "CONSUL_ECS_CONFIG_JSON": ecs_config},
                 depends_on,
                 essential=False,
                 stop_timeout=STOP_TIMEOUT * self.scenario.times.scale,
@@ -108,8 +108,8 @@ class ConsulServer(Consul):
         # it gives its program a process group of its own, which the kernel is to end as all others
         return ["env", f"{METADATA}={self._metadata[id]}", *entrypoint, *processes.bound(dataplane)]
 
-    def _told(self, address: str, folder: Path) -> Json:
-        """What the containers of consul-ecs are told: config/schema.json in its source."""
+    def _ecs_config(self, address: str, folder: Path) -> Json:
+        """The settings of the containers of consul-ecs: config/schema.json in its source."""
         proxy = {
             "publicListenerPort": INBOUND_PORT,
             "localServiceAddress": address,
@@ -227,7 +227,7 @@ def server(address: str) -> Json:
 
 
 def config_entries(protocol: str) -> list[Json]:
-    """What Consul is told, in this order: the protocol, and the service once more for connections of their own.
+    """What Consul gets, in this order: the protocol, and the service once more for connections of their own.
 
     A subset of all its instances has a cluster of its own, a name that leads there makes it one for itself, and so the
     patch finds it. The application speaks HTTP/1.1 whatever its Envoy does.

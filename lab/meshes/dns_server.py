@@ -41,13 +41,13 @@ def answer(query: dns.message.Message, name: dns.name.Name, addresses: Sequence[
 class Server(asyncio.DatagramProtocol):
     """Answers over UDP with what `addresses` gives at that moment.
 
-    ttl: seconds; asked: is told each answer, as the addresses in it, and the query's type
+    ttl: seconds; on_answer: gets the query's type and the addresses of each answer
     """
 
     def __init__(
-        self, name: str, ttl: int, addresses: Callable[[], Sequence[str]], asked: Callable[[str, list[str]], None]
+        self, name: str, ttl: int, addresses: Callable[[], Sequence[str]], on_answer: Callable[[str, list[str]], None]
     ) -> None:
-        self._name, self._ttl, self._addresses, self._asked = dns.name.from_text(name), ttl, addresses, asked
+        self._name, self._ttl, self._addresses, self._on_answer = dns.name.from_text(name), ttl, addresses, on_answer
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -59,8 +59,8 @@ class Server(asyncio.DatagramProtocol):
         except (dns.exception.DNSException, ValueError):
             return  # no query, or of more than one question: a server need not answer that
         self._transport.sendto(response.to_wire(), address)
-        told = [str(each) for rrset in response.answer for each in rrset]
-        self._asked(dns.rdatatype.to_text(query.question[0].rdtype), told)
+        answered = [str(each) for rrset in response.answer for each in rrset]
+        self._on_answer(dns.rdatatype.to_text(query.question[0].rdtype), answered)
 
     async def serve(self, address: str, port: int) -> None:
         """Runs until it is cancelled."""

@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
-    told = ""
+    reported = ""
     while True:
         try:
             containers = fetch(f"{options.metadata}/task")["Containers"]
@@ -38,9 +38,9 @@ def main() -> None:
                 put(f"{options.consul}/v1/catalog/deregister", deregistration(options.task))
                 return
             status = "critical" if stopping.is_set() else status_of(options.containers, containers)
-            if status != told:
+            if status != reported:
                 put(f"{options.consul}/v1/catalog/register", registration(options, status))
-                told = status
+                reported = status
         except (OSError, ValueError):  # not up yet, or slow: the next look tells
             pass
         if stopping.is_set():
@@ -60,7 +60,7 @@ def envoy_has_stopped(containers: list[dict[str, Any]]) -> bool:
 
 
 def registration(options: argparse.Namespace, status: str) -> dict[str, Any]:
-    """What Consul is told of a task whose checks have this status."""
+    """What Consul gets for a task whose checks have this status."""
     service = {"ID": f"{SERVICE}-{options.task}", "Service": SERVICE, "Address": options.address, "Port": options.port}
     check = {"CheckID": f"{SERVICE}-{options.task}", "Name": "containers", "ServiceID": service["ID"], "Status": status}
     return {"Node": options.task, "Address": options.address, "Service": service, "Check": check}

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from lab.ecs.behaviour import Task
+from lab.ecs.behaviour import TaskState
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts.envoy_process import APPLICATION_PORT, EnvoyOptions, Json
 from lab.parts.history import Recorder
@@ -44,22 +44,22 @@ class Kuma(Mesh):
             while True:
                 change = around.scheduler.change
                 for task in list(around.scheduler.tasks.values()):
-                    if task.id not in known and task.containers["envoy"].state == "RUNNING":
+                    if task.id not in known and task.containers["envoy"].status == "RUNNING":
                         known.add(task.id)
                         group.create_task(self._look_after(task, around.options(task), group))
                 await change.wait()
 
-    async def _look_after(self, task: Task, options: EnvoyOptions, group: asyncio.TaskGroup) -> None:
+    async def _look_after(self, task: TaskState, options: EnvoyOptions, group: asyncio.TaskGroup) -> None:
         """As long as its Envoy runs: without one there is no Dataplane."""
         ready = False
-        while task.containers["envoy"].state == "RUNNING":
+        while task.containers["envoy"].status == "RUNNING":
             for _ in range(A_REPORT):
                 ready = await _is_ready(options)
                 await asyncio.sleep(PROBES * self.scenario.times.scale)
             self._report(task, ready, group)
         self._report(task, False, group)
 
-    def _report(self, task: Task, ready: bool, group: asyncio.TaskGroup) -> None:
+    def _report(self, task: TaskState, ready: bool, group: asyncio.TaskGroup) -> None:
         if ready is not (task.id in self._ready):
             if ready:
                 self._ready[task.id] = task.address

@@ -20,7 +20,7 @@ from lab.meshes import control_plane
 from lab.meshes.kuma import Kuma
 from lab.meshes.mesh import Surroundings
 from lab.parts import envoy_process, processes
-from lab.parts.downstream import NEW_CONNECTION_HEADER, SERVICE, TOLD
+from lab.parts.downstream import NEW_CONNECTION_HEADER, SERVICE, ANSWER_HEADERS
 from lab.parts.envoy_process import APPLICATION_PORT, INBOUND_PORT, EnvoyOptions, Json
 from lab.parts.history import Recorder
 from lab.parts.probes import answers
@@ -178,7 +178,7 @@ def downstream_networking(address: str) -> Json:
 
 
 def resources() -> dict[str, Json]:
-    """What the control plane is told, by path, in this order: a mesh, and what the callers need of the downstream."""
+    """What the control plane gets, by path, in this order: a mesh, and what the load needs of the downstream."""
     tags = {"kuma.io/service": SERVICE, **_ALL_TASKS}
     # so Kuma names a cluster of some of a service's data planes (pkg/xds/envoy/tags, DestinationClusterName)
     digest = hashlib.sha256("".join(key + tags[key] for key in sorted(tags)).encode()).hexdigest()
@@ -192,7 +192,9 @@ def resources() -> dict[str, Json]:
             }
         }
     }
-    told = {"responseHeadersToAdd": [{"header": {"key": key, "value": value}} for key, value in TOLD.items()]}
+    headers = {
+        "responseHeadersToAdd": [{"header": {"key": key, "value": value}} for key, value in ANSWER_HEADERS.items()]
+    }
     by_header = {
         "matches": [
             {
@@ -204,7 +206,7 @@ def resources() -> dict[str, Json]:
     }
     routes = {"targetRef": {"kind": "MeshService", "name": SERVICE}, "rules": [by_header]}
     patches = [
-        _patch("virtualHost", {"origin": "outbound"}, told),
+        _patch("virtualHost", {"origin": "outbound"}, headers),
         _patch("cluster", {"name": f"{SERVICE}-{digest[:16]}"}, one_request_each),
     ]
     return {

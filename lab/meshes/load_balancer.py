@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.ecs.behaviour import Task
+from lab.ecs.behaviour import TaskState
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts import downstream, envoy_process
 from lab.parts.envoy_process import HEALTH_PATH, INBOUND_PORT, Json
@@ -26,7 +26,7 @@ DEREGISTRATION_DELAY = 30.0
 class LoadBalancer(Mesh):
     """Sends to the targets that are registered and healthy; while none is healthy, to all that are registered.
 
-    It is no Envoy: it does not know Envoy's headers, and it is slow to do what it has been told.
+    It is no Envoy: it does not know Envoy's headers, and it is slow to do what ECS asks.
 
     deregistered_lag, failed_lag: how long it still sends to a target that is deregistered, or whose checks fail
     """
@@ -38,19 +38,19 @@ class LoadBalancer(Mesh):
         super().__init__(scenario, column, folder, record)
         self.target_group = self
         self._scale = scenario.times.scale
-        self._registered: dict[str, Task] = {}  # what it was told
+        self._registered: dict[str, TaskState] = {}  # by ECS
         self._healthy: set[str] = set()
-        self._targets: dict[str, bool] = {}  # whom it sends to, by address, and whether it believes them healthy
+        self._targets: dict[str, bool] = {}  # by address, and whether it believes them healthy
 
     def finding(self) -> Json:
         return self.by_file()
 
     # what ECS asks
 
-    def is_healthy(self, task: Task) -> bool:
+    def is_healthy(self, task: TaskState) -> bool:
         return task.id in self._healthy
 
-    async def until_unused(self, task: Task) -> None:
+    async def until_unused(self, task: TaskState) -> None:
         self._deregister(task)
         await asyncio.sleep(DEREGISTRATION_DELAY * self._scale)
 
@@ -64,18 +64,18 @@ class LoadBalancer(Mesh):
                 for task in list(around.scheduler.tasks.values()):
                     if task.desired == "STOPPED" and not task.deactivating:
                         self._deregister(task)
-                    elif task.state == "RUNNING" and task.id not in seen:
+                    elif task.status == "RUNNING" and task.id not in seen:
                         seen.add(task.id)
                         self._registered[task.id] = task
                         self._group.create_task(self._check(task))
                 await change.wait()
 
-    def _deregister(self, task: Task) -> None:
+    def _deregister(self, task: TaskState) -> None:
         if self._registered.pop(task.id, None):
             self.record.event("discovery", "deregistered", task.id)
             self._group.create_task(self._after(self.deregistered_lag, task, None))
 
-    async def _check(self, task: Task) -> None:
+    async def _check(self, task: TaskState) -> None:
         """While it is registered; what is new has to pass first."""
         contrary = 0
         while task.id in self._registered:
@@ -87,7 +87,7 @@ class LoadBalancer(Mesh):
                 self._turn(task, not healthy)
             await asyncio.sleep(CHECKS * self._scale)
 
-    def _turn(self, task: Task, healthy: bool) -> None:
+    def _turn(self, task: TaskState, healthy: bool) -> None:
         self.record.event("discovery", "healthy" if healthy else "unhealthy", task.id)
         if healthy:
             self._healthy.add(task.id)
@@ -96,7 +96,7 @@ class LoadBalancer(Mesh):
             self._healthy.remove(task.id)
             self._group.create_task(self._after(self.failed_lag, task, False))
 
-    async def _after(self, seconds: float, task: Task, healthy: bool | None) -> None:
+    async def _after(self, seconds: float, task: TaskState, healthy: bool | None) -> None:
         """From then on it does what it has learnt of the target; None: that it is no more."""
         await asyncio.sleep(seconds * self._scale)
         if healthy is None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.ecs.behaviour import AgentTimes, Condition, Task
+from lab.ecs.behaviour import AgentTimes, Condition, TaskState
 from lab.ecs.cloud_map import CloudMap
 from lab.ecs.scheduler import ContainerSpec, Scheduler, TargetGroup
 from lab.parts import downstream, envoy_process
@@ -27,7 +27,7 @@ class Surroundings:
 
     scheduler: Scheduler
     view: downstream.View
-    options: Callable[[Task], EnvoyOptions]
+    options: Callable[[TaskState], EnvoyOptions]
 
 
 class Mesh(ABC):
@@ -41,7 +41,7 @@ class Mesh(ABC):
     envoy_container, envoy_depends_on: the name of Envoy's container, and what has to have happened before it starts
     unix_admin, admin_port: where the task's Envoy has its admin API
     downstream_admin: where the downstream has its own, if that is a Unix socket
-    passes_connections: whether the downstream only passes on what callers send, and connections are the callers' own
+    passes_connections: whether the downstream only passes on what clients send, and connections are the clients' own
     cloud_map: what AWS's API tells of this service in Cloud Map; None where it is not there
     target_group: what ECS asks before it stops a task, and before it counts one as healthy; None without load balancer
     """
@@ -99,7 +99,7 @@ class Mesh(ABC):
     # the downstream
 
     def downstream(self, address: str) -> list[str]:
-        """The command that runs the downstream: it serves callers on `address`, and has its admin API there."""
+        """The command that runs the downstream: it serves clients on `address`, and has its admin API there."""
         self.publish({})
         config = downstream.configuration(address, self.scenario.protocol, self.finding())
         return envoy_process.command(config, self.folder / "downstream.json")

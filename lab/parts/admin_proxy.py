@@ -8,9 +8,7 @@ from typing import Literal
 import aiohttp
 from aiohttp import web
 
-from lab.ecs.scheduler import Scheduler
 from lab.parts.envoy_process import ADMIN_PORT
-from lab.parts.history import Recorder
 
 PORT = ADMIN_PORT + 1
 
@@ -18,46 +16,16 @@ PORT = ADMIN_PORT + 1
 Fault = Literal["errors", "hangs", "stalls", "refuses"]
 
 
-async def guard(scheduler: Scheduler, fault: Fault, seconds: float, record: Recorder) -> None:
-    """Put a door before the admin API of every task. Runs until it is cancelled.
-
-    With the first call of /healthcheck/fail, which is when it hurts, the fault begins, and lasts some seconds.
-    """
-    guarded: set[str] = set()
-    while True:
-        change = scheduler.change
-        for task in scheduler.tasks.values():
-            if task.id not in guarded:
-                guarded.add(task.id)
-                scheduler.spawn(_guard_one(task.id, task.address, fault, seconds, record))
-        await change.wait()
-
-
-async def _guard_one(task: str, address: str, fault: Fault, seconds: float, record: Recorder) -> None:
-    calls: set[str] = set()
-    loop = asyncio.get_running_loop()
-
-    def seen(path: str) -> None:
-        if path == "/healthcheck/fail" and path not in calls:
-            record.event("admin", fault, task, seconds=seconds)
-            door.fault = fault
-            loop.call_later(seconds, door.mend)
-        calls.add(path)
-
-    door = Door(address, (address, PORT), seen)
-    await door.serve()
-
-
-class Door:
+class AdminProxy:
     """Passes calls on to the admin API of the Envoy on `address`, or fails as `fault` says.
 
-    place: where it listens, an address and a port or the path of a Unix socket; seen: is told the path of each call
+    place: where it listens, an address and a port or the path of a Unix socket; on_call: gets the path of each call
     """
 
     def __init__(
-        self, address: str, place: tuple[str, int] | Path, seen: Callable[[str], None] = lambda path: None
+        self, address: str, place: tuple[str, int] | Path, on_call: Callable[[str], None] = lambda path: None
     ) -> None:
-        self._address, self._place, self._seen = address, place, seen
+        self._address, self._place, self._on_call = address, place, on_call
         self._fault: Fault | None = None
         self._changed = asyncio.Event()
 
@@ -71,7 +39,7 @@ class Door:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def mend(self) -> None:
+    def end_fault(self) -> None:
         self.fault = None
 
     async def serve(self) -> None:
@@ -98,7 +66,7 @@ class Door:
         return web.UnixSite(runner, self._place) if isinstance(self._place, Path) else web.TCPSite(runner, *self._place)
 
     async def _pass_on(self, request: web.Request) -> web.Response:
-        self._seen(request.path)
+        self._on_call(request.path)
         while self._fault == "stalls":
             await self._changed.wait()
         if self._fault:

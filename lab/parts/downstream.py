@@ -28,7 +28,7 @@ from lab.parts.history import Recorder
 # a request with this header leaves over a connection of its own
 NEW_CONNECTION_HEADER = "x-new-connection"
 # headers of each answer: the host and the number of the connection to it, also for failures: the record names them
-TOLD = {"x-host": "%UPSTREAM_HOST%", "x-connection": "%UPSTREAM_CONNECTION_ID%"}
+ANSWER_HEADERS = {"x-host": "%UPSTREAM_HOST%", "x-connection": "%UPSTREAM_CONNECTION_ID%"}
 SERVICE, _NEW = "service", "service-new-connections"
 
 
@@ -55,7 +55,7 @@ def configuration(address: str, protocol: Protocol, finding: Json) -> Json:
 
 
 def http_listener(address: str, persistent: str, new: str) -> Json:
-    """The listener that callers reach; of the two clusters `new` makes a connection for each request.
+    """The listener that clients reach; of the two clusters `new` makes a connection for each request.
 
     They may come later, and until then requests are answered with 503.
     """
@@ -79,7 +79,7 @@ def _route(cluster: str, headers: list[Json]) -> Json:
     return {
         "match": {"prefix": "/", "headers": headers},
         "route": {"cluster": cluster, "timeout": "0s"},
-        "response_headers_to_add": [{"header": {"key": key, "value": value}} for key, value in TOLD.items()],
+        "response_headers_to_add": [{"header": {"key": key, "value": value}} for key, value in ANSWER_HEADERS.items()],
     }
 
 

@@ -40,11 +40,12 @@ class Event(msgspec.Struct, frozen=True, tag="event", tag_field="kind"):
 class Request(msgspec.Struct, frozen=True, tag="request", tag_field="kind"):
     """One request: when it was due, when it was sent, when it ended and how: OK or the reason of the failure.
 
+    stream: the name of its stream of the load; a record has it under the key `caller`
     task: the task that answered or failed, where known; connection: the downstream Envoy's number of the connection
     to the task, so that requests over one connection can be told
     """
 
-    caller: str
+    stream: str = msgspec.field(name="caller")
     due: float
     start: float
     end: float

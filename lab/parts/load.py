@@ -1,4 +1,4 @@
-"""Callers: an open load (requests are due at fixed times, whatever became of the last) over each protocol."""
+"""The load, an open one (requests are due at fixed times, whatever became of the last) over each protocol."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ TIMEOUT = 40.0  # seconds for a request; long enough to tell a slow answer from 
 
 
 @dataclass(frozen=True)
-class Caller:
+class Stream:
     """A stream of requests: `rate` a second, each answered by the application after `seconds`.
 
     Over TCP `seconds` is how long a connection is held, with a request each half second.
@@ -32,18 +32,18 @@ class Caller:
 
 @dataclass(frozen=True)
 class Load:
-    """What all callers send together.
+    """What all streams send together.
 
-    own_connections: whether the connections to the tasks are the callers' own, as nothing between looks at requests
+    own_connections: whether the connections to the tasks are the clients' own, as nothing between looks at requests
     """
 
-    callers: tuple[Caller, ...]
+    streams: tuple[Stream, ...]
     protocol: Protocol
     own_connections: bool = False
 
 
 # sends the request that is due at that time, or for TCP a conversation, and records how it ended
-Send = Callable[[Caller, float], Coroutine[None, None, None]]
+Send = Callable[[Stream, float], Coroutine[None, None, None]]
 
 
 async def call(load: Load, address: str, record: Recorder, names: Mapping[str, str], stop: asyncio.Event) -> None:
@@ -52,16 +52,16 @@ async def call(load: Load, address: str, record: Recorder, names: Mapping[str, s
     clients = {"http1": http, "http2": http, "grpc": _grpc, "tcp": _tcp}
     async with clients[load.protocol](address, record, names) as send, asyncio.TaskGroup() as group:
 
-        async def stream(caller: Caller) -> None:
+        async def send_all(stream: Stream) -> None:
             due = record.now()
             while not stop.is_set():
-                group.create_task(send(caller, due))
-                due += 1 / caller.rate
+                group.create_task(send(stream, due))
+                due += 1 / stream.rate
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), max(0.0, due - record.now()))
 
-        for caller in load.callers:
-            group.create_task(stream(caller))
+        for stream in load.streams:
+            group.create_task(send_all(stream))
 
 
 @asynccontextmanager
@@ -70,18 +70,20 @@ async def _http(address: str, record: Recorder, names: Mapping[str, str]) -> Asy
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session:
 
-        async def send(caller: Caller, due: float) -> None:
-            headers = {NEW_CONNECTION_HEADER: "1"} if caller.new_connections else {}
+        async def send(stream: Stream, due: float) -> None:
+            headers = {NEW_CONNECTION_HEADER: "1"} if stream.new_connections else {}
             start = record.now()
-            told: Mapping[str, str] = {}
+            reported: Mapping[str, str] = {}
             try:
-                async with session.get(url, params={"seconds": caller.seconds}, headers=headers) as answer:
-                    told, text = answer.headers, await answer.text()
+                async with session.get(url, params={"seconds": stream.seconds}, headers=headers) as answer:
+                    reported, text = answer.headers, await answer.text()
                     outcome = OK if answer.status == 200 else f"{answer.status} {text[:100]}"
             except (aiohttp.ClientError, TimeoutError) as error:
                 outcome = repr(error)
-            task = _task(names, told.get("x-host", ""))
-            record.request(Request(caller.name, due, start, record.now(), outcome, task, told.get("x-connection", "")))
+            task = _task(names, reported.get("x-host", ""))
+            record.request(
+                Request(stream.name, due, start, record.now(), outcome, task, reported.get("x-connection", ""))
+            )
 
         yield send
 
@@ -100,16 +102,16 @@ async def _http_of_its_own(address: str, record: Recorder, names: Mapping[str, s
         aiohttp.ClientSession(connector=new, timeout=timeout) as connecting,
     ):
 
-        async def send(caller: Caller, due: float) -> None:
+        async def send(stream: Stream, due: float) -> None:
             start, task = record.now(), ""
-            session = connecting if caller.new_connections else keeping
+            session = connecting if stream.new_connections else keeping
             try:
-                async with session.post(url, params={"seconds": caller.seconds}) as answer:
+                async with session.post(url, params={"seconds": stream.seconds}) as answer:
                     task, text = answer.headers.get("x-task", ""), await answer.text()
                     outcome = OK if answer.status == 200 else f"{answer.status} {text[:100]}"
             except (aiohttp.ClientError, TimeoutError) as error:
                 outcome = repr(error)
-            record.request(Request(caller.name, due, start, record.now(), outcome, task))
+            record.request(Request(stream.name, due, start, record.now(), outcome, task))
 
         yield send
 
@@ -137,44 +139,46 @@ async def _grpc(address: str, record: Recorder, names: Mapping[str, str]) -> Asy
     async with grpc.aio.insecure_channel(f"ipv4:{address}:{INBOUND_PORT}", options=options) as channel:
         method = channel.unary_unary(GRPC_WORK_PATH)
 
-        async def send(caller: Caller, due: float) -> None:
-            metadata = ((NEW_CONNECTION_HEADER, "1"),) if caller.new_connections else ()
+        async def send(stream: Stream, due: float) -> None:
+            metadata = ((NEW_CONNECTION_HEADER, "1"),) if stream.new_connections else ()
             start = record.now()
-            one = method(str(caller.seconds).encode(), timeout=TIMEOUT, metadata=metadata)
+            one = method(str(stream.seconds).encode(), timeout=TIMEOUT, metadata=metadata)
             try:
                 await one
-                outcome, told = OK, dict(await one.initial_metadata())
+                outcome, reported = OK, dict(await one.initial_metadata())
             except grpc.aio.AioRpcError as error:
                 outcome = f"{error.code().name} {error.details()}"
-                told = {**dict(error.initial_metadata() or ()), **dict(error.trailing_metadata() or ())}
-            task = _task(names, told.get("x-host", ""))
-            record.request(Request(caller.name, due, start, record.now(), outcome, task, told.get("x-connection", "")))
+                reported = {**dict(error.initial_metadata() or ()), **dict(error.trailing_metadata() or ())}
+            task = _task(names, reported.get("x-host", ""))
+            record.request(
+                Request(stream.name, due, start, record.now(), outcome, task, reported.get("x-connection", ""))
+            )
 
         yield send
 
 
 @asynccontextmanager
 async def _tcp(address: str, record: Recorder, names: Mapping[str, str]) -> AsyncIterator[Send]:
-    async def send(caller: Caller, due: float) -> None:
+    async def send(stream: Stream, due: float) -> None:
         start, task, own_end = record.now(), "", ""
         writer = None
         try:
             reader, writer = await asyncio.wait_for(asyncio.open_connection(address, INBOUND_PORT), TIMEOUT)
             own_end = "{}:{}".format(*writer.get_extra_info("sockname"))
-            last = start + caller.seconds
+            last = start + stream.seconds
             while start < last:
                 writer.write(b"work\n")
                 line = (await asyncio.wait_for(reader.readline(), TIMEOUT)).decode().strip()
                 task = line or task
                 outcome = OK if line else "connection closed"
-                record.request(Request(caller.name, due, start, record.now(), outcome, task, own_end))
+                record.request(Request(stream.name, due, start, record.now(), outcome, task, own_end))
                 if not line:
                     break
                 due = start + 0.5
                 await asyncio.sleep(due - record.now())
                 start = record.now()
         except (OSError, TimeoutError) as error:
-            record.request(Request(caller.name, due, start, record.now(), repr(error), task, own_end))
+            record.request(Request(stream.name, due, start, record.now(), repr(error), task, own_end))
         finally:
             if writer:
                 writer.close()

@@ -45,7 +45,7 @@ def bound(command: Sequence[str]) -> list[str]:
     """The command, run so that the kernel kills it when the thread that starts it ends, even by SIGKILL.
 
     setpriv, of util-linux, becomes the command, so the process ID is the command's own. It takes 1 ms; a `preexec_fn`
-    takes 13 ms, and the callers' event loop would stand still for that long.
+    takes 13 ms, and the load's event loop would stand still for that long.
     """
     return ["setpriv", "--pdeathsig", "KILL", "--", *command]
 

@@ -34,17 +34,17 @@ def table(folders: Sequence[Path], console: Console) -> int:
             lines.append([scenario.title, *(_cell(cells.get((scenario.name, column), ())) for column in columns)])
     for line in lines:
         console.print(f"| {' | '.join(line)} |", soft_wrap=True, markup=False, highlight=False)
-    told = [
+    differences = [
         f"{name}, {COLUMN_TITLES[column]}: {each}"
         for (name, column), runs in cells.items()
-        for each in _told(runs, len(folders))
+        for each in _differences(runs, len(folders))
     ]
-    for each in told:
+    for each in differences:
         console.print(f"[yellow]{each}[/]", soft_wrap=True)
     spread, (name, column) = max((_spread(runs), cell) for cell, runs in cells.items())
     held = f"Held equally long to within {spread:.1f} s ({name}, {COLUMN_TITLES[column]})."
-    console.print(held if told else f"All {len(folders)} passes have the same verdicts. {held}", soft_wrap=True)
-    return 1 if told else 0
+    console.print(held if differences else f"All {len(folders)} passes have the same verdicts. {held}", soft_wrap=True)
+    return 1 if differences else 0
 
 
 def _cells(folders: Sequence[Path]) -> Cells:
@@ -70,13 +70,13 @@ def _median(figures: Sequence[Figures]) -> Figures:
     return Figures(**medians)
 
 
-def _told(runs: Sequence[Result], passes: int) -> list[str]:
+def _differences(runs: Sequence[Result], passes: int) -> list[str]:
     """What is to be said of the runs of one cell."""
     kinds = [run.verdict.kind for run in runs]
-    told = [] if len(set(kinds)) == 1 else [f"not the same verdict: {', '.join(kinds)}"]
+    differences = [] if len(set(kinds)) == 1 else [f"not the same verdict: {', '.join(kinds)}"]
     if len(runs) < passes:
-        told.append(f"played in {len(runs)} of {passes} passes")
-    return told + [each for run in runs for each in run.shortcomings]
+        differences.append(f"played in {len(runs)} of {passes} passes")
+    return differences + [each for run in runs for each in run.shortcomings]
 
 
 def _spread(runs: Sequence[Result]) -> float:

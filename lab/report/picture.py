@@ -18,9 +18,10 @@ from matplotlib.patches import Patch  # noqa: E402
 from lab.parts.history import OK, History  # noqa: E402
 
 STORY = (
-    "ECS replaces two tasks by new ones. It stops the old ones as soon as the new ones are healthy, but the callers' "
-    "Envoy hears of that later. Without a helper its requests meet tasks that are gone. The helper keeps each old task "
-    "serving, then has its Envoy fail its health checks so that callers turn away, and only then lets ECS stop it."
+    "ECS replaces two tasks by new ones. It stops the old ones as soon as the new ones are healthy, but the "
+    "downstream's Envoy learns that later. Without a helper its requests meet tasks that have stopped. The helper "
+    "keeps each old task serving, then has its Envoy fail its health checks so that downstreams stop sending, and then "
+    "exits, so that ECS stops the task."
 )
 
 # colours that stay apart for the colour-blind (after Okabe and Ito)
@@ -85,8 +86,8 @@ def turning_points(history: History) -> list[tuple[float, str]]:
     failed = history.times("helper", "health_checks_failed")
     points = [
         (history.times("task", "stopping"), "ECS stops\nold tasks"),
-        (heard, "callers know\nnew tasks"),
-        (failed, "health checks fail:\ncallers turn away"),
+        (heard, "downstreams know\nnew tasks"),
+        (failed, "health checks fail:\ndownstreams stop"),
         (history.times("task", "stopped") if failed else {}, "old tasks end,\nunused by now"),
     ]
     return sorted((min(times.values()), words) for times, words in points if times)
@@ -112,7 +113,7 @@ def draw(runs: Mapping[str, History]) -> Figure:
     axes[0][0].set_ylabel("requests a second", loc="bottom")
     outcomes = [("answered by an old task", OLD), ("answered by a new task", NEW), ("failed", FAILED)]
     keys: list[Artist] = [Patch(color=colour, label=label) for label, colour in outcomes]
-    keys.append(Line2D([], [], color=VIEW, linewidth=3, label="the callers' Envoy sends to this task"))
+    keys.append(Line2D([], [], color=VIEW, linewidth=3, label="the downstream's Envoy sends to this task"))
     figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False, fontsize=12)
     return figure
 
@@ -157,7 +158,7 @@ def _draw_tasks(axes: Axes, history: History) -> None:
 
 
 def sent_to(history: History, task: str) -> list[tuple[float, float]]:
-    """The stretches of time in which the callers' Envoy took the task for healthy."""
+    """The stretches of time in which the downstream's Envoy took the task for healthy."""
     views = [event for event in history.events if event.what == "downstream" and event.task == task]
     ends = [event.at for event in views[1:]] + [end_of(history)]
     return [(event.at, end) for event, end in zip(views, ends) if event.name == "serving"]

@@ -13,8 +13,8 @@ from rich.table import Table
 from lab.parts.history import History, read
 from lab.report import picture
 from lab.report.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap
-from lab.scenarios.scenario import COLUMN_TITLES, COLUMNS, DEMO, Column, Scenario
-from lab.scenarios.table import ALL
+from lab.scenarios.scenario import COLUMN_TITLES, COLUMNS, Column, Scenario
+from lab.scenarios.table import ALL, DEMO
 
 RECORD = "record.jsonl"
 PICTURE_TITLES: dict[Column, str] = {
@@ -125,16 +125,16 @@ def _page(scenario: Scenario, runs: Mapping[Column, Result], drawing: str) -> st
         if each.verdict.failed:
             names = picture.task_names(each.history)
             rows = "".join(
-                f"<tr><td>{failed.due:.2f} s<td>{escape(failed.caller)}<td>{escape(names.get(failed.task, '?'))}"
+                f"<tr><td>{failed.due:.2f} s<td>{escape(failed.stream)}<td>{escape(names.get(failed.task, '?'))}"
                 f"<td>{escape(failed.connection or 'none')}<td>{escape(failed.outcome)}"
                 for failed in each.verdict.failed
             )
             parts += [
                 f"<details><summary class=failed>The {len(each.verdict.failed)} requests that failed</summary><table>"
-                f"<tr><th>due<th>caller<th>task<th>connection<th>outcome{rows}</table></details>"
+                f"<tr><th>due<th>stream<th>task<th>connection<th>outcome{rows}</table></details>"
             ]
         run = each.history.run
-        told = {**run.versions, "revision": run.revision, "began": run.began} | dict(run.settings["helper"])
-        rows = "".join(f"<tr><td>{escape(key)}<td>{escape(str(value))}" for key, value in told.items())
+        facts = {**run.versions, "revision": run.revision, "began": run.began} | dict(run.settings["helper"])
+        rows = "".join(f"<tr><td>{escape(key)}<td>{escape(str(value))}" for key, value in facts.items())
         parts += [f"<details><summary>Versions and settings</summary><table>{rows}</table></details>"]
     return "\n".join(parts) + "\n"

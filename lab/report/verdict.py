@@ -6,7 +6,7 @@ from typing import Literal
 from lab.parts.history import OK, History, Request
 from lab.scenarios.scenario import Expectation, Scenario
 
-# A caller that sends this late no longer sends the load that the scenario is about.
+# A stream that is sent this late is no longer the load that the scenario is about.
 LATE = 1.0  # seconds
 
 # two runs of the same wait for processes to start and to end; held for longer than this is longer
@@ -46,14 +46,14 @@ class Figures:
 
 
 def judge(history: History) -> Verdict:
-    """Judge a record. It could not be judged where the run did not finish or the callers fell behind."""
+    """Judge a record. It could not be judged where the run did not finish or the load fell behind."""
     if history.phase("finished") is None:
         return Verdict("unknown", why="the run did not finish")
     if not history.requests:
         return Verdict("unknown", why="no request was sent")
     late = max(request.start - request.due for request in history.requests)
     if late > LATE:
-        return Verdict("unknown", why=f"the callers fell behind by {late:.1f} s: the machine is too busy")
+        return Verdict("unknown", why=f"the load fell behind by {late:.1f} s: the machine is too busy")
     failed, _ = failures(history)
     if failed:
         return Verdict("invalid", tuple(failed), why=f"{len(failed)} of {len(history.requests)} requests failed")

@@ -5,7 +5,7 @@ import contextlib
 import signal
 from collections.abc import Sequence
 
-from lab.ecs.behaviour import Task
+from lab.ecs.behaviour import TaskState
 from lab.ecs.scheduler import Scheduler
 from lab.parts import envoy_process
 from lab.parts.history import OK, Recorder, Request
@@ -18,37 +18,41 @@ HELD, EVERY = 3, 0.5
 ANSWERED_WITHIN = 5.0
 
 
-async def befall(
-    hazards: Sequence[Hazard], tasks: Sequence[Task], scheduler: Scheduler, definition: TaskDefinition, record: Recorder
+async def inject(
+    hazards: Sequence[Hazard],
+    tasks: Sequence[TaskState],
+    scheduler: Scheduler,
+    definition: TaskDefinition,
+    record: Recorder,
 ) -> None:
     """Do what is to be done before the change, and leave the rest to `scheduler`, to be done after each task's stop."""
     for task in tasks:
         options = definition.options(task.id, task.address)
         if options.lds:
             envoy_process.publish_listeners(options.lds, [envoy_process.tcp_listener(options)])
-    fates = [_Fate(task, scheduler, definition, record) for task in tasks]
+    each_task = [_TaskHazards(task, scheduler, definition, record) for task in tasks]
     for hazard in sorted(hazards, key=lambda hazard: hazard.at):
-        for fate in fates:
+        for task_hazards in each_task:
             if hazard.at < 0:
-                await fate.comes(hazard)
+                await task_hazards.happens(hazard)
             else:
-                scheduler.spawn(fate.comes_after_stop(hazard))
+                scheduler.spawn(task_hazards.happens_after_stop(hazard))
     await asyncio.sleep(-min((hazard.at for hazard in hazards if hazard.at < 0), default=0.0))
 
 
-class _Fate:
-    """What becomes of one task."""
+class _TaskHazards:
+    """The hazards of one task."""
 
-    def __init__(self, task: Task, scheduler: Scheduler, definition: TaskDefinition, record: Recorder) -> None:
+    def __init__(self, task: TaskState, scheduler: Scheduler, definition: TaskDefinition, record: Recorder) -> None:
         self._task, self._scheduler, self._definition, self._record = task, scheduler, definition, record
 
-    async def comes_after_stop(self, hazard: Hazard) -> None:
+    async def happens_after_stop(self, hazard: Hazard) -> None:
         while self._task.stopping_at is None:
             await self._scheduler.change.wait()
         await asyncio.sleep(self._task.stopping_at + hazard.at - self._record.now())
-        await self.comes(hazard)
+        await self.happens(hazard)
 
-    async def comes(self, hazard: Hazard) -> None:
+    async def happens(self, hazard: Hazard) -> None:
         self._record.event("hazard", hazard.kind, self._task.id)
         match hazard.kind:
             case "application restarts":

@@ -1,4 +1,4 @@
-"""Tells a run as it happens: what ECS does, what the helpers do, whom the callers know, and how their requests fare."""
+"""Prints a run as it happens: what ECS and the helpers do, which tasks downstreams know, how their requests fare."""
 
 from collections.abc import Callable
 
@@ -17,9 +17,9 @@ SENTENCES = {
     ("helper", "health_checks_failed"): "{task} drains: its health checks fail",
     ("helper", "envoy_gone"): "{task} has lost its Envoy",
     ("helper", "summary"): "{task} is left by its helper",
-    ("downstream", "serving"): "callers send to {task}",
-    ("downstream", "failed"): "callers find {task} failing",
-    ("downstream", "gone"): "callers have left {task}",
+    ("downstream", "serving"): "downstreams send to {task}",
+    ("downstream", "failed"): "downstreams find {task} failing",
+    ("downstream", "gone"): "downstreams have left {task}",
     ("task", "stopped"): "{task} has stopped",
 }
 

@@ -10,13 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lab.ecs import aws
-from lab.ecs.behaviour import Task
+from lab.ecs.behaviour import TaskState
 from lab.ecs.scheduler import Scheduler, Service
 from lab.meshes import Mesh, Surroundings, mesh_class
-from lab.parts import admin_proxy, downstream, envoy_process, load, processes
+from lab.parts import downstream, envoy_process, load, processes
 from lab.parts.history import Recorder, Run, began_now
 from lab.parts.serving import served
-from lab.run import hazards
+from lab.run import admin_fault, hazards
 from lab.run.narrator import Narrator
 from lab.run.task_definition import TaskDefinition, helper_settings
 from lab.scenarios.scenario import Column, Scenario
@@ -43,7 +43,7 @@ def run_of(scenario: Scenario, column: Column, mesh: type[Mesh]) -> Run:
 
 
 class Stage:
-    """The stage of one run. `say` is told what happens, in sentences."""
+    """The stage of one run. `say` gets what happens, in sentences."""
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, say: Callable[[str], None]) -> None:
         self.scenario, self.column, self.folder = scenario, column, folder
@@ -94,7 +94,7 @@ class Stage:
             self.view.watch(self.definition.names),
         ]
         if self.scenario.admin_fault:
-            works.append(admin_proxy.guard(self.scheduler, *self.scenario.admin_fault, self.record))
+            works.append(admin_fault.inject(self.scheduler, *self.scenario.admin_fault, self.record))
         background = [self._group.create_task(work) for work in works]
         try:
             await self._until_served()
@@ -105,7 +105,7 @@ class Stage:
             self.mesh.begin_lag()
             api.settled = frozenset(self.scheduler.tasks)
             old = list(self.scheduler.tasks.values())
-            await hazards.befall(self.scenario.hazards, old, self.scheduler, self.definition, self.record)
+            await hazards.inject(self.scenario.hazards, old, self.scheduler, self.definition, self.record)
             self._phase("change")
             await self._change()
             await self._until_settled()
@@ -175,7 +175,7 @@ class Stage:
         def settled() -> bool:
             tasks = self.scheduler.tasks.values()
             staying = [task for task in tasks if task.desired == "RUNNING"]
-            stopped = all(task.state == "STOPPED" for task in tasks if task not in staying)
+            stopped = all(task.status == "STOPPED" for task in tasks if task not in staying)
             serving = all(self.view.hosts.get(task.address) == "serving" for task in staying)
             changed = any(task.desired == "STOPPED" for task in tasks)
             return changed and stopped and serving and len(staying) == self.scheduler.desired
@@ -197,10 +197,10 @@ class Stage:
 
     async def _call(self, stop: asyncio.Event) -> None:
         scenario, names = self.scenario, self.definition.names
-        streams = load.Load(scenario.callers, scenario.protocol, self.mesh.passes_connections)
+        streams = load.Load(scenario.streams, scenario.protocol, self.mesh.passes_connections)
         await load.call(streams, self.downstream_address, self.record, names, stop)
 
-    def _options(self, task: Task) -> envoy_process.EnvoyOptions:
+    def _options(self, task: TaskState) -> envoy_process.EnvoyOptions:
         return self.definition.options(task.id, task.address)
 
     async def _run_downstream(self) -> None:

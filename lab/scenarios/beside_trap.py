@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lab.parts.load import Caller
+from lab.parts.load import Stream
 from lab.scenarios.scenario import ANY, FAILS, NONE_FAILED, Column, Expectation, Hazard, Scenario, Sidecar, Times
 
 # leaving at once, after a skipped delay or after the timeout alone is too early; 11 s, as the trap does, is not
@@ -28,8 +28,8 @@ LONG = replace(LATE, timeout=8, stop_timeout=30)
 # most of which are not scaled, and 5 s are the margin: with less it could not wait as long as the trap does.
 UNFORESEEN = replace(LATE, delay=19, cloud_map=2, stop_timeout=36)
 
-CALM = (Caller("persistent", 20), Caller("new connections", 5, new_connections=True))
-LONG_REQUESTS = (Caller("persistent", 10), Caller("long", 4, seconds=5.5))
+CALM = (Stream("persistent", 20), Stream("new connections", 5, new_connections=True))
+LONG_REQUESTS = (Stream("persistent", 10), Stream("long", 4, seconds=5.5))
 
 TRAP_SAVES_ALL: Mapping[Column, Expectation] = {"trap": NONE_FAILED, "fixed": ANY, "auto": ANY}
 # nobody can tell Envoy: what is sent between its end and the downstreams' notice is lost in every column
@@ -37,7 +37,7 @@ TRAP_LOSES_SOME: Mapping[Column, Expectation] = {"trap": FAILS, "fixed": ANY, "a
 
 
 def _row(name: str, title: str, expected: Mapping[Column, Expectation] = TRAP_SAVES_ALL, **more: Any) -> Scenario:
-    given: dict[str, Any] = {"times": LATE, "tasks": 1, "callers": CALM} | more
+    given: dict[str, Any] = {"times": LATE, "tasks": 1, "streams": CALM} | more
     return Scenario(name, title, expected, **given)
 
 
@@ -54,14 +54,14 @@ def _quiet(name: str, title: str, **more: Any) -> Scenario:
     """DRAIN_TIMEOUT=auto must see what is under way; DRAIN_DELAY is the trap's, so that both drain at the same time."""
     settings = {"DRAIN_DELAY": f"{LONG.delay:g}"}
     expected: Mapping[Column, Expectation] = {"trap": NONE_FAILED, "auto": ANY}
-    given = {"times": LONG, "callers": LONG_REQUESTS, "settings": settings} | more
+    given = {"times": LONG, "streams": LONG_REQUESTS, "settings": settings} | more
     return _row(name, f"DRAIN_TIMEOUT=auto: {title}", expected, **given)
 
 
 def _held(name: str, title: str, **envoy: Any) -> Scenario:
     """TCP connections that are held until 5 s after the drain has begun, as in the middle of a transfer."""
     held = Hazard("connections are held", at=0, seconds=LONG.delay + 5)
-    return _quiet(name, f"TCP connections, {title}", callers=CALM, hazards=(held,), envoy={"tcp": "listener"} | envoy)
+    return _quiet(name, f"TCP connections, {title}", streams=CALM, hazards=(held,), envoy={"tcp": "listener"} | envoy)
 
 
 ROWS: tuple[Scenario, ...] = (
@@ -154,7 +154,7 @@ ROWS: tuple[Scenario, ...] = (
         "socket-removed-late",
         "the admin API's Unix socket is removed during the drain, requests of 5.5 s",
         times=LONG,
-        callers=LONG_REQUESTS,
+        streams=LONG_REQUESTS,
         admin="unix",
         hazards=(Hazard("admin socket is removed", LONG.delay + 0.5),),
         # in every column: an Envoy that is not told before the file goes can not be told at all

@@ -6,7 +6,7 @@ In a row the column `auto` has the settings that the docs advise for the mesh; `
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lab.parts.load import Caller
+from lab.parts.load import Stream
 from lab.scenarios.scenario import (
     ALL_VALID,
     ANY,
@@ -26,9 +26,9 @@ from lab.scenarios.scenario import (
 MAYBE: Mapping[Column, Expectation] = {"none": ANY, "trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}
 
 
-def _long(seconds: float) -> tuple[Caller, ...]:
+def _long(seconds: float) -> tuple[Stream, ...]:
     # so many that some are always under way in the second that counts
-    return (Caller("persistent", 20), Caller("long", 10, seconds=seconds))
+    return (Stream("persistent", 20), Stream("long", 10, seconds=seconds))
 
 
 def _three(mesh: MeshName, title: str, times: Times, long: float) -> tuple[Scenario, ...]:
@@ -49,7 +49,7 @@ def _three(mesh: MeshName, title: str, times: Times, long: float) -> tuple[Scena
             f"{title}: requests that take longer than fixed times last",
             ONLY_AUTO_VALID,
             times=replace(times, stop_timeout=44),
-            callers=_long(long),
+            streams=_long(long),
             mesh=mesh,
             luck=1,
         ),
@@ -85,7 +85,7 @@ ROWS: tuple[Scenario, ...] = (
         {"none": ANY, "auto": NONE_FAILED},
         times=replace(CONSUL, stop_timeout=44),
         protocol="http2",
-        callers=(Caller("persistent", 1 / 3),),
+        streams=(Stream("persistent", 1 / 3),),
         settings={"DRAIN_LISTENERS": "graceful"},
         envoy={"drain_time": 30},
         mesh="consul",
@@ -100,7 +100,7 @@ ROWS: tuple[Scenario, ...] = (
         "ALB: requests that take longer than the deregistration delay and fixed times",
         ONLY_AUTO_VALID,
         times=replace(FIFTH, stop_timeout=44),
-        callers=_long(24),
+        streams=_long(24),
         mesh="alb",
         luck=1,
     ),
@@ -121,7 +121,7 @@ ROWS: tuple[Scenario, ...] = (
         {"none": ANY, "auto": NONE_FAILED},
         change="stop task",
         times=REAL,
-        callers=(Caller("persistent", 1 / 4),),
+        streams=(Stream("persistent", 1 / 4),),
         mesh="alb",
     ),
     Scenario(
@@ -142,7 +142,7 @@ ROWS: tuple[Scenario, ...] = (
         "NLB: StopTask, one request in 3 s",
         {"none": ANY, "auto": NONE_FAILED},
         change="stop task",
-        callers=(Caller("new connections", 1 / 3, new_connections=True),),
+        streams=(Stream("new connections", 1 / 3, new_connections=True),),
         mesh="nlb",
     ),
     Scenario(

@@ -1,17 +1,14 @@
-"""What a scenario is, and those with what they must come to: the table of what the helper promises.
-
-`beside_trap` has those in which something goes wrong, and the helper must be no worse than the shell trap.
-"""
+"""What a scenario is, the times that it can have, and what its columns must come to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lab.ecs import aws
 from lab.ecs.behaviour import AgentTimes
 from lab.parts import admin_proxy
 from lab.parts.envoy_process import Protocol
-from lab.parts.load import Caller
+from lab.parts.load import Stream
 
 # what stands between SIGTERM and the end of a task: nothing, the shell trap that people write, or the helper
 Column = Literal["none", "trap", "fixed", "auto"]
@@ -79,7 +76,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Hazard:
-    """Something that befalls each old task, `at` seconds after its stop; negative: before the change.
+    """Something that happens to each old task, `at` seconds after its stop; negative: before the change.
 
     seconds: how long connections are held, or Envoy is frozen; 0: for good
     """
@@ -141,13 +138,8 @@ REAL = Times(40, 40, 120, cloud_map=30, push=5, checks=30, unchecked=40, spot_no
 # 5 s of margin: hence a stopTimeout that is not scaled down so far.
 FIFTH = Times(8, 8, 34, cloud_map=6, push=1, checks=3, unchecked=8, spot_notice=24, bake=10, dns_ttl=2, scale=0.2)
 
-# What no helper can spare the last task of a plain update: its replacement, which is HEALTHY for ECS when this one is
-# stopped, has to be known, then the next health check fails, the downstream merges that within a second, and three have
-# to be quiet. What the agent takes to tell ECS is over by then.
-SHORTEST = FIFTH.cloud_map + FIFTH.push + FIFTH.checks + 1 + 3
-
 FAILS, NONE_FAILED, ANY = Expectation("invalid"), Expectation("valid"), Expectation()
-STEADY = (Caller("persistent", 40), Caller("new connections", 10, new_connections=True))
+STEADY = (Stream("persistent", 40), Stream("new connections", 10, new_connections=True))
 
 
 @dataclass(frozen=True)
@@ -162,7 +154,7 @@ class Scenario:
     settings: more variables of the helper's container
     stop_signals: how often the stop signal comes, which is STOPSIGNAL of the helper's image
     stops_in: seconds for which the application serves on after its own SIGTERM
-    envoy: what is different about each task's Envoy, by the names of `envoy.EnvoyOptions`
+    envoy: what is different about each task's Envoy, by the names of `envoy_process.EnvoyOptions`
     mesh: how downstreams find the tasks, and who tells them of a stop
     panic_threshold: of the downstream, in percent; None: Envoy's own
     cpu: what the helper's container, or the trap's, may use of a core, as a share; None: no quota
@@ -181,7 +173,7 @@ class Scenario:
     tasks: int = 2
     maximum: float = 200
     protocol: Protocol = "http1"
-    callers: tuple[Caller, ...] = STEADY
+    streams: tuple[Stream, ...] = STEADY
     starts_in: float | None = 0.0
     admin_fault: tuple[admin_proxy.Fault, float] | None = None
     api_faults: Mapping[aws.Api, aws.Fault] = field(default_factory=dict)
@@ -204,182 +196,10 @@ class Scenario:
 
     @property
     def rate(self) -> float:
-        """Requests a second of all callers."""
-        return sum(caller.rate for caller in self.callers)
+        """Requests a second of all streams."""
+        return sum(stream.rate for stream in self.streams)
 
 
 ALL_VALID: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}
 HELPER_VALID: Mapping[Column, Expectation] = {"trap": ANY, "fixed": NONE_FAILED, "auto": NONE_FAILED}
 ONLY_AUTO_VALID: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": FAILS, "auto": NONE_FAILED}
-
-SCENARIOS: tuple[Scenario, ...] = (
-    Scenario(
-        "plain",
-        "plain rolling update, 300 requests a second",
-        {**ALL_VALID, "auto": Expectation("valid", retired_within=1.3 * SHORTEST)},
-        callers=(Caller("persistent", 200), Caller("new connections", 100, new_connections=True)),
-        plain=True,
-    ),
-    Scenario(
-        "long-requests",
-        "requests that take longer than DRAIN_TIMEOUT",
-        ONLY_AUTO_VALID,
-        luck=1,
-        times=replace(FIFTH, stop_timeout=44),
-        callers=(Caller("persistent", 20), Caller("long", 4, seconds=12)),
-    ),
-    Scenario(
-        "longer-than-stop-timeout",
-        "requests that take longer than the stopTimeout: one helper",
-        {"auto": FAILS},
-        times=replace(FIFTH, stop_timeout=26),
-        callers=(Caller("persistent", 20), Caller("long", 2, seconds=25)),
-        luck=1,
-    ),
-    Scenario(
-        "chain",
-        "… two helpers in a chain",
-        ALL_VALID,
-        # 21 s and 21 s: a drain that begins after 8 s, when the last request comes within a health check and a push
-        times=replace(FIFTH, timeout=30, stop_timeout=26),
-        callers=(Caller("persistent", 20), Caller("long", 2, seconds=25)),
-        chain=True,
-        luck=1,
-    ),
-    Scenario(
-        "chain-first-dies",
-        "… and the first is killed in its drain, requests of 15 s",
-        HELPER_VALID,
-        times=replace(FIFTH, timeout=30, stop_timeout=26),
-        callers=(Caller("persistent", 20), Caller("long", 2, seconds=15)),
-        # `auto` drains after 16 s at the latest: 4 until ECS stops the other old task, 6 for Cloud Map, 5 for the push
-        hazards=(Hazard("helper dies", 17),),
-        chain=True,
-        luck=1,
-    ),
-    # what App Mesh advised: two new ones at a time, and each old one that goes must wait for its own replacement only
-    Scenario(
-        "batches", "rolling update of four tasks in batches, at most 150 percent", ALL_VALID, tasks=4, maximum=150
-    ),
-    Scenario("slow-start", "new tasks slow to start, gated by `healthcheck`", ALL_VALID, starts_in=12),
-    Scenario(
-        "late-in-mesh",
-        "new tasks late in the mesh: discovery slower than DRAIN_DELAY",
-        ONLY_AUTO_VALID,
-        times=replace(FIFTH, cloud_map=18, stop_timeout=50),
-        luck=1,
-    ),
-    Scenario(
-        "scale-in",
-        "scale-in",
-        {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=10)},
-        change="scale-in",
-        plain=True,
-    ),
-    Scenario(
-        "application-crash",
-        "application crashes",
-        # Envoy answers 503 for it, with the word that it is draining; the downstream needs 1 s to merge that
-        {
-            "none": FAILS,
-            "trap": ANY,
-            "fixed": Expectation(failing_within=3),
-            "auto": Expectation(failing_within=3),
-        },
-        change="application crashes",
-    ),
-    Scenario(
-        "never-in-service",
-        "stopped before in service",
-        {"fixed": Expectation("valid", exit_within=1), "auto": Expectation("valid", exit_within=1)},
-        change="stop before in service",
-        starts_in=None,
-    ),
-    Scenario(
-        "envoy-crash",
-        "Envoy dead at SIGTERM",
-        # what fails is up to the downstream's next health checks
-        {"trap": ANY, "fixed": Expectation(exit_within=5), "auto": Expectation(exit_within=5)},
-        change="envoy crashes",
-        luck=FIFTH.checks,
-    ),
-    # a refusal of 3 s would be an Envoy that is gone
-    Scenario("admin-errors", "admin API answers 500 for a while", HELPER_VALID, admin_fault=("errors", 3)),
-    Scenario("admin-hangs", "admin API hangs for a while", HELPER_VALID, admin_fault=("hangs", 3)),
-    Scenario("admin-refuses", "admin API refuses for a while", HELPER_VALID, admin_fault=("refuses", 2)),
-    Scenario("api-throttles", "ECS API throttles", {"auto": NONE_FAILED}, api_faults={"ecs": "throttled"}),
-    Scenario("api-denies", "ECS API denies", {"auto": NONE_FAILED}, api_faults={"ecs": "denied"}),
-    Scenario("api-hangs", "ECS API hangs", {"auto": NONE_FAILED}, api_faults={"ecs": "hanging"}),
-    Scenario(
-        "cloud-map-denies",
-        "Cloud Map API denies: DISCOVERY_LAG instead",
-        {"auto": NONE_FAILED},
-        api_faults={"servicediscovery": "denied"},
-    ),
-    Scenario(
-        "few-requests",
-        "few requests: one in 3 s, idle keep-alive connections",
-        ALL_VALID,
-        callers=(Caller("persistent", 1 / 3), Caller("new connections", 1 / 3, new_connections=True)),
-        plain=True,
-    ),
-    Scenario("http2", "HTTP/2 upstreams", ALL_VALID, protocol="http2", plain=True),
-    Scenario("grpc", "gRPC upstreams", ALL_VALID, protocol="grpc", plain=True),
-    Scenario(
-        "tcp",
-        "TCP listener: held connections end in time",
-        # the trap cannot drain listeners
-        ALL_VALID,
-        protocol="tcp",
-        callers=(Caller("held connections", 5, seconds=3),),
-        settings={"DRAIN_LISTENERS": "true"},
-        # two checks must fail to connect, then held connections end: more than three check intervals
-        times=replace(FIFTH, timeout=14, stop_timeout=40),
-    ),
-    # a connection that Envoy closes takes with it what its client has just asked
-    Scenario(
-        "tcp-drain-close",
-        "TCP listener with check_drain_close: connections are closed in the drain",
-        {"none": FAILS, "trap": FAILS, "fixed": FAILS, "auto": FAILS},
-        protocol="tcp",
-        callers=(Caller("held connections", 5, seconds=3),),
-        settings={"DRAIN_LISTENERS": "true"},
-        envoy={"check_drain_close": True},
-        # nothing else tells that the application listens
-        gate=False,
-        times=replace(FIFTH, timeout=14, stop_timeout=40),
-        luck=5,
-    ),
-    Scenario("sigterm-thrice", "SIGTERM three times", HELPER_VALID, stop_signals=3),
-    Scenario(
-        "spot",
-        "Spot interruption: the replacement comes after",
-        ALL_VALID,
-        change="spot",
-        # all of the task, the application and Envoy after the helper too, must fit the notice
-        times=replace(FIFTH, stop_timeout=22),
-    ),
-    Scenario(
-        "real-time",
-        "real time, 40/40/120, no scaling",
-        {"none": FAILS, "trap": ANY, "fixed": NONE_FAILED, "auto": Expectation("valid", retired_within=80)},
-        times=REAL,
-        plain=True,
-    ),
-    Scenario(
-        "real-time-listed",
-        "real time, Cloud Map lists new tasks as soon as ECS finds them healthy",
-        {"auto": Expectation("valid", retired_within=40)},
-        times=replace(REAL, cloud_map=0),
-    ),
-)
-
-BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
-
-# `make demo`: the plain update, with a load that two of them side by side leave a small machine room for
-DEMO = replace(
-    BY_NAME["plain"],
-    name="demo",
-    title="rolling update of two tasks, 60 requests a second",
-    callers=(Caller("persistent", 40), Caller("new connections", 20, new_connections=True)),
-)

@@ -1,9 +1,9 @@
-"""More of the world: what ECS does on any day, and what befalls the agent, Envoy and the helper itself.
+"""More of the world: what ECS does on any day, and what happens to the agent, Envoy and the helper itself.
 
 As everywhere no helper may lose one request more than the trap, nor be held for ever.
 """
 
-from lab.parts.load import Caller
+from lab.parts.load import Stream
 from lab.scenarios.scenario import (
     ALL_VALID,
     ANY,
@@ -82,7 +82,7 @@ ROWS: tuple[Scenario, ...] = (
         "helper-dies",
         "the helper is killed in its drain, requests of 3 s",
         {"trap": CUT_OFF, "fixed": CUT_OFF, "auto": CUT_OFF},
-        callers=(Caller("persistent", 20), Caller("long", 10, seconds=REQUEST)),
+        streams=(Stream("persistent", 20), Stream("long", 10, seconds=REQUEST)),
         settings={"DRAIN_DELAY": f"{FIFTH.delay:g}"},
         hazards=(Hazard("helper dies", FIFTH.delay + 1),),
         luck=FIFTH.checks + 1,

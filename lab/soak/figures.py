@@ -32,7 +32,7 @@ QUANTILES: Mapping[str, float] = {"least": 0, "5 %": 0.05, "median": 0.5, "95 %"
 class Latency(msgspec.Struct, frozen=True):
     """How long `requests` that were answered took, in milliseconds, from when each was due; None where there are none.
 
-    From when it was due and not from when it was sent: what waits in the caller waits, too.
+    From when it was due and not from when it was sent: a request that waits in the client counts its wait.
     """
 
     requests: int
@@ -40,7 +40,7 @@ class Latency(msgspec.Struct, frozen=True):
     p99: float | None
 
 
-class Figures(msgspec.Struct, frozen=True):
+class ColumnFigures(msgspec.Struct, frozen=True):
     """What all updates of one column come to.
 
     updates: those that were played; unknown: those of them that could not be judged, and are in no other figure
@@ -79,7 +79,7 @@ class Summary(msgspec.Struct, frozen=True):
     ended: str
     versions: dict[str, list[str]]
     confidence: float
-    columns: dict[Column, Figures]
+    columns: dict[Column, ColumnFigures]
 
 
 @dataclass
@@ -121,9 +121,9 @@ class Tally:
         for part, milliseconds in latencies(history).items():
             self.latency[part] += milliseconds
 
-    def figures(self) -> Figures:
+    def figures(self) -> ColumnFigures:
         judged = self.updates - self.unknown
-        return Figures(
+        return ColumnFigures(
             self.updates,
             self.unknown,
             self.requests,

@@ -1,4 +1,4 @@
-"""Plays rolling updates for as long as it is told: each in all columns, which meet the same noise of the machine.
+"""Plays rolling updates for as long as it is asked to: each in all columns, which meet the same noise of the machine.
 
 What has been played has its final name, so that a folder that is given again goes on where it was left.
 """
@@ -21,7 +21,7 @@ from lab.scenarios.scenario import Column, Scenario
 # an update under way has a folder of this name, which goes when it has been played to its end
 UNDER_WAY = ".part"
 
-# seconds of the past by which the time that is left is told: of a few updates, each of them half a minute or more
+# seconds of the past by which the time that is left is estimated: of a few updates, each of them half a minute or more
 PACE_OF = 1800.0
 
 

@@ -76,7 +76,7 @@ MESHES = {
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_tests_that_are_named(page: Path) -> None:
-    """The test, or the row of the bench, by which a page proves what it says, is there."""
+    """The test, or the row of the lab, by which a page proves what it says, is there."""
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text())
     lists = re.findall(r"\brows? ((?:`[\w-]+`(?:, | and )?)+)", page.read_text())
     played = [row for names in lists for row in re.findall(r"`([\w-]+)`", names)]

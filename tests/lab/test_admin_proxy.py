@@ -1,4 +1,4 @@
-"""The door before an admin API, each of its faults."""
+"""The proxy before an admin API, each of its faults."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,13 +8,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from lab.parts.admin_proxy import PORT, Door
+from lab.parts.admin_proxy import PORT, AdminProxy
 from lab.parts.envoy_process import ADMIN_PORT
 from lab.parts.processes import free_address
 
 
-def behind(place: Callable[[str], tuple[str, int] | Path], story: Callable[[Door, str], Awaitable[None]]) -> None:
-    """Let a story happen to a door before an admin API that answers every path with LIVE."""
+def behind(place: Callable[[str], tuple[str, int] | Path], story: Callable[[AdminProxy, str], Awaitable[None]]) -> None:
+    """Let a story happen to a proxy before an admin API that answers every path with LIVE."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text="LIVE\n")
@@ -26,11 +26,11 @@ def behind(place: Callable[[str], tuple[str, int] | Path], story: Callable[[Door
         runner = web.AppRunner(api, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, address, ADMIN_PORT).start()
-        door = Door(address, place(address))
-        serving = asyncio.create_task(door.serve())
+        proxy = AdminProxy(address, place(address))
+        serving = asyncio.create_task(proxy.serve())
         try:
             await until(lambda: ask(address), 200)
-            await story(door, address)
+            await story(proxy, address)
         finally:
             serving.cancel()
             await asyncio.wait([serving])
@@ -58,28 +58,28 @@ async def until(asked: Callable[[], Awaitable[int | str]], expected: int | str) 
 @pytest.mark.parametrize(
     ("fault", "found"), [("errors", 500), ("hangs", "TimeoutError"), ("refuses", "ClientConnectorError")]
 )
-def test_a_door_fails_as_told_and_mends(fault: str, found: int | str) -> None:
+def test_a_proxy_fails_until_its_fault_ends(fault: str, found: int | str) -> None:
     """While the fault lasts calls end like this, before and after it they pass."""
 
-    async def story(door: Door, address: str) -> None:
-        door.fault = fault  # type: ignore[assignment]
+    async def story(proxy: AdminProxy, address: str) -> None:
+        proxy.fault = fault  # type: ignore[assignment]
         await until(lambda: ask(address), found)
-        door.mend()
+        proxy.end_fault()
         await until(lambda: ask(address), 200)
 
     behind(lambda address: (address, PORT), story)
 
 
-def test_a_call_that_a_door_stalls_is_answered_in_the_end() -> None:
-    """A call that comes while the door stalls gets its answer when that is over."""
+def test_a_call_that_a_proxy_stalls_is_answered_in_the_end() -> None:
+    """A call that comes while the proxy stalls gets its answer when that is over."""
 
-    async def story(door: Door, address: str) -> None:
-        door.fault = "stalls"
+    async def story(proxy: AdminProxy, address: str) -> None:
+        proxy.fault = "stalls"
         async with aiohttp.ClientSession() as session:
             call = asyncio.ensure_future(session.get(f"http://{address}:{PORT}/ready"))
             done, _ = await asyncio.wait([call], timeout=0.3)
             assert not done
-            door.mend()
+            proxy.end_fault()
             assert (await call).status == 200
 
     behind(lambda address: (address, PORT), story)

@@ -98,7 +98,7 @@ def test_what_is_said_of_a_crash(tmp_path: Path, document: str, crashed: str, si
     async def story(scheduler: Scheduler) -> None:
         (task,) = scheduler.tasks.values()
         scheduler.crash(task, crashed)
-        await until(lambda: task.state == "STOPPED")
+        await until(lambda: task.status == "STOPPED")
 
     assert recorded(document) in documents(tmp_path, story, sidecar)
 
@@ -136,9 +136,9 @@ def test_what_is_said_of_a_crash_that_nobody_noticed(tmp_path: Path) -> None:
         scheduler.crash(task, "application")
         application = task.containers["application"]
         await until(lambda: application.finished_at is not None)
-        assert (application.state, task.ends_itself) == ("RUNNING", False)
+        assert (application.status, task.ends_itself) == ("RUNNING", False)
         await away
-        await until(lambda: task.state == "STOPPED")
+        await until(lambda: task.status == "STOPPED")
         assert application.finished_at is not None and application.noticed_at is not None
         assert application.noticed_at - application.finished_at > 0.2
 
@@ -212,16 +212,16 @@ def test_a_stop_waits_for_the_look(tmp_path: Path) -> None:
         scheduler.scale(2)
         await until(lambda: len(scheduler.tasks) == 2)
         second = list(scheduler.tasks.values())[1]
-        await until(lambda: second.containers["envoy"].state == "RUNNING")
+        await until(lambda: second.containers["envoy"].status == "RUNNING")
         scheduler.scale(1)
         await until(lambda: second.stopping_at is not None)
         assert task_metadata(second, str)["DesiredStatus"] == "STOPPED"
-        await until(lambda: second.state == "STOPPED")
+        await until(lambda: second.status == "STOPPED")
         envoy, helper = second.containers["envoy"], second.containers["helper"]
         assert envoy.started_at is not None and envoy.finished_at is not None
         assert envoy.finished_at - envoy.started_at >= 2.0
         # what was never started has stopped by SIGTERM for ECS, and is not in the metadata
-        assert (helper.state, helper.exit_code) == ("STOPPED", 143)
+        assert (helper.status, helper.exit_code) == ("STOPPED", 143)
         assert [each["Name"] for each in task_metadata(second, str)["Containers"]] == ["envoy"]
 
     play(tmp_path, service, pair, story)
@@ -242,7 +242,7 @@ def test_a_start_timeout_acts_at_a_look(tmp_path: Path) -> None:
         scheduler.scale(2)
         await until(lambda: len(scheduler.tasks) >= 2)
         second = list(scheduler.tasks.values())[1]
-        await until(lambda: second.state == "STOPPED")
+        await until(lambda: second.status == "STOPPED")
         started = second.containers["envoy"].started_at
         assert started is not None and second.stopping_at is not None
         assert 1.5 <= second.stopping_at - started < 3
@@ -273,9 +273,9 @@ def test_ecs_hears_late_of_a_container_that_ends_alone(tmp_path: Path) -> None:
         (task,) = scheduler.tasks.values()
         scheduler.crash(task, "application")
         await until(lambda: task.stops)
-        assert (task.desired, task.containers["application"].told_state) == ("RUNNING", "RUNNING")
+        assert (task.desired, task.containers["application"].reported_status) == ("RUNNING", "RUNNING")
         await until(lambda: len(scheduler.tasks) == 2)
-        assert (task.desired, task.state, task.stop_code) == ("STOPPED", "RUNNING", "EssentialContainerExited")
+        assert (task.desired, task.status, task.stop_code) == ("STOPPED", "RUNNING", "EssentialContainerExited")
 
     history = play(tmp_path, service, containers, story)
     (crashed,) = times_of(history, "container", "crashed")
@@ -291,7 +291,7 @@ def test_ecs_hears_of_everything_when_the_task_changes(tmp_path: Path) -> None:
         (task,) = scheduler.tasks.values()
         scheduler.crash(task, "envoy")
         await until(lambda: len(scheduler.tasks) == 2)
-        assert {each.told_state for each in task.containers.values()} == {"STOPPED"}
+        assert {each.reported_status for each in task.containers.values()} == {"STOPPED"}
 
     play(tmp_path, service, pair, story)
 
@@ -313,7 +313,7 @@ def test_an_agent_that_comes_back_asks_again_and_gives_no_more_time(tmp_path: Pa
         await until(lambda: task.stopping_at is not None)
         await asyncio.sleep(0.3)
         await scheduler.restart_agent(task)
-        await until(lambda: task.state == "STOPPED")
+        await until(lambda: task.status == "STOPPED")
 
     history = play(tmp_path, service, containers, story)
     assert told(history, "sigterm", "sigkill") == [
@@ -335,7 +335,7 @@ def test_a_stop_that_is_repeated_is_one_stop(tmp_path: Path) -> None:
         (task,) = scheduler.tasks.values()
         for _ in range(3):
             scheduler.stop_task(task)
-        await until(lambda: task.state == "STOPPED")
+        await until(lambda: task.status == "STOPPED")
 
     history = play(tmp_path, SERVICE, pair, story)
     assert told(history, "sigterm") == ["sigterm helper", "sigterm envoy"]
@@ -371,7 +371,7 @@ def test_no_policy_restarts_what_ecs_stops(tmp_path: Path) -> None:
         scheduler.scale(0)
         await until(lambda: task.stopping_at is not None)
         scheduler.signal(task, "helper", signal.SIGKILL)
-        await until(lambda: task.state == "STOPPED")
+        await until(lambda: task.status == "STOPPED")
         assert task.containers["helper"].restart_count == 0
 
     history = play(tmp_path, SERVICE, mesh_task, story)
@@ -395,7 +395,7 @@ def test_an_unhealthy_task_is_replaced(tmp_path: Path) -> None:
         (task,) = scheduler.tasks.values()
         made.append(True)
         well[0] = False
-        await until(lambda: task.state == "STOPPED")
+        await until(lambda: task.status == "STOPPED")
         assert task.stop_code == "ServiceSchedulerInitiated"
 
     history = play(tmp_path, SERVICE, containers, story)
@@ -409,7 +409,7 @@ def test_rebalancing_brings_another_task_first(tmp_path: Path) -> None:
     async def story(scheduler: Scheduler) -> None:
         (task,) = scheduler.tasks.values()
         scheduler.rebalance(task)
-        await until(lambda: task.state == "STOPPED")
+        await until(lambda: task.status == "STOPPED")
         assert [each.deployment for each in scheduler.tasks.values()] == ["ecs-svc/1"] * 2
 
     history = play(tmp_path, SERVICE, pair, story)
@@ -422,7 +422,7 @@ def test_a_blue_green_deployment_bakes(tmp_path: Path) -> None:
     async def story(scheduler: Scheduler) -> None:
         old = list(scheduler.tasks.values())
         scheduler.update()
-        await until(lambda: all(task.state == "STOPPED" for task in old))
+        await until(lambda: all(task.status == "STOPPED" for task in old))
 
     history = play(tmp_path, replace(SERVICE, desired=2, bake=1.5), pair, story)
     stopping = times_of(history, "task", "stopping")

@@ -14,7 +14,7 @@ import botocore.session
 import pytest
 
 from lab.ecs import aws
-from lab.ecs.behaviour import Container, Task
+from lab.ecs.behaviour import ContainerState, TaskState
 from lab.ecs.cloud_map import Instance
 from lab.ecs.scheduler import Scheduler, Service
 from lab.parts.history import Recorder, Run, began_now
@@ -54,12 +54,12 @@ def in_cloud_map(api: aws.Aws) -> dict[str, Instance]:
     return api.instances
 
 
-def task(id: str, address: str, deployment: str) -> Task:
+def task(id: str, address: str, deployment: str) -> TaskState:
     """A task whose containers run, with a helper that has a health check."""
-    containers = {name: Container(name, state="RUNNING", started_at=1.0) for name in ("envoy", "application")}
-    helper = Container("helper", checked=True, state="RUNNING", health="HEALTHY", started_at=2.0)
-    helper.told_health, helper.restart_count = "HEALTHY", 0
-    return Task(id, address, deployment, {**containers, "helper": helper})
+    containers = {name: ContainerState(name, status="RUNNING", started_at=1.0) for name in ("envoy", "application")}
+    helper = ContainerState("helper", checked=True, status="RUNNING", health="HEALTHY", started_at=2.0)
+    helper.reported_health, helper.restart_count = "HEALTHY", 0
+    return TaskState(id, address, deployment, {**containers, "helper": helper})
 
 
 def client(monkeypatch: pytest.MonkeyPatch, service: str, url: str, timeout: float = 10) -> Any:
@@ -192,8 +192,8 @@ def test_ecs_describes_what_it_was_told(tmp_path: Path, monkeypatch: pytest.Monk
     def questions(url: str, api: aws.Aws) -> None:
         task = api._scheduler.tasks[NEW]
         application = task.containers["application"]
-        application.told_state, application.told_health = "RUNNING", "HEALTHY"
-        application.state, application.health, application.exit_code = "STOPPED", "UNHEALTHY", 1
+        application.reported_status, application.reported_health = "RUNNING", "HEALTHY"
+        application.status, application.health, application.exit_code = "STOPPED", "UNHEALTHY", 1
         ecs = client(monkeypatch, "ecs", url)
         names = ("lastStatus", "healthStatus", "exitCode")
 
@@ -203,7 +203,7 @@ def test_ecs_describes_what_it_was_told(tmp_path: Path, monkeypatch: pytest.Monk
             return [container.get(name) for name in names]
 
         assert described() == ["RUNNING", "HEALTHY", None]
-        application.told_state, application.told_health = "STOPPED", "UNHEALTHY"
+        application.reported_status, application.reported_health = "STOPPED", "UNHEALTHY"
         assert described() == ["STOPPED", "UNHEALTHY", 1]
 
     ask(tmp_path, questions)
@@ -244,7 +244,7 @@ def test_task_metadata(tmp_path: Path) -> None:
         assert get(f"{OLD}/helper")["Name"] == "helper"
 
         application = api._scheduler.tasks[OLD].containers["application"]
-        application.state, application.finished_at, application.exit_code = "STOPPED", 5.0, 137
+        application.status, application.finished_at, application.exit_code = "STOPPED", 5.0, 137
         application.noticed_at = 5.1
         whole = get(f"{OLD}/helper/task")
         assert "ExecutionStoppedAt" in whole

@@ -6,10 +6,10 @@ import pytest
 
 from lab.ecs.behaviour import (
     AgentTimes,
-    Container,
-    State,
+    ContainerState,
+    Status,
     Step,
-    Task,
+    TaskState,
     counts_as_healthy,
     must_stop,
     next_step,
@@ -20,7 +20,7 @@ from lab.ecs.behaviour import (
 )
 
 
-def mesh_task(**states: str) -> Task:
+def mesh_task(**states: str) -> TaskState:
     """A task of Envoy, an application after it, and a helper after both; each container in the given state.
 
     A state is PENDING, RUNNING, HEALTHY (so RUNNING) or STOPPED.
@@ -32,14 +32,14 @@ def mesh_task(**states: str) -> Task:
     }
     containers = {}
     for name, dependencies in depends_on.items():
-        container = containers[name] = Container(name, dependencies, checked=name != "application")
-        container.state = "RUNNING" if states[name] == "HEALTHY" else states[name]  # type: ignore[assignment]
-        container.health = container.told_health = "HEALTHY" if states[name] == "HEALTHY" else "UNKNOWN"
+        container = containers[name] = ContainerState(name, dependencies, checked=name != "application")
+        container.status = "RUNNING" if states[name] == "HEALTHY" else states[name]  # type: ignore[assignment]
+        container.health = container.reported_health = "HEALTHY" if states[name] == "HEALTHY" else "UNKNOWN"
         container.started_at = None if states[name] == "PENDING" else 10.0
-    return Task("id", "127.1.1.1", "ecs-svc/1", containers)
+    return TaskState("id", "127.1.1.1", "ecs-svc/1", containers)
 
 
-def named(containers: list[Container]) -> list[str]:
+def named(containers: list[ContainerState]) -> list[str]:
     return [container.name for container in containers]
 
 
@@ -64,12 +64,14 @@ def test_start_order(envoy: str, application: str, helper: str, start: list[str]
     ("state", "exit_code", "start"),
     [("RUNNING", None, []), ("STOPPED", 1, []), ("STOPPED", 0, ["envoy"])],
 )
-def test_success_is_an_end_with_0(state: State, exit_code: int | None, start: list[str]) -> None:
+def test_success_is_an_end_with_0(state: Status, exit_code: int | None, start: list[str]) -> None:
     """A container that depends on another's SUCCESS starts when that has stopped with exit code 0, and not before; with
     another the task is stopped.
     """
-    init = Container("init", essential=False, state=state, exit_code=exit_code)
-    task = Task("id", "127.1.1.1", "ecs-svc/1", {"init": init, "envoy": Container("envoy", {"init": "SUCCESS"})})
+    init = ContainerState("init", essential=False, status=state, exit_code=exit_code)
+    task = TaskState(
+        "id", "127.1.1.1", "ecs-svc/1", {"init": init, "envoy": ContainerState("envoy", {"init": "SUCCESS"})}
+    )
     assert named(startable(task)) == start
     assert must_stop(task, now=10) is (exit_code == 1)
 
@@ -170,7 +172,7 @@ def test_the_agent_stops_a_task_before_ecs_knows() -> None:
 def test_health_is_what_ecs_was_told() -> None:
     """The agent acts on a health check at once; for ECS, its task health and its counts, it is so when it was told."""
     task = mesh_task(envoy="HEALTHY", application="RUNNING", helper="HEALTHY")
-    task.containers["helper"].told_health = "UNKNOWN"
+    task.containers["helper"].reported_health = "UNKNOWN"
     assert (task.health, counts_as_healthy(task, now=100, unchecked_wait=40)) == ("UNKNOWN", False)
     assert named(startable(mesh_task(envoy="HEALTHY", application="PENDING", helper="PENDING"))) == ["application"]
 
@@ -183,10 +185,10 @@ def test_the_agents_times_are_scaled_together() -> None:
 
 def test_a_task_runs_until_its_last_container_has_stopped() -> None:
     """A task is RUNNING from its last essential container's start until its last container has stopped."""
-    assert mesh_task(envoy="HEALTHY", application="RUNNING", helper="PENDING").state == "PENDING"
-    assert mesh_task(envoy="HEALTHY", application="RUNNING", helper="RUNNING").state == "RUNNING"
-    assert mesh_task(envoy="HEALTHY", application="STOPPED", helper="STOPPED").state == "RUNNING"
-    assert mesh_task(envoy="STOPPED", application="STOPPED", helper="STOPPED").state == "STOPPED"
+    assert mesh_task(envoy="HEALTHY", application="RUNNING", helper="PENDING").status == "PENDING"
+    assert mesh_task(envoy="HEALTHY", application="RUNNING", helper="RUNNING").status == "RUNNING"
+    assert mesh_task(envoy="HEALTHY", application="STOPPED", helper="STOPPED").status == "RUNNING"
+    assert mesh_task(envoy="STOPPED", application="STOPPED", helper="STOPPED").status == "STOPPED"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_task_health(healths: dict[str, Any], health: str) -> None:
     """Of a task's essential containers with a check one UNHEALTHY is enough, and all must be HEALTHY."""
     task = mesh_task(envoy="RUNNING", application="RUNNING", helper="RUNNING")
     for name, each in healths.items():
-        task.containers[name].told_health = each
+        task.containers[name].reported_health = each
     assert task.health == health
 
 
@@ -215,10 +217,10 @@ def test_a_task_without_checks_counts_after_a_while(now: float, counts: bool) ->
     assert counts_as_healthy(task, now, unchecked_wait=40) is counts
 
 
-def service(old: int, new: int) -> list[Task]:
+def service(old: int, new: int) -> list[TaskState]:
     """That many tasks of the old and of the PRIMARY deployment, named old0, old1 ... new0 ..."""
     return [
-        Task(f"{age}{number}", "127.1.1.1", age, {})
+        TaskState(f"{age}{number}", "127.1.1.1", age, {})
         for age, count in (("old", old), ("new", new))
         for number in range(count)
     ]

@@ -62,7 +62,7 @@ def test_a_program_that_is_missing_is_named(programs: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("protocol", ["tcp", "grpc", "http2"])
 def test_what_is_not_played_on_it_is_refused(protocol: Protocol, programs: Path, record: Recorder) -> None:
-    """Rather than played as what it is not; HTTP/2 where a caller wants connections of its own, as here."""
+    """Rather than played as what it is not; HTTP/2 where a stream wants connections of its own, as here."""
     with pytest.raises(ValueError, match="Consul is given HTTP/1.1"):
         ConsulServer(replace(ROW, protocol=protocol), "auto", programs, record)
 

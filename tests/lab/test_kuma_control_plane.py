@@ -121,7 +121,7 @@ def test_a_control_plane_that_ends_ends_the_run(programs: Path, record: Recorder
 
 
 def test_a_bench_that_could_not_play_a_run_is_no_success(tmp_path: Path) -> None:
-    """Where the program is missing there is not even a record: the bench says why, and fails."""
+    """Where the program is missing there is not even a record: the lab says why, and fails."""
     command = [sys.executable, "-m", "lab", "bench", ROW.name, "--columns", "none", "--folder", str(tmp_path)]
     environ = {**os.environ, "KUMA_CP": str(tmp_path / "kuma-cp")}
     benched = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environ)

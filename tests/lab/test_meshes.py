@@ -15,8 +15,8 @@ from lab.parts.downstream import SERVICE, hosts_of
 from lab.parts.history import Recorder
 from lab.run.task_definition import TaskDefinition, helper_settings
 from lab.scenarios.in_meshes import ROWS
-from lab.scenarios.scenario import BY_NAME, Column, MeshName, Scenario
-from lab.scenarios.table import ALL
+from lab.scenarios.scenario import Column, MeshName, Scenario
+from lab.scenarios.table import ALL, BY_NAME
 from task_helper.settings import from_env
 
 

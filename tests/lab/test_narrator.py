@@ -5,7 +5,7 @@ from lab.run.narrator import Narrator
 
 
 def request(end: float, outcome: str) -> Request:
-    return Request("caller", end, end, end, outcome)
+    return Request("persistent", end, end, end, outcome)
 
 
 def test_story() -> None:
@@ -35,6 +35,6 @@ def test_story() -> None:
         "  +0.0 s  ECS starts new 1",
         "  +2.0 s  ECS stops old 1",
         "  +2.3 s  requests fail",
-        "  +3.0 s  callers send to new 1",
+        "  +3.0 s  downstreams send to new 1",
         "  +3.1 s  requests succeed again, 2 have failed",
     ] == told

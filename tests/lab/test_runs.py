@@ -10,8 +10,8 @@ import pytest
 from lab.parts.history import read
 from lab.parts.processes import wait_for
 from lab.report import report
-from lab.scenarios.scenario import DEMO, Column
-from lab.scenarios.table import ALL
+from lab.scenarios.scenario import Column
+from lab.scenarios.table import ALL, DEMO
 
 SCENARIOS = {each.name: each for each in (*ALL, DEMO)}
 DEMONSTRATED: list[tuple[str, Column]] = [("demo", "none"), ("demo", "fixed")]
@@ -65,7 +65,7 @@ def test_each_request_names_its_task_and_its_connection(runs: Path) -> None:
     assert {request.task for request in history.requests} == set(tasks)
     connections: dict[str, list[str]] = {"persistent": [], "new connections": []}
     for request in history.requests:
-        connections[request.caller].append(request.connection)
+        connections[request.stream].append(request.connection)
     assert len(set(connections["new connections"])) == len(connections["new connections"])
     assert len(set(connections["persistent"])) < len(connections["persistent"]) / 10
 

@@ -77,7 +77,7 @@ async def until(fact: Callable[[], bool]) -> None:
 
 async def scale_to_none(scheduler: Scheduler) -> None:
     scheduler.scale(0)
-    await until(lambda: all(task.state == "STOPPED" for task in scheduler.tasks.values()))
+    await until(lambda: all(task.status == "STOPPED" for task in scheduler.tasks.values()))
 
 
 def told(history: History, *names: str) -> list[str]:
@@ -145,7 +145,7 @@ def test_a_spot_interruption_ends_with_its_notice(tmp_path: Path) -> None:
     async def story(scheduler: Scheduler) -> None:
         (first,) = scheduler.tasks.values()
         scheduler.interrupt(first)
-        await until(lambda: first.state == "STOPPED")
+        await until(lambda: first.status == "STOPPED")
         assert first.stop_code == "SpotInterruption"
         assert len(scheduler.tasks) == 2
 
@@ -163,7 +163,7 @@ def test_a_crash_stops_the_task_in_order(tmp_path: Path, crashed: str) -> None:
     async def story(scheduler: Scheduler) -> None:
         (first,) = scheduler.tasks.values()
         scheduler.crash(first, crashed)
-        await until(lambda: first.state == "STOPPED" and len(scheduler.tasks) == 2)
+        await until(lambda: first.status == "STOPPED" and len(scheduler.tasks) == 2)
         assert first.stop_code == "EssentialContainerExited"
 
     def containers() -> list[ContainerSpec]:

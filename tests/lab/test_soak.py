@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from lab.parts.history import Event, History, Request, Run
 from lab.parts.processes import wait_for
 from lab.report.report import RECORD
-from lab.scenarios.scenario import DEMO, Column
+from lab.scenarios.scenario import Column
+from lab.scenarios.table import DEMO
 from lab.soak import page
 from lab.soak.confidence import at_most, quantile
 from lab.soak.figures import Latency, latencies, played, scenario_of, summary
@@ -129,7 +130,7 @@ def test_latencies_by_the_parts_of_an_update() -> None:
 
 
 def test_a_latency_counts_from_when_the_request_was_due() -> None:
-    """What waited in the caller waited, too."""
+    """The wait of a request in the client counts."""
     request = Request("persistent", 1.0, 1.5, 1.6, "ok")
     assert latencies(History(RUN, [Event(4.0, "phase", "change")], [request]))["before"] == {600.0: 1}
 
@@ -164,7 +165,7 @@ def test_an_update_that_could_not_be_judged_is_no_pass(tmp_path: Path) -> None:
     assert set(trap.held.values()) == {None} and trap.latency["before"] == Latency(0, None, None)
     first, second, third, fourth = trap.worse
     assert first == (
-        "0001-trap: unknown: the callers fell behind by 1.5 s: the machine is too busy; 1 of 59 requests failed"
+        "0001-trap: unknown: the load fell behind by 1.5 s: the machine is too busy; 1 of 59 requests failed"
     )
     assert second == "0002-trap: unknown: the run did not finish; 0 of 59 requests failed"
     assert third.startswith("0003-trap: unknown: no record that can be read: ")
@@ -226,7 +227,7 @@ def test_the_page(tmp_path: Path) -> None:
     assert "| helper, auto | 4 | 1 (25.0 %) | 177 | 1 | 5,649.7 | 26,519.7 | 1 (33.3 %) | 86.5 % |" in text
     assert "| helper, auto | 15.1 | 15.1 | 15.2 | 15.4 | 15.4 |" in text
     assert "| shell trap | 10.0 / 10.0 | 10.0 / 10.0 | 20.0 / 20.0 | 10.0 / 10.0 |" in text
-    assert "- 0003-auto: unknown: the callers fell behind by 1.5 s" in text
+    assert "- 0003-auto: unknown: the load fell behind by 1.5 s" in text
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
     assert "data:image/png;base64," in html and "<td>helper, auto</td>" in html
     assert "http:" not in html and "https:" not in html

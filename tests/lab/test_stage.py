@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.behaviour import Container, Task
+from lab.ecs.behaviour import ContainerState, TaskState
 from lab.ecs.scheduler import Scheduler
 from lab.parts import serving
 from lab.parts.probes import accepts
 from lab.run import stage
 from lab.run.stage import Stage
-from lab.scenarios.scenario import SCENARIOS
+from lab.scenarios.table import BY_NAME
 
 
 def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, mon
 
     monkeypatch.setattr(stage, "served", served_late)
     monkeypatch.setattr(Scheduler, "keep_count", look)
-    played = Stage(SCENARIOS[0], "none", tmp_path, print)
+    played = Stage(BY_NAME["plain"], "none", tmp_path, print)
     with pytest.RaisesGroup(InterruptedError):
         asyncio.run(played.play())
     assert answering == [True]
@@ -45,16 +45,16 @@ def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, mon
 
 def test_nothing_changes_before_ecs_knows_that_tasks_are_healthy(tmp_path: Path) -> None:
     """Else an update would stop them at once, as ECS does with what costs it nothing."""
-    envoy = Container("envoy", checked=True, state="RUNNING", health="HEALTHY")
-    played = cast(Any, Stage(replace(SCENARIOS[0], tasks=1), "none", tmp_path, print))
-    played.scheduler = SimpleNamespace(tasks={"one": Task("one", "127.1.1.1", "ecs-svc/1", {"envoy": envoy})})
+    envoy = ContainerState("envoy", checked=True, status="RUNNING", health="HEALTHY")
+    played = cast(Any, Stage(replace(BY_NAME["plain"], tasks=1), "none", tmp_path, print))
+    played.scheduler = SimpleNamespace(tasks={"one": TaskState("one", "127.1.1.1", "ecs-svc/1", {"envoy": envoy})})
     played.view = SimpleNamespace(hosts={"127.1.1.1": "serving"})
     played.definition.up.add("one")
 
     async def wait() -> bool:
         waiting = asyncio.ensure_future(played._until_served())
         done, _ = await asyncio.wait([waiting], timeout=0.2)
-        envoy.told_health = "HEALTHY"
+        envoy.reported_health = "HEALTHY"
         await waiting
         return bool(done)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from lab.ecs.behaviour import Container, Task, stoppable
+from lab.ecs.behaviour import ContainerState, TaskState, stoppable
 from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
 from lab.meshes.load_balancer import chosen
 from lab.parts.history import History, Recorder, Run, began_now, read
@@ -18,10 +18,10 @@ class Balancer:
         self.asked = asyncio.Event()
         self.unused = asyncio.Event()
 
-    def is_healthy(self, task: Task) -> bool:
+    def is_healthy(self, task: TaskState) -> bool:
         return task.id in self.healthy
 
-    async def until_unused(self, task: Task) -> None:
+    async def until_unused(self, task: TaskState) -> None:
         self.asked.set()
         await self.unused.wait()
 
@@ -44,7 +44,7 @@ def play(folder: Path, story: Story) -> History:
             keeping = group.create_task(scheduler.keep_count())
             try:
                 async with asyncio.timeout(60):
-                    await until(scheduler, lambda: [task.state for task in scheduler.tasks.values()] == ["RUNNING"])
+                    await until(scheduler, lambda: [task.status for task in scheduler.tasks.values()] == ["RUNNING"])
                     await story(scheduler, balancer)
             finally:
                 keeping.cancel()
@@ -64,7 +64,9 @@ async def until(scheduler: Scheduler, fact: Callable[[], bool]) -> None:
 
 def test_containers_of_a_task_that_is_deactivated_go_on() -> None:
     """Nothing is asked to stop as long as the load balancer lets go of the task."""
-    task = Task("one", "127.1.1.1", "ecs-svc/1", {"envoy": Container("envoy", state="RUNNING")}, desired="STOPPED")
+    task = TaskState(
+        "one", "127.1.1.1", "ecs-svc/1", {"envoy": ContainerState("envoy", status="RUNNING")}, desired="STOPPED"
+    )
     task.deactivating = True
     assert stoppable(task) == []
     task.deactivating = False
@@ -79,9 +81,9 @@ def test_ecs_stops_a_task_of_a_scale_in_when_its_target_is_unused(tmp_path: Path
         balancer.healthy.add(task.id)
         scheduler.scale(0)
         await balancer.asked.wait()
-        assert task.deactivating and task.containers["application"].state == "RUNNING"
+        assert task.deactivating and task.containers["application"].status == "RUNNING"
         balancer.unused.set()
-        await until(scheduler, lambda: task.state == "STOPPED")
+        await until(scheduler, lambda: task.status == "STOPPED")
 
     names = [event.name for event in play(tmp_path, story).events if event.what in ("task", "container")]
     assert names[2:] == ["deactivating", "stopping", "sigterm", "stopped", "stopped"]
@@ -93,7 +95,7 @@ def test_stop_task_does_not_wait_for_the_target(tmp_path: Path) -> None:
     async def story(scheduler: Scheduler, balancer: Balancer) -> None:
         (task,) = scheduler.tasks.values()
         scheduler.stop_task(task)
-        await until(scheduler, lambda: task.state == "STOPPED")
+        await until(scheduler, lambda: task.status == "STOPPED")
         assert not balancer.asked.is_set()
 
     assert "deactivating" not in [event.name for event in play(tmp_path, story).events]
@@ -106,7 +108,7 @@ def test_an_old_task_stays_until_the_new_target_is_healthy(tmp_path: Path) -> No
         (old,) = scheduler.tasks.values()
         balancer.healthy.add(old.id)
         scheduler.update()
-        await until(scheduler, lambda: [task.state for task in scheduler.tasks.values()] == ["RUNNING", "RUNNING"])
+        await until(scheduler, lambda: [task.status for task in scheduler.tasks.values()] == ["RUNNING", "RUNNING"])
         assert not balancer.asked.is_set()
         balancer.healthy.update(scheduler.tasks)
         await balancer.asked.wait()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab.parts.history import Event, History, Recorder, Request, Run, read
-from lab.parts.load import Caller
+from lab.parts.load import Stream
 from lab.report.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap
 from lab.scenarios.scenario import Expectation, Scenario
 
@@ -29,12 +29,12 @@ WORSE = Request("new connections", 3.5, 3.5, 43.5, "TimeoutError()", "task")
         (
             [FINISHED],
             [GOOD, LATE],
-            Verdict("unknown", why="the callers fell behind by 1.2 s: the machine is too busy"),
+            Verdict("unknown", why="the load fell behind by 1.2 s: the machine is too busy"),
         ),
         (
             [FINISHED],
             [GOOD, LATE, BAD],
-            Verdict("unknown", why="the callers fell behind by 1.2 s: the machine is too busy"),
+            Verdict("unknown", why="the load fell behind by 1.2 s: the machine is too busy"),
         ),
     ],
     ids=["good", "failed", "empty", "unfinished", "unfinished and failed", "late", "late and failed"],
@@ -122,8 +122,8 @@ def test_what_an_application_drops_as_it_restarts_is_excused(
     assert judge(history).kind == ("valid" if excused else "invalid")
 
 
-PLAIN = Scenario("plain", "", {}, callers=(Caller("persistent", 10),), plain=True)
-LUCKY = Scenario("lucky", "", {}, callers=(Caller("persistent", 10),), luck=2)
+PLAIN = Scenario("plain", "", {}, streams=(Stream("persistent", 10),), plain=True)
+LUCKY = Scenario("lucky", "", {}, streams=(Stream("persistent", 10),), luck=2)
 
 
 def measured(failed: int, retired: float | None = 16.0) -> Figures:

@@ -1,4 +1,4 @@
-"""More of the world, as a table, and what befalls a task there: its agent, its Envoy, its helper."""
+"""More of the world, as a table, and what happens to a task there: its agent, its Envoy, its helper."""
 
 import asyncio
 import os
@@ -40,11 +40,11 @@ def test_the_bake_is_over_when_downstreams_know_the_new_tasks() -> None:
     assert FIFTH.bake > FIFTH.cloud_map + FIFTH.push
 
 
-# what befalls a task
+# what happens to a task
 
 
-def befall(folder: Path, hazard: Hazard, story: Story, period: float | None = None) -> History:
-    """A hazard befalls a task whose helper has a restart policy of that period, and the story goes on."""
+def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = None) -> History:
+    """A hazard happens to a task whose helper has a restart policy of that period, and the story goes on."""
 
     def containers() -> list[ContainerSpec]:
         helper = container("helper", leaves(0, 0.5), envoy="HEALTHY")
@@ -53,7 +53,7 @@ def befall(folder: Path, hazard: Hazard, story: Story, period: float | None = No
     async def whole_story(scheduler: Scheduler) -> None:
         mesh = in_mesh("app-mesh", folder, scheduler._record)
         definition = TaskDefinition(mesh.scenario, "auto", folder, "http://127.9.9.9:8000", scheduler._record, mesh)
-        await hazards.befall([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record)
+        await hazards.inject([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record)
         await story(scheduler)
         definition.close()
 
@@ -72,7 +72,7 @@ def test_an_envoy_that_is_frozen_for_a_while_thaws(tmp_path: Path) -> None:
     async def story(scheduler: Scheduler) -> None:
         await until(lambda: not is_frozen(scheduler))
 
-    history = befall(tmp_path, Hazard("envoy freezes", -0.1, seconds=0.5), story)
+    history = happen(tmp_path, Hazard("envoy freezes", -0.1, seconds=0.5), story)
     (frozen,), (thawed,) = times_of(history, "container", "SIGSTOP"), times_of(history, "container", "SIGCONT")
     assert thawed - frozen >= 0.5
 
@@ -86,7 +86,7 @@ def test_an_envoy_that_is_frozen_for_good_is_killed_in_the_end(tmp_path: Path) -
         task.containers["envoy"].stop_timeout = 0.5
         await scale_to_none(scheduler)
 
-    history = befall(tmp_path, Hazard("envoy freezes", -0.1), story)
+    history = happen(tmp_path, Hazard("envoy freezes", -0.1), story)
     assert told(history, "sigkill") == ["sigkill envoy"]
 
 
@@ -97,14 +97,14 @@ def test_a_helper_restarts_in_place_once_its_policy_lets_it(tmp_path: Path) -> N
         (task,) = scheduler.tasks.values()
         assert task.containers["helper"].restart_count == 1 and not task.stops
 
-    history = befall(tmp_path, Hazard("helper restarts", -0.2), story, period=1.0)
+    history = happen(tmp_path, Hazard("helper restarts", -0.2), story, period=1.0)
     (crashed,) = times_of(history, "container", "crashed")
     assert crashed - times_of(history, "container", "running", "helper")[0] >= 1.0
 
 
 def test_the_agent_restarts_in_a_stop(tmp_path: Path) -> None:
     """The helper gets SIGTERM again when it is back."""
-    history = befall(tmp_path, Hazard("agent restarts", 0.1), scale_to_none)
+    history = happen(tmp_path, Hazard("agent restarts", 0.1), scale_to_none)
     assert told(history, "sigterm") == ["sigterm helper", "sigterm helper", "sigterm envoy"]
 
 
@@ -193,7 +193,7 @@ def test_a_quota_is_written_as_the_version_wants_it(
 
 @pytest.mark.parametrize("line", ["none {parent} cgroup rw,memory 0 0", "none {parent} cgroup2 rw 0 0", ""])
 def test_without_a_quota_the_row_is_left_out(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no control group can have one, the bench says which row it leaves out; all others are played."""
+    """Where no control group can have one, the lab says which row it leaves out; all others are played."""
     (tmp_path / "cgroup.subtree_control").write_text("memory")
     (tmp_path / "mounts").write_text(line.format(parent=tmp_path) + "\n" if line else "")
     monkeypatch.setattr(cpu_quota, "MOUNTS", tmp_path / "mounts")

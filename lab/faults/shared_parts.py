@@ -1,4 +1,4 @@
-"""What all lives share: a downstream Envoy with a slot for each, a task that replaces, and a metadata endpoint."""
+"""What all trials share: a downstream Envoy with a slot for each, a task that replaces, and a metadata endpoint."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Slot(NamedTuple):
         downstream.publish(self.endpoints, dict.fromkeys(addresses, True))
 
 
-class World:
+class SharedParts:
     """`session` is for requests by way of the downstream, at `url`; `replacement` is the address of a task that serves.
 
-    metadata: by life, what answers the task metadata endpoint for its helper
-    starting: to be held by who starts a life: all at once would be late
+    metadata: by trial, what answers the task metadata endpoint for its helper
+    starting: to be held by who starts a trial: all at once would be late
     """
 
-    def __init__(self, folder: Path, lives: int) -> None:
+    def __init__(self, folder: Path, trials: int) -> None:
         self.replacement, self._downstream, self._own = (processes.free_address() for _ in range(3))
         self.url = f"http://{self._downstream}:{envoy_process.INBOUND_PORT}"
         self.metadata: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {}
@@ -47,7 +47,7 @@ class World:
         self._folder = folder
         self._retiring: set[str] = set()
         self._free: dict[bool, asyncio.Queue[Slot]] = {panics: asyncio.Queue() for panics in (True, False)}
-        self._slots = [(panics, self._new_slot(panics, number)) for number in range(lives) for panics in self._free]
+        self._slots = [(panics, self._new_slot(panics, number)) for number in range(trials) for panics in self._free]
 
     def _new_slot(self, panics: bool, number: int) -> Slot:
         name = f"{'panics' if panics else 'holds'}-{number}"
@@ -55,8 +55,8 @@ class World:
         self._free[panics].put_nowait(slot)
         return slot
 
-    def metadata_url(self, life: str) -> str:
-        return f"http://{self._own}:{METADATA_PORT}/v4/{life}/helper"
+    def metadata_url(self, trial: str) -> str:
+        return f"http://{self._own}:{METADATA_PORT}/v4/{trial}/helper"
 
     @asynccontextmanager
     async def slot(self, panics: bool) -> AsyncIterator[Slot]:
@@ -97,10 +97,10 @@ class World:
 
     @asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
-        """The metadata endpoint, and a task that nothing befalls."""
+        """The metadata endpoint, and a task to which nothing happens."""
         application = web.Application()
-        application.router.add_get("/v4/{life}/helper", self._answer_metadata)
-        application.router.add_get("/v4/{life}/helper/{what}", self._answer_metadata)
+        application.router.add_get("/v4/{trial}/helper", self._answer_metadata)
+        application.router.add_get("/v4/{trial}/helper/{what}", self._answer_metadata)
         application.router.add_get(envoy_process.HEALTH_PATH, self._answer_health)
         application.router.add_get(WORK_PATH, _work)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
@@ -113,7 +113,7 @@ class World:
             await runner.cleanup()
 
     async def _answer_metadata(self, request: web.Request) -> web.Response:
-        answer = self.metadata.get(request.match_info["life"])
+        answer = self.metadata.get(request.match_info["trial"])
         if answer is None:
             raise web.HTTPNotFound()
         return await answer(request)

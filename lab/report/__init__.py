@@ -1,0 +1,1 @@
+"""Judges records and shows them; a change reads what is recorded already, and touches no run."""

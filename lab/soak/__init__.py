@@ -1,0 +1,1 @@
+"""The same scenario many times, and how sure the figures are; a change touches this folder only."""
