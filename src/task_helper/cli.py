@@ -95,7 +95,7 @@ def _healthcheck(parsed: argparse.Namespace) -> int:
 
 def _plan(parsed: argparse.Namespace) -> int:
     if parsed.taskdef:
-        from task_helper_taskdef.actions import plan
+        from task_helper_taskdef.commands import plan
 
         return plan(parsed)
     from shutil import get_terminal_size
