@@ -58,9 +58,15 @@ class Lifecycle:
         return conclude(self.record, ending, self.plan, metrics=self.settings.metrics == "emf")
 
     async def start(self) -> None:
+        if await guarded(self.is_stopping(), say_no, self.record):
+            return self.stop.request(None, now())
         before = self.metadata if self.plan.takes_over_from else None
         await startup.come_into_service(self.envoy, self.application, self.show, self.record, before)
         self.plan = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
+
+    async def is_stopping(self) -> bool:
+        before = self.plan.takes_over_from
+        return await startup.is_stopping(self.metadata, before.name if before else None)
 
     async def shut_down(self) -> Ending:
         if await guarded(self.never_in_service(), say_no, self.record):
@@ -132,8 +138,8 @@ class Stop:
         self.at = 0.0
         self._requested = asyncio.Event()
 
-    def request(self, signal: str, at: float) -> None:
-        """The signal of that name came at this moment of the event loop's clock."""
+    def request(self, signal: str | None, at: float) -> None:
+        """The signal of that name came at this moment of the event loop's clock; None where ECS's metadata report it."""
         again = self._requested.is_set()
         if not again:
             self.at = at
