@@ -98,7 +98,10 @@ def test_without_proc() -> None:
 def test_imports() -> None:
     """Each container health check of a fleet imports the gate, and nothing that takes as long as Python's own start."""
     done = subprocess.run(
-        [sys.executable, "-I", "-X", "importtime", str(PROGRAM), "healthcheck"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-I", "-X", "importtime", str(PROGRAM), "healthcheck"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
