@@ -85,7 +85,9 @@ def main(root: Path, venv: Path) -> None:
     for program in (python, ENV):
         take(root, program)
 
-    loaded = {library for each in (python, ENV, *root.rglob("*.so"), *venv.rglob("*.so")) for library in libraries(each)}
+    loaded = {
+        library for each in (python, ENV, *root.rglob("*.so"), *venv.rglob("*.so")) for library in libraries(each)
+    }
     for path in (*loaded, *map(Path, SETTINGS)):
         take(root, path)
 
