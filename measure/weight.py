@@ -245,7 +245,10 @@ class AdminStandIn:
 
 @contextlib.contextmanager
 def aws_where_it_is_replaced(folder: Path) -> Iterator[tuple[behaviour.TaskState, dict[str, str]]]:
-    """The lab's API of AWS, where the replacement is in service; the task that it replaces, and its helper's environment."""
+    """The lab's API of AWS, where the replacement is in service.
+
+    It yields the task that is replaced, and its helper's environment.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -1,8 +1,9 @@
 """Puts together the image's root file system, in the base image: python3 minimal_root.py ROOT VENV
 
-Of the base it takes the Python that the virtual environment VENV belongs to, `env`, the libraries that they and VENV load,
-and what Debian says of their packages, where scanners look for it in images without dpkg. No shell, no package manager,
-no other program: nothing that a task helper has no use for, and that somebody would have to mend. Why: docs/image.md.
+Of the base it takes the Python that the virtual environment VENV belongs to, `env`, the libraries that they and VENV
+load, and Debian's entries of their packages, where scanners look for them in images without dpkg. No shell, no package
+manager, no other program: nothing that a task helper does not use, and that somebody would have to update. Why:
+docs/image.md.
 """
 
 import os

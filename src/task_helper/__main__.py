@@ -1,8 +1,8 @@
 """The program's first statements: `run` catches signals from here on, before it imports anything that takes time.
 
 As PID 1 of its container the process gets no signal that it has no handler for. ECS's SIGTERM would be lost, and ECS
-would kill the task after its stopTimeout. The image's entry point blocks these signals before it executes Python, as the
-kernel keeps a blocked signal until it is unblocked (tools/image-entry-point).
+would kill the task after its stopTimeout. The image's entry point blocks these signals before it executes Python, as
+the kernel keeps a blocked signal until it is unblocked (tools/image-entry-point).
 """
 
 import sys

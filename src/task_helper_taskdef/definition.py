@@ -72,7 +72,10 @@ class LogConfiguration(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Container(msgspec.Struct, frozen=True, rename="camel"):
-    """One of `containerDefinitions`, as far as the stop of the task depends on it; CPU in shares, memory in MiB, times in seconds."""
+    """One of `containerDefinitions`, as far as the stop of the task depends on it.
+
+    `cpu` is in CPU shares, memory in MiB, times in seconds.
+    """
 
     name: str
     place: str = msgspec.field(name=PLACE)

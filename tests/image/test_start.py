@@ -1,7 +1,7 @@
 """SIGTERM while the image's container starts, as PID 1: whenever it comes, the helper begins its plan.
 
-Two nets catch it. The entry point blocks the signal before it executes Python, so the kernel keeps it (signal). What comes
-before the entry point's first instruction is lost; ECS's metadata then report that the task is to stop (metadata).
+Two nets catch it. The entry point blocks the signal before it executes Python, so the kernel keeps it (`signal`). What
+comes before the entry point's first instruction is lost; ECS's metadata then report the stop (`metadata`).
 """
 
 import http.client

@@ -145,7 +145,7 @@ class Stop:
         self._waited_before = waited_for_cpu()
 
     def request(self, signal: str | None, at: float) -> None:
-        """The signal of that name came at this moment of the event loop's clock; None where ECS's metadata report it."""
+        """The signal of that name came at this moment of the event loop's clock; None: metadata reported the stop."""
         again = self._requested.is_set()
         if not again:
             self.at = at

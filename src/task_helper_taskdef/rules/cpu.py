@@ -1,12 +1,12 @@
 """The helper has a share of the CPU
 
-ECS gives a container without `cpu` 2 CPU shares (cgroup `cpu.shares`), and one with `cpu` that many
+ECS gives a container without `cpu` 2 CPU shares, and one with `cpu` that many
 (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html). Beside a busy container with
-1,024 shares the helper then hardly runs: its health check exceeds its timeout, SIGTERM is handled seconds late, and Envoy
-is called later still. With `cpu` 32 it gets what it needs: 10 ms of CPU for a health check, 50 ms for a drain. With
-DRAIN_DELAY=auto it loads the AWS client, which takes 310 ms more, and 64 is better. A share costs others nothing as long as
-the helper is idle. Where no container has `cpu`, all are equal, and none is starved. The containers' `cpu` must not add up
-to more than the task's, or ECS refuses the task definition. Measured: docs/weight.md.
+1,024 shares the helper then hardly runs: its health check exceeds its timeout, SIGTERM is handled seconds late, and
+Envoy is called later still (docs/weight.md has the figures). With 32 shares it has what it needs. With
+DRAIN_DELAY=auto it loads the AWS client at SIGTERM, and needs 64. As long as the helper is idle, its shares cost others
+nothing. Where no container has `cpu`, all are equal, and none is starved. The containers' `cpu` must not add up to more
+than the task's, or ECS refuses the task definition.
 
 Passes:
 
@@ -21,7 +21,7 @@ Fails:
     {"cpu": "512", "containerDefinitions": [{"name": "app", "cpu": 256}, {"name": "task-helper"}]}
 
     warning $.containerDefinitions[1].cpu
-      The helper has 2 CPU shares beside 256 of app. Where app is busy, its health checks time out, and it calls Envoy late.
+      The helper has 2 CPU shares beside 256 of app. Where app is busy, it calls Envoy late.
       Write "cpu": 32.
 
 Fails:
@@ -30,7 +30,7 @@ Fails:
       {"name": "task-helper", "cpu": 10, "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}]}
 
     warning $.containerDefinitions[1].cpu
-      The helper has 10 CPU shares beside 240 of app. Where app is busy, its health checks time out, and it calls Envoy late.
+      The helper has 10 CPU shares beside 240 of app. Where app is busy, it calls Envoy late.
       Write "cpu": 64, and lower that of app: the task has 256.
 """
 
@@ -76,8 +76,8 @@ def check(task: Task) -> Iterator[Finding]:
         room = fits(task.definition, helper)
         yield warning(
             place,
-            f"The helper has {shares} CPU shares beside {largest.cpu} of {largest.name}. Where {largest.name} is busy,"
-            " its health checks time out, and it calls Envoy late.",
+            f"The helper has {shares} CPU shares beside {largest.cpu} of {largest.name}."
+            f" Where {largest.name} is busy, it calls Envoy late.",
             f'Write "cpu": {enough}'
             + ("." if room else f", and lower that of {largest.name}: the task has {task.definition.cpu}."),
             rests_on=[f"{largest.place}.cpu"],
