@@ -61,7 +61,11 @@ class Event(Enum):
     )
     NO_LISTENERS = logging.WARNING, "Envoy is live, but after so many `seconds` still has no listener for downstreams"
     LOOK_FAILED = logging.INFO, "Envoy's configuration could not be looked at `because` of this"
-    SIGTERM = logging.INFO, "the task is to stop: the `signal` that came"
+    SIGTERM = (
+        logging.INFO,
+        "the task is to stop: the `signal` that came, null where ECS had begun the stop before the helper was up;"
+        " `late_seconds` is how long the helper then waited for the CPU, null where that is unknown",
+    )
     SIGTERM_REPEATED = logging.INFO, "another `signal` came, which changes nothing"
     REPLACEMENT_UNSEEN = (
         logging.WARNING,

@@ -83,6 +83,16 @@ def stopped(task: TaskMetadata, since: datetime, other_helper: str | None = None
     )
 
 
+def stops_helper(task: TaskMetadata, before: str | None) -> bool:
+    """Whether ECS has begun to stop this helper's container, which it does after the helper named `before`, if any.
+
+    The agent sets DesiredStatus before it signals a container. A container that depends on this one stops earlier.
+    """
+    if task.desired_status != "STOPPED":
+        return False
+    return before is None or any(each.name == before and each.known_status == "STOPPED" for each in task.containers)
+
+
 class Metadata:
     """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing.
 

@@ -26,7 +26,7 @@ from task_helper.life.record import Ending, Exit, Record
 from task_helper.life.summary import conclude
 from task_helper.logs import Event, log
 from task_helper.settings import Settings
-from task_helper.timing import first, forever, now, say_no, sleep_until
+from task_helper.timing import first, forever, now, say_no, sleep_until, waited_for_cpu
 
 
 class Surroundings(NamedTuple):
@@ -52,15 +52,22 @@ class Lifecycle:
     async def live(self) -> Exit:
         self.record.began_at = now()
         await first(self.stop.wait(), guarded(self.start(), forever, self.record))
+        self.stop.idle_from_now_on()
         await self.stop.wait()  # in service: nothing runs until then
         self.record.stop_requested_at = self.record.plan_began_at = self.stop.at
         ending = await first(self.shut_down(), self.deadline())
         return conclude(self.record, ending, self.plan, metrics=self.settings.metrics == "emf")
 
     async def start(self) -> None:
+        if await guarded(self.is_stopping(), say_no, self.record):
+            return self.stop.request(None, now())
         before = self.metadata if self.plan.takes_over_from else None
         await startup.come_into_service(self.envoy, self.application, self.show, self.record, before)
         self.plan = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
+
+    async def is_stopping(self) -> bool:
+        before = self.plan.takes_over_from
+        return await startup.is_stopping(self.metadata, before.name if before else None)
 
     async def shut_down(self) -> Ending:
         if await guarded(self.never_in_service(), say_no, self.record):
@@ -130,15 +137,31 @@ class Stop:
 
     def __init__(self) -> None:
         self.at = 0.0
+        self._waited_before: float | None = None
         self._requested = asyncio.Event()
 
-    def request(self, signal: str, at: float) -> None:
-        """The signal of that name came at this moment of the event loop's clock."""
+    def idle_from_now_on(self) -> None:
+        """From now on the process waits for the CPU only once a signal has come, which tells how late it is handled."""
+        self._waited_before = waited_for_cpu()
+
+    def request(self, signal: str | None, at: float) -> None:
+        """The signal of that name came at this moment of the event loop's clock; None: metadata reported the stop."""
         again = self._requested.is_set()
         if not again:
             self.at = at
             self._requested.set()
-        log(Event.SIGTERM_REPEATED if again else Event.SIGTERM, signal=signal)
+        if again:
+            log(Event.SIGTERM_REPEATED, signal=signal)
+        else:
+            log(Event.SIGTERM, signal=signal, late_seconds=self._late())
+
+    def _late(self) -> float | None:
+        """Seconds for which the process waited for the CPU since the signal came; None if unknown, as during startup.
+
+        They do not include the time in which the process, its container or the machine was frozen.
+        """
+        waited = waited_for_cpu()
+        return None if self._waited_before is None or waited is None else waited - self._waited_before
 
     async def wait(self) -> None:
         await self._requested.wait()

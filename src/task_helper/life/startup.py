@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import Final
 
 from task_helper.application import Application
-from task_helper.ecs.metadata import Metadata
+from task_helper.ecs.metadata import Metadata, stops_helper
 from task_helper.envoy.admin import AdminError, Envoy
 from task_helper.envoy.listeners import draining_egress, for_downstreams
 from task_helper.envoy.mesh import Bootstrap, hints, recognise
 from task_helper.gate import Status
+from task_helper.life import chain
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
@@ -28,6 +29,22 @@ NO_LISTENERS_FOR: Final = 60.0
 
 # the first Envoy that tells idle connections of a drain; older ones take the call, and tell with the next response
 CLOSES_IDLE: Final = (1, 40)
+
+
+async def is_stopping(metadata: Metadata, before: str | None) -> bool:
+    """Whether ECS began to stop this container before the helper could catch the signal, which may be lost then.
+
+    `before` names the helper that ECS stops before this one, None without one. An endpoint that does not answer is
+    called again, for two seconds at most. Without an answer the helper waits for the signal; if that was lost, ECS
+    kills the helper after its stopTimeout.
+    """
+    if metadata.url is None:
+        return False
+    for pause in chain.PAUSES:
+        await asyncio.sleep(pause)
+        if task := await metadata.task():
+            return stops_helper(task, before)
+    return False
 
 
 async def come_into_service(

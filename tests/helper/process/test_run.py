@@ -21,6 +21,9 @@ from tests.helper.process.program import PROGRAM, command, environment, metadata
 
 QUICK = {"DRAIN_DELAY": "0.2", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "30"}
 
+# as the image's entry point has it
+BLOCKED = "--block-signal=TERM,INT,QUIT"
+
 
 @pytest.fixture
 def envoy(tmp_path: Path) -> Iterator[real.Envoy]:
@@ -241,6 +244,24 @@ def test_pid_1_in_the_first_moment(older_envoy: real.Envoy) -> None:
         os.kill(pid, signal.SIGTERM)
 
         assert 0 == helper.exit()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: str(number.name))
+def test_signal_before_python(number: signal.Signals, older_envoy: real.Envoy) -> None:
+    """A signal that came while it was blocked, before Python was executed, stops the task, and none stays blocked."""
+    raised = f'kill -{number.name.removeprefix("SIG")} $$; exec "$@"'
+    with running(("env", BLOCKED, "sh", "-c", raised, "sh"), ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
+        assert number.name == helper.event("sigterm")["signal"]
+        assert 0 == helper.exit()
+
+
+def test_no_signal_stays_blocked(envoy: real.Envoy) -> None:
+    """What the image's entry point blocks, the helper and its threads unblock."""
+    with running(("env", BLOCKED), ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+        helper.event("in_service")
+        status = Path(f"/proc/{helper.process.pid}/status").read_text()
+
+        assert 0 == int(status.partition("SigBlk:")[2].split()[0], 16)
 
 
 def test_closed_stdout(envoy: real.Envoy) -> None:

@@ -237,6 +237,19 @@ def test_drain_that_the_second_finds(desired: str, mood: Any, undone: bool) -> N
     assert (["/healthcheck/ok"] if undone else []) == before
 
 
+@pytest.mark.parametrize(("first", "drained_at"), [("RUNNING", 100), ("STOPPED", 40)])
+def test_second_that_starts_in_a_task_that_stops(first: str, drained_at: float) -> None:
+    """ECS's wish to stop the task is no stop of the second helper as long as the first one runs."""
+    world = World()
+    world.metadata.run("first")
+    world.metadata.containers["first"]["KnownStatus"] = first
+    world.metadata.desired, world.metadata.restart_count = "STOPPED", 1
+
+    life = world.live([(60, "SIGTERM")], metadata=True, settings={"TAKES_OVER_FROM": "first:120"})
+
+    assert [(drained_at, FAIL)] == life.journal
+
+
 def test_exit_code_of_one_that_runs() -> None:
     """The first's code of an earlier life, before it was restarted in place, says nothing of this stop."""
     world = World()

@@ -12,8 +12,10 @@ import pytest
 
 from task_helper.ecs.replacement import Look, Other
 from task_helper.envoy.mesh import Mesh, hints
+from task_helper.life import lifecycle
 from task_helper.life.lifecycle import Lifecycle
 from task_helper.settings import from_env
+from tests.helper.fakes import Mood
 from tests.helper.unit.timelines import Timeline, World
 
 FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
@@ -638,7 +640,7 @@ def test_what_the_log_tells_of_a_plain_life() -> None:
     life = World().live([SIGTERM])
 
     assert ["in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == life.events
-    assert {"signal": "SIGTERM"} == life.fields("sigterm")
+    assert "SIGTERM" == life.fields("sigterm")["signal"]
     assert [{"seconds": 0}, {"seconds": 40}, {"seconds": 40}] == [
         life.fields(event) for event in ("in_service", "delaying", "draining")
     ]
@@ -852,6 +854,60 @@ def test_traffic_after_the_drain() -> None:
     assert fields["requests"] > 300
     assert "no health_check filter on inbound: health checks go on passing" == fields["causes"][0]
     assert 3 == len(fields["causes"])
+
+
+@pytest.mark.parametrize(
+    ("waited", "late"),
+    [([3.0, 9.0], 6.0), ([None, 9.0], None), ([3.0, None], None)],
+    ids=["late", "unknown before", "unknown after"],
+)
+def test_late_signal(waited: list[float | None], late: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal for which the helper waited for the CPU is logged with that time, where the kernel reports it."""
+    monkeypatch.setattr(lifecycle, "waited_for_cpu", iter(waited).__next__)
+
+    assert {"signal": "SIGTERM", "late_seconds": late} == World().live([SIGTERM]).fields("sigterm")
+
+
+def test_late_signal_in_startup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In startup the helper waits for the CPU for other reasons too, so the log has no time."""
+    monkeypatch.setattr(lifecycle, "waited_for_cpu", lambda: 9.0)
+
+    assert {"signal": "SIGTERM", "late_seconds": None} == World().live([(0, "app 503"), (5, "SIGTERM")]).fields(
+        "sigterm"
+    )
+
+
+@pytest.mark.parametrize("later", [[], [(1, "SIGTERM")]], ids=["signal lost", "signal late"])
+def test_stop_that_began_before_the_helper(later: Timeline) -> None:
+    """Where ECS had begun the stop before the helper caught signals, the helper begins its plan, and only once."""
+    world = World()
+    world.metadata.desired, world.metadata.restart_count = "STOPPED", 1
+
+    life = world.live(later, metadata=True)
+
+    assert ([(40, FAIL)], 80) == (life.journal, life.at)
+    assert {"signal": None, "late_seconds": None} == life.fields("sigterm")
+    assert len(later) == life.events.count("sigterm_repeated")
+
+
+def test_stop_that_began_before_the_task_was_in_service() -> None:
+    """A task that starts while ECS stops it, and whose Envoy has served nobody, is let go at once."""
+    world = World()
+    world.metadata.desired = "STOPPED"
+
+    assert (0, "never in service") == world.live([], metadata=True)[1:3]
+
+
+@pytest.mark.parametrize("mood", ["hangs", 429, "babbles", "breaks"])
+def test_stop_that_the_metadata_do_not_report(mood: Mood) -> None:
+    """Where the metadata endpoint says nothing at the start, the gate opens two seconds late, and the signal counts."""
+    world = World()
+    world.metadata.mood = mood
+
+    life = world.live([SIGTERM], metadata=True)
+
+    assert [(140, FAIL)] == life.journal
+    assert 2.1 >= next(moment for moment, event, _ in life.log if event == "in_service")
 
 
 def test_healthcheck_that_cannot_be_shown() -> None:
