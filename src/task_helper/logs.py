@@ -102,6 +102,16 @@ class Event(Enum):
         logging.WARNING,
         "of the `requests` that came during the drain some came at its very end, and the likely `causes`",
     )
+    CALLED_AT_DEADLINE = (
+        logging.WARNING,
+        "the helper had not called Envoy by its deadline, and called it once, `seconds_late`; `confirmed` is whether Envoy"
+        " then failed its health checks",
+    )
+    SECOND_HELPER_STOPPED = (
+        logging.WARNING,
+        "the second helper of the chain has stopped, with `exit_code`, or is not in the task; the first helper drains"
+        " within its own stopTimeout",
+    )
     ENVOY_GONE = logging.WARNING, "Envoy has stopped, as told by `because`; there is nothing left to drain"
     FAULT = logging.ERROR, "an error inside the helper; the plan goes on with fixed times"
     SUMMARY = logging.INFO, "how the shutdown went; the last line"

@@ -37,10 +37,12 @@ async def keep_the_plan(envoy: Envoy, plan: Plan, record: Record, stopped_at: fl
             await sleep_until(min(end, stopped_at + plan.own_longest_delay))
         record.drain_began_at = now()
     while record.confirmed_at is None:
+        record.attempts += 1
         with suppress(Exception):
             await envoy.fail_health_checks()
             record.confirmed_at = now()
-            break
-        await asyncio.sleep(LONGEST_PAUSE)
+        record.called = True
+        if record.confirmed_at is None:
+            await asyncio.sleep(LONGEST_PAUSE)
     await sleep_until(record.confirmed_at + plan.fixed_timeout)
     return "drained"

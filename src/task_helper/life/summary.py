@@ -71,7 +71,7 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: 
         "exit_code": exit_code,
         "delaying_seconds": drain_began - stopped,
         "draining_seconds": now - drain_began,
-        "budget_left_seconds": stopped + plan.budget - now,
+        "budget_left_seconds": max(0.0, stopped + plan.budget - now),
         "confirmed": record.confirmed_at is not None,
         "attempts": record.attempts,
         "application_gone": record.application_gone_at is not None,

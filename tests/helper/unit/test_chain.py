@@ -159,14 +159,51 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "the second is dead: the first keeps to what it can do alone": (
         SLOW,
         [(99, "second killed"), SIGTERM],
-        [(10, 215, "handed over")],
+        [(0, 215, "deadline")],
+        [184],
+    ),
+    "the second dies when the delay is longer than the first can drain after: the drain begins at once": (
+        SLOW,
+        [SIGTERM, (190.5, "second killed")],
+        [(0, 215, "deadline")],
+        [191],
+    ),
+    "the second dies just before it is to go on: the first calls Envoy, and gives downstreams what is left": (
+        SLOW,
+        [SIGTERM, (214.5, "second killed")],
+        [(75, 218, "not confirmed")],
+        [215],
+    ),
+    "the task has no container of the second's name: the first keeps to what it can do alone": (
+        SLOW,
+        [(50, "second has another name"), SIGTERM],
+        [(0, 215, "deadline"), (0, 215.05, "drained")],
         [184],
     ),
     "the second is dead, and the delay fits": (
         LONG,
         [(99, "second killed"), SIGTERM],
-        [(10, 215, "handed over")],
+        [(0, 215, "deadline")],
         [140],
+    ),
+    # the first is frozen until after its deadline
+    "Envoy was to be called meanwhile: the first does, and hands over late": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [SIGTERM, (101, "helper freezes until 216")],
+        [(11, 216, "handed over late"), (0, 316.05, "drained")],
+        [216, 216.05],
+    ),
+    "the delay is the second's to end: the first hands over": (
+        SLOW,
+        [SIGTERM, (101, "helper freezes until 216")],
+        [(10, 216, "handed over"), (0, 311.05, "drained")],
+        [251.05],
+    ),
+    "the second is dead: the first calls Envoy, and gives downstreams what is left": (
+        SLOW,
+        [(99, "second killed"), SIGTERM, (101, "helper freezes until 216")],
+        [(75, 218, "not confirmed")],
+        [216],
     ),
     "whether the second is there, is not known: the plan is kept": (
         SLOW,

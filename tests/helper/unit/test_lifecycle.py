@@ -242,6 +242,32 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
+    # the helper is frozen, by SIGSTOP or the cgroup freezer
+    "frozen from the delay to the drain's time: the drain begins then": (
+        [SIGTERM, (101, "helper freezes until 150")],
+        (0, 190, "drained"),
+        [(150, FAIL)],
+    ),
+    "frozen from the delay until after the deadline: Envoy is called once, and downstreams get what is left": (
+        [SIGTERM, (101, "helper freezes until 216")],
+        (75, 218, "not confirmed"),
+        [(216, FAIL)],
+    ),
+    "frozen until a moment before SIGKILL: Envoy is called once": (
+        [SIGTERM, (101, "helper freezes until 219.5")],
+        (75, 219.5, "not confirmed"),
+        [(219.5, FAIL)],
+    ),
+    "frozen until after the deadline, and Envoy hangs: called once": (
+        [SIGTERM, (100.5, "envoy hangs"), (101, "helper freezes until 215.5")],
+        (75, 218, "not confirmed"),
+        [(215.5, FAIL)],
+    ),
+    "frozen from the drain until after the deadline: Envoy was called in time": (
+        [SIGTERM, (150, "helper freezes until 216")],
+        (0, 216, "deadline"),
+        [(140, FAIL)],
+    ),
     # a fault of the helper's own
     "a fault before the task is in service: the plan is kept, as it may have been": (
         [(0, "envoy breaks"), (1, "envoy fine"), SIGTERM],
@@ -365,6 +391,23 @@ def test_readings_of_a_drain_that_the_deadline_cuts() -> None:
         fields["requests_in_flight_at_drain"],
         fields["requests_in_flight_at_end"],
     )
+
+
+def test_first_call_that_the_deadline_cuts() -> None:
+    """A first call that hangs at the deadline may never have reached Envoy, so Envoy is called once more."""
+    life = World().live(
+        [SIGTERM, (213, "envoy hangs"), (214.9, "envoy fine")], DRAIN_DELAY="114", DRAIN_TIMEOUT="1", STOP_TIMEOUT="120"
+    )
+
+    assert ([(214, FAIL), (215, FAIL)], 75, 218) == (life.journal, life.exit, life.at)
+    assert {"seconds_late": 0, "confirmed": True} == life.fields("called_at_deadline")
+
+
+def test_fault_in_the_call_at_the_deadline() -> None:
+    """A fault in the helper's last call of Envoy ends neither the summary nor the exit."""
+    life = World().live([SIGTERM, (100.5, "envoy breaks"), (101, "helper freezes until 216")])
+
+    assert (70, "not confirmed", "summary") == (life.exit, life.ending, life.events[-1])
 
 
 def test_no_time_for_a_drain_at_all() -> None:
