@@ -104,8 +104,8 @@ class Event(Enum):
     )
     CALLED_AT_DEADLINE = (
         logging.WARNING,
-        "the helper had not called Envoy by its deadline, and called it once, `seconds_late`; `confirmed` is whether Envoy"
-        " then failed its health checks",
+        "the helper had not called Envoy by its deadline, and called it once, `seconds_late`; `confirmed` is whether"
+        " Envoy then failed its health checks",
     )
     SECOND_HELPER_STOPPED = (
         logging.WARNING,

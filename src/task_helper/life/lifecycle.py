@@ -29,8 +29,8 @@ from task_helper.logs import Event, log
 from task_helper.settings import Settings
 from task_helper.timing import first, forever, now, say_no, sleep_until
 
-# A helper that had to call Envoy after its deadline gives downstreams what is left of STOP_TIMEOUT, but for so much: ECS
-# counts from its own call, which comes some 0.03 s before the signal, and a starved process sees the signal late.
+# A helper that had to call Envoy after its deadline gives downstreams what is left of STOP_TIMEOUT, except so much. ECS
+# counts from its own call, some 0.03 s before the signal, and a starved process sees the signal late.
 BEFORE_SIGKILL: Final = 2.0
 
 
@@ -124,7 +124,7 @@ class Lifecycle:
         await sleep_until(self.stop.at + self.plan.budget)
 
     async def out_of_time(self) -> Ending:
-        """The deadline has come. Call an Envoy once that was never called, unless the second helper of a chain is to."""
+        """The deadline has come: call an Envoy once that was never called, unless the second helper of a chain is to."""
         confirmed_in_time = self.record.confirmed_at is not None
         hands_over = self.plan.hands_over_to and not await self.is_alone()
         drain_was_due = self.record.drain_began_at is not None or self.plan.longest_delay <= self.plan.budget
