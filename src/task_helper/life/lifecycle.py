@@ -63,8 +63,7 @@ class Lifecycle:
         return conclude(self.record, ending, self.plan, metrics=self.settings.metrics == "emf")
 
     async def start(self) -> None:
-        before = self.metadata if self.plan.takes_over_from else None
-        await startup.come_into_service(self.envoy, self.application, self.show, self.record, before)
+        await startup.come_into_service(self.envoy, self.application, self.metadata, self.show, self.record, self.plan)
         self.plan = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
 
     async def shut_down(self) -> Ending:
@@ -124,7 +123,7 @@ class Lifecycle:
         await sleep_until(self.stop.at + self.plan.budget)
 
     async def out_of_time(self) -> Ending:
-        """The deadline has come: call an Envoy once that was never called, unless the second helper of a chain is to."""
+        """At the deadline, call an Envoy once that was never called, unless the second helper of a chain is to."""
         confirmed_in_time = self.record.confirmed_at is not None
         hands_over = self.plan.hands_over_to and not await self.is_alone()
         drain_was_due = self.record.drain_began_at is not None or self.plan.longest_delay <= self.plan.budget

@@ -57,6 +57,7 @@ class Record(msgspec.Struct):
     mesh: Mesh | None = None
     in_service_at: float | None = None
     left_draining: bool = False
+    drain_undone: bool = False
     stop_requested_at: float | None = None
     plan_began_at: float = 0.0
     delay_over: bool = False

@@ -260,18 +260,39 @@ def test_what_the_second_says(settings: Mapping[str, str], told: dict[str, Any])
 
 
 @pytest.mark.parametrize(
+    "chain", [{}, {"TAKES_OVER_FROM": "first:120"}, {"HANDS_OVER_TO": "first-2:120"}], ids=["single", "second", "first"]
+)
+@pytest.mark.parametrize(
     ("desired", "mood", "undone"),
     [("RUNNING", "fine", True), ("STOPPED", "fine", False), ("RUNNING", "hangs", False), ("", "fine", False)],
 )
-def test_drain_that_the_second_finds(desired: str, mood: Any, undone: bool) -> None:
-    """One that comes up beside an Envoy that drains undoes it only where ECS says that the task is to run."""
+def test_drain_that_a_helper_finds(chain: Mapping[str, str], desired: str, mood: Any, undone: bool) -> None:
+    """One that starts beside an Envoy that drains undoes it only where ECS reports that the task is to run."""
     world = World()
     world.envoy.state, world.metadata.desired, world.metadata.mood = "DRAINING", desired, mood
 
-    world.live([(5, "SIGTERM")], metadata=True, settings={"TAKES_OVER_FROM": "first:120"})
+    life = world.live([(5, "SIGTERM")], metadata=True, settings=chain)
 
     before = [target for moment, target in world.envoy.journal if moment < 5]
     assert (["/healthcheck/ok"] if undone else []) == before
+    assert undone == ("in_service" in life.events) == ("waiting" not in life.events)
+
+
+@pytest.mark.parametrize(
+    ("chain", "undone_after"),
+    [({}, 120), ({"TAKES_OVER_FROM": "first:90"}, 210), ({"HANDS_OVER_TO": "first-2:90"}, 210)],
+    ids=["single", "second", "first"],
+)
+def test_drain_that_nobody_reports_of(chain: Mapping[str, str], undone_after: float) -> None:
+    """A helper that outlived all stopTimeouts is in no task that is to stop: it undoes the drain without ECS's word."""
+    world = World()
+    world.envoy.state, world.metadata.mood = "DRAINING", 500
+
+    life = world.live([(300, "SIGTERM")], metadata=True, settings=chain)
+
+    (undone,) = [moment for moment, target in life.journal if target == "/healthcheck/ok"]
+    assert undone_after <= undone <= undone_after + 1
+    assert 1 == life.events.count("stale_drain_undone") == life.events.count("in_service")
 
 
 def test_exit_code_of_one_that_runs() -> None:
