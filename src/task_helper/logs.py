@@ -98,6 +98,11 @@ class Event(Enum):
         "what downstreams have under way cannot be counted `because` of this; the drain takes its fixed time",
     )
     LIVE_AGAIN = logging.WARNING, "Envoy passes its health checks again, most likely restarted; it is told again"
+    REQUESTS_CUT = (
+        logging.WARNING,
+        "so many `requests` were still in flight at the end of the drain, which came for this `reason`; ECS now stops"
+        " the application and Envoy, which cuts them",
+    )
     TRAFFIC_AFTER_DRAIN = (
         logging.WARNING,
         "of the `requests` that came during the drain some came at its very end, and the likely `causes`",

@@ -321,6 +321,23 @@ def test_frozen_across_the_deadline(envoy: real.Envoy) -> None:
     assert called["confirmed"] and called["seconds_late"] >= 0.2
 
 
+def test_request_that_the_drain_cuts(tmp_path: Path) -> None:
+    """A request that a real Envoy still has in flight at the end of the drain is warned of; the exit code stays 0."""
+    with socket.create_server((application := free_address(), 8080)) as server:
+        options = real.EnvoyOptions(free_address(), (application, 8080))
+        with real.running(options, tmp_path) as envoy, running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+            helper.event("in_service")
+            with socket.create_connection((options.address, real.INBOUND_PORT)) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nhost: task\r\n\r\n")
+                connection = server.accept()[0]  # the application has the request, and does not answer
+                helper.signal(signal.SIGTERM)
+                cut = helper.event("requests_cut")
+
+                assert 0 == helper.exit()
+                connection.close()
+    assert (1, "drained", "warning") == (cut["requests"], cut["reason"], cut["level"])
+
+
 def test_bad_settings() -> None:
     """Bad settings end the helper before it does anything, with all of them in one message."""
     done = command("run", DRAIN_DELAY="soon", DRAIN_TIMEOUT="-1")
