@@ -118,7 +118,10 @@ class Event(Enum):
         " within its own stopTimeout",
     )
     ENVOY_GONE = logging.WARNING, "Envoy has stopped, as told by `because`; there is nothing left to drain"
-    FAULT = logging.ERROR, "an error inside the helper; the plan goes on with fixed times"
+    FAULT = (
+        logging.ERROR,
+        "an error inside the helper; the plan goes on with fixed times, the gate opens by a plain rule",
+    )
     SUMMARY = logging.INFO, "how the shutdown went; the last line"
     ASKED = logging.DEBUG, "an HTTP call: its `method`, `whom` and `path`, the answer's `status`, null without one"
     LOG = logging.INFO, "a message of a library, in `message`"

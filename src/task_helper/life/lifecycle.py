@@ -22,7 +22,7 @@ from task_helper.envoy.admin import Envoy
 from task_helper.gate import Status
 from task_helper.life import chain, delay, drain, startup, watch
 from task_helper.life.early import Leave
-from task_helper.life.guard import guarded, keep_the_plan
+from task_helper.life.guard import guarded, keep_the_gate, keep_the_plan
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.life.summary import conclude
 from task_helper.logs import Event, log
@@ -63,7 +63,10 @@ class Lifecycle:
         return conclude(self.record, ending, self.plan, metrics=self.settings.metrics == "emf")
 
     async def start(self) -> None:
-        await startup.come_into_service(self.envoy, self.application, self.metadata, self.show, self.record, self.plan)
+        outside = self.envoy, self.application
+        come = partial(startup.come_into_service, *outside, self.metadata, self.show, self.record, self.plan)
+        plainly = partial(keep_the_gate, come, *outside, self.show, self.record)
+        await guarded(come(), plainly, self.record)
         self.plan = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
 
     async def shut_down(self) -> Ending:

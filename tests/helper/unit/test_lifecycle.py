@@ -269,7 +269,7 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         [(140, FAIL)],
     ),
     # a fault of the helper's own
-    "a fault before the task is in service: the plan is kept, as it may have been": (
+    "a fault before the task is in service: the gate opens a moment later, and the plan is kept": (
         [(0, "envoy breaks"), (1, "envoy fine"), SIGTERM],
         (70, 180, "drained"),
         [(140, FAIL)],
@@ -325,9 +325,42 @@ def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_fault_before_the_task_is_in_service() -> None:
     """Why a task that was not seen in service is drained is said where the helper's own fault kept it from seeing."""
-    life = World().live([(0, "envoy breaks"), (1, "envoy fine"), SIGTERM])
+    life = World().live([(0, "envoy breaks"), (4.9, "envoy fine"), (4.95, "SIGTERM")])
 
     assert {"because": "the helper had a fault before it could see"} == life.fields("plan_kept")
+
+
+@pytest.mark.parametrize(
+    ("timeline", "in_service"),
+    [
+        ([(0, "envoy breaks"), (2.5, "envoy fine")], 3),
+        ([(0, "app 503"), (30, "app breaks"), (50, "app 503"), (70.2, "app fine")], 70.5),
+        ([(0, "envoy breaks")], 60),
+        ([(0, "app breaks")], 60),
+        ([(0, "app breaks"), (20, "envoy refuses"), (80.5, "envoy fine"), (81, "app fine")], 81),
+        ([(0, "envoy breaks"), (59, "app 503"), (80.5, "app fine")], 81),
+    ],
+    ids=[
+        "it passes: the step is tried again",
+        "it passes, and the application is waited for",
+        "it stays, in looking at Envoy",
+        "it stays, in looking at the application",
+        "it stays, and Envoy is waited for",
+        "it stays, and the application is waited for",
+    ],
+)
+def test_gate_after_a_fault(timeline: Timeline, in_service: float) -> None:
+    """A fault of the helper's own keeps a working task out of service for a minute at most, and a task that is not
+    ready stays out; the fault is in the log and in the exit code."""
+    world = World()
+
+    life = world.live([*timeline, (200, "envoy fine"), (201, "SIGTERM")])
+
+    (opened,) = [moment for moment, event, _ in life.log if event == "in_service"]
+    assert in_service == pytest.approx(opened, abs=1)
+    assert "in service" == world.shown[-1]
+    assert 1 <= life.events.count("fault") <= 4
+    assert (70, "drained") == (life.exit, life.ending)
 
 
 def test_one_request_was_served() -> None:
