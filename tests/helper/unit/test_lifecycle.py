@@ -373,6 +373,20 @@ def test_one_request_was_served() -> None:
     assert {"because": "Envoy has served requests"} == life.fields("plan_kept")
 
 
+@pytest.mark.parametrize(
+    ("restart", "because"),
+    [
+        (0.5, "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"),
+        (3, "Envoy was restarted after the helper had started, and counts requests from then on"),
+    ],
+)
+def test_envoy_that_is_younger_than_the_helper(restart: float, because: str) -> None:
+    """An Envoy that is younger than the helper, or may be, is named as the cause: its statistics can be read."""
+    life = World().live([(0, "app 503"), (restart, "envoy restarts"), (4.9, "SIGTERM")])
+
+    assert ({"because": because}, "drained") == (life.fields("plan_kept"), life.ending)
+
+
 def test_question_that_takes_long() -> None:
     """What Envoy has served is asked for two seconds in all, and then not known."""
     life = World().live([(0, "app 503"), (4, "envoy takes 0.6"), (5, "SIGTERM"), (10, "envoy takes 0")])
@@ -1111,6 +1125,18 @@ def test_auto_with_a_statistic_that_is_left_out(left_out: str, why: str) -> None
     assert (140, "drained") == (life.at, life.ending)
     assert life.fields("traffic_unreadable")["because"].startswith(why)
     assert life.fields("summary")["requests_in_flight_at_end"] is None
+
+
+@pytest.mark.parametrize("value", ["many", "", {}, None])
+def test_auto_with_a_statistic_that_is_no_number(value: Any) -> None:
+    """A statistic that is no number cannot be read, which is no fault: the drain takes its fixed time."""
+    world = World()
+    world.envoy.completed = value
+
+    life = world.live([SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto", metadata=False)
+
+    assert (0, 140, "drained") == (life.exit, life.at, life.ending)
+    assert life.fields("traffic_unreadable")["because"].startswith("/stats: ")
 
 
 def test_auto_with_a_listener_that_came_late() -> None:
