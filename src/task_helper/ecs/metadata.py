@@ -118,10 +118,13 @@ class Metadata:
     async def of_other_helper(self) -> ContainerMetadata | None:
         """The container of the other helper; None where the task has none of its name.
 
-        Raises OSError where the endpoint is missing or gave no answer.
+        Raises OSError where the endpoint is missing or gave no answer, or one that lists nothing that runs: this helper
+        runs, so such an answer does not cover the task.
         """
         if (task := await self.task()) is None:
             raise OSError("no answer from the task metadata endpoint")
+        if not any(each.known_status == "RUNNING" for each in task.containers):
+            raise OSError("the task metadata endpoint lists no container that runs")
         return next((each for each in task.containers if each.name == self._other_helper), None)
 
     async def task(self) -> TaskMetadata | None:
