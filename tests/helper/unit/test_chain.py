@@ -321,12 +321,33 @@ MOODS = ["fine", "500", "hangs", "refuses", "resets", "babbles", "breaks"]
 WHAT = st.sampled_from(
     [f"{who} {mood}" for who in ("envoy", "app", "metadata") for mood in MOODS]
     + ["envoy restarts", "envoy takes 0.3", "envoy takes 1.5", "envoy gets requests", "envoy ends requests"]
-    + ["first killed", "second restarts", "SIGTERM"]
+    + ["first killed", "second restarts", "SIGTERM", "helper freezes until 216"]
 )
 MOMENT = st.floats(100, 330).map(lambda moment: round(moment, 1))
 SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=6).map(
     lambda schedule: sorted(schedule, key=lambda each: each[0])
 )
+
+
+@given(
+    schedule=SCHEDULE,
+    killed=st.floats(100, 214).map(lambda moment: round(moment, 1)),
+    delay=st.integers(0, 60) | st.sampled_from([114, 115, 150]),
+    timeout=st.integers(1, 60) | st.sampled_from([100, "auto"]),
+)
+@example(schedule=[], killed=214.0, delay=150, timeout=60)
+@example(schedule=[(101.0, "helper freezes until 216")], killed=120.0, delay=150, timeout=60)
+def test_every_chain_whose_second_dies(schedule: Timeline, killed: float, delay: int, timeout: int | str) -> None:
+    """Where ECS reports that the second has died, the first does not leave without a call of Envoy."""
+    world = World()
+    schedule = [(moment, what) for moment, what in schedule if not what.startswith(("metadata", "second", "first"))]
+    settings = {"DRAIN_DELAY": f"{delay}", "DRAIN_TIMEOUT": f"{timeout}"}
+
+    first, *_ = world.live_in_chain([SIGTERM, *sorted([*schedule, (killed, "second killed")])], settings, 120, 120)
+
+    assert world.envoy.journal
+    assert first.at >= killed or first.ending == "drained"
+    assert first.exit not in (10, 11) or first.at < killed
 
 
 @given(
