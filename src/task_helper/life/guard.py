@@ -62,7 +62,8 @@ async def keep_the_gate(
         await asyncio.sleep(LONGEST_PAUSE)
     while await _fails(live) or (application and await _fails(application.check)):
         await asyncio.sleep(LONGEST_PAUSE)
-    show("in service")
+    with suppress(OSError):
+        show("in service")
     record.in_service_at = now()
     log(Event.IN_SERVICE, seconds=now() - record.began_at)
 

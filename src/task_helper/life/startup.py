@@ -39,10 +39,9 @@ async def come_into_service(
     plan: Plan,
 ) -> None:
     """Return when Envoy is live and the application answers; `show` has then opened the gate."""
-    began = now()
     told: set[str] = set()
     while True:
-        status, because = await _obstacle(envoy, application, metadata, record, began, plan)
+        status, because = await _obstacle(envoy, application, metadata, record, plan)
         _show(show, status, told)
         if status == "in service":
             break
@@ -51,19 +50,19 @@ async def come_into_service(
             told.add(because)
         await asyncio.sleep(POLL)
     record.in_service_at = now()
-    log(Event.IN_SERVICE, seconds=now() - began)
+    log(Event.IN_SERVICE, seconds=now() - record.began_at)
 
 
 async def _obstacle(
-    envoy: Envoy, application: Application | None, metadata: Metadata, record: Record, began: float, plan: Plan
+    envoy: Envoy, application: Application | None, metadata: Metadata, record: Record, plan: Plan
 ) -> tuple[Status, str]:
-    """What the task is waiting for, and why; `began` is when this helper did."""
+    """What the task is waiting for, and why."""
     try:
         state = await envoy.state()
         record.envoy_answered = True
         if state == "DRAINING":
             record.left_draining = True
-            if await _may_be_stopping(metadata, plan, now() - began):
+            if await _may_be_stopping(metadata, plan, now() - record.began_at):
                 return (
                     "waiting for Envoy",
                     f"Envoy at {envoy.url} drains, and ECS does not report that the task is to run",
@@ -79,7 +78,7 @@ async def _obstacle(
         return "waiting for Envoy", f"Envoy at {envoy.url}: {why(error)}"
     if state != "LIVE":
         return "waiting for Envoy", f"Envoy at {envoy.url} is {state}"
-    if now() < began + NO_LISTENERS_FOR and await _has_no_listener(envoy, record):
+    if now() < record.began_at + NO_LISTENERS_FOR and await _has_no_listener(envoy, record):
         return "waiting for Envoy", f"Envoy at {envoy.url} has no listener yet"
     if application:
         try:
