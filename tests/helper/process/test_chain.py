@@ -1,6 +1,7 @@
 """Two installed helpers in a chain beside a real Envoy; the test is ECS, which stops them one after the other."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
@@ -91,6 +92,41 @@ def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
         assert 0 == task.second.exit()
     assert "delaying" not in [line["event"] for line in task.second.log]
     assert drained["draining_seconds"] >= 1
+
+
+def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
+    """The first calls Envoy after its deadline, and hands over late; the second gives the drain all of its time."""
+    with chain(tmp_path, DRAIN_DELAY="0.5", DRAIN_TIMEOUT="1") as task:
+        task.first.signal(signal.SIGTERM)
+        task.first.event("delaying")
+        task.first.signal(signal.SIGSTOP)
+        time.sleep(3.2)  # past the first's deadline
+        task.first.signal(signal.SIGCONT)
+        called = task.first.event("called_at_deadline")
+        task.first_has_gone(11)
+        drained = task.second.event("summary")
+
+        assert 0 == task.second.exit()
+    assert called["confirmed"]
+    assert "delaying" not in [line["event"] for line in task.second.log]
+    assert drained["draining_seconds"] >= 1
+
+
+def test_second_dies_in_the_delay_of_the_first(tmp_path: Path) -> None:
+    """The first begins the drain while there is time for one, instead of leaving Envoy uncalled to a dead helper."""
+    with chain(tmp_path, DRAIN_DELAY="4", DRAIN_TIMEOUT="0.5") as task:
+        task.first.signal(signal.SIGTERM)
+        task.first.event("delaying")
+        task.second.signal(signal.SIGKILL)
+        task.second.exit()
+        task.containers["task-helper-2"] |= {"KnownStatus": "STOPPED", "ExitCode": 137}
+        stopped = task.first.event("second_helper_stopped")
+        summary = task.first.event("summary")
+
+        assert 0 == task.first.exit()
+        assert "DRAINING" == task.envoy.admin("GET", "/ready")[1].strip()
+    assert 137 == stopped["exit_code"]
+    assert summary["confirmed"] and summary["reason"] in ("drained", "deadline")
 
 
 def test_first_has_drained(tmp_path: Path) -> None:
