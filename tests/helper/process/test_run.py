@@ -147,13 +147,14 @@ def test_never_in_service(older_envoy: real.Envoy, nobody: str) -> None:
 
 @pytest.mark.parametrize("desired", ["STOPPED", "RUNNING"])
 def test_restart_beside_an_envoy_that_drains(envoy: real.Envoy, desired: str) -> None:
-    """A helper that is restarted in place undoes the drain of one before it, unless the task is to stop."""
+    """A helper that is restarted in place undoes the drain of one before it; if the task is to stop, it keeps it."""
     envoy.admin("POST", "/healthcheck/fail")
     with metadata_of([], {"DesiredStatus": desired}) as uri:
         with running(ENVOY_ADMIN_URL=envoy.admin_url, **{METADATA_URI: uri}, **QUICK) as helper:
-            helper.event("waiting" if desired == "STOPPED" else "in_service")
+            helper.event("sigterm" if desired == "STOPPED" else "in_service")
             found = state(envoy)
-            helper.signal(signal.SIGTERM)
+            if desired == "RUNNING":
+                helper.signal(signal.SIGTERM)
 
             assert 0 == helper.exit()
     assert ("DRAINING" if desired == "STOPPED" else "LIVE", "DRAINING") == (found, state(envoy))
