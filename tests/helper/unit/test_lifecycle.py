@@ -466,6 +466,17 @@ def test_auto_waits_for_idle_connections(drain_time: int, ends: float) -> None:
     assert ends == life.at
 
 
+def test_long_drain_time_does_not_take_the_delay() -> None:
+    """With an Envoy that closes idle connections too late for the drain, `auto` still delays for DISCOVERY_LAG."""
+    world = World()
+    world.envoy.drain_time = 90
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="graceful", DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto")
+
+    assert {"drain_time": 90, "seconds": 75} == life.fields("idle_stays_open")
+    assert 40 == pytest.approx(life.fields("summary")["delaying_seconds"], abs=0.1)
+
+
 def test_idle_connections_do_not_matter_without_graceful() -> None:
     """Nobody asks how long a graceful drain takes that there will not be."""
     world = World()

@@ -164,13 +164,27 @@ def test_plan_that_just_fits() -> None:
 
 
 def test_auto_that_does_not_fit() -> None:
-    """A drain that is too short for one health check of each downstream is refused."""
-    (problem,) = problems(DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto", STOP_TIMEOUT="30")
+    """`auto` is refused where DISCOVERY_LAG and one health check of each downstream do not fit."""
+    (problem,) = problems(DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto", STOP_TIMEOUT="40")
 
     assert problem.startswith(
-        "STOP_TIMEOUT: 30s is too short for DRAIN_TIMEOUT 31s (at least, as HEALTH_CHECK_INTERVAL is 30s)"
-        " + 5s that stay free = 36s"
+        "STOP_TIMEOUT: 40s is too short for DRAIN_DELAY 40s (at least, as DISCOVERY_LAG is 40s)"
+        " + DRAIN_TIMEOUT 31s (at least, as HEALTH_CHECK_INTERVAL is 30s) + 5s that stay free = 76s"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "least"),
+    [
+        ({"DRAIN_TIMEOUT": "auto"}, 76),
+        ({"DRAIN_TIMEOUT": "20"}, 65),
+        ({"DRAIN_TIMEOUT": "auto", "DISCOVERY_LAG": "8", "HEALTH_CHECK_INTERVAL": "5"}, 19),
+    ],
+)
+def test_least_stop_timeout_of_auto(given: dict[str, str], least: int) -> None:
+    """The shortest STOP_TIMEOUT of DRAIN_DELAY=auto is DISCOVERY_LAG, the shortest drain and the margin."""
+    assert from_env({"DRAIN_DELAY": "auto", "STOP_TIMEOUT": f"{least}", **given}).plan.longest_delay
+    assert problems(DRAIN_DELAY="auto", STOP_TIMEOUT=f"{least - 1}", **given)
 
 
 FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:100"}, {"TAKES_OVER_FROM": "task-helper:100"}
