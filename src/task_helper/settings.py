@@ -130,17 +130,24 @@ def health_url(text: str) -> Url:
 
 
 def _http_url(text: str, remedy: str) -> Url:
+    # the errors' own texts repeat parts of the URL, which may be secret
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, 80 if parts.port is None else parts.port
-    except ValueError as error:
-        raise ValueError(f"is not an address ({error}); {remedy}") from None
+    except ValueError:
+        raise ValueError(f"has a host or a port that cannot be read; {remedy}") from None
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError(f"has a space or another character that a URL has only as %XX; {remedy}")
+    if not text.lower().startswith("http://"):
+        raise ValueError(f"does not begin with http://; {remedy}")
+    if not host:
+        raise ValueError(f"has no host; {remedy}")
     if port == 0:
-        raise ValueError(f"has port 0, at which nobody listens; {remedy}")
-    if parts.scheme != "http" or not host or parts.username is not None or parts.fragment:
-        raise ValueError(f"is not an address of this kind; {remedy}")
+        raise ValueError(f"has port 0, at which no program listens; {remedy}")
+    if parts.username is not None:
+        raise ValueError(f"has a user name or a password, which the helper does not send; {remedy}")
+    if parts.fragment:
+        raise ValueError(f"has a fragment (#), which no request carries; {remedy}")
     # some containers resolve localhost to ::1 first, where neither Envoy nor the application listens
     host = "127.0.0.1" if host == "localhost" else host
     return Url("http", host, port, parts.path + (f"?{parts.query}" if parts.query else ""))
@@ -283,11 +290,11 @@ def from_env(environ: Mapping[str, str]) -> Settings:
             name = setting.name.lower()
             (times if name in Plan.__struct_fields__ else values)[name] = None if text is None else setting.parse(text)
         except ValueError as error:
-            problems.append(f"{setting.name}: {_shown(text)!r} {error}")
+            problems.append(f"{setting.name}: {_shown(text)} {error}")
     try:
         health_url(given.get(METADATA_URI, "http://unset"))
     except ValueError as error:
-        problems.append(f"{METADATA_URI}: {_shown(given[METADATA_URI])!r} {error}, or leave it to ECS")
+        problems.append(f"{METADATA_URI}: {_shown(given[METADATA_URI])} {error}, or leave it to ECS")
     if not problems:
         problems = contradictions(settings := Settings(plan=Plan(**times), **values))
     if problems:
@@ -295,11 +302,12 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _shown(text: str | None) -> str | None:
-    """A value as it may be shown: a URL without its password and its query."""
-    if not text or "//" not in text:
-        return text
-    return re.sub(r"//[^/?#]*@", "//…@", text).partition("?")[0]
+def _shown(text: str | None) -> str:
+    """A refused value as a problem may show it: only what looks like a number.
+
+    Any other text may be a secret, or have one at any place: a URL without its scheme, or another variable's value.
+    """
+    return repr(text) if text and re.fullmatch(r"[-+]?[0-9][0-9.,_]{0,9}[a-z]{0,3}", text, re.ASCII) else "the value"
 
 
 def contradictions(settings: Settings) -> list[str]:

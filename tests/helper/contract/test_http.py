@@ -117,7 +117,7 @@ def test_largest_body(size: int, fits: bool, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(b"", "^the connection was closed without an answer$"), (b"hello\r\n\r\n", "^not an HTTP answer: .*")],
+    [(b"", "^the connection was closed without an answer$"), (b"hello\r\n\r\n", "^not an HTTP answer$")],
 )
 def test_words_for_no_answer(answer: bytes, words: str) -> None:
     """What was no answer is told in words that a log can have."""
