@@ -89,12 +89,12 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
     ),
     "Envoy goes in the delay": (
         [SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")],
-        (0, 120.5, "envoy gone"),
+        (0, 121, "envoy gone"),
         [],
     ),
     "Envoy goes in the drain": (
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
-        (0, 150.5, "envoy gone"),
+        (0, 151, "envoy gone"),
         [(140, FAIL)],
     ),
     "Envoy refuses, and its container runs: it may be restarted": (
@@ -119,7 +119,7 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
     ),
     "Envoy's container has stopped, and its admin API hangs": (
         [SIGTERM, (110.1, "envoy dies"), (110.1, "envoy hangs"), (110.1, "container envoy stops")],
-        (0, 112.5, "envoy gone"),
+        (0, 113, "envoy gone"),
         [],
     ),
     # the application is gone
@@ -129,9 +129,9 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         [(100.3, FAIL)],
     ),
     "the application goes in the delay: it ends there": (
-        [SIGTERM, (120.1, "app refuses"), (120.1, "container app stops"), (120.55, "envoy fails requests")],
-        (0, 160.6, "drained"),
-        [(120.6, FAIL)],
+        [SIGTERM, (120.1, "app refuses"), (120.1, "container app stops"), (121.05, "envoy fails requests")],
+        (0, 161.1, "drained"),
+        [(121.1, FAIL)],
     ),
     "the application goes in the drain: that goes on": (
         [SIGTERM, (150, "app refuses"), (150, "container app stops"), (151, "envoy fails requests")],
@@ -336,7 +336,7 @@ def test_unconfirmed(mood: str, timeout: str) -> None:
         "no answer in time",
         "Connection refused",
         "Connection reset by peer",
-        "/ready answered '<html>', which is no state of an Envoy",
+        "/ready answered no state of an Envoy: is ENVOY_ADMIN_URL that of an Envoy?",
     }
 
 
