@@ -75,7 +75,7 @@ async def _ask(method: str, url: Url, target: str) -> Response:
         head = h11.Request(
             method=method,
             target=target,
-            headers=[("host", url.authority), ("connection", "close"), ("content-length", "0")],
+            headers=[("host", url.host_header or url.authority), ("connection", "close"), ("content-length", "0")],
         )
         writer.write((connection.send(head) or b"") + (connection.send(h11.EndOfMessage()) or b""))
         return await _read(connection, reader)

@@ -52,7 +52,7 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
     )
     surroundings = Surroundings(
         Envoy(settings.envoy_admin_url),
-        Application(settings.app_health_url) if settings.app_health_url else None,
+        Application(settings.app_health_url, host=settings.app_health_host) if settings.app_health_url else None,
         metadata,
         gate.show,
         looking(metadata, settings.cloud_map_service),

@@ -25,12 +25,16 @@ Graceful = Literal["graceful"]
 
 
 class Url(msgspec.Struct, frozen=True):
-    """Where to ask: `http` has host, port and, where it matters, the target as `path`; `unix` has the socket's path."""
+    """Where to ask: `http` has host, port and, where it matters, the target as `path`; `unix` has the socket's path.
+
+    `host_header` is the Host header of requests, where it is not the `authority`.
+    """
 
     scheme: str
     host: str = ""
     port: int = 0
     path: str = ""
+    host_header: str = ""
 
     @property
     def authority(self) -> str:
@@ -50,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     envoy_admin_url: Url
     app_health_url: Url | None
+    app_health_host: str | None
     cloud_map_service: str | None
     drain_listeners: bool | Graceful
     metrics: str | None
@@ -153,6 +158,12 @@ def _http_url(text: str, remedy: str) -> Url:
     return Url("http", host, port, parts.path + (f"?{parts.query}" if parts.query else ""))
 
 
+def host_header(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._~:\[\]-]{1,255}", text):
+        raise ValueError("is not HOST or HOST:PORT, such as shop.example.com")
+    return text
+
+
 def how_to_drain_listeners(text: str) -> bool | Graceful:
     try:
         return _DRAIN_LISTENERS[text.lower()]
@@ -229,6 +240,13 @@ SETTINGS: Final = (
         health_url,
         "if set, startup waits for a 2xx or 3xx from it; `PORT` and `HEALTHCHECK_PATH`, which older task definitions"
         " set, make `http://127.0.0.1:$PORT$HEALTHCHECK_PATH`",
+    ),
+    Setting(
+        "APP_HEALTH_HOST",
+        None,
+        host_header,
+        "the Host header of the calls to APP_HEALTH_URL, such as `shop.example.com`, for an application that answers 400"
+        " to others; by default the URL's host and port",
     ),
     Setting(
         "HEALTH_CHECK_INTERVAL",
@@ -313,6 +331,8 @@ def _shown(text: str | None) -> str:
 def contradictions(settings: Settings) -> list[str]:
     """What is wrong with settings that are each good by themselves, a sentence each."""
     problems = settings.plan.problems()
+    if settings.app_health_host and not settings.app_health_url:
+        problems.append("APP_HEALTH_HOST: no call is made without APP_HEALTH_URL; set both, or remove the variable")
     if settings.metrics == "emf" and settings.log_format == "text":
         problems.append("METRICS: 'emf' needs LOG_FORMAT=json, as CloudWatch reads the metrics from JSON lines")
     return problems

@@ -18,6 +18,7 @@ def test_defaults() -> None:
         plan=Plan(drain_delay=40, drain_timeout=40, stop_timeout=120, health_check_interval=30, discovery_lag=40),
         envoy_admin_url=Url("http", "127.0.0.1", 9901),
         app_health_url=None,
+        app_health_host=None,
         cloud_map_service=None,
         drain_listeners=False,
         metrics=None,
@@ -300,6 +301,27 @@ def test_query_is_asked_and_not_shown() -> None:
     url = from_env({"APP_HEALTH_URL": "http://h/ready?deep=1"}).app_health_url
 
     assert url and ("/ready?deep=1", "http://h:80/ready?…") == (url.path, str(url))
+
+
+@pytest.mark.parametrize("text", ["shop.example.com", "shop:8080", "[::1]:80"])
+def test_host_header(text: str) -> None:
+    """APP_HEALTH_HOST is a host, with or without a port."""
+    assert text == from_env({"APP_HEALTH_URL": "http://h", "APP_HEALTH_HOST": text}).app_health_host
+
+
+@pytest.mark.parametrize("text", ["a b", "a/b", "http://a", "a\r\nx: y", "ä", "a@b"])
+def test_host_header_that_is_none(text: str) -> None:
+    """What would end or add a header, or is a URL, is refused."""
+    assert ("APP_HEALTH_HOST: the value is not HOST or HOST:PORT, such as shop.example.com",) == problems(
+        APP_HEALTH_URL="http://h", APP_HEALTH_HOST=text
+    )
+
+
+def test_host_header_without_url() -> None:
+    """APP_HEALTH_HOST alone does nothing, and is refused."""
+    (problem,) = problems(APP_HEALTH_HOST="shop.example.com")
+
+    assert problem.startswith("APP_HEALTH_HOST: no call is made without APP_HEALTH_URL; ")
 
 
 def test_port_alone_says_nothing() -> None:
