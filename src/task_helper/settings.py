@@ -245,8 +245,8 @@ SETTINGS: Final = (
         "APP_HEALTH_HOST",
         None,
         host_header,
-        "the Host header of the calls to APP_HEALTH_URL, such as `shop.example.com`, for an application that answers 400"
-        " to others; by default the URL's host and port",
+        "the Host header of the calls to APP_HEALTH_URL, such as `shop.example.com`, for an application that answers"
+        " 400 to others; by default the URL's host and port",
     ),
     Setting(
         "HEALTH_CHECK_INTERVAL",

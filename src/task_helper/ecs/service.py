@@ -36,14 +36,14 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
     async def look(listing_only: bool) -> Look:
         nonlocal ecs, seen, seen_at, listed
         if ecs is None:
-            ecs = await _in_thread(_connect, await metadata.ask_for_task(), cloud_map_service)
+            ecs = await _in_thread("AWS's client", _connect, await metadata.ask_for_task(), cloud_map_service)
         if seen is None or not listing_only:
-            seen, seen_at = await _in_thread(ecs.see), now()
+            seen, seen_at = await _in_thread("ECS", ecs.see), now()
         # Cloud Map may fail where ECS answers: what ECS says of the tasks counts all the same
         failed = False
         if seen.tasks:
             try:
-                listed = await _in_thread(ecs.listed, seen.service)
+                listed = await _in_thread("Cloud Map", ecs.listed, seen.service)
             except OSError as error:
                 failed = True
                 if (because := why(error)) not in logged:
@@ -54,10 +54,13 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
     return look
 
 
-async def _in_thread(call: Callable[..., T], *arguments: object) -> T:
-    """What a blocking `call` returns; raises OSError, TimeoutError among them after STEP_TIMEOUT."""
-    async with asyncio.timeout(STEP_TIMEOUT):
-        return await asyncio.to_thread(call, *arguments)
+async def _in_thread(name: str, call: Callable[..., T], *arguments: object) -> T:
+    """What a blocking `call` of this name returns; raises OSError, TimeoutError among them after STEP_TIMEOUT."""
+    try:
+        async with asyncio.timeout(STEP_TIMEOUT):
+            return await asyncio.to_thread(call, *arguments)
+    except TimeoutError:
+        raise TimeoutError(f"{name} gave no answer within {STEP_TIMEOUT:g} s") from None
 
 
 def _connect(task: TaskMetadata, cloud_map_service: str | None) -> Ecs:

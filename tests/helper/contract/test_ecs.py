@@ -448,7 +448,7 @@ def test_look_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         metadata = Metadata(None, SINCE)
         monkeypatch.setattr(metadata, "ask_for_task", task)
         look = looking(metadata, None)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"^ECS gave no answer within 0.5 s$"):
             await look(False)
         await look(False)
         go_on.set()

@@ -466,6 +466,16 @@ def test_auto_waits_for_idle_connections(drain_time: int, ends: float) -> None:
     assert ends == life.at
 
 
+def test_readings_of_the_metadata_endpoint() -> None:
+    """While the task stops, the helper reads the metadata endpoint once a second, in the delay and in the drain."""
+    world = World()
+
+    life = world.live([SIGTERM], metadata=True, DRAIN_DELAY="9", DRAIN_TIMEOUT="9")
+
+    readings = [moment for moment, _, target in world.metadata.calls if moment >= 100 and target.endswith("/task")]
+    assert 118 == life.at and len(readings) <= 19
+
+
 def test_long_drain_time_does_not_take_the_delay() -> None:
     """With an Envoy that closes idle connections too late for the drain, `auto` still delays for DISCOVERY_LAG."""
     world = World()
