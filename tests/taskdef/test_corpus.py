@@ -282,7 +282,8 @@ def test_add_keeps_the_rest_and_its_helper_passes(document: Any) -> None:
                 key: value for key, value in container.items() if kept(key, value)
             }
     if not before.helpers:
-        assert set(faults_of_helper(added)) <= {"admin-address", "misspelt-key"}
+        # where the other containers leave the helper no CPU, add cannot decide whose to lower
+        assert set(faults_of_helper(added)) <= {"admin-address", "misspelt-key", "cpu"}
 
 
 def kept(key: str, value: Any) -> bool:

@@ -193,6 +193,6 @@ def _understood(target: str) -> Iterator[None]:
     """An answer that cannot be read is as good as none."""
     try:
         yield
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec.DecodeError is one, and so is a statistic that is no number
         # its own text may repeat parts of the answer
-        raise AdminError(f"{target} answered something else than an Envoy's JSON") from error
+        raise AdminError(f"{target}: the answer cannot be read") from error

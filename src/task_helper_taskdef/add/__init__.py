@@ -28,9 +28,9 @@ from task_helper_taskdef.roles import (
     needed_dependencies,
     shares_network,
 )
+from task_helper_taskdef.rules import cpu, memory
 from task_helper_taskdef.rules.auto_egress import UNPRIVILEGED_USER, ignored_user
 from task_helper_taskdef.rules.health_check import CHECK
-from task_helper_taskdef.rules.memory import FIXED, need
 
 DEFAULT_NAME: Final = "task-helper"
 DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
@@ -125,13 +125,16 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
         ],
         "stopTimeout": _stop_timeout(task, helper),
         "healthCheck": dict(CHECK),
-        "memory": need(helper).enough,
+        "cpu": cpu.need(helper),
+        "memory": memory.need(helper).enough,
         "user": _user(task),
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
     }
     if helper.memory_reservation is not None:
         del container["memory"]
+    if not cpu.fits(task.definition, helper):
+        del container["cpu"]  # the rule says whose to lower
     environment = _environment(task, helper, socket)
     if environment:
         container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
@@ -195,7 +198,7 @@ def _kuma_socket_edits(task: Task, image: str) -> tuple[PurePosixPath | None, li
         "entryPoint": ["python3", "-c"],
         "command": [f"import os; os.chmod('{folder}', 0o1777)"],
         "mountPoints": [mount],
-        "memory": FIXED.enough,
+        "memory": memory.FIXED.enough,
         "user": "0",
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
