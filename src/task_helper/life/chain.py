@@ -18,9 +18,10 @@ from task_helper.logs import Event, log
 from task_helper.plan import Plan
 from task_helper.timing import now
 
-# An endpoint that is busy, as the machine may be while tasks stop, is asked again; each try has a bound of its own. The
-# pauses before the tries, in seconds.
+# An endpoint that is busy, as the machine may be while tasks stop, is asked again. The pauses before the tries, and the
+# bound of all tries together, in seconds.
 PAUSES: Final = (0.0, 0.3, 0.3)
+TRIES_WITHIN: Final = 2.0
 
 # between two looks of the first helper, in its delay, at whether the second has stopped
 POLL: Final = 1.0
@@ -86,11 +87,13 @@ async def take_over(envoy: Envoy, metadata: Metadata, plan: Plan, record: Record
 
 async def _exit_code(metadata: Metadata) -> int | None:
     """That of the helper before; None where it runs, the task has no such container, or ECS does not say."""
-    for pause in PAUSES:
-        await asyncio.sleep(pause)
-        with suppress(OSError):
-            first = await metadata.of_other_helper()
-            return first.exit_code if first and first.known_status == "STOPPED" else None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TRIES_WITHIN):
+            for pause in PAUSES:
+                await asyncio.sleep(pause)
+                with suppress(OSError):
+                    first = await metadata.of_other_helper()
+                    return first.exit_code if first and first.known_status == "STOPPED" else None
     return None
 
 

@@ -374,7 +374,7 @@ def test_bad_settings() -> None:
 
     assert 78 == done.returncode
     (line,) = done.stdout.splitlines()
-    assert "DRAIN_DELAY: 'soon' is not a time" in line
+    assert "DRAIN_DELAY: the value is not a time" in line
     assert "DRAIN_TIMEOUT: '-1' is negative" in line
 
 

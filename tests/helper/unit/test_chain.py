@@ -78,7 +78,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "Envoy goes in the hands of the first": (
         LONG,
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
-        [(0, 150.5, "envoy gone"), (0, 150.55, "envoy gone")],
+        [(0, 151, "envoy gone"), (0, 151.05, "envoy gone")],
         [140],
     ),
     # the first says more than is known, or less
@@ -140,8 +140,8 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "the metadata endpoint is silent as the second begins: the whole plan of its own": (
         UNTIL_QUIET,
         [SIGTERM, (170, "metadata hangs")],
-        [(0, 171, "drained"), (0, 204.15, "drained")],
-        [140, 173.15],
+        [(0, 171, "drained"), (0, 204.05, "drained")],
+        [140, 173.05],
     ),
     "the first hands over in the moment in which Envoy hangs: the second's look is bounded": (
         SLOW,
