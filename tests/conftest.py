@@ -1,4 +1,4 @@
-"""How long a test may take before it counts as hanging, where the default in pyproject.toml is too short."""
+"""Where tests run: their tier, their order, and how long one may take before it counts as hanging."""
 
 import os
 from pathlib import Path
@@ -13,6 +13,8 @@ settings.load_profile("any machine")
 
 # seconds, by folder: rolling updates in real time; an engine that is to be installed, and two images to be built
 LONGER = {"lab": 600, "image": 1800}
+# the tier of a whole folder
+TIERS = {"image": pytest.mark.docker, "wheel": pytest.mark.wheel}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,3 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in LONGER and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LONGER[folder]))
+        if folder in TIERS:
+            item.add_marker(TIERS[folder])
+    # what takes longest begins first: else a worker has it left when the others have nothing to do any more
+    items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("xdist_group")))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from botocore.session import Session
-from moto.server import ThreadedMotoServer
 
 from lab.ecs import aws
 from lab.ecs.cloud_map import Instance
@@ -250,6 +249,8 @@ def test_what_a_look_knows_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def moto(environment: Callable[[str], None]) -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -260,6 +261,7 @@ def moto(environment: Callable[[str], None]) -> Iterator[str]:
         urllib.request.urlopen(f"http://{host}:{port}")
 
 
+@pytest.mark.slow
 def test_a_second_opinion_of_the_protocol(moto: str) -> None:
     """What moto makes of the same calls is understood too: a service with another task, and a task of no service."""
     ecs = Session().create_client("ecs", region_name="eu-west-2")
