@@ -16,9 +16,10 @@ BASE ?=
 
 .PHONY: build image publish sign demo bench faults soak sbom audit test-wheel test-image test-envoys mutants clean
 
-# Tests mostly wait: twice as many side by side as there are processors. Those of one group share a run, and a worker.
+# Tests mostly wait: twice as many side by side as there are processors. Of xdist's ways this one outlives the end of a
+# worker (tests/helper/process/test_hanging_tests.py).
 WORKERS ?= $(shell expr 2 '*' $$(nproc))
-PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 build: requirements
 	@$(MAKE) --no-print-directory image

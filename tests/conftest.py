@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.limits import pytest_runtest_teardown  # noqa: F401 (a hook of pytest)
+from tests.spreading import spread, takes_long
+
 # How long an example takes says something of the machine, and nothing of what is tested; the bound is pytest's.
 # Examples that nobody has tried yet are for whoever develops: CI says of a change whether that has broken something.
 settings.register_profile("any machine", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -24,5 +27,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONGER[folder]))
         if folder in TIERS:
             item.add_marker(TIERS[folder])
-    # what takes longest begins first: else a worker has it left when the others have nothing to do any more
-    items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("xdist_group")))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = spread([(item, takes_long(item)) for item in items], workers)

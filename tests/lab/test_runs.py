@@ -1,8 +1,11 @@
 """Real runs: a short choice of scenarios comes to what the table promises, and nothing is left behind."""
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,33 +48,40 @@ def result(folder: Path, name: str, column: Column) -> report.Result:
     return report.results(folder, SCENARIOS[name])[column]
 
 
-# each run is played once, for all tests of its group
+def once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], object]) -> Path:
+    """The folder that `make` has filled, in one worker of xdist for all of them."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            make(folder)
+            (folder / "made").touch()
+    return folder
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make demo` leaves."""
-    folder = tmp_path_factory.mktemp("demo")
-    finish(lab("demo", "--folder", str(folder)))
-    return play(folder, ("demo", "none"), ("demo", "fixed"))
+
+    def make(folder: Path) -> None:
+        finish(lab("demo", "--folder", str(folder)))
+        play(folder, ("demo", "none"), ("demo", "fixed"))
+
+    return once("demo", tmp_path_factory, make)
 
 
 @pytest.fixture(scope="module")
 def thrice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return play(tmp_path_factory.mktemp("thrice"), ("sigterm-thrice", "fixed"))
+    return once("thrice", tmp_path_factory, lambda folder: play(folder, ("sigterm-thrice", "fixed")))
 
 
-of_demo = pytest.mark.xdist_group("demo")
-of_thrice = pytest.mark.xdist_group("thrice")
-
-
-@of_thrice
 def test_a_rolling_update_loses_nothing(thrice: Path) -> None:
     """With the helper a rolling update comes to what the table promises."""
     assert result(thrice, "sigterm-thrice", "fixed").shortcomings == []
 
 
-@of_thrice
 def test_each_request_names_its_task_and_its_connection(thrice: Path) -> None:
     """Every answered request names the task and the connection; persistent ones are used again, new ones are not."""
     history = read(thrice / "sigterm-thrice-fixed" / report.RECORD)
@@ -84,7 +94,6 @@ def test_each_request_names_its_task_and_its_connection(thrice: Path) -> None:
     assert len(set(connections["persistent"])) < len(connections["persistent"]) / 10
 
 
-@of_thrice
 def test_a_repeated_stop_request_reaches_the_helper(thrice: Path) -> None:
     """The scenario with three signals has sent three, and the helper has heard the repeated ones."""
     history = read(thrice / "sigterm-thrice-fixed" / report.RECORD)
@@ -102,7 +111,6 @@ def test_a_scenario_comes_to_what_the_table_promises(tmp_path: Path, name: str, 
 
 
 @pytest.mark.slow
-@of_demo
 @pytest.mark.parametrize("column", ["none", "fixed"])
 def test_the_demo_shows_what_it_promises(demo: Path, column: Column) -> None:
     """The demo's update fails without a helper, and loses nothing with it."""
@@ -110,7 +118,6 @@ def test_the_demo_shows_what_it_promises(demo: Path, column: Column) -> None:
 
 
 @pytest.mark.slow
-@of_demo
 def test_discovery_lags_behind_ecs(demo: Path) -> None:
     """A new task is healthy in Cloud Map a lag after it is in ECS, and the downstream hears of it a push later."""
     history = read(demo / "demo-fixed" / report.RECORD)
@@ -125,7 +132,6 @@ def test_discovery_lags_behind_ecs(demo: Path) -> None:
 
 
 @pytest.mark.slow
-@of_demo
 def test_the_demo_leaves_a_picture_and_a_page(demo: Path) -> None:
     """The demo's page holds its picture and needs no other file; both can be made again from the records."""
     for _ in range(2):

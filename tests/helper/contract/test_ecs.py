@@ -12,7 +12,7 @@ from botocore.session import Session
 
 from lab.ecs import aws
 from lab.ecs.cloud_map import Instance
-from task_helper.ecs.api import Denied, Ecs
+from task_helper.ecs.api import Denied, Ecs, Seen
 from task_helper.ecs.metadata import Metadata, TaskMetadata
 from task_helper.ecs.replacement import Look
 from task_helper.ecs.service import looking
@@ -154,26 +154,35 @@ def test_unknown_task_and_service(tmp_path: Path, environment: Callable[[str], N
     ask(tmp_path, questions)
 
 
-def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str], None]) -> None:
+def test_looking_from_the_event_loop(
+    tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The task is known from its metadata, and a look does not block the event loop."""
+    ticked = threading.Event()
+    look_itself = Ecs.look
+
+    def look_after_a_tick(ecs: Ecs, seen: Seen | None = None) -> tuple[Seen, Look]:
+        assert ticked.wait(60), "the event loop stands still"
+        return look_itself(ecs, seen)
+
+    monkeypatch.setattr(Ecs, "look", look_after_a_tick)
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
 
         async def look_twice() -> tuple[Look, Look]:
             look = looking(Metadata(f"{url}/v4/{OLD}/helper", SINCE), None)
-            ticks = 0
 
             async def tick() -> None:
-                nonlocal ticks
                 while True:
                     await asyncio.sleep(0.001)
-                    ticks += 1
+                    ticked.set()
 
             ticking = asyncio.create_task(tick())
-            first, second = await look(False), await look(True)
+            first = await look(False)
+            ticked.clear()
+            second = await look(True)
             ticking.cancel()
-            assert ticks > 5
             return first, second
 
         first, second = asyncio.run(look_twice())
