@@ -20,8 +20,8 @@ def takes_long(item: pytest.Item) -> str | None:
 def spread(tests: Sequence[tuple[T, str | None]], workers: int) -> list[T]:
     """The tests, each with its name if it takes long, so that each worker begins with its share of those.
 
-    Each worker has as many tests as the others at first, in this order, and takes some of another's when it has done its
-    own. Unspread, one of them would still have several that take long when the others have nothing to do any more.
+    At first each worker has as many tests as the others, in this order; later it takes some of another's. Unspread, one
+    of them would still have several that take long when the others have nothing to do any more.
     """
     units: dict[str, list[T]] = {}
     for test, name in tests:
