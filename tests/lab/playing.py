@@ -24,14 +24,14 @@ SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
 ENVIRON = {"PATH": "/usr/bin:/bin"}
 # a shell's program: its arguments are the code, the seconds and how often it must be asked
 SCRIPT = (
-    """trap 'n=$((n+1)); [ "$1" != never ] && [ $n -eq $3 ] && sleep $2 && exit $1' TERM; """
+    """trap 'n=$((n+1)); echo asked; [ "$1" != never ] && [ $n -eq $3 ] && sleep $2 && exit $1' TERM; """
     "echo ready; while :; do sleep 0.05; done"
 )
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program that says that it is ready, so that no signal comes before its trap, and then runs on.
+    """A program that says that it is ready, so that no signal comes before its trap, and then each SIGTERM.
 
     code, after: how it leaves when asked to, and after how many seconds; a code of None: it ignores SIGTERM
     asks: how often it must be asked
@@ -78,9 +78,10 @@ class FakeProcess:
             self._end(-number)
         elif number != signal.SIGTERM:
             raise NotImplementedError(f"no program here knows {number.name}")
-        elif self._leaving is None and self._program.code is not None:
+        elif self._leaving is None:
+            self._say("asked")
             self._asked += 1
-            if self._asked == self._program.asks:
+            if self._asked == self._program.asks and self._program.code is not None:
                 loop = asyncio.get_running_loop()
                 self._leaving = loop.call_later(self._program.after, self._end, self._program.code)
 
@@ -93,11 +94,14 @@ class FakeProcess:
             self.returncode = code
             self._ended.set()
 
-    async def read(self) -> None:
-        with self._log.open("ab") as output:
-            output.write(b"ready\n")
+    def _say(self, line: str) -> None:
+        with self._log.open("a") as output:
+            output.write(f"{line}\n")
         if self._on_line:
-            self._on_line(b"ready\n")
+            self._on_line(f"{line}\n".encode())
+
+    async def read(self) -> None:
+        self._say("ready")
         await self._ended.wait()
 
 

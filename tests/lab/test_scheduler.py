@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.ecs.scheduler import ContainerSpec, Scheduler
-from tests.lab.playing import SERVICE, Program, container, exit_codes, play, scale_to_none, told, until
+from tests.lab.playing import SERVICE, Program, container, exit_codes, play, play_virtually, scale_to_none, told, until
 
 STUBBORN, QUICK, SLOW = Program(None), Program(), Program(3, after=0.5)
 
@@ -36,8 +36,8 @@ def test_containers_stop_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_a_stop_request_may_come_again(tmp_path: Path) -> None:
-    """With three stop signals the container hears three."""
-    history = play(
+    """With three stop signals the container hears three: in virtual time, since the kernel joins those that wait."""
+    history = play_virtually(
         tmp_path, replace(SERVICE, stop_signals=3), lambda: [container("helper", Program(33, asks=3))], scale_to_none
     )
     assert exit_codes(history) == [33]
@@ -86,7 +86,7 @@ def test_what_a_container_prints_is_kept(tmp_path: Path) -> None:
     """A container's output is in its log in the folder."""
     history = play(tmp_path, SERVICE, lambda: [container("helper", QUICK)], scale_to_none)
     (task,) = history.times("task", "created")
-    assert (tmp_path / f"{task[:6]}-helper.log").read_text() == "ready\n"
+    assert (tmp_path / f"{task[:6]}-helper.log").read_text() == "ready\nasked\n"
 
 
 def test_a_stop_may_reach_one_container_later_than_the_others(tmp_path: Path) -> None:
