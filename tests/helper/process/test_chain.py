@@ -99,7 +99,7 @@ def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
 
 def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
     """The first calls Envoy after its deadline, and hands over late; the second gives the drain all of its time."""
-    with chain(tmp_path, stop_timeout=8, DRAIN_DELAY="2.5", DRAIN_TIMEOUT="1") as task:
+    with chain(tmp_path, stop_timeout=8, DRAIN_DELAY="1.5", DRAIN_TIMEOUT="1") as task:
         task.first.signal(signal.SIGTERM)
         task.first.event("delaying")
         task.first.signal(signal.SIGSTOP)

@@ -324,25 +324,23 @@ def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
 
 def test_frozen_across_the_deadline(envoy: real.Envoy) -> None:
     """A helper that was frozen until after its deadline calls an Envoy that was never called, once, in the margin."""
-    settings = {"DRAIN_DELAY": "0.5", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "6"}
+    settings = {"DRAIN_DELAY": "2.5", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "8"}
     with running(ENVOY_ADMIN_URL=envoy.admin_url, **settings) as helper:
         helper.event("in_service")
-        stopped_at = time.monotonic()
         helper.signal(signal.SIGTERM)
         helper.event("delaying")
         helper.signal(signal.SIGSTOP)
-        time.sleep(1.2)  # past the deadline, a second after the signal
+        time.sleep(3.2)  # past the deadline, three seconds after the signal
         helper.signal(signal.SIGCONT)
         summary = helper.event("summary")
 
         assert 75 == helper.exit()
-        assert time.monotonic() - stopped_at < 6
         assert "DRAINING" == state(envoy)
     assert ("not confirmed", True, 1, 0) == tuple(
         summary[field] for field in ("reason", "confirmed", "attempts", "budget_left_seconds")
     )
     (called,) = [line for line in helper.log if line["event"] == "called_at_deadline"]
-    assert called["confirmed"] and called["seconds_late"] >= 0.2
+    assert called["confirmed"] and 0.2 <= called["seconds_late"] < 5
 
 
 def test_request_that_the_drain_cuts(tmp_path: Path) -> None:
