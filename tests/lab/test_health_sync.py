@@ -83,7 +83,7 @@ def test_its_own_sigterm_makes_the_task_critical() -> None:
         async with served(application, address, PORT):
             process = await asyncio.create_subprocess_exec(*command)
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await heard.wait()
                     heard.clear()
                     process.send_signal(signal.SIGTERM)

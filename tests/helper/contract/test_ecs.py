@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from botocore.session import Session
-from moto.server import ThreadedMotoServer
 
 from lab.ecs import aws
 from lab.ecs.cloud_map import Instance
@@ -164,26 +163,35 @@ def test_unknown_task_and_service(tmp_path: Path, environment: Callable[[str], N
     ask(tmp_path, questions)
 
 
-def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str], None]) -> None:
+def test_looking_from_the_event_loop(
+    tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The task is known from its metadata, and a look does not block the event loop."""
+    ticked = threading.Event()
+    listed = Ecs.listed
+
+    def listed_after_a_tick(ecs: Ecs, service: DescribedService) -> set[str] | None:
+        assert ticked.wait(60), "the event loop stands still"
+        return listed(ecs, service)
+
+    monkeypatch.setattr(Ecs, "listed", listed_after_a_tick)
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
 
         async def look_twice() -> tuple[Look, Look]:
             look = looking(Metadata(f"{url}/v4/{OLD}/helper", SINCE), None)
-            ticks = 0
 
             async def tick() -> None:
-                nonlocal ticks
                 while True:
                     await asyncio.sleep(0.001)
-                    ticks += 1
+                    ticked.set()
 
             ticking = asyncio.create_task(tick())
-            first, second = await look(False), await look(True)
+            first = await look(False)
+            ticked.clear()
+            second = await look(True)
             ticking.cancel()
-            assert ticks > 5
             return first, second
 
         first, second = asyncio.run(look_twice())
@@ -491,6 +499,8 @@ def test_what_a_look_knows_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def moto(environment: Callable[[str], None]) -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -501,6 +511,7 @@ def moto(environment: Callable[[str], None]) -> Iterator[str]:
         urllib.request.urlopen(f"http://{host}:{port}")
 
 
+@pytest.mark.slow
 def test_a_second_opinion_of_the_protocol(moto: str) -> None:
     """What moto makes of the same calls is understood too: a service with another task, and a task of no service."""
     ecs = Session().create_client("ecs", region_name="eu-west-2", endpoint_url=moto)
