@@ -23,6 +23,7 @@ from task_helper.timing import now
 LARGEST_BODY: Final = 8 * 1024 * 1024
 
 
+# an id in a path, such as that of the metadata endpoint
 _ID: Final = re.compile("[0-9A-Fa-f-]{20,}")
 
 
