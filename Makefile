@@ -133,7 +133,7 @@ audit: $(VENV)/audit
 
 # What is shipped is a wheel. It has the files that all tests have passed with, and beside it is only what it asks for.
 test-wheel: .wheel/ready
-	TASK_HELPER=.wheel/bin/task-helper $(BIN)/pytest tests/wheel tests/helper/process/test_commands.py \
+	TASK_HELPER=.wheel/bin/task-helper $(PYTEST) tests/wheel tests/helper/process/test_commands.py \
 	  tests/helper/process/test_run.py
 
 .wheel/ready: .venv/ready requirements.txt README.md LICENSE \
