@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # after Okabe and Ito, as in the other picture
-COLOURS: Mapping[Column, str] = {"none": picture.FAILED, "trap": "#8a8a8a", "fixed": picture.NEW, "auto": "#009e73"}
+COLOURS: Mapping[Column, str] = {
+    "none": picture.FAILED,
+    "trap": "#8a8a8a",
+    "fixed": picture.NEW,
+    "auto": "#009e73",
+    "contour": "#cc79a7",
+    "gateway": "#e69f00",
+}
 
 # where the points of a row lie beside each other that would hide each other: even, and without a pattern
 GOLDEN = 0.618

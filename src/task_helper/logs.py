@@ -145,6 +145,11 @@ class Event(Enum):
         " within its own stopTimeout",
     )
     ENVOY_GONE = logging.WARNING, "Envoy has stopped, as told by `because`; there is nothing left to drain"
+    STILL_SENDING = (
+        logging.WARNING,
+        "in Consul, downstreams still send, as `because` counts; the helper leaves, so that health-sync deregisters"
+        " the task before ECS kills it",
+    )
     FAULT = (
         logging.ERROR,
         "an error inside the helper; the plan goes on with fixed times, the gate opens by a plain rule",

@@ -33,6 +33,13 @@ CONFIRMATION: Final = 1.0
 SHORTEST_DRAIN_TIME: Final = 15.0
 
 
+# In Consul, what ECS needs to stop the application and Envoy, and consul-ecs-health-sync to deregister the task, before
+# ECS kills health-sync; 3 s measured where the application stops at once. And how long after the stop requests still
+# have to arrive to prove that downstreams did not learn of it; where they did, the last one came 0.3 s after it.
+DEREGISTRATION: Final = 15.0
+SHORTEST_PROOF: Final = 10.0
+
+
 class OtherHelper(msgspec.Struct, frozen=True):
     """The other helper of a chain: the name of its container, and its stopTimeout in seconds."""
 
@@ -58,6 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     takes_over_from: OtherHelper | None = None
     health_check_interval: Seconds
     discovery_lag: Seconds
+    health_sync_stop_timeout: Seconds = 30.0
     # With `auto` the drain lasts at least until Envoy has closed idle connections, this long after it began; 0 where
     # Envoy closes none. No variable sets it: `waiting_for_idle` does.
     idle_closed_after: Seconds = 0.0
@@ -150,6 +158,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """This plan, but with `auto` the drain also lasts until an Envoy with this --drain-time-s has closed idle
         connections. In that time a downstream without health checks stops sending."""
         return structs.replace(self, idle_closed_after=drain_time)
+
+    @property
+    def still_sending_limit(self) -> Seconds:
+        """How long after the stop of a task in Consul its downstreams may still send, before the helper exits."""
+        return max(SHORTEST_PROOF, self.health_sync_stop_timeout - DEREGISTRATION)
 
     def problems(self) -> list[str]:
         """Why these times cannot be kept, a sentence each; none where they can."""

@@ -261,6 +261,13 @@ SETTINGS: Final = (
         "how long after it is up a new task is known to all downstreams; `auto` uses it where it cannot see that",
     ),
     Setting(
+        "HEALTH_SYNC_STOP_TIMEOUT",
+        "30",
+        some_seconds,
+        "in Consul, the `stopTimeout` of `consul-ecs-health-sync`: if downstreams still send 15 s before it is over,"
+        " the helper exits, so that ECS stops Envoy and health-sync deregisters the task",
+    ),
+    Setting(
         "CLOUD_MAP_SERVICE",
         None,
         cloud_map_service,

@@ -53,7 +53,7 @@ def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = No
     async def whole_story(scheduler: Scheduler) -> None:
         mesh = in_mesh("app-mesh", folder, scheduler._record)
         definition = TaskDefinition(mesh.scenario, "auto", folder, "http://127.9.9.9:8000", scheduler._record, mesh)
-        await hazards.inject([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record)
+        await hazards.inject([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record, mesh)
         await story(scheduler)
         definition.close()
 

@@ -35,6 +35,10 @@ READING_SERVES: Final = 1.0
 ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
 
 
+# the container that deregisters a task of Consul (hashicorp/terraform-aws-consul-ecs)
+HEALTH_SYNC: Final = "consul-ecs-health-sync"
+
+
 class ContainerMetadata(msgspec.Struct, rename="pascal"):
     name: str = ""
     image: str = ""
@@ -48,6 +52,10 @@ class ContainerMetadata(msgspec.Struct, rename="pascal"):
     @property
     def is_envoy(self) -> bool:
         return any(word in f"{self.name} {self.image}".lower() for word in ENVOY_NAMES)
+
+    @property
+    def is_health_sync(self) -> bool:
+        return self.name == HEALTH_SYNC
 
     @property
     def stopped_for_good(self) -> bool:
@@ -145,6 +153,17 @@ class Metadata:
                 self._stopped = stopped(task, self._since, self._other_helper) if task else Stopped()
                 self._stopped_until = now() + READING_SERVES
         return self._stopped
+
+    async def waits_for_envoy(self) -> bool | None:
+        """Whether the task is to stop and consul-ecs-health-sync still runs, which waits for Envoy's stop.
+
+        None where the endpoint is missing or gave no answer.
+        """
+        task = await self.task()
+        if task is None:
+            return None
+        running = any(each.name == HEALTH_SYNC and each.known_status == "RUNNING" for each in task.containers)
+        return running and task.desired_status == "STOPPED"
 
     async def of_other_helper(self) -> ContainerMetadata | None:
         """The container of the other helper; None where the task has none of its name.

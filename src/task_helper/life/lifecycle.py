@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
@@ -79,10 +79,11 @@ class Lifecycle:
     async def shut_down(self) -> Ending:
         if await guarded(self.never_in_service(), say_no, self.record):
             return "never in service"
-        if await guarded(self.taken_over(), say_no, self.record):
-            return "drained"
+        if ending := await guarded(self.taken_over(), say_no, self.record):
+            return ending
         fixed_times = partial(keep_the_plan, self.envoy, self.plan, self.record, self.stop.at)
-        return await first(guarded(self.delay_and_drain(), fixed_times, self.record), self.envoy_gone())
+        plan = guarded(self.delay_and_drain(), fixed_times, self.record)
+        return await first(plan, self.envoy_gone(), self.still_sending())
 
     async def never_in_service(self) -> bool:
         if self.record.in_service_at is not None:
@@ -93,7 +94,7 @@ class Lifecycle:
         log(Event.PLAN_KEPT, because=verdict.because)
         return False
 
-    async def taken_over(self) -> bool:
+    async def taken_over(self) -> Ending | Literal[False]:
         return await chain.take_over(self.envoy, self.metadata, self.settings.plan, self.record, self.stop.at)
 
     async def delay_and_drain(self) -> Ending:
@@ -131,6 +132,15 @@ class Lifecycle:
         watching = watch.envoy_gone(self.envoy, self.metadata, self.record)
         log(Event.ENVOY_GONE, because=await guarded(watching, forever, self.record))
         return "envoy gone"
+
+    async def still_sending(self) -> Ending:
+        """In Consul, exit while health-sync can still deregister the task, where that alone stops downstreams."""
+        if self.record.mesh is None or self.record.mesh.name != "consul":
+            return await forever()
+        limit = self.record.plan_began_at + self.plan.still_sending_limit
+        watching = watch.still_sending(self.envoy, self.metadata, limit)
+        log(Event.STILL_SENDING, because=await guarded(watching, forever, self.record))
+        return "still sending"
 
     async def deadline(self) -> None:
         await sleep_until(self.stop.at + self.plan.budget)

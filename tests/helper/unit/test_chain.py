@@ -396,3 +396,26 @@ def test_every_chain(schedule: Timeline, delay: int, timeout: int | str, first: 
     assert min(100 + delay + least, deadline) - ROUNDED <= last.at <= deadline + ROUNDED
     if last.ending == "drained" and "DRAINING" == world.envoy.state:
         assert last.at - world.envoy.draining_since >= least - ROUNDED
+
+
+@pytest.mark.parametrize(
+    ("health_sync", "expected"),
+    [
+        (None, [(12, 115, "still sending"), (12, 115.05, "still sending")]),
+        ("container consul-ecs-health-sync stops", [(12, 115, "still sending"), (0, 230.05, "deadline")]),
+    ],
+)
+def test_in_consul_both_exit_where_downstreams_still_send(
+    health_sync: str | None, expected: list[tuple[int, float, str]]
+) -> None:
+    """The second exits at once, as long as health-sync still runs and can deregister the task."""
+    world = World()
+    world.envoy.health_check_filter, world.envoy.listener_name = False, "public_listener:10.0.0.1:20000"
+    world.metadata.run("consul-ecs-health-sync")
+    timeline = [SIGTERM, *((moment / 2, "envoy answers requests") for moment in range(198, 600))]
+    if health_sync:
+        timeline.append((115.02, health_sync))
+
+    lives = world.live_in_chain(timeline, {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto"}, 120, 120)
+
+    assert [(code, pytest.approx(at, abs=ROUNDED), ending) for code, at, ending in expected] == ends(lives)

@@ -870,6 +870,43 @@ def test_look_in_a_mesh(name: str, hds: dict[str, str] | None, mesh: Any, warned
     assert warned == any("no health_check filter" in each for each in life.fields("traffic_after_drain")["causes"])
 
 
+CONSULS = "public_listener:10.0.0.1:20000"
+STILL_SENDING: dict[str, tuple[dict[str, str], list[tuple[float, str]], tuple[int, float, str]]] = {
+    "requests go on: out at 15 s, while health-sync can deregister": ({}, [], (12, 115, "still sending")),
+    "fixed times: just the same": ({"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "40"}, [], (12, 115, "still sending")),
+    "health-sync has longer, and so have they": (
+        {"HEALTH_SYNC_STOP_TIMEOUT": "120"},
+        [],
+        (12, 205, "still sending"),
+    ),
+    "health-sync was killed: nothing to gain": (
+        {},
+        [(108, "container consul-ecs-health-sync stops")],
+        (0, 215, "deadline"),
+    ),
+    "they have stopped, and one request takes long": ({}, [(100.4, "envoy stops sending")], (0, 215, "deadline")),
+}
+
+
+@pytest.mark.parametrize("name", STILL_SENDING)
+def test_downstreams_in_consul_that_still_send(name: str) -> None:
+    """Only the deregistration stops what still arrives long after the stop, and that comes when Envoy has stopped."""
+    settings, more, (exit_code, at, ending) = STILL_SENDING[name]
+    world = World()
+    world.envoy.health_check_filter, world.envoy.listener_name = False, CONSULS
+    world.metadata.run("consul-ecs-health-sync")
+    stops = next((moment for moment, what in more if what == "envoy stops sending"), 300)
+    timeline = [(moment / 2, "envoy answers requests") for moment in range(198, 600) if moment / 2 < stops]
+    timeline += [each for each in more if each[1] != "envoy stops sending"]
+    world.envoy.in_flight = 1 if stops < 300 else 0
+
+    settings = {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto"} | settings
+    life = world.live([(99.9, "task stops"), SIGTERM, *timeline], metadata=True, settings=settings)
+
+    assert (exit_code, at, ending) == (life.exit, life.at, life.ending)
+    assert (ending == "still sending") == ("still_sending" in life.events)
+
+
 def test_look_at_tcp_that_is_cut() -> None:
     """A TCP proxy that cuts what comes in the drain is warned of."""
     world = World()

@@ -260,3 +260,26 @@ def test_one_reading_serves_all() -> None:
 
     virtual.run(watch())
     assert [0, 1.25, 2.5] == calls
+
+
+@pytest.mark.parametrize(
+    ("container", "desired", "expected"),
+    [
+        ({"Name": "consul-ecs-health-sync", "KnownStatus": "RUNNING"}, "STOPPED", True),
+        ({"Name": "consul-ecs-health-sync", "KnownStatus": "RUNNING"}, "RUNNING", False),
+        ({"Name": "consul-ecs-health-sync", "KnownStatus": "STOPPED"}, "STOPPED", False),
+        ({"Name": "app", "KnownStatus": "RUNNING"}, "STOPPED", False),
+        (None, "STOPPED", None),
+    ],
+)
+def test_waits_for_envoy(container: dict[str, str] | None, desired: str, expected: bool | None) -> None:
+    """Consul's health-sync does, in a task that is to stop and as long as it runs; no answer is none."""
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        if container is None:
+            return Response(500, b"")
+        return Response(200, json.dumps({"DesiredStatus": desired, "Containers": [container]}).encode())
+
+    metadata = Metadata("http://169.254.170.2/v4/x", at(100), request)
+
+    assert expected is asyncio.run(metadata.waits_for_envoy())
