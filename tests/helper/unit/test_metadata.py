@@ -73,6 +73,15 @@ def test_stopped(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("own", ["envoy-helper", None])
+def test_helper_that_is_named_like_an_envoy(own: str | None) -> None:
+    """A container that runs is the application's, whatever the helper's is called, or if that is unknown."""
+    beside = [container("envoy", **RUNNING), container("envoy-helper", **RUNNING), container("log-router")]
+    task = TaskMetadata([container("app", **RUNNING), *beside])
+
+    assert Stopped() == stopped(task, at(100), own)
+
+
 def test_another_helper_serves_nobody() -> None:
     """Of two helpers in a chain, the other one is no application, whether it runs or has stopped."""
     for other in (container("task-helper-2"), container("task-helper-2", **RUNNING)):
