@@ -26,7 +26,7 @@ from task_helper.timing import now
 # An admin API that has not answered on loopback in this time is hanging: better to ask anew.
 CALL_TIMEOUT: Final = 2.0
 
-# how long the calls of one look may take together, of which a large mesh on a fraction of a core needs some
+# how long the calls of one look, or for all listeners, may take together, of which a large mesh on a fraction of a core needs some
 LOOK_TIMEOUT: Final = 5.0
 
 State = Literal["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"]
@@ -157,12 +157,13 @@ class Envoy:
         await self._ask("POST", f"/drain_listeners?inboundonly{'&graceful&skip_exit' if graceful else ''}")
 
     async def listeners(self) -> list[Listener]:
-        """Its listeners, as its configuration has them; raises OSError.
+        """Its listeners, as its configuration has them, within LOOK_TIMEOUT; raises OSError.
 
         Of outbound ones in a large configuration only the cheap fields; `look` asks for more where it has to.
         """
-        await self._forget_if_restarted()
-        return await self._listeners()
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            await self._forget_if_restarted()
+            return await self._listeners()
 
     async def _listeners(self) -> list[Listener]:
         if self._static is None:
@@ -213,11 +214,12 @@ class Envoy:
             try:
                 answer = await self._ask("GET", _DETAILS + quote(pattern, safe=""))
             except (http.TooLarge, TimeoutError) as error:
-                if len(group) == 1:
+                # names that only differ before a long ending stay together, however few are asked for
+                if len(group) == 1 or together == 1:
                     if isinstance(error, TimeoutError):
                         raise
                     names = names - group
-                together = len(group) // 4 or 1
+                together = min(len(group), together) // 4 or 1
                 continue
             with _understood("/config_dump"):
                 found = parse([answer])

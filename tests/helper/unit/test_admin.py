@@ -1,14 +1,15 @@
 """What the helper makes of the answers that Envoy gives, or does not."""
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from task_helper.envoy.admin import About, AdminError, Envoy
+from task_helper.envoy.admin import LOOK_TIMEOUT, About, AdminError, Envoy
 from task_helper.envoy.listeners import Listener
 from task_helper.envoy.accounting import Account
-from task_helper.http import Response
+from task_helper.http import Response, TooLarge
 from task_helper.settings import Url
 from tests.helper import virtual
 from tests.helper.fakes import ENVOY
@@ -182,3 +183,65 @@ def test_what_shows_that_envoy_answers() -> None:
     virtual.run(Envoy(ENVOY, request).answers())
 
     assert [("GET", "/ready")] == asked
+
+
+Calls = Callable[[str], Awaitable[bytes]]
+
+
+def by_lds(names: Sequence[str], details: Calls) -> Envoy:
+    """An Envoy to which LDS brought listeners of these names; `details` answers where more is asked of them."""
+    states = [{"name": name, "active_state": {"version_info": "1"}} for name in names]
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        if target.startswith("/server_info"):
+            return Response(200, b'{"uptime_current_epoch":"100s"}')
+        if target.startswith("/config_dump?resource=dynamic_listeners&mask=name"):
+            return Response(200, json.dumps({"configs": states}).encode())
+        if target.startswith("/config_dump?resource="):
+            return Response(200, b'{"configs":[]}')
+        return Response(200, await details(target))
+
+    return Envoy(ENVOY, request)
+
+
+SAME_ENDING = [f"{number:03d}.{'x' * 60}" for number in range(50)]
+
+
+def test_names_that_no_expression_tells_apart() -> None:
+    """Listeners whose names differ only before a long ending are left out together, where they are too large."""
+    calls = 0
+
+    async def details(target: str) -> bytes:
+        nonlocal calls
+        calls += 1
+        assert calls < 100, "it would ask for ever"
+        raise TooLarge("too large")
+
+    found = virtual.run(by_lds(SAME_ENDING, details).listeners())
+
+    assert [(name, False) for name in SAME_ENDING] == sorted((each.name, each.detailed) for each in found)
+
+
+async def _never(target: str) -> bytes:
+    return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+
+async def _slowly(target: str) -> bytes:
+    await asyncio.sleep(1.5)
+    return b'{"configs":[]}'
+
+
+@pytest.mark.parametrize(
+    ("names", "details"),
+    [(SAME_ENDING, _never), ([f"listener-{number}" for number in range(50)], _slowly)],
+    ids=["no answer", "slow answers"],
+)
+def test_listeners_are_bounded(names: list[str], details: Calls) -> None:
+    """Listeners that Envoy does not report within the time of a look are given up."""
+
+    async def ask() -> float:
+        with pytest.raises(TimeoutError):
+            await by_lds(names, details).listeners()
+        return asyncio.get_running_loop().time()
+
+    assert LOOK_TIMEOUT >= virtual.run(ask())
