@@ -39,7 +39,7 @@ class Response(NamedTuple):
 # a method, whom to ask, and for what
 Request = Callable[[str, Url, str], Awaitable[Response]]
 
-# whether somebody at a host and port accepts connections
+# whether somebody at a host and port accepts connections; raises OSError where that is unknown
 Accepts = Callable[[str, int], Awaitable[bool]]
 
 
@@ -62,10 +62,13 @@ async def request(method: str, url: Url, target: str) -> Response:
 
 
 async def accepts(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there; says nothing over them."""
+    """Whether somebody accepts connections there; says nothing over them.
+
+    Only a refusal shows that nobody does. Raises OSError where a connection fails otherwise: that is unknown.
+    """
     try:
         _, writer = await asyncio.open_connection(host, port)
-    except OSError:
+    except ConnectionRefusedError:
         return False
     writer.close()
     with suppress(OSError):

@@ -26,7 +26,8 @@ from task_helper.timing import now
 # An admin API that has not answered on loopback in this time is hanging: better to ask anew.
 CALL_TIMEOUT: Final = 2.0
 
-# how long the calls of one look, or for all listeners, may take together, of which a large mesh on a fraction of a core needs some
+# How long the calls of one look, or for all listeners, may take together: a large mesh on a fraction of a core needs
+# some of it.
 LOOK_TIMEOUT: Final = 5.0
 
 State = Literal["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"]
@@ -309,29 +310,34 @@ class Envoy:
             self._started_at, self._static, self._dynamic, self._keeps_all = started_at, None, {}, None
         return about
 
-    async def answers(self) -> bool:
-        """Whether its admin API answers at all, be it with an error."""
+    async def answers(self) -> bool | None:
+        """Whether its admin API answers at all, be it with an error.
+
+        False only where it refuses, or its Unix socket is missing; None where it is unknown, as in a timeout.
+        """
         try:
             await self._ask("GET", "/ready")
         except AdminError:
             return True
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
+        except OSError:
+            return None
         return True
 
     async def accepts(self, listeners: Sequence[Listener]) -> bool | None:
         """Whether one of these `listeners`, as they were once, still accepts connections of downstreams.
 
-        None where there is none to try.
+        False where all refuse, or none is known. None where it is unknown: the first that does not refuse, within
+        CALL_TIMEOUT, does not accept either.
         """
-        places = [place for each in counted(listeners) for place in each.places]
-        if not places:
-            return None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CALL_TIMEOUT):
-                for address, port in places:
+        for address, port in (place for each in counted(listeners) for place in each.places):
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT):
                     if await self._accepts(self._host_of(address), port):
                         return True
+            except OSError:
+                return None
         return False
 
     def _host_of(self, address: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -27,6 +28,8 @@ def envoy(answer: Response | Exception | None, accepting: Sequence[tuple[str, in
     async def accepts(host: str, port: int) -> bool:
         if port == HANGS:
             await asyncio.get_running_loop().create_future()
+        if port == UNREACHABLE:
+            raise OSError("No route to host")
         return (host, port) in accepting
 
     return Envoy(url, request, accepts)
@@ -39,16 +42,18 @@ def envoy(answer: Response | Exception | None, accepting: Sequence[tuple[str, in
         (Response(503, b"DRAINING\n"), True),
         (Response(403, b""), True),
         (ConnectionRefusedError("refused"), False),
-        (ConnectionResetError("reset"), False),
-        (None, False),
+        (FileNotFoundError("there is no socket"), False),
+        (ConnectionResetError("reset"), None),
+        (socket.gaierror("unknown name"), None),
+        (None, None),
     ],
 )
-def test_answers(answer: Response | Exception | None, expected: bool) -> None:
-    """Whatever answers is there; what refuses, resets or hangs gives no sign of life."""
-    assert expected == virtual.run(envoy(answer).answers())
+def test_answers(answer: Response | Exception | None, expected: bool | None) -> None:
+    """Whatever answers is there; what refuses is not; what resets, hangs or cannot be reached may be there."""
+    assert expected is virtual.run(envoy(answer).answers())
 
 
-HANGS = 7
+HANGS, UNREACHABLE = 7, 8
 
 
 def at(*places: tuple[str, int] | None) -> list[Listener]:
@@ -64,17 +69,22 @@ def at(*places: tuple[str, int] | None) -> list[Listener]:
         (at(("::", 80)), [("127.0.0.1", 80)], True),
         (at(("0.0.0.0", 80), ("0.0.0.0", 81)), [("127.0.0.1", 81)], True),
         (at(("0.0.0.0", 80), ("0.0.0.0", HANGS)), [("127.0.0.1", 80)], True),
-        (at(("0.0.0.0", HANGS)), [], False),
+        (at(("0.0.0.0", HANGS)), [], None),
+        (at(("0.0.0.0", 80), ("0.0.0.0", HANGS)), [], None),
+        (at(("0.0.0.0", 80), ("0.0.0.0", UNREACHABLE)), [], None),
         (at(None, ("0.0.0.0", 80)), [("127.0.0.1", 80)], True),
         (at(("", 80)), [("127.0.0.1", 80)], True),
         (at(("orders.internal", 80)), [("orders.internal", 80)], True),
-        (at(None), [], None),
-        ([], [], None),
+        (at(None), [], False),
+        ([], [], False),
         ([listener("out", excluded=True, places=(("0.0.0.0", 81),)), *at(("0.0.0.0", 80))], [("127.0.0.1", 81)], False),
     ],
 )
 def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], expected: bool | None) -> None:
-    """One listener for downstreams that accepts is enough; one for all addresses is found at the admin API's host."""
+    """One listener for downstreams that accepts is enough, and one that does not refuse makes it unknown.
+
+    One for all addresses is found at the admin API's host.
+    """
     assert expected is virtual.run(envoy(None, accepting).accepts(listeners))
 
 
