@@ -116,6 +116,8 @@ class Envoy:
         self._static: list[Listener] | None = None
         self._dynamic: dict[str, tuple[tuple[str, ...], list[Listener]]] = {}
         self._keeps_all: bool | None = None
+        # two looks at once would take from each other what they have found
+        self._one_at_a_time = asyncio.Lock()
         # whether gauges may have values that were imported in a hot restart, which `usedonly` leaves out
         self._imports = True
 
@@ -162,7 +164,7 @@ class Envoy:
 
         Of outbound ones in a large configuration only the cheap fields; `look` asks for more where it has to.
         """
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(LOOK_TIMEOUT), self._one_at_a_time:
             await self._forget_if_restarted()
             return await self._listeners()
 
@@ -249,7 +251,7 @@ class Envoy:
     async def look(self) -> Look:
         """The account of everything it serves, as it is configured now, and the traffic, within LOOK_TIMEOUT; raises
         OSError."""
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(LOOK_TIMEOUT), self._one_at_a_time:
             return await self._look()
 
     async def _look(self) -> Look:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from task_helper.envoy.admin import LOOK_TIMEOUT, About, AdminError, Envoy
+from task_helper.envoy.admin import LOOK_TIMEOUT, About, AdminError, Envoy, Look
 from task_helper.envoy.listeners import Listener
 from task_helper.envoy.accounting import Account
 from task_helper.http import Response, TooLarge
@@ -255,3 +255,27 @@ def test_listeners_are_bounded(names: list[str], details: Calls) -> None:
         return asyncio.get_running_loop().time()
 
     assert LOOK_TIMEOUT >= virtual.run(ask())
+
+
+def test_two_looks_at_once() -> None:
+    """A look that finds Envoy restarted does not take the listeners from another one that is under way."""
+    uptimes = iter((100, 103, 0))
+    udp = {"name": "dns", "address": {"socket_address": {"port_value": 53, "protocol": "UDP"}}}
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        await asyncio.sleep(0.5)
+        if target.startswith("/server_info"):
+            return Response(200, b'{"uptime_current_epoch":"%ds"}' % next(uptimes))
+        if target.startswith("/config_dump?resource=static_listeners"):
+            return Response(200, json.dumps({"configs": [{"listener": udp}]}).encode())
+        return Response(200, b'{"stats":[]}' if target.startswith("/stats") else b'{"configs":[{"bootstrap":{}}]}')
+
+    async def look_thrice() -> list[Look]:
+        envoy = Envoy(ENVOY, request)
+        await envoy.look()
+        second = asyncio.create_task(envoy.look())
+        await asyncio.sleep(0.2)
+        return [await envoy.look(), await second]
+
+    for look in virtual.run(look_thrice()):
+        assert ["dns"] == list(look.account.uncounted)
