@@ -39,7 +39,7 @@ class Response(NamedTuple):
 # a method, whom to ask, and for what
 Request = Callable[[str, Url, str], Awaitable[Response]]
 
-# whether somebody at a host and port accepts connections
+# whether somebody at a host and port accepts connections; raises OSError where that is unknown
 Accepts = Callable[[str, int], Awaitable[bool]]
 
 
@@ -62,10 +62,13 @@ async def request(method: str, url: Url, target: str) -> Response:
 
 
 async def accepts(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there; says nothing over them."""
+    """Whether somebody accepts connections there; says nothing over them.
+
+    Only a refusal shows that nobody does. Raises OSError where a connection fails otherwise: that is unknown.
+    """
     try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
+        _, writer = await _open(host, port)
+    except ConnectionRefusedError:
         return False
     writer.close()
     with suppress(OSError):
@@ -97,7 +100,14 @@ async def _connect(url: Url) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
             return await asyncio.open_unix_connection(url.path)
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no socket {url.path}") from None
-    return await asyncio.open_connection(url.host, url.port)
+    return await _open(url.host, url.port)
+
+
+async def _open(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        return await asyncio.open_connection(host, port)
+    except ValueError as error:  # UnicodeError is one, of a name that cannot be encoded
+        raise OSError("not the name of a host") from error
 
 
 async def _read(connection: h11.Connection, reader: asyncio.StreamReader) -> Response:

@@ -147,6 +147,9 @@ def _http_url(text: str, remedy: str) -> Url:
         raise ValueError(f"does not begin with http://; {remedy}")
     if not host:
         raise ValueError(f"has no host; {remedy}")
+    # Python resolves no such name; its IDNA codec would report that too, but takes memory in every task
+    if not all(0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+        raise ValueError(f"has a host that no name server knows: a part of it is empty or longer than 63; {remedy}")
     if port == 0:
         raise ValueError(f"has port 0, at which no program listens; {remedy}")
     if parts.username is not None:

@@ -94,8 +94,8 @@ class FakeEnvoy(Peer):
         # whether the first two come from a control plane as well, and have come
         self.by_lds, self.has_listeners = False, True
         self.direction = "INBOUND"
-        # whether connections to its listeners are accepted, as `Network.accepts` tells
-        self.accepts = True
+        # whether connections to its listeners are accepted, as `Network.accepts` reports; None where they hang
+        self.accepts: bool | None = True
         # targets that this Envoy does not know, and that it does not allow; statistics that it leaves out
         self.unknown: set[str] = set()
         self.denied: set[str] = set()
@@ -272,7 +272,9 @@ class Network:
 
     async def accepts(self, host: str, port: int) -> bool:
         assert ("127.0.0.1", 15000) == (host, port)
-        return self._envoy.accepts
+        if self._envoy.accepts is None:
+            await asyncio.sleep(3600)
+        return self._envoy.accepts is True
 
 
 def _json(content: object) -> Response:

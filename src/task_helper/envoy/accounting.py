@@ -102,8 +102,11 @@ def _source(listeners: Sequence[Listener]) -> Source:
 
 
 def _alone(stat_name: str, listeners: Sequence[Listener]) -> tuple[str, ...]:
-    """The prefixes of the listener with these connections that no other listener has."""
-    theirs = {prefix for each in listeners if each.stat_name != stat_name for prefix in each.prefixes}
+    """The prefixes of the listener with these connections that no other listener has, as far as all are known."""
+    others = [each for each in listeners if each.stat_name != stat_name]
+    if not all(each.detailed for each in others):
+        return ()
+    theirs = {prefix for each in others for prefix in each.prefixes}
     own = (prefix for each in listeners if each.stat_name == stat_name for prefix in each.prefixes)
     return tuple(dict.fromkeys(prefix for prefix in own if prefix not in theirs))
 

@@ -26,7 +26,8 @@ from task_helper.timing import now
 # An admin API that has not answered on loopback in this time is hanging: better to ask anew.
 CALL_TIMEOUT: Final = 2.0
 
-# how long the calls of one look may take together, of which a large mesh on a fraction of a core needs some
+# How long the calls of one look, or for all listeners, may take together: a large mesh on a fraction of a core needs
+# some of it.
 LOOK_TIMEOUT: Final = 5.0
 
 State = Literal["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"]
@@ -115,6 +116,8 @@ class Envoy:
         self._static: list[Listener] | None = None
         self._dynamic: dict[str, tuple[tuple[str, ...], list[Listener]]] = {}
         self._keeps_all: bool | None = None
+        # two looks at once would take from each other what they have found
+        self._one_at_a_time = asyncio.Lock()
         # whether gauges may have values that were imported in a hot restart, which `usedonly` leaves out
         self._imports = True
 
@@ -157,12 +160,13 @@ class Envoy:
         await self._ask("POST", f"/drain_listeners?inboundonly{'&graceful&skip_exit' if graceful else ''}")
 
     async def listeners(self) -> list[Listener]:
-        """Its listeners, as its configuration has them; raises OSError.
+        """Its listeners, as its configuration has them, within LOOK_TIMEOUT; raises OSError.
 
         Of outbound ones in a large configuration only the cheap fields; `look` asks for more where it has to.
         """
-        await self._forget_if_restarted()
-        return await self._listeners()
+        async with asyncio.timeout(LOOK_TIMEOUT), self._one_at_a_time:
+            await self._forget_if_restarted()
+            return await self._listeners()
 
     async def _listeners(self) -> list[Listener]:
         if self._static is None:
@@ -213,11 +217,12 @@ class Envoy:
             try:
                 answer = await self._ask("GET", _DETAILS + quote(pattern, safe=""))
             except (http.TooLarge, TimeoutError) as error:
-                if len(group) == 1:
+                # names that only differ before a long ending stay together, however few are asked for
+                if len(group) == 1 or together == 1:
                     if isinstance(error, TimeoutError):
                         raise
                     names = names - group
-                together = len(group) // 4 or 1
+                together = min(len(group), together) // 4 or 1
                 continue
             with _understood("/config_dump"):
                 found = parse([answer])
@@ -246,7 +251,7 @@ class Envoy:
     async def look(self) -> Look:
         """The account of everything it serves, as it is configured now, and the traffic, within LOOK_TIMEOUT; raises
         OSError."""
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(LOOK_TIMEOUT), self._one_at_a_time:
             return await self._look()
 
     async def _look(self) -> Look:
@@ -307,29 +312,34 @@ class Envoy:
             self._started_at, self._static, self._dynamic, self._keeps_all = started_at, None, {}, None
         return about
 
-    async def answers(self) -> bool:
-        """Whether its admin API answers at all, be it with an error."""
+    async def answers(self) -> bool | None:
+        """Whether its admin API answers at all, be it with an error.
+
+        False only where it refuses, or its Unix socket is missing; None where it is unknown, as in a timeout.
+        """
         try:
             await self._ask("GET", "/ready")
         except AdminError:
             return True
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
+        except OSError:
+            return None
         return True
 
     async def accepts(self, listeners: Sequence[Listener]) -> bool | None:
         """Whether one of these `listeners`, as they were once, still accepts connections of downstreams.
 
-        None where there is none to try.
+        False where all refuse, or none is known. None where it is unknown: the first that does not refuse, within
+        CALL_TIMEOUT, does not accept either.
         """
-        places = [place for each in counted(listeners) for place in each.places]
-        if not places:
-            return None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CALL_TIMEOUT):
-                for address, port in places:
+        for address, port in (place for each in counted(listeners) for place in each.places):
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT):
                     if await self._accepts(self._host_of(address), port):
                         return True
+            except OSError:
+                return None
         return False
 
     def _host_of(self, address: str) -> str:

@@ -197,8 +197,11 @@ def parse(dumps: Iterable[bytes | bytearray], *, detailed: bool = True) -> list[
 
 
 def versions(dump: bytes | bytearray) -> dict[str, tuple[str, ...]]:
-    """The names of dynamic listeners, and the versions of each; raises msgspec.DecodeError where it is no dump."""
-    return {entry.name: tuple(state.version_info for state in entry.states) for entry in _entries(dump)}
+    """The names of dynamic listeners, and the versions of each; raises msgspec.DecodeError where it is no dump.
+
+    A listener that Envoy rejected has no state, and is not there.
+    """
+    return {entry.name: tuple(each.version_info for each in entry.states) for entry in _entries(dump) if entry.states}
 
 
 def unread(name: str) -> Listener:

@@ -91,14 +91,15 @@ def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | 
     """May the task be left since there is no Envoy any more?
 
     The proofs: ECS says that the containers with Envoy have `stopped`, which in a task that is stopping is for good;
-    and its admin API, which did once, no longer `answers`, nor does any listener accept connections that is known.
+    and its admin API, which answered once, refuses (`answers` is False), as do all listeners that are known (`accepts`
+    is False). A timeout makes either of them None: an Envoy that is busy or frozen looks like that.
     """
     if not stopped:
         return Keep("ECS does not say that Envoy's container has stopped")
-    if answers is None:
-        return Keep("Envoy's admin API never answered, and may be elsewhere")
     if answers or accepts:
         return Keep("Envoy is there, whatever ECS says")
+    if answers is None or accepts is None:
+        return Keep("it is unknown whether Envoy is there")
     return Leave(f"Envoy's container has stopped ({', '.join(stopped)}), and does not answer")
 
 

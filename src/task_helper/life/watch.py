@@ -77,7 +77,8 @@ async def envoy_gone(envoy: Envoy, metadata: Metadata, record: Record) -> str:
     while True:
         if stopped := (await metadata.stopped()).envoys:
             answers = await envoy.answers()
-            record.envoy_answered |= answers
+            record.envoy_answered |= answers is True
+            # an admin API that never answered may be elsewhere
             known = answers if record.envoy_answered else None
             verdict = early.envoy_gone(stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners))
             if isinstance(verdict, Leave):

@@ -544,3 +544,24 @@ def test_listener_that_comes_later(run: Run, tmp_path: Path) -> None:
         soon(lambda: bool(ask(shape.envoy.traffic(account)).unknown))
         assert 1 == (ask(shape.envoy.traffic(account)).doubtful or Traffic()).connections
         assert 1 == shape.look().traffic.connections
+
+
+@pytest.mark.parametrize("version", [{}, {"version_info": "1"}], ids=["no version", "version"])
+def test_listener_that_envoy_rejects(run: Run, tmp_path: Path, version: dict[str, str]) -> None:
+    """A listener that Envoy rejects is not there, and one that it accepts is there, with and without a version."""
+    address = free_address()
+    lds = tmp_path / "lds.json"
+    kind = {"@type": "type.googleapis.com/envoy.config.listener.v3.Listener"}
+    good, bad = inbound(address), listener("bad", address, TCP, proxy())
+    bad["filter_chains"] *= 2  # Envoy accepts no two chains with the same match
+    lds.write_text(json.dumps({**version, "resources": [kind | bad]}))
+    source = {"lds_config": {"path_config_source": {"path": str(lds)}, "resource_api_version": "V3"}}
+    shape = run([], address, dynamic_resources=source)
+    wait_for(lambda: None if '"error_state"' in shape.admin("GET", "/config_dump")[1] else "it is not rejected yet")
+    assert [] == ask(shape.envoy.listeners())
+
+    draft = tmp_path / "lds.draft"
+    draft.write_text(json.dumps({**version, "resources": [kind | bad, kind | good]}))
+    draft.replace(lds)
+    wait_for(lambda: None if "inbound" in shape.admin("GET", "/listeners")[1] else "it is not there yet")
+    assert [("inbound", True)] == [(each.name, each.detailed) for each in ask(shape.envoy.listeners())]

@@ -5,6 +5,7 @@ The first part runs on both; the second shows on real Envoys alone what no fake 
 
 import asyncio
 import http.client
+import signal
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
@@ -134,7 +135,7 @@ def test_listeners_accept(envoy: Envoy) -> None:
     listeners = ask(envoy.listeners())
 
     assert (True, True) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
-    assert ask(envoy.accepts([])) is None
+    assert ask(envoy.accepts([])) is False
     assert 0 <= ask(envoy.about()).uptime
 
 
@@ -457,6 +458,17 @@ def test_dead_envoy(admin: str, upstream: tuple[str, int], tmp_path: Path) -> No
         with pytest.raises(ConnectionRefusedError):
             ask(envoy.state())
         assert (False, False) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
+
+
+def test_frozen_envoy(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """Of an Envoy that is frozen it is unknown whether its admin API answers; its listeners accept connections."""
+    options = real.EnvoyOptions(free_address(), upstream)
+    with real.running(options, tmp_path) as running:
+        envoy = Envoy(admin_url(running.admin_url))
+        listeners = ask(envoy.listeners())
+        running.process.send_signal(signal.SIGSTOP)
+
+        assert (None, True) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
 
 
 def test_socket_file_that_is_removed(upstream: tuple[str, int], tmp_path: Path) -> None:

@@ -163,6 +163,23 @@ def test_accepts() -> None:
     assert (True, False) == asyncio.run(try_both())
 
 
+@pytest.mark.parametrize("host", ["envoy..local", "a" * 64, "a\0b"])
+def test_name_that_no_host_can_have(host: str) -> None:
+    """A name that cannot be resolved is no fault of the helper: nothing is known of who has it."""
+    with pytest.raises(OSError, match="^not the name of a host$"):
+        asyncio.run(request("GET", Url("http", host, 80), "/"))
+    with pytest.raises(OSError, match="^not the name of a host$"):
+        asyncio.run(http.accepts(host, 80))
+
+
+def test_accepts_where_it_is_unknown() -> None:
+    """Where a connection fails otherwise than by a refusal, somebody may listen all the same: that is an error."""
+    with pytest.raises(OSError) as raised:
+        asyncio.run(http.accepts("255.255.255.255", 80))  # no host has it, and the kernel does not try
+
+    assert not isinstance(raised.value, ConnectionRefusedError)
+
+
 def test_host_of_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """An IPv6 address stands in brackets where the request names its host: else its port could not be told from it."""
     serve, asked = answering(b"HTTP/1.1 204 No Content\r\n\r\n")

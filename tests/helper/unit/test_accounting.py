@@ -110,6 +110,12 @@ COUNTS: dict[str, tuple[list[Listener], dict[str, int], tuple[int, int, int], tu
         (1, 10, 7),
         None,
     ),
+    "a listener of both counts whole beside one of which the prefixes are unknown": (
+        [listener("both", "b", other_protocols=True), listener("out", excluded=True, detailed=False)],
+        {**tcp("both", 7), **http("b", connections=50)},
+        (1, 10, 7),
+        None,
+    ),
     "fewer connections than HTTP ones are none": (
         [listener("both", "b", other_protocols=True)],
         {**tcp("both", 4), **http("b", connections=5)},

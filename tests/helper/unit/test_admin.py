@@ -1,14 +1,16 @@
 """What the helper makes of the answers that Envoy gives, or does not."""
 
 import asyncio
-from collections.abc import Sequence
+import json
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from task_helper.envoy.admin import About, AdminError, Envoy
+from task_helper.envoy.admin import LOOK_TIMEOUT, About, AdminError, Envoy, Look
 from task_helper.envoy.listeners import Listener
 from task_helper.envoy.accounting import Account
-from task_helper.http import Response
+from task_helper.http import Response, TooLarge
 from task_helper.settings import Url
 from tests.helper import virtual
 from tests.helper.fakes import ENVOY
@@ -26,6 +28,8 @@ def envoy(answer: Response | Exception | None, accepting: Sequence[tuple[str, in
     async def accepts(host: str, port: int) -> bool:
         if port == HANGS:
             await asyncio.get_running_loop().create_future()
+        if port == UNREACHABLE:
+            raise OSError("No route to host")
         return (host, port) in accepting
 
     return Envoy(url, request, accepts)
@@ -38,16 +42,18 @@ def envoy(answer: Response | Exception | None, accepting: Sequence[tuple[str, in
         (Response(503, b"DRAINING\n"), True),
         (Response(403, b""), True),
         (ConnectionRefusedError("refused"), False),
-        (ConnectionResetError("reset"), False),
-        (None, False),
+        (FileNotFoundError("there is no socket"), False),
+        (ConnectionResetError("reset"), None),
+        (socket.gaierror("unknown name"), None),
+        (None, None),
     ],
 )
-def test_answers(answer: Response | Exception | None, expected: bool) -> None:
-    """Whatever answers is there; what refuses, resets or hangs gives no sign of life."""
-    assert expected == virtual.run(envoy(answer).answers())
+def test_answers(answer: Response | Exception | None, expected: bool | None) -> None:
+    """Whatever answers is there; what refuses is not; what resets, hangs or cannot be reached may be there."""
+    assert expected is virtual.run(envoy(answer).answers())
 
 
-HANGS = 7
+HANGS, UNREACHABLE = 7, 8
 
 
 def at(*places: tuple[str, int] | None) -> list[Listener]:
@@ -63,17 +69,22 @@ def at(*places: tuple[str, int] | None) -> list[Listener]:
         (at(("::", 80)), [("127.0.0.1", 80)], True),
         (at(("0.0.0.0", 80), ("0.0.0.0", 81)), [("127.0.0.1", 81)], True),
         (at(("0.0.0.0", 80), ("0.0.0.0", HANGS)), [("127.0.0.1", 80)], True),
-        (at(("0.0.0.0", HANGS)), [], False),
+        (at(("0.0.0.0", HANGS)), [], None),
+        (at(("0.0.0.0", 80), ("0.0.0.0", HANGS)), [], None),
+        (at(("0.0.0.0", 80), ("0.0.0.0", UNREACHABLE)), [], None),
         (at(None, ("0.0.0.0", 80)), [("127.0.0.1", 80)], True),
         (at(("", 80)), [("127.0.0.1", 80)], True),
         (at(("orders.internal", 80)), [("orders.internal", 80)], True),
-        (at(None), [], None),
-        ([], [], None),
+        (at(None), [], False),
+        ([], [], False),
         ([listener("out", excluded=True, places=(("0.0.0.0", 81),)), *at(("0.0.0.0", 80))], [("127.0.0.1", 81)], False),
     ],
 )
 def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], expected: bool | None) -> None:
-    """One listener for downstreams that accepts is enough; one for all addresses is found at the admin API's host."""
+    """One listener for downstreams that accepts is enough, and one that does not refuse makes it unknown.
+
+    One for all addresses is found at the admin API's host.
+    """
     assert expected is virtual.run(envoy(None, accepting).accepts(listeners))
 
 
@@ -182,3 +193,89 @@ def test_what_shows_that_envoy_answers() -> None:
     virtual.run(Envoy(ENVOY, request).answers())
 
     assert [("GET", "/ready")] == asked
+
+
+Calls = Callable[[str], Awaitable[bytes]]
+
+
+def by_lds(names: Sequence[str], details: Calls) -> Envoy:
+    """An Envoy to which LDS brought listeners of these names; `details` answers where more is asked of them."""
+    states = [{"name": name, "active_state": {"version_info": "1"}} for name in names]
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        if target.startswith("/server_info"):
+            return Response(200, b'{"uptime_current_epoch":"100s"}')
+        if target.startswith("/config_dump?resource=dynamic_listeners&mask=name"):
+            return Response(200, json.dumps({"configs": states}).encode())
+        if target.startswith("/config_dump?resource="):
+            return Response(200, b'{"configs":[]}')
+        return Response(200, await details(target))
+
+    return Envoy(ENVOY, request)
+
+
+SAME_ENDING = [f"{number:03d}.{'x' * 60}" for number in range(50)]
+
+
+def test_names_that_no_expression_tells_apart() -> None:
+    """Listeners whose names differ only before a long ending are left out together, where they are too large."""
+    calls = 0
+
+    async def details(target: str) -> bytes:
+        nonlocal calls
+        calls += 1
+        assert calls < 100, "it would ask for ever"
+        raise TooLarge("too large")
+
+    found = virtual.run(by_lds(SAME_ENDING, details).listeners())
+
+    assert [(name, False) for name in SAME_ENDING] == sorted((each.name, each.detailed) for each in found)
+
+
+async def _never(target: str) -> bytes:
+    return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+
+async def _slowly(target: str) -> bytes:
+    await asyncio.sleep(1.5)
+    return b'{"configs":[]}'
+
+
+@pytest.mark.parametrize(
+    ("names", "details"),
+    [(SAME_ENDING, _never), ([f"listener-{number}" for number in range(50)], _slowly)],
+    ids=["no answer", "slow answers"],
+)
+def test_listeners_are_bounded(names: list[str], details: Calls) -> None:
+    """Listeners that Envoy does not report within the time of a look are given up."""
+
+    async def ask() -> float:
+        with pytest.raises(TimeoutError):
+            await by_lds(names, details).listeners()
+        return asyncio.get_running_loop().time()
+
+    assert LOOK_TIMEOUT >= virtual.run(ask())
+
+
+def test_two_looks_at_once() -> None:
+    """A look that finds Envoy restarted does not take the listeners from another one that is under way."""
+    uptimes = iter((100, 103, 0))
+    udp = {"name": "dns", "address": {"socket_address": {"port_value": 53, "protocol": "UDP"}}}
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        await asyncio.sleep(0.5)
+        if target.startswith("/server_info"):
+            return Response(200, b'{"uptime_current_epoch":"%ds"}' % next(uptimes))
+        if target.startswith("/config_dump?resource=static_listeners"):
+            return Response(200, json.dumps({"configs": [{"listener": udp}]}).encode())
+        return Response(200, b'{"stats":[]}' if target.startswith("/stats") else b'{"configs":[{"bootstrap":{}}]}')
+
+    async def look_thrice() -> list[Look]:
+        envoy = Envoy(ENVOY, request)
+        await envoy.look()
+        second = asyncio.create_task(envoy.look())
+        await asyncio.sleep(0.2)
+        return [await envoy.look(), await second]
+
+    for look in virtual.run(look_thrice()):
+        assert ["dns"] == list(look.account.uncounted)

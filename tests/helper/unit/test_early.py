@@ -51,14 +51,8 @@ def test_application_gone(name: str) -> None:
 ENVOY_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
     "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer")),
     "ECS does not say so": ({"stopped": ()}, Keep("ECS does not say that Envoy's container has stopped")),
-    "no listener is known": (
-        {"accepts": None},
-        Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer"),
-    ),
-    "the admin API never answered": (
-        {"answers": None},
-        Keep("Envoy's admin API never answered, and may be elsewhere"),
-    ),
+    "whether the admin API answers is unknown": ({"answers": None}, Keep("it is unknown whether Envoy is there")),
+    "whether a listener accepts is unknown": ({"accepts": None}, Keep("it is unknown whether Envoy is there")),
     "the admin API answers": ({"answers": True}, Keep("Envoy is there, whatever ECS says")),
     "a listener accepts": ({"accepts": True}, Keep("Envoy is there, whatever ECS says")),
 }
@@ -66,7 +60,7 @@ ENVOY_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
 
 @pytest.mark.parametrize("name", ENVOY_GONE)
 def test_envoy_gone(name: str) -> None:
-    """A container that has stopped for good, and nobody who answers or accepts."""
+    """A container that has stopped for good, an admin API that refuses, and listeners that all refuse."""
     facts: dict[str, Any] = {"stopped": ("envoy", "envoy-2"), "answers": False, "accepts": False}
     missing, expected = ENVOY_GONE[name]
 

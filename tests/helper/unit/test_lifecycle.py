@@ -124,10 +124,19 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    "Envoy's container has stopped, and its admin API hangs": (
-        [SIGTERM, (110.1, "envoy dies"), (110.1, "envoy hangs"), (110.1, "container envoy stops")],
-        (0, 113, "envoy gone"),
-        [],
+    "Envoy's container has stopped, and its admin API hangs: another container may be Envoy's": (
+        [SIGTERM, (110.1, "envoy dies"), (110.2, "envoy hangs"), (110.3, "container envoy stops"), (135, "envoy fine")],
+        (0, 180, "drained"),
+        [(140, FAIL)],
+    ),
+    "Envoy's container has stopped, its admin API refuses, and its listener hangs": (
+        [
+            SIGTERM,
+            *((110.1, what) for what in ("envoy refuses", "envoy's listener hangs", "container envoy stops")),
+            (135, "envoy fine"),
+        ],
+        (0, 180, "drained"),
+        [(140, FAIL)],
     ),
     # the application is gone
     "the application is gone at SIGTERM: no delay once a request has failed": (

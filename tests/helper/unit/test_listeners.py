@@ -380,6 +380,15 @@ def test_states() -> None:
     assert {"l": ("2", "1"), "m": ("",)} == versions(dump)
 
 
+def test_versions_of_rejected_listeners() -> None:
+    """A dynamic listener that Envoy rejected has an error and no state, and maybe no name: it is not there."""
+    dump = (
+        b'{"configs":[{"name":"bad","error_state":{"details":"x"}},{"error_state":{}},{"name":"m","active_state":{}}]}'
+    )
+
+    assert {"m": ("",)} == versions(dump)
+
+
 def test_whole_dump() -> None:
     """Static and dynamic listeners in one answer are both read."""
     whole = {

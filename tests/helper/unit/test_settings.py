@@ -329,6 +329,23 @@ def test_port_alone_says_nothing() -> None:
     assert from_env({"PORT": "8080"}).app_health_url is None
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["envoy", "envoy.local.", "a" * 63, "[::1]", "127.0.0.1", "envoy..local", ".envoy", "envoy..", ".", "a" * 64],
+)
+def test_names_that_no_host_can_have(host: str) -> None:
+    """A URL is refused where its host is a name that Python cannot resolve, and the refusal does not show it."""
+    environ = {name: f"http://{host}:9901" for name in ("ENVOY_ADMIN_URL", "APP_HEALTH_URL")}
+    environ["ECS_CONTAINER_METADATA_URI_V4"] = f"http://{host}/v4/x"
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        found = problems(**environ)
+        assert 3 == len(found) and all("the value has a host that no name server knows" in each for each in found)
+    else:
+        from_env(environ)
+
+
 def test_misspelt() -> None:
     """An unknown variable that starts with DRAIN_ is named, with what it may have been meant to be."""
     assert [

@@ -188,6 +188,8 @@ class World:
             self.envoy.checks += 3
         elif what == "envoy dies":
             self.envoy.mood, self.envoy.accepts = "refuses", False
+        elif what == "envoy's listener hangs":
+            self.envoy.accepts = None
         elif what.startswith("envoy denies "):
             self.envoy.denied = {mood.removeprefix("denies ")}
         elif what == "envoy gets listeners":
