@@ -85,7 +85,8 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> 
         uncounted=uncounted,
         doubts={each.name: each.doubt for each in ours if each.doubt},
     )
-    return result._replace(uncounted=uncounted | _missing(result, stats)) if lists_all else result
+    uncounted |= _undiscovered(result, stats)
+    return result._replace(uncounted=uncounted | _missing(result, stats) if lists_all else uncounted)
 
 
 def _sources(pairs: Iterable[tuple[str, Listener]]) -> dict[str, Source]:
@@ -126,9 +127,18 @@ def _missing(account: Account, stats: Stats) -> dict[str, str]:
             absent = [pattern.format(prefix, kind) for kind in kinds if getattr(counts, kind) is None]
             for name in source.listeners if absent else ():
                 missing[name] = f"Envoy has no statistic {absent[0]}: does its stats_matcher leave it out?"
-    if account.unknown.listeners and not _unknown(groups.requests, account.requests, account.ignored_requests):
-        missing |= dict.fromkeys(account.unknown.listeners, "its HTTP connection manager has no statistics")
     return missing
+
+
+def _undiscovered(account: Account, stats: Stats) -> dict[str, str]:
+    """The listeners whose HTTP connection manager comes from discovery, where no statistics are left over for it.
+
+    It was not used, or its stat_prefix is also that of an excluded listener or of the admin API: nothing tells which.
+    """
+    groups = group(stats, account.listeners)
+    if not account.unknown.listeners or _unknown(groups.requests, account.requests, account.ignored_requests):
+        return {}
+    return dict.fromkeys(account.unknown.listeners, "no statistics are known to be its HTTP connection manager's")
 
 
 def _unknown(groups: Mapping[str, Group], sources: Mapping[str, Source], ignored: frozenset[str]) -> dict[str, Group]:

@@ -72,6 +72,10 @@ class About(NamedTuple):
     hot_restarted: bool = False
 
 
+# Envoy merges them when it flushes its statistics, every 5 s by default: longer than a silence that proves anything.
+HOT_RESTARTED: Final = "after a hot restart, Envoy reports the requests of its older process seconds late"
+
+
 class Look(NamedTuple):
     """The account of all listeners, and the traffic at the moment of the look.
 
@@ -256,7 +260,13 @@ class Envoy:
 
     async def _look(self) -> Look:
         about = await self._forget_if_restarted()
-        asked_at, uptime = now(), about.uptime if about and not about.hot_restarted else None
+        look = await self._look_at(now(), about.uptime if about and not about.hot_restarted else None)
+        if about and about.hot_restarted:
+            uncounted = {**look.account.uncounted, "all listeners": HOT_RESTARTED}
+            return look._replace(account=look.account._replace(uncounted=uncounted))
+        return look
+
+    async def _look_at(self, asked_at: float, uptime: float | None) -> Look:
         listeners = await self._listeners()
         if self._keeps_all is None:
             await self.bootstrap()

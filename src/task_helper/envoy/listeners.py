@@ -285,7 +285,7 @@ def may_come_in(listeners: Sequence[Listener], *, more_come: bool) -> bool:
     and is in no doubt.
     """
     ours = [each for each in listeners if not each.excluded]
-    if any(each.declared_inbound or (each.fails_health_checks and not each.doubt) for each in ours):
+    if any(each.declared_inbound or each.fails_health_checks for each in ours):
         return True
     if more_come:
         return any(each.dynamic and not each.doubt for each in ours)

@@ -149,6 +149,10 @@ class Meter:
         # The last arrival came between these two moments, as readings are apart.
         self.last_arrival: float | None = None
         self.last_arrival_after: float | None = None
+        # the same of what may be other traffic than that of downstreams, and of connections that came and went
+        self.doubtful_arrived = 0
+        self.last_doubtful_arrival: float | None = None
+        self.last_doubtful_arrival_after: float | None = None
         self._busy_at: float | None = None
         self._doubtful_at: float | None = None
         self._arrived_before = 0
@@ -175,8 +179,13 @@ class Meter:
             self._busy_at = now
         # short connections may be TCP health checks, which go on passing
         doubtful, doubtful_before = traffic.doubtful or Traffic(), last.doubtful or Traffic()
-        came = doubtful.completed != doubtful_before.completed or doubtful.accepted != doubtful_before.accepted
-        if doubtful.under_way or came or traffic.accepted != last.accepted:
+        ended = doubtful.completed != doubtful_before.completed
+        came = max(0, doubtful.completed + doubtful.in_flight - doubtful_before.completed - doubtful_before.in_flight)
+        came += max(0, doubtful.accepted - doubtful_before.accepted) + max(0, traffic.accepted - last.accepted)
+        if came:
+            self.doubtful_arrived += came
+            self.last_doubtful_arrival, self.last_doubtful_arrival_after = now, read_before
+        if doubtful.under_way or ended or came:
             self._doubtful_at = now
 
     def quiet_for(self, now: float) -> float:

@@ -135,14 +135,16 @@ def application_gone(
 class Quiet(NamedTuple):
     """What is known of the traffic in a drain, in seconds.
 
-    For `seconds` nothing was in flight and nothing came; for `doubtful` seconds nothing of what may be other traffic
-    than that of downstreams. Both are 0 where it is unknown. `gap` is the mean time between two requests that came in
-    the drain, 0 where none did. `unmoved` says why some of those who send are known to send on, whatever they check.
+    For `seconds` nothing was in flight and no request came. For `doubtful` seconds nothing of what may be other traffic
+    than that of downstreams, and no connection without requests. Both are 0 where it is unknown. `gap` and
+    `doubtful_gap` are the mean times between two arrivals in the drain, up to the last one; 0 where none came.
+    `unmoved` says why some of those who send are known to send on, whatever they check.
     """
 
     seconds: float
     doubtful: float
     gap: float = 0.0
+    doubtful_gap: float = 0.0
     unmoved: str | None = None
 
 
@@ -163,7 +165,7 @@ def quiet(*, drained_for: float, least: float, fixed_over: bool, traffic: Quiet,
         return Keep(f"no statistic covers {', '.join(uncounted)}")
     if traffic.unmoved:
         return Keep(traffic.unmoved)
-    if traffic.doubtful < QUIET:
+    if traffic.doubtful < max(QUIET, LONGER_THAN_GAPS * traffic.doubtful_gap):
         return Keep("what may be downstreams' traffic is under way, or was until a moment ago")
     if traffic.seconds < LONGER_THAN_GAPS * traffic.gap:
         return Keep("requests come so rarely that this silence shows nothing")

@@ -112,10 +112,18 @@ class Record(msgspec.Struct):
         """
         if self.came_after(checked_by):
             return "requests came after every downstream must have checked"
-        since = self.stop_requested_at
-        if self.nobody_checks and since is not None and (self.meter.read_at or since) - since >= interval:
+        after = self.meter.last_doubtful_arrival_after
+        if after is not None and after >= checked_by:
+            return "connections, or what may be downstreams' requests, came after every downstream must have checked"
+        if self.nobody_checks_for(interval):
             return "requests came for longer than one interval, but no health check did"
         return None
+
+    def nobody_checks_for(self, interval: float) -> bool:
+        """Whether requests came for longer than this after the stop was requested, but no health check did."""
+        last = self.meter.last_arrival_after or self.delay_meter.last_arrival_after
+        since = self.stop_requested_at
+        return self.nobody_checks and last is not None and since is not None and last - since >= interval
 
     def came_after(self, checked_by: float) -> bool:
         """Whether a request surely came after this moment of the drain."""

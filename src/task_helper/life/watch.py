@@ -215,7 +215,8 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
     traffic = Quiet(
         seconds=meter.quiet_for(moment),
         doubtful=meter.doubtful_quiet_for(moment),
-        gap=(moment - drained_since) / meter.arrived if meter.arrived else 0.0,
+        gap=_mean_gap(drained_since, meter.last_arrival, meter.arrived),
+        doubtful_gap=_mean_gap(drained_since, meter.last_doubtful_arrival, meter.doubtful_arrived),
         unmoved=record.unmoved(drained_since + plan.shortest_drain, plan.health_check_interval),
     )
     return early.quiet(
@@ -227,10 +228,15 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
     )
 
 
+def _mean_gap(since: float, last: float | None, arrived: int) -> float:
+    """Seconds between two of so many arrivals, the `last` one of them at this moment; 0 where none came."""
+    return 0.0 if last is None or not arrived else max(0.0, last - since) / arrived
+
+
 def _log_nobody_checks(record: Record, plan: Plan) -> None:
     """Log once, when the drain begins, that it will not make those who send stop."""
     delay = now() - (record.stop_requested_at or now())
-    if not record.logged_nobody_checks and delay >= plan.health_check_interval and record.nobody_checks:
+    if not record.logged_nobody_checks and record.nobody_checks_for(plan.health_check_interval):
         log(Event.NO_HEALTH_CHECKS_SEEN, requests=record.delay_meter.arrived + record.meter.arrived, seconds=delay)
         record.logged_nobody_checks = True
 

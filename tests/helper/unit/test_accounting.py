@@ -357,7 +357,9 @@ def test_missing_of_a_manager_by_discovery() -> None:
     """A manager by discovery is uncounted where no statistics can be its own."""
     web = listener("web", discovers_http=True, other_protocols=False)
 
-    assert {"web": "its HTTP connection manager has no statistics"} == account([IN, web], ALL, lists_all=True).uncounted
+    assert {"web": "no statistics are known to be its HTTP connection manager's"} == account(
+        [IN, web], ALL, lists_all=True
+    ).uncounted
     assert {} == account([IN, web], {**ALL, **http("found")}, lists_all=True).uncounted
 
 

@@ -274,7 +274,7 @@ FILTERING = {"filter_chains": [{"filters": [manager("a", HEALTH_CHECK)]}]}
         ([one(name="in")._replace(dynamic=False)], True, False),
         ([one(name="in", **FILTERING)._replace(dynamic=False)], True, True),
         ([one(name="metrics")], True, False),
-        ([one(name="metrics", **FILTERING)], True, False),
+        ([one(name="metrics", **FILTERING)], True, True),
         ([one(name="out", traffic_direction="OUTBOUND")], True, False),
         ([one(name="kuma:dns", traffic_direction="INBOUND")], True, False),
     ],
