@@ -289,12 +289,21 @@ def downstream(address: str, port: int) -> Json:
 
 
 def new_certificate(folder: Path) -> Certificate:
-    """Signed by itself, for a day; its files are in `folder`. Raises CalledProcessError where openssl cannot make it."""
+    """Signed by itself, for a day, its files in `folder`; raises CalledProcessError where openssl cannot make it."""
     chain, key = folder / "certificate.pem", folder / "key.pem"
     names = ",".join(f"DNS:{name}" for name in SERVER_NAMES)
     command = [
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"),
-        *("-subj", f"/CN={SERVER_NAMES[0]}", "-addext", f"subjectAltName={names}", "-out", chain, "-keyout", key),
+        *(
+            "-subj",
+            f"/CN={SERVER_NAMES[0]}",
+            "-addext",
+            f"subjectAltName={names}",
+            "-out",
+            str(chain),
+            "-keyout",
+            str(key),
+        ),
     ]
     subprocess.run(command, check=True, capture_output=True, timeout=30)  # nosec B603
     return Certificate(chain.read_text(), key.read_text())

@@ -89,7 +89,7 @@ def test_what_an_envoy_can_not_is_not_drawn() -> None:
 
 
 def test_the_plan_is_right_for_the_trap() -> None:
-    """The trap ends before the helper's deadline; a client ends before the trap, or after the deadline."""
+    """The trap ends before the helper's deadline, and a client before the trap or after the deadline."""
     for shape in SHAPES:
         assert shape.trap_ends < shape.budget == shape.stop_timeout - MARGIN
         for traffic in _traffic(shape):
@@ -98,7 +98,7 @@ def test_the_plan_is_right_for_the_trap() -> None:
 
 
 def test_a_task_that_never_had_traffic_gets_none() -> None:
-    """Where the task never comes into service, it had traffic or health checks before its stop, if it has any at all."""
+    """A task that never comes into service had traffic before its stop, if it has any at all."""
     for shape in SHAPES:
         if shape.app_health in ("unwell", "nobody"):
             assert all(each.begins < 0 or each.kind == "later" for each in _traffic(shape))
