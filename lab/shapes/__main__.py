@@ -135,22 +135,24 @@ def words_of(shape: Shape) -> str:
         more.append(f"egress_prefix {shape.egress_prefix}")
     drain = f"auto ({shape.interval:g} s)" if shape.auto_timeout else f"{shape.timeout:g} s"
     head = (
-        f"Envoy {shape.version}, delay {shape.delay:g} s, drain {drain}, trap until {shape.trap_ends:.1f} s,"
-        f" deadline {shape.budget:.1f} s, application {shape.app_health}"
+        f"Envoy {shape.version}, {shape.threads} threads, delay {shape.delay:g} s, drain {drain},"
+        f" trap until {shape.trap_ends:.1f} s, deadline {shape.budget:.1f} s, application {shape.app_health}"
     )
     return "\n  ".join([", ".join([head, *more]), *map(_listener_words, shape.listeners)])
 
 
 def _listener_words(listener: ListenerShape) -> str:
-    names = f", {listener.stat_prefix=}".replace("listener.", "") if listener.stat_prefix else ""
-    head = f"- {listener.name!r} {listener.direction}, {listener.place}, {listener.way}{names}: "
+    names = f", stat_prefix {listener.stat_prefix!r}" if listener.stat_prefix else ""
+    default = ", default chain" if listener.default_chain else ""
+    head = f"- {listener.name!r} {listener.direction}, {listener.place}, {listener.way}{names}{default}: "
     return head + "; ".join(map(_chain_words, listener.chains))
 
 
 def _chain_words(chain: Chain) -> str:
     words = [chain.protocol, repr(chain.stat_prefix)]
     if chain.protocol in HTTP:
-        words += [f"health_check {chain.health_check}"] + ["manager by ecds"] * chain.manager_by_ecds
+        words += [f"health_check {chain.health_check}"]
+        words += [f"manager {chain.manager}"] * (chain.manager != "usual")
     for each in chain.traffic:
         every = f" every {each.every:g} s" if not each.in_one else ""
         words.append(f"{each.kind} {each.begins:g} to {each.ends:g} s{every}")
@@ -172,6 +174,8 @@ def report(played: list[Played], seconds: float, console: Console) -> int:
         soft_wrap=True,
         highlight=False,
     )
+    if idle:
+        console.print(f"without traffic: {', '.join(map(str, idle))}", soft_wrap=True, highlight=False)
     return 1 if kinds["broken"] or kinds["unknown"] else 0
 
 

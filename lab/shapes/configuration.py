@@ -38,7 +38,10 @@ class Place(NamedTuple):
     def as_envoy(self, protocol: str = "TCP") -> Json:
         if self.path:
             return {"pipe": {"path": self.path}}
-        return {"socket_address": {"address": self.address, "port_value": self.port, "protocol": protocol}}
+        compatible = {"ipv4_compat": True} if self.address == "::" else {}
+        return {
+            "socket_address": {"address": self.address, "port_value": self.port, "protocol": protocol, **compatible}
+        }
 
 
 class Entrance(NamedTuple):
@@ -155,6 +158,8 @@ def _listeners(shape: Shape, around: Surroundings, number: int) -> Iterator[Json
         own |= {"udp_listener_config": {}, "listener_filters": [_udp_proxy(listener.chains[0])]}
     else:
         own["filter_chains"] = [_chain(listener, at, around, number) for at in range(len(listener.chains))]
+    if listener.default_chain:
+        own["default_filter_chain"] = own.pop("filter_chains")[0]
     if "http3" in protocols:
         own["udp_listener_config"] = {"quic_options": {}, "downstream_socket_config": {"prefer_gro": True}}
     if listener.way == "tls":
@@ -215,9 +220,15 @@ def _manager(chain: Chain, around: Surroundings, id: str) -> Json:
     filters = [] if chain.health_check == "none" else [_health_check(chain, around, id)]
     manager = envoy_process.http_manager(chain.stat_prefix, [forward], filters, _CODECS[chain.protocol])
     manager["typed_config"]["upgrade_configs"] = [{"upgrade_type": "websocket"}]
-    if not chain.manager_by_ecds:
-        return manager
-    return _discovered(around.file(f"manager-{id}.json"), f"manager-{id}", manager["typed_config"])
+    config = manager["typed_config"]
+    match chain.manager:
+        case "ecds":
+            return _discovered(around.file(f"manager-{id}.json"), f"manager-{id}", config)
+        case "typed_struct":
+            kind = "type.googleapis.com/xds.type.v3.TypedStruct"
+            struct = {"@type": kind, "type_url": config.pop("@type"), "value": config}
+            return {"name": manager["name"], "typed_config": struct}
+    return manager
 
 
 def _health_check(chain: Chain, around: Surroundings, id: str) -> Json:

@@ -15,9 +15,9 @@ HTTP: Final[tuple[Protocol, ...]] = ("http1", "http2", "http3")
 
 Direction = Literal["INBOUND", "OUTBOUND", "nothing"]
 
-# An address of 127.0.0.0/8 that the task has for itself; 127.0.0.1; every address; ::1, as it is and in another
-# spelling; a Unix socket
-Place = Literal["own", "loopback", "any", "ipv6", "odd ipv6", "pipe"]
+# An address of 127.0.0.0/8 that the task has for itself; 127.0.0.1; every address, of IPv4 and of both; ::1, as it is
+# and in another spelling; a Unix socket
+Place = Literal["own", "loopback", "any", "any ipv6", "ipv6", "odd ipv6", "pipe"]
 
 # How clients reach the listener: at its address; at an additional one; through a TCP listener, where it is internal;
 # through a listener that redirects to the original destination; by TLS with SNI
@@ -25,6 +25,9 @@ Way = Literal["direct", "additional", "internal", "original_dst", "tls"]
 
 # The health_check filter: under its usual name, by ECDS under another one, switched off, or none
 HealthCheck = Literal["filter", "ecds", "disabled", "none"]
+
+# How the HTTP connection manager is configured: as usual, by ECDS, or as a TypedStruct
+Manager = Literal["usual", "ecds", "typed_struct"]
 
 # What a client does:
 #   checks      health checks, and nothing else
@@ -92,33 +95,34 @@ class Traffic(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """One filter chain of a listener, and the clients that use it.
-
-    manager_by_ecds: whether the HTTP connection manager comes by ECDS
-    """
+    """One filter chain of a listener, and the clients that use it."""
 
     protocol: Protocol
     stat_prefix: str
     health_check: HealthCheck
-    manager_by_ecds: bool
+    manager: Manager
     traffic: tuple[Traffic, ...]
 
 
 class ListenerShape(NamedTuple):
-    """One listener; `stat_prefix` is its own, empty where it has none. By TLS there may be two chains, else one."""
+    """One listener; `stat_prefix` is its own, empty where it has none. By TLS there may be two chains, else one.
+
+    default_chain: whether its chain is the one for what matches no other
+    """
 
     name: str
     place: Place
     way: Way
     direction: Direction
     stat_prefix: str
+    default_chain: bool
     chains: tuple[Chain, ...]
 
 
 class Shape(NamedTuple):
     """An Envoy with its traffic, and the helper's settings.
 
-    version: of Envoy, where it is there
+    version: of Envoy, where it is there; threads: its workers
     outbound: how many listeners there are that no client uses, declared OUTBOUND; egress_prefix: of their statistics
     stats: the stats_matcher: prefixes of what Envoy leaves out, or of all that it keeps
     hot_restart, changes, resets: before the stop Envoy restarts, and keeps what it serves; LDS gives listeners other
@@ -129,6 +133,7 @@ class Shape(NamedTuple):
     seed: int
     number: int
     version: str
+    threads: int
     listeners: tuple[ListenerShape, ...]
     lds: bool
     outbound: int
@@ -183,6 +188,7 @@ def random_shape(seed: int, number: int) -> Shape:
         seed=seed,
         number=number,
         version=version,
+        threads=dice.choice((1, 1, 2)),
         listeners=listeners,
         lds=lds,
         outbound=dice.choices((0, 1, 2, MANY, LARGE), (50, 20, 10, 5, 1))[0],
@@ -260,9 +266,12 @@ class _Clients:
             kinds += ["idle"] if protocol == "tcp" else []
         kind: Kind = dice.choice(kinds)
         early = round(dice.uniform(-0.9, -0.3), 2)
-        late = round(dice.uniform(0.0, self._delay - 0.3), 2)
+        # what comes first in the drain, comes before any helper may find that nothing is served
+        late = round(dice.uniform(0.1, self._delay + (1.5 if self._auto else -0.3)), 2)
         if kind == "later":
-            return Traffic(kind, max(0.1, late), self._ends, every=round(dice.uniform(0.2, 0.4), 2))
+            return Traffic(
+                kind, round(dice.uniform(0.1, self._delay - 0.3), 2), self._ends, every=round(dice.uniform(0.2, 0.4), 2)
+            )
         if kind in ("checks", "requests"):
             takes = dice.choice((0.02, 0.02, 1.0, 2.5)) if self._auto and kind == "requests" else 0.02
             return Traffic(
@@ -292,8 +301,8 @@ def _listener(dice: random.Random, clients: _Clients, protocol: Protocol, number
     over_udp = protocol in ("http3", "udp")
     ways: Sequence[Way] = ("direct", "additional", "internal", "original_dst", "tls")
     way = "direct" if over_udp else dice.choices(ways, (10, 2, 2, 2, 3))[0]
-    places: Sequence[Place] = ("own", "loopback", "any", "ipv6", "odd ipv6", "pipe")
-    place = dice.choices(places, (6, 4, 2, 1, 1, 0 if over_udp or way == "additional" else 1))[0]
+    places: Sequence[Place] = ("own", "loopback", "any", "any ipv6", "ipv6", "odd ipv6", "pipe")
+    place = dice.choices(places, (6, 4, 1, 1, 1, 1, 0 if over_udp or way == "additional" else 1))[0]
     if way in ("internal", "original_dst"):
         place = "own"
     directions: Sequence[Direction] = ("INBOUND", "nothing", "OUTBOUND")
@@ -312,17 +321,19 @@ def _listener(dice: random.Random, clients: _Clients, protocol: Protocol, number
         way=way,
         direction=dice.choices(directions, (5, 5, 1))[0],
         stat_prefix=dice.choice((*ODD_PREFIXES, "listening")) if dice.random() < 0.15 else "",
+        default_chain=way == "direct" and protocol != "udp" and dice.random() < 0.15,
         chains=tuple(chains),
     )
 
 
 def _chain(dice: random.Random, clients: _Clients, protocol: Protocol, stat_prefix: str, websockets: bool) -> Chain:
     http = protocol in HTTP
+    managers: Sequence[Manager] = ("usual", "ecds", "typed_struct")
     checks: Sequence[HealthCheck] = ("filter", "ecds", "disabled", "none")
     return Chain(
         protocol=protocol,
         stat_prefix=stat_prefix,
         health_check=dice.choices(checks, (7, 1, 1, 2))[0] if http else "none",
-        manager_by_ecds=http and protocol != "http3" and dice.random() < 0.08,
+        manager=dice.choices(managers, (8, 1, 1))[0] if http and protocol != "http3" else "usual",
         traffic=clients.draw(protocol, websockets and protocol == "http1"),
     )

@@ -19,8 +19,8 @@ from lab.ecs import aws
 from lab.ecs.behaviour import ContainerState, TaskState
 from lab.parts import envoy_process, processes
 from lab.parts.container_process import ContainerProcess
-from lab.parts.probes import until
 from lab.parts.envoy_process import ADMIN_PORT, HEALTH_PATH
+from lab.parts.probes import until
 from lab.parts.sample_application import DEEP_HEALTH_PATH
 from lab.run.task_definition import TASK_HELPER, TRAP_COMMAND
 from lab.shapes.clients import HELD, Client, Clock, Route
@@ -73,8 +73,9 @@ class Trial:
                 return Entrance(Place(), Place(self._address, port))
             case "original_dst":
                 return Entrance(own, Place(self._other_address, port), target=own)
-        connects = Place("127.0.0.1", own.port) if own.address == "0.0.0.0" else own  # nosec B104
-        return Entrance(own, Place("::1", own.port) if ":" in own.address else connects)
+        if own.path or listener.place == "own":
+            return Entrance(own, own)
+        return Entrance(own, Place("::1" if listener.place in ("ipv6", "odd ipv6") else "127.0.0.1", own.port))
 
     def _place(self, listener: ListenerShape, number: int, folder: Path) -> Place:
         match listener.place:
@@ -83,7 +84,7 @@ class Trial:
             case "pipe":
                 return Place(path=str(folder / f"{self._id}-{number}.sock"))
             case place:
-                addresses = {"loopback": "127.0.0.1", "any": "0.0.0.0", "ipv6": "::1"}  # nosec B104
+                addresses = {"loopback": "127.0.0.1", "any": "0.0.0.0", "any ipv6": "::", "ipv6": "::1"}  # nosec B104
                 return Place(addresses.get(place, "0:0:0:0:0:0:0:1"), self._shared.free_port())
 
     async def play(self) -> Outcome:
@@ -186,6 +187,7 @@ class Trial:
         file = self._around.file(f"envoy-{epoch}.json")
         command = envoy_process.command(configuration(self._shape, self._around), file)
         command[0] = self._shared.binary(self._shape.version)
+        command[command.index("--concurrency") + 1] = str(self._shape.threads)
         if self._shape.hot_restart:
             command.remove("--disable-hot-restart")
             command += HOT_RESTART

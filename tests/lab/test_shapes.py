@@ -27,13 +27,10 @@ from lab.shapes.shape import (
     HealthCheck,
     Kind,
     ListenerShape,
-    Place as PlaceKind,
-    Protocol,
-    Shape,
-    Traffic,
-    Way,
-    random_shape,
+    Manager,
 )
+from lab.shapes.shape import Place as PlaceKind
+from lab.shapes.shape import Protocol, Shape, Traffic, Way, random_shape
 
 SHAPES = [random_shape(1, number) for number in range(3000)]
 LISTENERS = [listener for shape in SHAPES for listener in shape.listeners]
@@ -58,7 +55,8 @@ def test_everything_is_drawn() -> None:
     assert {traffic.kind for traffic in TRAFFIC} == set(get_args(Kind))
     assert {chain.stat_prefix for chain in CHAINS} >= set(ODD_PREFIXES)
     assert all(any(listener.name.startswith(name) for listener in LISTENERS) for name in ODD_NAMES)
-    assert {chain.manager_by_ecds for chain in CHAINS} == {True, False}
+    assert {chain.manager for chain in CHAINS} == set(get_args(Manager))
+    assert {listener.default_chain for listener in LISTENERS} == {True, False}
     assert any(len(listener.chains) == 2 for listener in LISTENERS)
     assert any(not chain.traffic for chain in CHAINS)
 
@@ -66,6 +64,7 @@ def test_everything_is_drawn() -> None:
 def test_every_kind_of_envoy_is_drawn() -> None:
     """Each version, application and restriction of the admin API and of the statistics occurs."""
     assert {shape.version for shape in SHAPES} == set(VERSIONS)
+    assert {shape.threads for shape in SHAPES} == {1, 2}
     assert {shape.app_health for shape in SHAPES} == set(get_args(AppHealth))
     assert {shape.outbound for shape in SHAPES} >= {0, 1, 2, MANY, LARGE}
     for name in ("hot_restart", "changes", "resets", "lds", "unix_admin", "auto_timeout", "auto_delay", "metadata"):
@@ -121,7 +120,7 @@ def test_configuration_has_each_listener(tmp_path: Path) -> None:
 def test_a_shape_in_words() -> None:
     """The words name the version, each listener and what each client does."""
     words = words_of(SHAPE)
-    assert "Envoy 1.40.0, delay 1 s, drain auto (0.5 s), trap until 7.0 s, deadline 9.0 s" in words
+    assert "Envoy 1.40.0, 1 threads, delay 1 s, drain auto (0.5 s), trap until 7.0 s, deadline 9.0 s" in words
     assert "- 'web' nothing, own, direct: http1, 'ingress', health_check filter, long -0.5 to 5.8 s" in words
 
 
@@ -146,9 +145,14 @@ SHAPE = Shape(
     seed=1,
     number=2,
     version="1.40.0",
+    threads=1,
     listeners=(
-        ListenerShape("web", "own", "direct", "nothing", "", (Chain("http1", "ingress", "filter", False, (LONG,)),)),
-        ListenerShape("out", "own", "direct", "OUTBOUND", "", (Chain("http1", "egress", "none", False, (LONG,)),)),
+        ListenerShape(
+            "web", "own", "direct", "nothing", "", False, (Chain("http1", "ingress", "filter", "usual", (LONG,)),)
+        ),
+        ListenerShape(
+            "out", "own", "direct", "OUTBOUND", "", False, (Chain("http1", "egress", "none", "usual", (LONG,)),)
+        ),
     ),
     lds=False,
     outbound=0,
