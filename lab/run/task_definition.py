@@ -15,7 +15,7 @@ from lab.ecs import aws
 from lab.ecs.behaviour import Condition
 from lab.ecs.scheduler import ContainerSpec
 from lab.meshes import Mesh
-from lab.parts import admin_proxy, cpu_quota, envoy_process, processes
+from lab.parts import admin_proxy, cpu_quota, cpu_shares, envoy_process, processes
 from lab.parts.history import Recorder
 from lab.parts.probes import accepts, answers
 from lab.parts.sample_application import DEEP_HEALTH_PATH
@@ -94,14 +94,18 @@ class TaskDefinition:
         # the path of a Unix socket has 107 characters at most, and the folder is anywhere
         self._sockets = tempfile.TemporaryDirectory(prefix="lab-")
         self._groups: dict[str, Path] = {}
+        self._neighbour: cpu_shares.BusyNeighbour | None = None
         self._unwell: set[str] = set()
         self._gated = scenario.gate and column in ("fixed", "auto")
         self._unix_admin = mesh.unix_admin or scenario.admin == "unix"
 
     def close(self) -> None:
         self._sockets.cleanup()
-        for group in self._groups.values():
-            cpu_quota.remove(group)
+        if self._neighbour:
+            self._neighbour.close()
+        else:
+            for group in self._groups.values():
+                cpu_quota.remove(group)
 
     def fall_ill(self, id: str) -> None:
         """From now on the health check that the application's container has finds it unwell, though it serves."""
@@ -262,12 +266,20 @@ class TaskDefinition:
         )
 
     def _limited(self, id: str, command: list[str]) -> list[str]:
-        """The command, under the scenario's CPU quota for what runs in the holder's container, if there is one."""
+        """The command, with the CPU quota or shares that the scenario gives the holder's container, if any."""
         if self._scenario.cpu is None:
             return command
         if id not in self._groups:
-            self._groups[id] = cpu_quota.make(f"lab-{id}", self._scenario.cpu)
+            self._groups[id] = self._make_group(id, self._scenario.cpu)
         return cpu_quota.within(self._groups[id], command)
+
+    def _make_group(self, id: str, quota: float) -> Path:
+        """A control group for the holder's container of a task; all tasks have one busy neighbour."""
+        if self._scenario.shares is None:
+            return cpu_quota.make(f"lab-{id}", quota)
+        own, busy = self._scenario.shares
+        self._neighbour = self._neighbour or cpu_shares.BusyNeighbour(f"lab-{id}", quota, busy)
+        return self._neighbour.container(id, own)
 
     def _admin(self, id: str, address: str) -> dict[str, str]:
         """Where the admin API is: for the helper, and as curl takes it."""

@@ -158,6 +158,7 @@ class Scenario:
     mesh: how downstreams find the tasks, and who tells them of a stop
     panic_threshold: of the downstream, in percent; None: Envoy's own
     cpu: what the helper's container, or the trap's, may use of a core, as a share; None: no quota
+    shares: CPU shares of that container, and of a busy one with which it shares `cpu`; None: it has `cpu` for itself
     chain: whether two helpers hold the task, one after the other, each with its stop_timeout
     gate: whether the helper has its health check; without one the application has, as where there is no helper
     plain: nothing goes wrong, so that nobody needs to be held for longer than by the trap
@@ -189,6 +190,7 @@ class Scenario:
     mesh: MeshName = "app-mesh"
     panic_threshold: float | None = None
     cpu: float | None = None
+    shares: tuple[int, int] | None = None
     chain: bool = False
     gate: bool = True
     plain: bool = False

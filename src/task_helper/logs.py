@@ -61,7 +61,11 @@ class Event(Enum):
     )
     NO_LISTENERS = logging.WARNING, "Envoy is live, but after so many `seconds` still has no listener for downstreams"
     LOOK_FAILED = logging.INFO, "Envoy's configuration could not be looked at `because` of this"
-    SIGTERM = logging.INFO, "the task is to stop: the `signal` that came"
+    SIGTERM = (
+        logging.INFO,
+        "the task is to stop: the `signal` that came, null where ECS had begun the stop before the helper was up;"
+        " `late_seconds` is how long the helper then waited for the CPU, null where that is unknown",
+    )
     SIGTERM_REPEATED = logging.INFO, "another `signal` came, which changes nothing"
     REPLACEMENT_UNSEEN = (
         logging.WARNING,
@@ -98,12 +102,30 @@ class Event(Enum):
         "what downstreams have under way cannot be counted `because` of this; the drain takes its fixed time",
     )
     LIVE_AGAIN = logging.WARNING, "Envoy passes its health checks again, most likely restarted; it is told again"
+    REQUESTS_CUT = (
+        logging.WARNING,
+        "so many `requests` were still in flight at the end of the drain, which came for this `reason`; ECS now stops"
+        " the application and Envoy, which cuts them",
+    )
     TRAFFIC_AFTER_DRAIN = (
         logging.WARNING,
         "of the `requests` that came during the drain some came at its very end, and the likely `causes`",
     )
+    CALLED_AT_DEADLINE = (
+        logging.WARNING,
+        "the helper had not called Envoy by its deadline, and called it once, `seconds_late`; `confirmed` is whether"
+        " Envoy then failed its health checks",
+    )
+    SECOND_HELPER_STOPPED = (
+        logging.WARNING,
+        "the second helper of the chain has stopped, with `exit_code`, or is not in the task; the first helper drains"
+        " within its own stopTimeout",
+    )
     ENVOY_GONE = logging.WARNING, "Envoy has stopped, as told by `because`; there is nothing left to drain"
-    FAULT = logging.ERROR, "an error inside the helper; the plan goes on with fixed times"
+    FAULT = (
+        logging.ERROR,
+        "an error inside the helper; the plan goes on with fixed times, the gate opens by a plain rule",
+    )
     SUMMARY = logging.INFO, "how the shutdown went; the last line"
     ASKED = logging.DEBUG, "an HTTP call: its `method`, `whom` and `path`, the answer's `status`, null without one"
     LOG = logging.INFO, "a message of a library, in `message`"

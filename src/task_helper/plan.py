@@ -77,6 +77,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.held_before + self.budget + (self.hands_over_to.budget if self.hands_over_to else 0.0)
 
     @property
+    def whole_stop_timeout(self) -> Seconds:
+        """How long after the task's stop ECS has killed its helpers, this one and the other of a chain."""
+        return self.stop_timeout + (self.other_helper.stop_timeout if self.other_helper else 0.0)
+
+    @property
     def fixed_delay(self) -> Seconds:
         """The delay before the drain where only the clock is to be trusted."""
         return self.discovery_lag if self.drain_delay == "auto" else self.drain_delay

@@ -1,6 +1,7 @@
 """The command line of `task-helper taskdef`, and of `task-helper plan --taskdef`.
 
-Only the wording is here: this is imported at every start of the program, `actions` by these commands alone.
+Only arguments are declared here. Every start of the program but `run` and `healthcheck` imports this, so it imports
+`commands` only when one of its commands runs.
 """
 
 from __future__ import annotations
@@ -21,41 +22,39 @@ CloudFormation template, what `cdk synth` writes, what `terraform show -json` pr
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command `taskdef` to the program's."""
     taskdef = commands.add_parser("taskdef", help="check task definitions, and put the helper into them")
-    parts = taskdef.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subcommands = taskdef.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    checks = parts.add_parser(
+    check = subcommands.add_parser(
         "check",
         help="find what will go wrong when the task starts or stops",
         description=f"Find what will go wrong when a task of these definitions starts or stops. {READS}.",
         epilog=EXITS,
     )
-    checks.add_argument(
+    check.add_argument(
         "files",
         metavar="FILE",
         nargs="+",
         help="a file, a directory or a pattern such as 'tasks/**/*.json'; - for stdin",
     )
-    add_roles(checks)
-    add_mesh(checks)
-    checks.add_argument("--virtual-node", metavar="FILE", help="the mesh's virtual node, for its health check")
-    checks.add_argument("--spot", action="store_true", help="the task runs on Spot: its whole stop has two minutes")
-    checks.add_argument(
-        "--ignore", metavar="RULE", action="append", help="say nothing of this rule; several: RULE,RULE"
-    )
-    checks.add_argument(
+    add_roles(check)
+    add_mesh(check)
+    check.add_argument("--virtual-node", metavar="FILE", help="the mesh's virtual node, for its health check")
+    check.add_argument("--spot", action="store_true", help="the task runs on Spot: its whole stop has two minutes")
+    check.add_argument("--ignore", metavar="RULE", action="append", help="say nothing of this rule; several: RULE,RULE")
+    check.add_argument(
         "--fail-on", choices=("error", "warning"), help="the least severe finding for exit code 1 (error)"
     )
-    checks.add_argument("--fix", action="store_true", help="mend what is mechanical in the files, then check them")
-    checks.add_argument("--config", metavar="FILE", help="the configuration (the nearest .task-helper.toml)")
-    checks.add_argument(
+    check.add_argument("--fix", action="store_true", help="mend what is mechanical in the files, then check them")
+    check.add_argument("--config", metavar="FILE", help="the configuration (the nearest .task-helper.toml)")
+    check.add_argument(
         "--format",
         choices=("text", "json", "sarif", "github"),
         default="text",
         help="for people, for programs, for code scanning, for the annotations of a pull request",
     )
-    checks.set_defaults(main=_check)
+    check.set_defaults(main=_check)
 
-    adds = parts.add_parser(
+    add = subcommands.add_parser(
         "add",
         help="put a well-wired helper container into a task definition",
         description="Write the file with a helper container that check passes; all else stays as it is, letter"
@@ -63,12 +62,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         " error.",
         epilog=ADD_EXITS,
     )
-    adds.add_argument("file", metavar="FILE", help="the task definition, or a template with one; - for standard input")
-    adds.add_argument("--image", required=True, help="the helper's image, with its tag or digest")
-    adds.add_argument("--name", default="task-helper", help="the name of the helper's container (%(default)s)")
-    adds.add_argument("--envoy", metavar="NAME", help="the container that is Envoy, if it cannot be told")
-    add_mesh(adds)
-    times = adds.add_mutually_exclusive_group()
+    add.add_argument("file", metavar="FILE", help="the task definition, or a template with one; - for standard input")
+    add.add_argument("--image", required=True, help="the helper's image, with its tag or digest")
+    add.add_argument("--name", default="task-helper", help="the name of the helper's container (%(default)s)")
+    add.add_argument("--envoy", metavar="NAME", help="the container that is Envoy, if it cannot be told")
+    add_mesh(add)
+    times = add.add_mutually_exclusive_group()
     times.add_argument("--spot", action="store_true", help="with times that leave room for all in Spot's two minutes")
     times.add_argument(
         "--stop-timeout",
@@ -76,15 +75,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         type=int,
         help="hold the task for so long; on Fargate, for more than 120, with two helpers, one after the other",
     )
-    adds.add_argument(
-        "--registrable", action="store_true", help="leave out what register-task-definition does not take"
-    )
-    adds.add_argument("--in-place", action="store_true", help="write to FILE itself, not to standard output")
-    adds.set_defaults(main=_add)
+    add.add_argument("--registrable", action="store_true", help="leave out what register-task-definition does not take")
+    add.add_argument("--in-place", action="store_true", help="write to FILE itself, not to standard output")
+    add.set_defaults(main=_add)
 
-    pages = parts.add_parser("rules", help="print what check looks for and why, as Markdown")
-    pages.add_argument("rule", metavar="RULE", nargs="?", help="this rule only")
-    pages.set_defaults(main=_rules)
+    rules = subcommands.add_parser("rules", help="print what check looks for and why, as Markdown")
+    rules.add_argument("rule", metavar="RULE", nargs="?", help="this rule only")
+    rules.set_defaults(main=_rules)
 
 
 def register_plan(plan: argparse.ArgumentParser) -> None:
@@ -95,30 +92,30 @@ def register_plan(plan: argparse.ArgumentParser) -> None:
 
 
 def add_mesh(parser: argparse.ArgumentParser) -> None:
-    """Add the option that tells the mesh."""
+    """Add the option that names the mesh."""
     meshes = ("app-mesh", "consul", "kuma", "static-dns", "alb", "nlb")
     parser.add_argument("--mesh", choices=meshes, help="who tells downstreams of the task, if it cannot be told")
 
 
 def add_roles(parser: argparse.ArgumentParser) -> None:
-    """Add the options that tell the containers' parts."""
+    """Add the options that name the helper and Envoy."""
     parser.add_argument("--helper", metavar="NAME", help="the container that is the helper, if it cannot be told")
     parser.add_argument("--envoy", metavar="NAME", help="the container that is Envoy, if it cannot be told")
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from task_helper_taskdef.actions import check
+    from task_helper_taskdef.commands import check
 
     return check(arguments)
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    from task_helper_taskdef.actions import add
+    from task_helper_taskdef.commands import add
 
     return add(arguments)
 
 
 def _rules(arguments: argparse.Namespace) -> int:
-    from task_helper_taskdef.actions import rules
+    from task_helper_taskdef.commands import rules
 
     return rules(arguments)

@@ -1,4 +1,4 @@
-"""The configuration file: what a repository wants of `taskdef check` for everybody, so that laptops and CI agree.
+"""The configuration file: what a repository wants of `taskdef check`, so that laptops and CI agree.
 
 `.task-helper.toml` of the working directory, or the nearest one above it up to the repository's top:
 
@@ -15,19 +15,20 @@
     ignore = ["spot-budget"]
     reason = "batch tasks serve nobody"
 
-The command line has the last word.
+An option of the command line takes precedence.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from task_helper_taskdef.roles import Mesh
-from task_helper_taskdef.rules import RULES
 
 NAME: Final = ".task-helper.toml"
 
@@ -54,19 +55,17 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     spot: bool = False
     mesh: Mesh | None = None
 
-
-def find(directory: Path) -> Path | None:
-    """The nearest configuration file at `directory` or above it, not above the repository's top."""
-    for folder in [directory, *directory.parents]:
-        if (folder / NAME).is_file():
-            return folder / NAME
-        if (folder / ".git").exists():
-            return None
-    return None
+    def ignored_in(self, file: str) -> frozenset[str]:
+        """The rules that report nothing about `file`."""
+        return frozenset(self.ignore).union(*(each.ignore for each in self.files if fnmatch(file, each.match)))
 
 
-def load(file: Path | None) -> Configuration:
-    """What `file` says, the defaults without one; raises BadConfiguration, and OSError where it cannot be read."""
+def read_configuration(name: str | None, rules: Collection[str]) -> Configuration:
+    """The configuration in the file `name`, by default in the nearest one; where there is none, the defaults.
+
+    `rules` are the rules that it may name. Raises BadConfiguration, and OSError where the file cannot be read.
+    """
+    file = Path(name) if name else _nearest(Path.cwd())
     if file is None:
         return Configuration()
     try:
@@ -75,6 +74,16 @@ def load(file: Path | None) -> Configuration:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise BadConfiguration(f"{file}: {str(error).replace('`', '')}") from None
     named = {*configuration.ignore, *(rule for files in configuration.files for rule in files.ignore)}
-    if unknown := sorted(named - RULES.keys()):
-        raise BadConfiguration(f"{file}: no rule is named {unknown[0]!r}; there are {', '.join(RULES)}")
+    if unknown := sorted(named.difference(rules)):
+        raise BadConfiguration(f"{file}: no rule is named {unknown[0]!r}; there are {', '.join(rules)}")
     return configuration
+
+
+def _nearest(directory: Path) -> Path | None:
+    """The nearest configuration file at `directory` or above it, not above the repository's top."""
+    for folder in [directory, *directory.parents]:
+        if (folder / NAME).is_file():
+            return folder / NAME
+        if (folder / ".git").exists():
+            return None
+    return None

@@ -2,7 +2,7 @@
 
 What ECS itself would refuse for its shape (a text where a number belongs, a container without a name) raises
 NotATaskDefinition with the place, so the rules work on values of known types. A null counts as absent, as Terraform
-writes it; a number may come as text, as CloudFormation has it. `unknown` has the places of what a template leaves open.
+writes it; a number may come as text, as CloudFormation has it. `unknown` has the places that a template leaves unknown.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from task_helper_taskdef.decoding import DOCUMENT, PLACE, UNKNOWN, typed
 from task_helper_taskdef.findings import Edit
+from task_helper_taskdef.formats import Source
+from task_helper_taskdef.formats.decoding import DOCUMENT, PLACE, UNKNOWN, typed
 from task_helper_taskdef.formats.tree import NotATaskDefinition
 
 # ECS's own default, where neither the definition nor the instance's agent says otherwise
@@ -71,7 +72,10 @@ class LogConfiguration(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Container(msgspec.Struct, frozen=True, rename="camel"):
-    """One of `containerDefinitions`, as far as the stop of the task depends on it; memory in MiB, times in seconds."""
+    """One of `containerDefinitions`, as far as the stop of the task depends on it.
+
+    `cpu` is in CPU shares, memory in MiB, times in seconds.
+    """
 
     name: str
     place: str = msgspec.field(name=PLACE)
@@ -93,6 +97,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
     health_check: HealthCheck | None = None
     restart_policy: RestartPolicy | None = None
     user: str = ""
+    cpu: Number | None = None
     memory: Number | None = None
     memory_reservation: Number | None = None
     log_configuration: LogConfiguration | None = None
@@ -103,8 +108,8 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
         """The environment variables whose values are known."""
         return {variable.name: variable.value for variable in self.environment if not variable.unknown}
 
-    def knows(self, name: str) -> bool:
-        """Whether it is known what the environment variable `name` is, or that there is none."""
+    def knows_variable(self, name: str) -> bool:
+        """Whether the value of the environment variable `name` is known, or known to be unset."""
         if any(variable.name == name for variable in self.environment):
             return name in self.env
         elsewhere = self.environment_files or any(secret.get("name") in (name, None) for secret in self.secrets)
@@ -119,23 +124,23 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
         return re.split("[:@]", self.image.rpartition("/")[2])[0]
 
     @property
-    def words(self) -> list[str]:
-        """What the container starts, as far as the definition says: its entry point and its command."""
+    def command_line(self) -> list[str]:
+        """What the container starts, as far as the definition has it: its entry point and its command."""
         return [*self.entry_point, *self.command]
 
     @property
-    def stops_within(self) -> int:
+    def stop_seconds(self) -> int:
         """Seconds that ECS gives it between SIGTERM and SIGKILL."""
         return DEFAULT_STOP_TIMEOUT if self.stop_timeout is None else self.stop_timeout
 
-    def variable(self, name: str) -> str:
+    def variable_place(self, name: str) -> str:
         """The place of the value of the environment variable `name`, or of where it would stand."""
         places = [f"{variable.place}.value" for variable in self.environment if variable.name == name]
         return places[-1] if places else f"{self.place}.environment"
 
     def set_variable(self, name: str, value: str) -> Edit:
         """The change that gives the environment variable `name` this value."""
-        place = self.variable(name)
+        place = self.variable_place(name)
         if place.endswith(".value"):
             return Edit(place, value)
         return Edit(place, {"name": name, "value": value}, append=True)
@@ -168,6 +173,7 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
     network_mode: str = ""
     requires_compatibilities: list[str] = []
     runtime_platform: RuntimePlatform | None = None
+    cpu: str | int | None = None
     memory: str | int | None = None
     task_role_arn: str = ""
     proxy_configuration: ProxyConfiguration | None = None
@@ -182,25 +188,37 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
 
     def written_name(self, container: Container) -> str:
         """The name of `container` as it is to be copied: where a function of a template makes it, as that function."""
-        name: str = at(self, f"{container.place}.name")
+        name: str = self.value_at(f"{container.place}.name")
         return name
 
+    def value_at(self, place: str) -> Any:
+        """What stands at `place`, which exists, in the document that this was read from."""
+        value: Any = self.document
+        for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
+            value = value[int(index)] if index else value[key]
+        return value
+
     @property
-    def open_containers(self) -> list[str]:
-        """The places of containers that a template leaves open as a whole, or whose name it does."""
+    def unknown_containers(self) -> list[str]:
+        """The places of containers that a template leaves unknown as a whole, or whose name is unknown."""
         return [place for place in self.unknown if re.fullmatch(r"\$\.containerDefinitions\[\d+\](\.name)?", place)]
 
     @property
-    def open_order(self) -> list[str]:
-        """The places of what a template leaves open of who waits for whom."""
+    def unknown_order(self) -> list[str]:
+        """The places that a template leaves unknown of the order in which containers start and stop."""
         item = re.compile(
             r"\.((dependsOn|links|volumesFrom)(\[\d+\](\.\w+)?)?|(logC|firelensC)onfiguration(\.logDriver)?)$"
         )
-        return [place for place in self.unknown if item.search(place)] + self.open_containers
+        return [place for place in self.unknown if item.search(place)] + self.unknown_containers
 
     def is_known(self, place: str) -> bool:
-        """Whether nothing at `place`, or that it belongs to, is left open by a template."""
+        """Whether nothing at `place`, or that it belongs to, is left unknown by a template."""
         return not any(f"{place}.".startswith((f"{unknown}.", f"{unknown}[")) for unknown in self.unknown)
+
+    def container_place(self, place: str) -> str:
+        """The place of the container that `place` belongs to, empty if it belongs to none."""
+        containers = (container.place for container in self.container_definitions)
+        return next((each for each in containers if f"{place}.".startswith((f"{each}.", f"{each}["))), "")
 
     @property
     def by_name(self) -> dict[str, Container]:
@@ -219,8 +237,8 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
             names |= {other.name for other in self.container_definitions if other.firelens_configuration is not None}
         return names & self.by_name.keys() - {container.name}
 
-    def held_up_by(self, container: Container) -> set[str]:
-        """All that ECS stops after `container` as long as nothing crashes: what it waits for, what that waits for, …"""
+    def stopped_after(self, container: Container) -> set[str]:
+        """All containers that ECS stops after `container` as long as none crashes: its dependencies, and theirs."""
         found: set[str] = set()
         ahead = self.waits_for(container)
         while ahead:
@@ -238,27 +256,19 @@ class HealthCheckPolicy(msgspec.Struct, frozen=True, rename="camel"):
     unhealthy_threshold: Number
 
 
-class Listener(msgspec.Struct, frozen=True, rename="camel"):
+class VirtualNodeListener(msgspec.Struct, frozen=True, rename="camel"):
     health_check: HealthCheckPolicy | None = None
 
 
 class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
     """The mesh's virtual node, as far as downstreams' health checks depend on it.
 
-    Downstreams of a virtual gateway are no Envoys of the mesh, so what the mesh says of checks tells nothing of them.
+    Downstreams of a virtual gateway are no Envoys of the mesh, so the mesh's health checks do not show theirs.
     """
 
     place: str = msgspec.field(name=PLACE)
-    listeners: list[Listener] = []
+    listeners: list[VirtualNodeListener] = []
     gateway: bool = False
-
-
-def at(definition: Definition, place: str) -> Any:
-    """What stands at `place`, which is there, in the document that `definition` was read from."""
-    value: Any = definition.document
-    for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
-        value = value[int(index)] if index else value[key]
-    return value
 
 
 def read(document: Any) -> Definition:
@@ -275,6 +285,18 @@ def read(document: Any) -> Definition:
             raise NotATaskDefinition(f"{place}: {container.name} is the name of two containers")
         seen.add(container.name)
     return definition
+
+
+def read_source(source: Source) -> Definition:
+    """The typed definition of `source`; raises NotATaskDefinition with the place as its file spells it."""
+    try:
+        return read(source.document)
+    except NotATaskDefinition as error:
+        place, colon, reason = str(error).partition(": ")
+        if not place.startswith("$"):
+            raise
+        offset = source.tree.offset(source.file_place(place))
+        raise NotATaskDefinition(f"{source.file_place(place)}{colon}{reason}", offset) from None
 
 
 def read_virtual_node(document: Any) -> VirtualNode:

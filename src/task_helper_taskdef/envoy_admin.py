@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from task_helper_taskdef.definition import Container
-from task_helper_taskdef.envoy_command import bootstrap
+from task_helper_taskdef.envoy_command import read_bootstrap
 from task_helper_taskdef.roles import Mesh, Task, mesh_of, shares_network
 
 # Consul's module gives Envoy this port, Envoy's own examples and all other images the other
@@ -25,10 +25,10 @@ KUMA_USER: Final = "65532"
 KUMA_WITH_SOCKET: Final = (2, 14)
 
 
-class Admin(NamedTuple):
+class AdminApi(NamedTuple):
     """An admin API: at `port` of the network of Envoy's container, or at `socket`, a path in its file system.
 
-    With neither it is a socket whose path changes with every start. `places` are those that this was told by.
+    With neither it is a socket whose path changes with every start. `places` are those that show it.
     """
 
     port: int | None
@@ -43,27 +43,27 @@ class Admin(NamedTuple):
         return f"http://{host}:{self.port}" if self.port else None
 
 
-def admin_of(task: Task, envoy: Container) -> Admin | None:
-    """The admin API of `envoy`; None where what tells it is left open."""
-    if not all(map(envoy.knows, ("ENVOY_ADMIN_MODE", "ENVOY_ADMIN_ACCESS_PORT", "KUMA_DATAPLANE_ADMIN_PORT"))):
+def admin_api(task: Task, envoy: Container) -> AdminApi | None:
+    """The admin API of `envoy`; None where a template leaves unknown what shows it."""
+    if not all(map(envoy.knows_variable, ("ENVOY_ADMIN_MODE", "ENVOY_ADMIN_ACCESS_PORT", "KUMA_DATAPLANE_ADMIN_PORT"))):
         return None
-    told = f"{envoy.place}.image", f"{envoy.place}.entryPoint", f"{envoy.place}.command", f"{envoy.place}.environment"
-    mesh = mesh_at(task, envoy)
+    places = f"{envoy.place}.image", f"{envoy.place}.entryPoint", f"{envoy.place}.command", f"{envoy.place}.environment"
+    mesh = envoy_mesh(task, envoy)
     if envoy.env.get("ENVOY_ADMIN_MODE") == "uds":
-        return Admin(None, AWS_SOCKET, told)
+        return AdminApi(None, AWS_SOCKET, places)
     if mesh == "kuma" and serves_kuma_socket(task, envoy):
-        return Admin(None, kuma_socket(envoy), told)
+        return AdminApi(None, kuma_socket(envoy), places)
     given = envoy.env.get("ENVOY_ADMIN_ACCESS_PORT") or envoy.env.get("KUMA_DATAPLANE_ADMIN_PORT") or ""
     if re.fullmatch("[1-9][0-9]{0,4}", given) and int(given) < 65536:
-        return Admin(int(given), None, told)
-    if configured := bootstrap(envoy.words):
+        return AdminApi(int(given), None, places)
+    if configured := read_bootstrap(envoy.command_line):
         port, path = configured.admin
         if port or path:
-            return Admin(port, PurePosixPath(path) if path else None, told)
-    return Admin(CONSUL_PORT if mesh == "consul" else PORT, None, told)
+            return AdminApi(port, PurePosixPath(path) if path else None, places)
+    return AdminApi(CONSUL_PORT if mesh == "consul" else PORT, None, places)
 
 
-def mesh_at(task: Task, envoy: Container) -> Mesh | None:
+def envoy_mesh(task: Task, envoy: Container) -> Mesh | None:
     """Whose data plane `envoy` is: as named, else as the container says."""
     return task.named_mesh or mesh_of(envoy)
 
@@ -77,9 +77,9 @@ def serves_kuma_socket(task: Task, envoy: Container) -> bool:
 
 
 def kuma_socket(envoy: Container) -> PurePosixPath | None:
-    """Where the socket is, if kuma-dp is told a work directory; else that has another name at every start."""
+    """Where the socket is, if kuma-dp is given a work directory; without one it has another path at every start."""
     folder = envoy.env.get(KUMA_WORK_DIR)
-    if match := re.search(r"--work-dir[= ](\S+)", " ".join(envoy.words)):
+    if match := re.search(r"--work-dir[= ](\S+)", " ".join(envoy.command_line)):
         folder = match[1]
     return PurePosixPath(folder) / KUMA_SOCKET if folder else None
 
@@ -87,7 +87,7 @@ def kuma_socket(envoy: Container) -> PurePosixPath | None:
 def user_of(task: Task, envoy: Container) -> str | None:
     """The user that `envoy` runs as and its socket belongs to; None where the image alone knows."""
     uid = envoy.user.partition(":")[0]
-    return uid or (KUMA_USER if mesh_at(task, envoy) == "kuma" else None)
+    return uid or (KUMA_USER if envoy_mesh(task, envoy) == "kuma" else None)
 
 
 def shares_folder(helper: Container, envoy: Container, socket: PurePosixPath) -> bool:

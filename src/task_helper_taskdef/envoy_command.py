@@ -1,7 +1,6 @@
 """Envoy's own configuration, where it stands in the task definition: `--config-yaml`, as YAML or JSON.
 
-Only what the helper's work depends on is read; whatever has another shape than Envoy's is left out, as Envoy itself is
-the judge of that.
+Only what the helper's work depends on is read. What has another shape than Envoy's is left out: Envoy refuses it.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Cluster(NamedTuple):
 
 
 class Bootstrap(NamedTuple):
-    """An Envoy's configuration; `dynamic` where a control plane or a file says more than stands here."""
+    """An Envoy's configuration; `dynamic` where a control plane or a file adds to it."""
 
     dynamic: bool
     admin: tuple[int | None, str]
@@ -48,14 +47,14 @@ class Bootstrap(NamedTuple):
     clusters: tuple[Cluster, ...]
 
     @property
-    def called(self) -> list[Cluster]:
+    def upstreams(self) -> list[Cluster]:
         """The clusters found by DNS that the application calls: those that an outbound listener sends to."""
         wanted = frozenset().union(*(listener.clusters for listener in self.listeners if listener.outbound))
         return [cluster for cluster in self.clusters if cluster.by_dns and cluster.name in wanted]
 
 
-def bootstrap(words: list[str]) -> Bootstrap | None:
-    """What Envoy is told by its command line; None where that is elsewhere, or cannot be read here."""
+def read_bootstrap(words: list[str]) -> Bootstrap | None:
+    """The configuration in Envoy's command line; None where it is elsewhere, or cannot be read."""
     texts = [following for word, following in pairwise(words) if word == "--config-yaml"]
     texts += [word.partition("=")[2] for word in words if word.startswith("--config-yaml=")]
     return _read(str(texts[-1])) if texts else None

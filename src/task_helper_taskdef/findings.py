@@ -1,4 +1,4 @@
-"""What a rule finds."""
+"""What the linter reports: what a rule finds, the change of a file that repairs it, and a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 
 
 class Edit(NamedTuple):
-    """A change that mends a finding: the key at `place` gets `value`, a list there gets `value` as one item more.
+    """One change of a definition: the key at `place` gets `value`.
 
-    With `remove` the key or the item at `place` goes, with `rename` the key gets that name.
+    With `append` the list at `place` gets `value` as one more item. With `remove` the key or the item at `place` is
+    removed. With `rename` the key gets that name.
     """
 
     place: str
@@ -23,12 +24,13 @@ class Edit(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What one rule has to say about one place.
+    """What one rule reports about one place.
 
-    An error costs requests at every stop or keeps the task from starting; a warning does so under circumstances, or
-    hides it; a note is to be known and no fault. `message` says what is wrong and why it hurts, `remedy` what to write
-    instead; a sentence or two each. `rests_on` are further places: if one of them, or `place`, is left open by a
-    template, nothing is known and nothing is said. `fix` is what mends it without a thought.
+    An error costs requests at every stop, or prevents the start of the task. A warning does so under circumstances, or
+    hides it. A note is information, and no fault. `message` says what is wrong and why it hurts, `remedy` what to write
+    instead, a sentence or two each. `rests_on` are further places: if a template leaves one of them or `place` unknown,
+    the finding is dropped. `fix` are the edits that repair it without a decision by a person. `rule` is the rule's
+    name; `check` fills it in.
     """
 
     severity: Severity
@@ -37,17 +39,20 @@ class Finding(NamedTuple):
     remedy: str
     rests_on: tuple[str, ...] = ()
     fix: tuple[Edit, ...] = ()
+    rule: str = ""
 
 
-class Problem(NamedTuple):
-    """A finding with the name of its rule."""
+class Unreadable(NamedTuple):
+    """A file without a task definition that could be checked: why, and where in it.
 
-    rule: str
-    severity: Severity
-    place: str
-    message: str
-    remedy: str
-    fix: tuple[Edit, ...] = ()
+    `opened` is False where the file could not be opened, or does not exist.
+    """
+
+    file: str
+    reason: str
+    line: int = 1
+    column: int = 1
+    opened: bool = True
 
 
 def error(place: str, message: str, remedy: str, rests_on: Sequence[str] = (), fix: Sequence[Edit] = ()) -> Finding:

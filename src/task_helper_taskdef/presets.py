@@ -1,7 +1,7 @@
 """The settings that suit each mesh, each with what it rests on; docs/meshes has a page for each mesh.
 
-`add` writes them, and `check` says where a helper leaves one of them at its default. A mesh that is not here is served
-by the defaults.
+`add` writes them, and `check` reports where a helper leaves one of them at its default. For a mesh that is not
+here the defaults are right.
 """
 
 from __future__ import annotations

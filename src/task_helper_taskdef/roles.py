@@ -1,4 +1,4 @@
-"""Which container of a task definition is what: the helper, Envoy, those that the helper must hold up."""
+"""The role of each container in a task definition: helper, Envoy, application, agent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import msgspec
 
 from task_helper.settings import SETTINGS, BadSettings, Settings, from_env
 from task_helper_taskdef.definition import Container, Definition, VirtualNode
-from task_helper_taskdef.envoy_command import bootstrap
+from task_helper_taskdef.envoy_command import read_bootstrap
 
 HELPER_NAMES: Final = {"ecs-task-helper", "task-helper", "ecs-appmesh-task-helper"}
-# images that run an Envoy without saying so in their name: Consul's and Kuma's (Kong Mesh's) data planes
+# images that run an Envoy and do not have it in their name: Consul's and Kuma's (Kong Mesh's) data planes
 ENVOY_IMAGES: Final = ("consul-dataplane", "kuma-dp")
-# Consul's Terraform module before 1.14 named its Envoy so
+# Consul's Terraform module before 1.14 gave its Envoy this name
 ENVOY_NAMES: Final = {"sidecar-proxy", *ENVOY_IMAGES}
-# what goes with an Envoy and is none
+# words in the names of containers that accompany an Envoy and are none
 NO_ENVOY: Final = {"control", "exporter", "helper", "init", "metrics", "prometheus", "ratelimit", "test", "tools"}
 # a task that loses one of these while it drains loses records, not requests
 AGENT_WORDS: Final = {
@@ -30,7 +30,7 @@ AGENT_WORDS: Final = {
 # what stands in for a setting that is not set (settings.from_env)
 OLDER_VARIABLES: Final = ["ENVOY_ADMIN_ACCESS_PORT", "PORT", "HEALTHCHECK_PATH"]
 
-# who tells downstreams of the task: a control plane, DNS, or a load balancer; docs/meshes has a page for each
+# how downstreams learn of the task: a control plane, DNS, or a load balancer; docs/meshes has a page for each
 Mesh = Literal["app-mesh", "consul", "kuma", "static-dns", "alb", "nlb"]
 
 
@@ -39,7 +39,7 @@ class BadName(ValueError):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """A definition with the parts that its containers play; a task has one helper and one Envoy, or it is faulty."""
+    """A definition with the roles of its containers; a task has one helper and one Envoy, or it is faulty."""
 
     definition: Definition
     helpers: list[Container]
@@ -48,12 +48,12 @@ class Task(msgspec.Struct, frozen=True):
     virtual_node: VirtualNode | None = None
     # keys that stand twice in one object of the file, by place
     duplicates: list[str] = []
-    # the mesh, where it is named and not told by the containers
+    # the mesh, where the user names it; None where the containers show it
     named_mesh: Mesh | None = None
 
     @property
-    def lasting(self) -> list[Container]:
-        """All but what ends at the start: what others wait for with COMPLETE or SUCCESS."""
+    def long_running(self) -> list[Container]:
+        """All containers without those that end at the start: others wait for these with COMPLETE or SUCCESS."""
         finished = {
             dependency.container_name
             for container in self.definition.container_definitions
@@ -63,22 +63,25 @@ class Task(msgspec.Struct, frozen=True):
         return [c for c in self.definition.container_definitions if c.name not in finished]
 
     @property
-    def held(self) -> list[Container]:
-        """What serves requests or serves those that do; nobody holds up what tells discovery of the stop."""
-        return [c for c in self.lasting if c not in self.helpers and not tells_discovery(c)]
+    def kept_running(self) -> list[Container]:
+        """The containers that the helper keeps running: all that serve requests, and all that these need.
+
+        A container whose SIGTERM deregisters the task is none of them: no container may delay that.
+        """
+        return [c for c in self.long_running if c not in self.helpers and not deregisters_task(c)]
 
     @property
     def applications(self) -> list[Container]:
-        """What is there to be held up for its own sake: no Envoy, and not what only carries logs, metrics or traces."""
-        return [c for c in self.held if c not in self.envoys and not is_agent(c)]
+        """The containers that serve requests: no Envoy, and none that only carries logs, metrics or traces."""
+        return [c for c in self.kept_running if c not in self.envoys and not is_agent(c)]
 
     @property
     def mesh(self) -> Mesh | None:
-        """Whose data plane Envoy is, if it is known."""
+        """The mesh whose data plane Envoy is, if it is known."""
         return self.named_mesh or next((mesh for mesh in map(mesh_of, self.envoys) if mesh), None)
 
 
-def cast(
+def assign_roles(
     definition: Definition,
     helper: str | None = None,
     envoy: str | None = None,
@@ -87,7 +90,10 @@ def cast(
     duplicates: list[str] | None = None,
     mesh: Mesh | None = None,
 ) -> Task:
-    """Tell the containers' parts, where not named then from images and names; raises BadName."""
+    """The task of `definition`: the containers named `helper` and `envoy`, else detected by images and names.
+
+    Raises BadName.
+    """
     helpers = [_named(definition, helper)] if helper else list(filter(is_helper, definition.container_definitions))
     envoys = [_named(definition, envoy)] if envoy else _envoys(definition, helpers)
     return Task(definition, helpers, envoys, spot, virtual_node, duplicates or [], mesh)
@@ -101,24 +107,24 @@ def _named(definition: Definition, name: str) -> Container:
 
 
 def is_helper(container: Container) -> bool:
-    """Whether its name, image, health check or what it starts says so; our image with another program does not."""
+    """Whether its name, image, health check or command line is the helper's; the image with another program is not."""
     starts = container.entry_point or f"{container.place}.entryPoint" in container.unknown
-    other = bool(starts) and follows_helper(container.words) is None
+    other = bool(starts) and helper_subcommand(container.command_line) is None
     return (
         container.name in HELPER_NAMES
         or (container.repository in HELPER_NAMES and not other)
         or runs_healthcheck(container)
-        or follows_helper(container.words) == "run"
+        or helper_subcommand(container.command_line) == "run"
     )
 
 
 def runs_healthcheck(container: Container) -> bool:
-    """Whether the container's health check asks the helper: `["CMD", "task-helper", "healthcheck"]`."""
+    """Whether the container's health check is the helper's: `["CMD", "task-helper", "healthcheck"]`."""
     command = container.health_check.command if container.health_check else []
-    return follows_helper(command[1:] if command[:1] in (["CMD"], ["CMD-SHELL"]) else command) == "healthcheck"
+    return helper_subcommand(command[1:] if command[:1] in (["CMD"], ["CMD-SHELL"]) else command) == "healthcheck"
 
 
-def follows_helper(words: list[str]) -> str | None:
+def helper_subcommand(words: list[str]) -> str | None:
     """The word behind `task-helper`, wherever it is installed and also within a shell's script; None without it."""
     split: list[str] = []
     for word in words:
@@ -133,52 +139,52 @@ def follows_helper(words: list[str]) -> str | None:
 
 
 def _envoys(definition: Definition, helpers: list[Container]) -> list[Container]:
-    """By the surest sign: what ECS sends the traffic through and what runs an Envoy, else what is named so."""
+    """By the surest sign: the proxy of the proxyConfiguration and images of an Envoy, else names."""
     proxied = definition.proxy_configuration.container_name if definition.proxy_configuration else ""
     others = [container for container in definition.container_definitions if container not in helpers]
-    return [c for c in others if c.name == proxied or runs_envoy(c)] or [c for c in others if is_named_envoy(c)]
+    return [c for c in others if c.name == proxied or runs_envoy(c)] or [c for c in others if has_envoy_name(c)]
 
 
 def runs_envoy(container: Container) -> bool:
-    """Whether the image is an Envoy's; a log router for Envoy's logs is named after it, too.
+    """Whether the image is an Envoy's; a log router is none, even if its name has `envoy` in it.
 
-    Where the image is left open, the container's own name stands in for it.
+    Where the image is unknown, the container's own name decides.
     """
     if container.firelens_configuration is not None:
         return False
-    if f"{container.place}.image" in container.unknown and is_named_envoy(container):
+    if f"{container.place}.image" in container.unknown and has_envoy_name(container):
         return True
-    return container.repository.startswith(ENVOY_IMAGES) or _says_envoy(container.repository)
+    return container.repository.startswith(ENVOY_IMAGES) or _names_envoy(container.repository)
 
 
-def is_named_envoy(container: Container) -> bool:
-    return container.name in ENVOY_NAMES or _says_envoy(container.name)
+def has_envoy_name(container: Container) -> bool:
+    return container.name in ENVOY_NAMES or _names_envoy(container.name)
 
 
-def _says_envoy(name: str) -> bool:
-    words = _words(name)
+def _names_envoy(name: str) -> bool:
+    words = _name_words(name)
     return NO_ENVOY.isdisjoint(words) and any(word.startswith("envoy") or word.endswith("envoy") for word in words)
 
 
 def mesh_of(envoy: Container) -> Mesh | None:
-    """Whose data plane `envoy` is, told by its image, its variables and what it starts.
+    """The mesh whose data plane `envoy` is, by its image, its variables and its command line.
 
-    An Envoy that calls others by DNS and has no control plane is called so itself.
+    An Envoy without a control plane that finds upstreams by DNS is taken for one that downstreams find by DNS.
     """
-    if envoy.repository.startswith("consul-dataplane") or any("consul" in word for word in envoy.words):
+    if envoy.repository.startswith("consul-dataplane") or any("consul" in word for word in envoy.command_line):
         return "consul"
-    if envoy.repository.startswith("kuma-dp") or any("kuma-dp" in word for word in envoy.words):
+    if envoy.repository.startswith("kuma-dp") or any("kuma-dp" in word for word in envoy.command_line):
         return "kuma"
     if any(variable.name.startswith("KUMA_") for variable in envoy.environment):
         return "kuma"
     if "appmesh" in envoy.image or any(variable.name.startswith("APPMESH_") for variable in envoy.environment):
         return "app-mesh"
-    configured = bootstrap(envoy.words)
-    return "static-dns" if configured and not configured.dynamic and configured.called else None
+    configured = read_bootstrap(envoy.command_line)
+    return "static-dns" if configured and not configured.dynamic and configured.upstreams else None
 
 
-def told_by(container: Container) -> list[str]:
-    """The places that tell what `container` is and runs."""
+def identifying_places(container: Container) -> list[str]:
+    """The places that show what `container` is and runs."""
     words = [
         f"{container.place}.{key}[{i}]"
         for key, words in (("entryPoint", container.entry_point), ("command", container.command))
@@ -187,63 +193,67 @@ def told_by(container: Container) -> list[str]:
     return [*(f"{container.place}.{key}" for key in ("image", "entryPoint", "command", "environment")), *words]
 
 
-def tells_discovery(container: Container) -> bool:
-    """Whether its own SIGTERM takes the task out of discovery: Consul's health-sync marks the checks critical."""
+def deregisters_task(container: Container) -> bool:
+    """Whether its own SIGTERM removes the task from discovery: Consul's health-sync marks the checks critical."""
     return container.name == "consul-ecs-health-sync" or (
-        container.repository.startswith("consul-ecs") and "health-sync" in container.words
+        container.repository.startswith("consul-ecs") and "health-sync" in container.command_line
     )
 
 
 def is_agent(container: Container) -> bool:
-    """Whether it only carries logs, metrics or traces; told by its image, by its name only where that is not known."""
+    """Whether it only carries logs, metrics or traces, by its image; by its name only where the image is unknown."""
     if container.firelens_configuration is not None:
         return True
     known = container.image and f"{container.place}.image" not in container.unknown
-    return not AGENT_WORDS.isdisjoint(_words(container.repository if known else f"{container.image} {container.name}"))
+    return not AGENT_WORDS.isdisjoint(
+        _name_words(container.repository if known else f"{container.image} {container.name}")
+    )
 
 
-def _words(name: str) -> list[str]:
+def _name_words(name: str) -> list[str]:
     """`aws-xray-daemon` is three words, `EnvoyImage` two."""
     return re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower())
 
 
-def to_depend_on(task: Task) -> list[Container]:
-    """What a helper has to name in its dependsOn: Envoy, and of the others those that no other container waits for."""
-    waited_for = {name for container in task.held for name in task.definition.waits_for(container)}
-    return [container for container in task.held if container in task.envoys or container.name not in waited_for]
+def needed_dependencies(task: Task) -> list[Container]:
+    """The containers for a helper's dependsOn: Envoy, and of the others those that no other container waits for."""
+    waited_for = {name for container in task.kept_running for name in task.definition.waits_for(container)}
+    return [
+        container for container in task.kept_running if container in task.envoys or container.name not in waited_for
+    ]
 
 
 def condition_for(task: Task, container: Container) -> str:
-    """What the helper waits for at the start: Envoy to be HEALTHY where it can be, of all else that it is there."""
+    """The condition for a helper's dependsOn: HEALTHY for an Envoy with a health check, else START."""
     return "HEALTHY" if container in task.envoys and container.health_check else "START"
 
 
 def logging_neighbour(task: Task) -> Container | None:
     """The container whose logs the helper's belong to: an application, else Envoy, else any that logs somewhere."""
-    logging = [container for container in task.held if container.log_configuration]
+    logging = [container for container in task.kept_running if container.log_configuration]
     applications = [c for c in logging if c in task.applications]
     return next(iter(applications or [c for c in logging if c in task.envoys] or logging), None)
 
 
 def chain_of(task: Task) -> tuple[Container, Container] | None:
-    """The two helpers that ECS stops one after the other, if there are: the first depends on the second."""
+    """The two helpers that ECS stops one after the other: the first depends on the second; None without such two."""
     waits_for = task.definition.waits_for
     pairs = ((one, other) for one in task.helpers for other in task.helpers if other.name in waits_for(one))
     return next(pairs, None)
 
 
 def waits_for_replacement(helper: Container) -> bool:
-    """Whether the helper asks ECS for its replacement: DRAIN_DELAY=auto."""
+    """Whether the helper waits for replacement tasks: DRAIN_DELAY=auto."""
     return helper.env.get("DRAIN_DELAY", "").strip().lower() == "auto"
 
 
 def knows_settings(helper: Container) -> bool:
-    """Whether nothing that the helper's settings are made of is left open."""
-    return all(map(helper.knows, [setting.name for setting in SETTINGS] + OLDER_VARIABLES))
+    """Whether every variable that the helper's settings are read from is known."""
+    return all(map(helper.knows_variable, [setting.name for setting in SETTINGS] + OLDER_VARIABLES))
 
 
 def settings_of(helper: Container) -> Settings | None:
-    """The helper's settings; None where they are not known, or not usable, which is the `settings` rule's matter."""
+    """The helper's settings; None where they are unknown, or not usable, which the rule `settings` reports."""
     if not knows_settings(helper):
         return None
     try:
@@ -253,10 +263,10 @@ def settings_of(helper: Container) -> Settings | None:
 
 
 def shares_network(task: Task) -> bool | None:
-    """Whether the containers share 127.0.0.1; None where the definition does not say, as its user of it may."""
+    """Whether the containers share 127.0.0.1; None where the definition does not show it."""
     definition = task.definition
     if definition.network_mode in ("bridge", "none", "nat"):
         return False
-    told = definition.network_mode in ("awsvpc", "host") or definition.proxy_configuration is not None
-    # these know no other mode
-    return True if told or {"FARGATE", "MANAGED_INSTANCES"} & set(definition.requires_compatibilities) else None
+    shared = definition.network_mode in ("awsvpc", "host") or definition.proxy_configuration is not None
+    # these have no other mode
+    return True if shared or {"FARGATE", "MANAGED_INSTANCES"} & set(definition.requires_compatibilities) else None

@@ -22,6 +22,11 @@ class Example(NamedTuple):
     findings: str
 
 
+def names() -> list[str]:
+    """The names of all rules, in the order of the page."""
+    return list(RULES)
+
+
 def pages() -> list[tuple[str, str]]:
     """Each rule's name and docstring."""
     return [(name, inspect.getdoc(rule) or "") for name, rule in RULES.items()]

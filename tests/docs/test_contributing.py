@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 
 
-@pytest.mark.parametrize(("folder", "package"), [("src", "task_helper"), (".", "lab")])
+@pytest.mark.parametrize(("folder", "package"), [("src", "task_helper"), ("src", "task_helper_taskdef"), (".", "lab")])
 def test_drawing_of_the_modules(folder: str, package: str) -> None:
     """The drawing of each package is what tools/modules.py prints."""
     assert draw(imports(ROOT / folder, package)) in PAGE

@@ -209,6 +209,7 @@ class FakeMetadata(Peer):
 
     def answer(self, method: str, target: str) -> Response:
         helper: dict[str, Any] = {"Name": self.name, "Type": "NORMAL", "KnownStatus": self.helper_status}
+        helper["DesiredStatus"] = self.desired
         helper |= {"RestartCount": self.restart_count}
         match method, target:
             case "GET", "/v4/helper":

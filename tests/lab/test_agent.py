@@ -262,7 +262,7 @@ def test_ecs_hears_of_health_every_so_often(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_ecs_hears_late_of_a_container_that_ends_alone(tmp_path: Path) -> None:
-    """The agent stops the others at once; ECS knows of it, and replaces the task, when it is told, 10 to 30 s later."""
+    """The agent stops the others at once; ECS knows of it, and replaces the task, when the agent reports it."""
     service = replace(SERVICE, agent=replace(SERVICE.agent, lone_change=(0.5, 0.6)))
 
     def containers() -> list[ContainerSpec]:

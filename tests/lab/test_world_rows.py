@@ -12,7 +12,7 @@ import pytest
 
 from lab.ecs.behaviour import AgentTimes
 from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
-from lab.parts import cpu_quota, processes
+from lab.parts import cpu_quota, cpu_shares, processes
 from lab.parts.envoy_process import APPLICATION_PORT
 from lab.parts.history import History, Recorder
 from lab.run import hazards
@@ -191,6 +191,44 @@ def test_a_quota_is_written_as_the_version_wants_it(
     assert {path.name: path.read_text() for path in group.iterdir()} == written
 
 
+def test_a_busy_neighbour_gets_what_its_shares_say() -> None:
+    """Of two that want all of half a core, the one with eight times the shares gets about eight times as much."""
+    if cpu_quota.hierarchy() is None:
+        pytest.skip("needs a control group `cpu` in which this user may make others")
+    neighbour = cpu_shares.BusyNeighbour(f"lab-test-{os.getpid()}", 0.5, 512)
+    own = processes.start(
+        # on one core: shares count where processes compete
+        ["taskset", "--cpu-list", "0", *cpu_quota.within(neighbour.container("own", 64), cpu_shares.BUSY)],
+        Path("/dev/null"),
+    )
+    os.sched_setaffinity(neighbour.pid, {0})
+
+    def too_few() -> str | None:
+        used = ticks(neighbour.pid)
+        return None if used > 100 else f"{used} ticks"
+
+    try:
+        before = ticks(neighbour.pid), ticks(own.pid)
+        processes.wait_for(too_few)
+        busy, mine = ticks(neighbour.pid) - before[0], ticks(own.pid) - before[1]
+        assert busy > 3 * mine
+    finally:
+        processes.kill_group(own.pid)
+        own.wait()
+        neighbour.close()
+
+
+def ticks(pid: int) -> int:
+    """CPU time of a process so far, in the kernel's ticks of 10 ms."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+@pytest.mark.parametrize(("shares", "expected"), [(2, 1), (32, 2), (1024, 39), (262144, 10000)])
+def test_shares_in_the_second_version(shares: int, expected: int) -> None:
+    """The weight is what container engines make of the shares."""
+    assert cpu_shares.weight(shares) == expected
+
+
 @pytest.mark.parametrize("line", ["none {parent} cgroup rw,memory 0 0", "none {parent} cgroup2 rw 0 0", ""])
 def test_without_a_quota_the_row_is_left_out(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no control group can have one, the lab says which row it leaves out; all others are played."""
@@ -198,4 +236,4 @@ def test_without_a_quota_the_row_is_left_out(line: str, tmp_path: Path, monkeypa
     (tmp_path / "mounts").write_text(line.format(parent=tmp_path) + "\n" if line else "")
     monkeypatch.setattr(cpu_quota, "MOUNTS", tmp_path / "mounts")
     left_out = [row.name for row in ROWS if missing_for(row)]
-    assert left_out == ["cpu-quota"]
+    assert left_out == ["cpu-quota", "cpu-shares"]

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from task_helper_taskdef.add import OPENER, SPOT, add
+from task_helper_taskdef.add import FOLDER_INIT, SPOT, edits
+from task_helper_taskdef.check import apply_rules
 from task_helper_taskdef.definition import read
+from task_helper_taskdef.formats.editing import changed
 from task_helper_taskdef.formats.tree import Unknown
-from task_helper_taskdef.roles import Mesh, cast
-from task_helper_taskdef.rules import check
+from task_helper_taskdef.roles import Mesh, assign_roles
 
 IMAGE = "registry.example/ecs-task-helper:1.0.0"
 KUMA = {"name": "kuma-dp", "image": "kumahq/kuma-dp:2.14.0", "stopTimeout": 60}
@@ -42,6 +43,11 @@ def with_envoy(envoy: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"networkMode": "awsvpc", "containerDefinitions": [envoy, app], **fields}
 
 
+def with_helper(document: Any, **options: Any) -> Any:
+    """`document` with the edits that `add` makes."""
+    return changed(document, edits(document, IMAGE, **options))
+
+
 def helper_of(document: Any) -> Any:
     (helper,) = (c for c in document["containerDefinitions"] if c["name"] == "task-helper")
     return helper
@@ -52,7 +58,7 @@ def settings_of(document: Any) -> dict[str, str]:
 
 
 def findings(document: Any, mesh: Mesh | None = None) -> list[str]:
-    return [problem.rule for problem in check(cast(read(document), mesh=mesh))]
+    return [problem.rule for problem in apply_rules(assign_roles(read(document), mesh=mesh))]
 
 
 @pytest.mark.parametrize(
@@ -74,11 +80,11 @@ def findings(document: Any, mesh: Mesh | None = None) -> list[str]:
         ({"name": "envoy", "command": ["--config-yaml", CALLS_BY_DNS]}, {}, {"DRAIN_TIMEOUT": "auto"}),
     ],
 )
-def test_helper_is_told_where_the_admin_api_is(
+def test_helper_gets_the_address_of_the_admin_api(
     envoy: dict[str, Any], fields: dict[str, Any], settings: dict[str, str]
 ) -> None:
     """Each mesh has its own address, and only what is not the default is written."""
-    document = add(with_envoy(envoy, **fields), IMAGE)
+    document = with_helper(with_envoy(envoy, **fields))
 
     assert settings == settings_of(document)
     assert (["envoy"] if fields.get("networkMode") == "bridge" else None) == helper_of(document).get("links")
@@ -93,40 +99,42 @@ def test_helper_is_told_where_the_admin_api_is(
         ({**KUMA, "command": ["run", "--work-dir", "/run/kuma"], "user": "5678"}, [], "5678"),
     ],
 )
-def test_kumas_socket_is_put_where_the_helper_can_open_it(envoy: dict[str, Any], added: list[str], user: str) -> None:
+def test_kuma_socket_is_on_a_volume_that_the_helper_can_open(
+    envoy: dict[str, Any], added: list[str], user: str
+) -> None:
     """Kuma's work directory is on a volume of both, which one more container has opened, and both are one user."""
     before = with_envoy(envoy)
-    document = add(before, IMAGE)
+    document = with_helper(before)
     now, _, opener, helper = document["containerDefinitions"]
     known = [variable["name"] for variable in envoy.get("environment", [])]
 
     assert [{"name": "kuma-admin"}] == document["volumes"]
     assert [MOUNT] == now["mountPoints"] == helper["mountPoints"] == opener["mountPoints"]
-    assert [{"containerName": OPENER, "condition": "SUCCESS"}] == now["dependsOn"]
+    assert [{"containerName": FOLDER_INIT, "condition": "SUCCESS"}] == now["dependsOn"]
     assert known + added == [variable["name"] for variable in now.get("environment", [])]
-    assert (OPENER, False, "0") == (opener["name"], opener["essential"], opener["user"])
+    assert (FOLDER_INIT, False, "0") == (opener["name"], opener["essential"], opener["user"])
     assert SOCKET == settings_of(document)["ENVOY_ADMIN_URL"]
     assert user == helper["user"] == now["user"], "whose the socket is must not be up to the image"
     assert ["kuma-dp", "app"] == [dependency["containerName"] for dependency in helper["dependsOn"]]
     assert [] == findings(document)
-    assert document == add(document, IMAGE)
+    assert document == with_helper(document)
 
 
-def test_container_that_opens_kumas_volume_opens_it(tmp_path: Path) -> None:
+def test_init_container_makes_the_kuma_volume_writable(tmp_path: Path) -> None:
     """What it runs lets any user write into the folder, and nobody remove another's files."""
-    opener = add(with_envoy(KUMA), IMAGE)["containerDefinitions"][2]
+    opener = with_helper(with_envoy(KUMA))["containerDefinitions"][2]
     command = [*opener["entryPoint"], *opener["command"]]
     subprocess.run([word.replace("/run/kuma", str(tmp_path)) for word in command], check=True, timeout=60)
 
     assert 0o1777 == tmp_path.stat().st_mode & 0o7777
 
 
-def test_kumas_volume_that_is_there_is_used() -> None:
+def test_existing_kuma_volume_is_used() -> None:
     """A work directory that is on a volume already is mounted by the helper, and the rest stays as it is."""
     mount = {"sourceVolume": "run", "containerPath": "/var/run/kuma"}
     work = [{"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/var/run/kuma/dp"}]
     envoy = {**KUMA, "user": "1000", "environment": work, "mountPoints": [mount]}
-    document = add(with_envoy(envoy), IMAGE)
+    document = with_helper(with_envoy(envoy))
 
     assert [envoy, *with_envoy(envoy)["containerDefinitions"][1:]] == document["containerDefinitions"][:-1]
     assert ("1000", [mount]) == (helper_of(document)["user"], helper_of(document)["mountPoints"])
@@ -145,59 +153,59 @@ def test_kumas_volume_that_is_there_is_used() -> None:
         ("nlb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "110"}),
     ],
 )
-def test_mesh_can_be_named(mesh: Mesh, settings: dict[str, str]) -> None:
+def test_option_names_the_mesh(mesh: Mesh, settings: dict[str, str]) -> None:
     """Where image and variables do not give the mesh away, --mesh does, to add and to check."""
     envoy = {"name": "envoy", "image": Unknown("${SidecarImage}"), "stopTimeout": 60}
-    document = add(with_envoy(envoy), IMAGE, mesh=mesh)
+    document = with_helper(with_envoy(envoy), mesh=mesh)
 
     assert settings == settings_of(document)
     assert [] == findings(document, mesh)
 
 
-def test_on_spot_the_times_are_spots() -> None:
+def test_times_on_spot_fit_two_minutes() -> None:
     """Two minutes for all containers leave a mesh's own times no room."""
-    document = add(with_envoy({"name": "envoy", "image": "envoy:1"}), IMAGE, spot=True, mesh="alb")
+    document = with_helper(with_envoy({"name": "envoy", "image": "envoy:1"}), spot=True, mesh="alb")
 
     assert SPOT == settings_of(document)
 
 
-def test_what_is_set_by_hand_is_not_the_meshs() -> None:
+def test_settings_written_by_hand_are_kept() -> None:
     """A helper that has a setting keeps it, and gets only what it lacks of the mesh's."""
     helper = {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "5"}]}
     document = with_envoy({"name": "envoy", "image": "envoy:1"})
     document["containerDefinitions"].append(helper)
 
     assert {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "10"} == settings_of(
-        add(document, IMAGE, mesh="alb")
+        with_helper(document, mesh="alb")
     )
 
 
-def test_lag_of_a_mesh_is_for_helpers_that_wait_for_their_replacement() -> None:
+def test_discovery_lag_is_only_for_delay_auto() -> None:
     """Kuma's DISCOVERY_LAG is written, and asked for, only where DRAIN_DELAY is auto: elsewhere nothing uses it."""
     document = with_envoy({"name": "kuma-dp", "image": "kumahq/kuma-dp:2.13.1", "stopTimeout": 60})
     document["containerDefinitions"].append(
         {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}
     )
 
-    assert {"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10"} | KUMA_SETTINGS == settings_of(add(document, IMAGE))
+    assert {"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10"} | KUMA_SETTINGS == settings_of(with_helper(document))
 
 
-def test_stop_timeout_is_the_helpers_own_where_other_settings_are_open() -> None:
+def test_stop_timeout_follows_its_variable_where_other_settings_are_unknown() -> None:
     """What a template leaves open of other settings does not make add write a stopTimeout that STOP_TIMEOUT denies."""
     settings = [{"name": "STOP_TIMEOUT", "value": "90s"}, {"name": "CLOUD_MAP_SERVICE", "value": Unknown("${Service}")}]
     document = with_envoy({"name": "envoy", "image": "envoy:1"})
     document["containerDefinitions"].append({"name": "task-helper", "environment": settings})
 
-    assert 90 == helper_of(add(document, IMAGE))["stopTimeout"]
+    assert 90 == helper_of(with_helper(document))["stopTimeout"]
 
 
-def test_nobody_is_made_to_hold_what_tells_discovery() -> None:
+def test_container_that_deregisters_the_task_is_no_dependency() -> None:
     """Consul's health-sync is no dependency of the helper that add writes."""
     document = with_envoy({"name": "consul-dataplane", "image": "hashicorp/consul-dataplane:2.0.1"})
     document["containerDefinitions"].append(
         {"name": "consul-ecs-health-sync", "image": "hashicorp/consul-ecs:0.10.0", "command": ["health-sync"]}
     )
-    added = add(document, IMAGE)
+    added = with_helper(document)
 
     assert ["consul-dataplane", "app"] == [d["containerName"] for d in helper_of(added)["dependsOn"]]
     assert [] == findings(added)

@@ -77,7 +77,7 @@ def rules(found: Any) -> list[str]:
     return [problem["rule"] for problem in found["problems"]]
 
 
-def test_files_patterns_and_directories_are_checked_once_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_patterns_and_directories_are_checked_once(capsys: pytest.CaptureFixture[str]) -> None:
     """A file is read once however often it is meant; in a directory what is no task definition is passed over."""
     write("a.json", ENVOY, APP)
     write("deep/er/b.json", ENVOY, APP)
@@ -104,7 +104,7 @@ def test_several_definitions_are_shown_by_file(capsys: pytest.CaptureFixture[str
     assert "1 error, 0 warnings, 2 task definitions checked; why: task-helper taskdef rules RULE" == lines[-1]
 
 
-def test_what_is_no_task_definition_in_a_directory_fails_only_if_it_says_it_is_one(
+def test_other_files_of_a_directory_fail_only_if_they_mention_containers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A broken file that speaks of containerDefinitions is an error; any other file that cannot be read is not."""
@@ -117,7 +117,7 @@ def test_what_is_no_task_definition_in_a_directory_fails_only_if_it_says_it_is_o
     assert "broken.json is no task definition: line 2, column 1: Expecting value" in capsys.readouterr().err
 
 
-def test_configuration_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_configuration_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """A configuration that was named has to be there."""
     write("a.json", {"name": "batch"})
 
@@ -126,7 +126,7 @@ def test_configuration_that_is_not_there_is_named(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("name", ["gone.json", "gone/*.json"])
-def test_file_that_is_not_there_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_file_is_reported(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A name and a pattern that mean no file are errors, and the others are checked all the same."""
     write("a.json", {"name": "batch"})
 
@@ -145,14 +145,14 @@ def test_file_that_is_not_there_is_named(name: str, capsys: pytest.CaptureFixtur
         (["--ignore", "no-such-rule"], 2),
     ],
 )
-def test_rules_are_ignored_and_the_least_severity_is_chosen(arguments: list[str], code: int) -> None:
+def test_options_ignore_rules_and_choose_the_failing_severity(arguments: list[str], code: int) -> None:
     """A rule that is ignored says nothing; warnings fail if they are to; a name that no rule has is refused."""
     write("a.json", ENVOY, APP, HELPER)
 
     assert code == check("a.json", *arguments)
 
 
-def test_label_ignores_for_its_container_and_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_label_suppresses_for_its_container_and_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     """What a container's label names is not said of it, but counted; without a reason it is said, and so is that."""
     write("a.json", ENVOY, APP, labelled(ignore="holds-all: a test; restart-policy,health-check: a test"))
     code, found = report(capsys, "a.json")
@@ -171,7 +171,7 @@ def test_label_ignores_for_its_container_and_with_a_reason(capsys: pytest.Captur
     ] == [problem["message"] for problem in found["problems"] if problem["rule"] == "ignore"]
 
 
-def test_any_container_may_ignore_what_is_about_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+def test_label_of_any_container_suppresses_findings_about_the_task(capsys: pytest.CaptureFixture[str]) -> None:
     """A finding about no container is ignored by the label of any."""
     write("a.json", ENVOY, {**APP, "dockerLabels": {"task-helper.ignore": "helper-missing: comes with the pipeline"}})
 
@@ -179,7 +179,7 @@ def test_any_container_may_ignore_what_is_about_the_task(capsys: pytest.CaptureF
     assert capsys.readouterr().out.endswith("0 errors, 0 warnings, 1 ignored\n")
 
 
-def test_comment_in_yaml_ignores_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_yaml_comment_suppresses_for_its_container_or_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     """Within a container or right above it a comment is for that container, elsewhere for the file."""
     Path("t.yaml").write_text(TEMPLATE, encoding="utf-8")
     code, found = report(capsys, "t.yaml")
@@ -194,7 +194,7 @@ def test_comment_in_yaml_ignores_where_it_stands(capsys: pytest.CaptureFixture[s
     assert (1, ["stop-timeout", "application-health"]) == (code, rules(found))
 
 
-def test_configuration_holds_for_everybody(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nearest_configuration_applies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The nearest .task-helper.toml up to the repository's top is obeyed; the command line has the last word."""
     write("tasks/a.json", ENVOY, APP, {"name": "drain", "image": "tools:1"})
     write("tasks/legacy/b.json", ENVOY, APP, HELPER)
@@ -217,7 +217,7 @@ def test_configuration_holds_for_everybody(folder: Path, capsys: pytest.CaptureF
         assert "restart-policy" in rules(report(capsys, "legacy/b.json")[1])
 
 
-def test_page_shows_a_configuration_and_ignoring_that_work(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuration_and_suppressions_of_the_page_work(capsys: pytest.CaptureFixture[str]) -> None:
     """The configuration, the label and the comment of docs/rules.md are obeyed as they stand there."""
     page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
     (toml,) = re.findall("```toml\n(.*?)```", page, re.S)
@@ -245,9 +245,7 @@ def test_page_shows_a_configuration_and_ignoring_that_work(capsys: pytest.Captur
         ("[[files]]\nmatch = '*'\nignore = []", "Object missing required field reason - at $.files[0]"),
     ],
 )
-def test_configuration_that_cannot_be_used_is_refused(
-    text: str, reason: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_configuration_is_refused(text: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A mistake in the configuration is exit code 2, and named with its file."""
     write("a.json", ENVOY, APP)
     Path(".task-helper.toml").write_text(text, encoding="utf-8")
@@ -256,7 +254,7 @@ def test_configuration_that_cannot_be_used_is_refused(
     assert reason in capsys.readouterr().err
 
 
-def test_json_report_has_what_could_not_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_report_contains_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is no task definition is a finding of its own, with its place, so that a program sees it."""
     Path("a.json").write_text('{"containerDefinitions": [\n  {"name": "app", "memory": "much"}]}', encoding="utf-8")
     code, found = report(capsys, "a.json", "gone.json")
@@ -316,7 +314,7 @@ def test_sarif_report_is_valid_and_has_pages_and_places(capsys: pytest.CaptureFi
     assert before == [result["partialFingerprints"] for result in sarif(capsys, "t asks/a.json")["results"]]
 
 
-def test_sarif_report_tells_that_a_file_could_not_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sarif_report_contains_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     """What could not be checked makes the run an unsuccessful one, with the reason."""
     Path("broken.json").write_text("[", encoding="utf-8")
     (invocation,) = sarif(capsys, "broken.json")["invocations"]
@@ -336,7 +334,9 @@ def test_findings_about_the_virtual_node_are_placed_in_its_file(capsys: pytest.C
     assert ("node.json", 3, 1) == (about["file"], about["line"], about["column"])
 
 
-def test_standard_input_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_input_is_reported_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What comes by a pipe may be in any format, and has a name in the report."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEMPLATE.encode())))
     code, found = report(capsys, "-")
@@ -344,7 +344,7 @@ def test_standard_input_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert (0, "standard input", "Task") == (code, found["definitions"][0]["file"], found["definitions"][0]["name"])
 
 
-def test_key_that_stands_twice_is_told_in_any_format(capsys: pytest.CaptureFixture[str]) -> None:
+def test_duplicate_key_is_reported_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     """The second of two equal keys is named with its place, in a list of containers and in a template, too."""
     Path("a.json").write_text('[{"name": "app", "image": "x:1",\n "image": "x:2"}]', encoding="utf-8")
     Path("t.yaml").write_text(TEMPLATE.replace("Image: shop:1", "Image: shop:1\n          Image: shop:2"))
@@ -356,7 +356,7 @@ def test_key_that_stands_twice_is_told_in_any_format(capsys: pytest.CaptureFixtu
     ] == [(each["file"], each["line"], each["place"]) for each in found["problems"] if each["rule"] == "duplicate-key"]
 
 
-def test_what_is_to_be_written_is_in_the_spelling_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_remedy_is_in_the_spelling_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     """A remedy for a template has CloudFormation's names, so that it can be copied."""
     Path("t.yaml").write_text(TEMPLATE.replace("task-helper: ignore", "ignore"), encoding="utf-8")
     _, found = report(capsys, "t.yaml")
@@ -366,7 +366,7 @@ def test_what_is_to_be_written_is_in_the_spelling_of_the_file(capsys: pytest.Cap
     assert 'Add {"ContainerName": "app", "Condition": "START"} to the helper\'s dependsOn.' == remedies["holds-all"]
 
 
-def test_plan_that_knows_no_containers_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+def test_terraform_plan_with_unknown_containers_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     """Where Terraform knows the containers only when it has applied, that is said, and is no fault."""
     resource = {"type": "aws_ecs_task_definition", "address": "x", "values": {"family": "shop"}}
     plan = {"format_version": "1.2", "planned_values": {"root_module": {"resources": [resource]}}}

@@ -89,7 +89,7 @@ def test_check_prints_json_for_programs(shop: Path, capsys: pytest.CaptureFixtur
     assert {"severity", "place", "message", "remedy"} < set(problem)
 
 
-def test_roles_can_be_named(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_name_the_roles(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--helper and --envoy say which containers these are where names and images do not."""
     main(["taskdef", "check", str(shop), "--helper", "app", "--envoy", "envoy", "--format", "json"])
     (definition,) = json.loads(capsys.readouterr().out)["definitions"]
@@ -100,9 +100,7 @@ def test_roles_can_be_named(shop: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("command", [["taskdef", "check"], ["taskdef", "add", "--image", IMAGE], ["plan", "--taskdef"]])
-def test_what_is_no_task_definition_is_refused_with_65(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_input_is_refused_with_65(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command names file and place in one line on standard error, and prints nothing."""
     file = tmp_path / "x.json"
     file.write_text('{"containerDefinitions": [{"name": "app", "stopTimeout": "soon"}]}', encoding="utf-8")
@@ -112,7 +110,7 @@ def test_what_is_no_task_definition_is_refused_with_65(
     assert capsys.readouterr() == ("", f"task-helper: {file} is no task definition: {reason}\n")
 
 
-def test_what_is_no_virtual_node_is_refused_with_65(
+def test_other_input_as_virtual_node_is_refused_with_65(
     shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A virtual node's file is named as what it should be."""
@@ -165,6 +163,7 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
             "retries": 10,
             "startPeriod": 300,
         },
+        "cpu": 32,
         "memory": 64,
         "user": "65532",
         "readonlyRootFilesystem": True,
@@ -172,7 +171,7 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
     }
 
 
-def test_add_in_place_keeps_indent_and_permissions_and_is_done_once(shop: Path) -> None:
+def test_add_in_place_keeps_indent_and_permissions_and_is_idempotent(shop: Path) -> None:
     """The file is written as it was indented, and a second run leaves it byte for byte as it is."""
     shop.chmod(0o640)
     assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--in-place"]) == 0
@@ -185,7 +184,7 @@ def test_add_in_place_keeps_indent_and_permissions_and_is_done_once(shop: Path) 
     assert [shop] == list(shop.parent.iterdir())
 
 
-def test_add_completes_a_helper_that_is_there(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_add_completes_an_existing_helper(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A helper written by hand keeps its values, gets the image and what it lacks; what is wrong with it is said."""
     helper = {
         "name": "drain",
@@ -209,7 +208,7 @@ def test_add_completes_a_helper_that_is_there(shop: Path, capsys: pytest.Capture
     assert "(essential)" in written.err and "0 errors, 1 warning, 1 note;" in written.err
 
 
-def test_add_says_what_it_cannot_mend(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_add_reports_what_it_cannot_repair(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the rest of the definition has an error, add says so on standard error and returns 1."""
     shop.write_text(json.dumps({"containerDefinitions": [{"name": "app", "image": "shop:1"}]}), encoding="utf-8")
 
@@ -226,7 +225,7 @@ def test_add_says_what_it_cannot_mend(shop: Path, capsys: pytest.CaptureFixture[
         ("a b", "'a b' is no name for a container; ECS takes letters, digits, - and _"),
     ],
 )
-def test_add_refuses_a_name_that_does_not_fit(
+def test_add_refuses_a_name_that_is_taken_or_invalid(
     name: str, reason: str, shop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Another container's name and what is no name are refused before anything is written."""
@@ -234,7 +233,7 @@ def test_add_refuses_a_name_that_does_not_fit(
     assert capsys.readouterr() == ("", f"task-helper: {reason}\n")
 
 
-def test_add_writes_letters_as_they_were_written(shop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_add_keeps_letters_and_escapes(shop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """A letter stays a letter and an escape an escape, also one that UTF-8 has no letter for."""
     text = json.dumps({**SHOP, "tags": ["ñ", "LETTER", "\ud800"]}).replace("LETTER", "ñ")
     shop.write_text(text, encoding="utf-8")
@@ -243,9 +242,7 @@ def test_add_writes_letters_as_they_were_written(shop: Path, capsysbinary: pytes
     assert rb'"tags": ["\u00f1", "' + "ñ".encode() + rb'", "\ud800"]' in capsysbinary.readouterr().out
 
 
-def test_add_writes_what_utf8_cannot_hold_as_json_has_it(
-    shop: Path, capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
+def test_registrable_writes_surrogates_as_escapes(shop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """Written anew for --registrable, half a surrogate pair becomes its escape again."""
     shop.write_text(json.dumps({**SHOP, "tags": [{"key": "\ud800"}]}), encoding="utf-8")
 
@@ -276,7 +273,7 @@ def test_rules_prints_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "healthcheck"])
-def test_what_runs_in_every_task_does_not_load_this(command: str) -> None:
+def test_run_and_healthcheck_do_not_import_the_linter(command: str) -> None:
     """run and healthcheck import nothing of the task definitions' code."""
     program = (
         "import sys; from task_helper.cli import main\n"
@@ -288,7 +285,7 @@ def test_what_runs_in_every_task_does_not_load_this(command: str) -> None:
     assert done.stderr == "[]\n"
 
 
-def test_reader_that_has_had_enough_is_no_fault() -> None:
+def test_closed_pipe_is_not_reported() -> None:
     """Where the output's reader is gone, as behind `| head`, the command ends without a word."""
     reading, writing = os.pipe()
     os.close(reading)

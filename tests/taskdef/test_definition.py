@@ -54,7 +54,7 @@ def one(**fields: Any) -> Any:
         ),
     ],
 )
-def test_what_is_no_task_definition_is_refused_with_the_place(document: Any, reason: str) -> None:
+def test_invalid_definition_is_refused_with_the_place(document: Any, reason: str) -> None:
     """A wrong type, a missing name, another tool's spelling: each is told with its place in the file."""
     with pytest.raises(NotATaskDefinition) as refused:
         read(document)
@@ -69,7 +69,7 @@ def test_nulls_count_as_absent_and_numbers_may_be_text() -> None:
     assert (90, None, None) == (container.stop_timeout, container.health_check, container.memory)
 
 
-def test_what_must_be_there_may_be_open() -> None:
+def test_required_value_may_be_unknown() -> None:
     """A required value that a template leaves open is stood in for, and known to be so."""
     check = {"interval": Unknown("${Interval}"), "command": Unknown("${Command}")}
     dependency = {"containerName": "envoy", "condition": Unknown("${Condition}")}
@@ -85,7 +85,7 @@ def test_what_must_be_there_may_be_open() -> None:
     ]
 
 
-def test_what_is_open_is_set_aside() -> None:
+def test_unknown_value_is_left_out_and_its_place_noted() -> None:
     """An open number counts as absent, an open name stays a name, and the places of both are known."""
     (container,) = read(one(stopTimeout=Unknown("${Stop}"), user=Unknown("${User}"))).container_definitions
 
@@ -111,11 +111,11 @@ def test_variable_is_known_or_not(fields: dict[str, Any], known: bool) -> None:
     """A variable is known if its value stands there, or if it can stand nowhere else either."""
     (container,) = read(one(**fields)).container_definitions
 
-    assert known == container.knows("PORT")
+    assert known == container.knows_variable("PORT")
 
 
 @pytest.mark.parametrize("document", [3, {"spec": {"listeners": 3}}, {"virtualNode": {"spec": {"listeners": [[]]}}}])
-def test_what_is_no_virtual_node_is_refused(document: Any) -> None:
+def test_invalid_virtual_node_is_refused(document: Any) -> None:
     """A virtual node of a wrong shape is refused with the place, too."""
     with pytest.raises(NotATaskDefinition, match=r"^\$"):
         read_virtual_node(document)
@@ -144,4 +144,4 @@ def test_order_counts_links_volumes_and_log_router() -> None:
     app = definition.by_name["app"]
 
     assert {"db", "files", "router", "envoy"} == definition.waits_for(app)
-    assert {"db", "files", "router", "envoy", "disk"} == definition.held_up_by(app)
+    assert {"db", "files", "router", "envoy", "disk"} == definition.stopped_after(app)

@@ -6,7 +6,7 @@ import pytest
 
 from task_helper_taskdef.definition import read
 from task_helper_taskdef.findings import Edit
-from task_helper_taskdef.roles import cast
+from task_helper_taskdef.roles import assign_roles
 from task_helper_taskdef.rules import drain_time
 
 GRACEFUL = [{"name": "DRAIN_LISTENERS", "value": "graceful"}]
@@ -55,7 +55,7 @@ def test_fix() -> None:
         "environment": variable("KUMA_DATAPLANE_DRAIN_TIME", "9s"),
     }
     containers = [{"name": "task-helper", "environment": GRACEFUL}, envoy]
-    (finding,) = drain_time.check(cast(read({"containerDefinitions": containers})))
+    (finding,) = drain_time.check(assign_roles(read({"containerDefinitions": containers})))
 
     assert (Edit("$.containerDefinitions[1].environment[0].value", "30s"),) == finding.fix
 
@@ -64,4 +64,4 @@ def test_without_graceful() -> None:
     """Where idle connections are not to be closed, --drain-time-s does not matter."""
     containers = [{"name": "task-helper"}, {"name": "envoy", "image": ENVOY}]
 
-    assert [] == list(drain_time.check(cast(read({"containerDefinitions": containers}))))
+    assert [] == list(drain_time.check(assign_roles(read({"containerDefinitions": containers}))))

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from task_helper.cli import main
-from task_helper_taskdef.editing import NotEditable, apply, changed
 from task_helper_taskdef.findings import Edit
 from task_helper_taskdef.formats import parse, sources
+from task_helper_taskdef.formats.editing import NotEditable, apply, changed
 
 IMAGE = "registry.example/ecs-task-helper:1.0.0"
 
@@ -130,7 +130,7 @@ def difference(before: str, after: str) -> list[str]:
         ),
     ],
 )
-def test_json_is_changed_in_its_own_layout(edit: Edit, lines: list[str]) -> None:
+def test_edit_of_json_keeps_its_layout(edit: Edit, lines: list[str]) -> None:
     """A change of JSON touches the lines that it is about, and is laid out as the lines around it."""
     after = edited("x.json", JSON, edit)
 
@@ -170,7 +170,7 @@ def test_json_is_changed_in_its_own_layout(edit: Edit, lines: list[str]) -> None
         (Edit("$.cpu", "256"), ["+       Cpu: '256'"]),
     ],
 )
-def test_yaml_is_changed_line_by_line(edit: Edit, lines: list[str]) -> None:
+def test_edit_of_yaml_keeps_other_lines(edit: Edit, lines: list[str]) -> None:
     """A change of a template keeps comments, order and functions, and gives the values that it is to give."""
     after = edited("x.yaml", YAML, edit)
     (source,) = sources("x.yaml", parse("x.yaml", after.encode()))
@@ -181,7 +181,7 @@ def test_yaml_is_changed_line_by_line(edit: Edit, lines: list[str]) -> None:
         assert sorted(lines) == sorted(difference(YAML, after))
 
 
-def test_list_of_containers_is_changed_as_such() -> None:
+def test_edit_of_a_list_of_containers() -> None:
     """A bare list stays one; `$.volumes`, which it has no place for, is refused."""
     text = '[{"name": "app"}]'
 
@@ -220,7 +220,7 @@ def test_list_of_containers_is_changed_as_such() -> None:
         ),
     ],
 )
-def test_change_of_the_text_is_that_of_the_values(text: str, edit: Edit, after: str | None) -> None:
+def test_edit_changes_text_and_values_alike(text: str, edit: Edit, after: str | None) -> None:
     """Whatever is changed in whatever way of writing, the text then has the values that it is to have."""
     name = "x.json" if text.startswith("[") else "x.yaml"
     (before,) = sources(name, parse(name, text.encode()))
@@ -239,7 +239,7 @@ def test_change_of_the_text_is_that_of_the_values(text: str, edit: Edit, after: 
         Edit("$.containerDefinitions[0].dependsOn[0].condition", remove=True),
     ],
 )
-def test_what_cannot_be_changed_without_harm_is_refused(edit: Edit) -> None:
+def test_edit_that_would_damage_the_file_is_refused(edit: Edit) -> None:
     """An item that is not there, and what is written in lines of several things, are left for a person."""
     text = "- name: a\n  image: x\n  dependsOn:\n  - containerName: b\n    ? condition\n    : START\n"
 
@@ -247,7 +247,7 @@ def test_what_cannot_be_changed_without_harm_is_refused(edit: Edit) -> None:
         edited("x.yaml", text, edit)
 
 
-def test_what_a_function_makes_is_not_changed() -> None:
+def test_value_of_a_function_is_not_edited() -> None:
     """A list that the template computes cannot have an item more."""
     text = YAML.replace("Command:\n          - |\n            run\n              it\n", "DependsOn: !If [X, [], []]\n")
 
@@ -302,7 +302,7 @@ Resources:
     assert [{"ContainerName": {"Ref": "Proxy"}, "Condition": "START"}] == helper["DependsOn"]
 
 
-def test_add_writes_through_a_link_and_leaves_it_one(folder: Path) -> None:
+def test_add_keeps_a_symbolic_link(folder: Path) -> None:
     """The file that a symbolic link names is written; the link stays, and so do the file's permissions."""
     (folder / "real").mkdir()
     Path("real/shop.json").write_text(JSON, encoding="utf-8")
@@ -315,7 +315,7 @@ def test_add_writes_through_a_link_and_leaves_it_one(folder: Path) -> None:
     assert 0o640 == Path("real/shop.json").stat().st_mode & 0o777
 
 
-def test_add_refuses_a_key_that_stands_twice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_add_refuses_a_duplicate_key(capsys: pytest.CaptureFixture[str]) -> None:
     """A file of which one of two values would be lost is left alone, with the place named."""
     text = JSON.replace('"environment": []', '"image": "shop:0"')
     Path("shop.json").write_text(text, encoding="utf-8")
@@ -335,7 +335,7 @@ def test_add_keeps_a_byte_order_mark() -> None:
     assert Path("shop.json").read_bytes().startswith(b"\xef\xbb\xbf{")
 
 
-def test_add_refuses_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_add_refuses_a_terraform_plan(capsys: pytest.CaptureFixture[str]) -> None:
     """Containers of Terraform's are written down in its code."""
     resource = {"type": "aws_ecs_task_definition", "address": "x", "values": {"container_definitions": "[]"}}
     plan = {"format_version": "1.2", "planned_values": {"root_module": {"resources": [resource]}}}
@@ -376,7 +376,7 @@ DESCRIBED = {
 }
 
 
-def test_registrable_is_what_the_api_takes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_registrable_contains_only_keys_of_the_api(capsys: pytest.CaptureFixture[str]) -> None:
     """--registrable leaves out what only describe-task-definition prints, and takes the tags along; no null is left."""
     Path("shop.json").write_text(json.dumps(DESCRIBED, indent=4), encoding="utf-8")
 
@@ -387,7 +387,7 @@ def test_registrable_is_what_the_api_takes(capsys: pytest.CaptureFixture[str]) -
     assert DESCRIBED["tags"] == written["tags"]
 
 
-def test_registrable_is_not_for_a_template(capsys: pytest.CaptureFixture[str]) -> None:
+def test_registrable_refuses_a_template(capsys: pytest.CaptureFixture[str]) -> None:
     """CloudFormation registers by itself."""
     Path("t.yaml").write_text(YAML, encoding="utf-8")
 
@@ -395,7 +395,7 @@ def test_registrable_is_not_for_a_template(capsys: pytest.CaptureFixture[str]) -
     assert "CloudFormation registers what is in its template itself" in capsys.readouterr().err
 
 
-def test_add_for_spot_leaves_room_for_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_add_for_spot_leaves_time_for_all_containers(capsys: pytest.CaptureFixture[str]) -> None:
     """With --spot the helper gets times that let helper, application and Envoy stop in two minutes."""
     Path("shop.json").write_text(
         JSON.replace("[],", '[], "dependsOn": [{"containerName": "envoy", "condition": "START"}],')
@@ -455,7 +455,7 @@ BAD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("form", ["json", "yaml", "cloudformation"])
-def test_fix_mends_all_that_is_mechanical(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fix_repairs_every_finding_with_an_edit(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     """After --fix nothing is left that a machine can mend, in whatever format; a second run changes nothing."""
     name = "bad.json" if form == "json" else "bad.yaml"
     document: Any = BAD
@@ -486,7 +486,7 @@ def template(value: Any, key: str = "") -> Any:
     return [template(item, key) for item in value] if isinstance(value, list) else value
 
 
-def test_fix_leaves_alone_what_is_ignored_and_what_is_not_its_own() -> None:
+def test_fix_leaves_suppressed_findings_and_other_text_alone() -> None:
     """What is ignored is not mended, and neither is a plan or a file in which nothing is wrong."""
     helper = {**HELPER, "dockerLabels": {"task-helper.ignore": "root-user: a test"}}
     Path("a.json").write_text(json.dumps({**BAD, "containerDefinitions": [*BAD["containerDefinitions"][:2], helper]}))
@@ -497,7 +497,7 @@ def test_fix_leaves_alone_what_is_ignored_and_what_is_not_its_own() -> None:
     assert JSON.count("\n") == Path("b.json").read_text().count("\n") - 6
 
 
-def test_fix_leaves_a_parameter_alone_and_mends_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fix_leaves_a_parameter_alone_and_repairs_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     """A value that is a parameter's is not overwritten: it is still told, and all else is mended."""
     text = """\
 Parameters: {Stop: {Type: Number, Default: 300}}
@@ -519,7 +519,7 @@ Resources:
     assert "StopTimeout: !Ref Stop}" in after and 'User: "65532"' in after
 
 
-def test_fix_cannot_write_to_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fix_refuses_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input has no file to mend."""
     import io
 

@@ -8,35 +8,35 @@ from typing import Any
 
 import pytest
 
-from task_helper_taskdef.envoy_command import bootstrap
+from task_helper_taskdef.envoy_command import read_bootstrap
 
 ADMIN = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 9903}}}
 OUT = {"name": "out", "traffic_direction": "OUTBOUND", "filter_chains": [{"route": {"cluster": "orders"}}]}
 
 
 def read(document: Any) -> Any:
-    return bootstrap(["--config-yaml", json.dumps(document)])
+    return read_bootstrap(["--config-yaml", json.dumps(document)])
 
 
 @pytest.mark.parametrize("words", [["--config-yaml", "admin: {}"], ["-l", "info", "--config-yaml=admin: {}"]])
 def test_configuration_is_the_word_behind_the_option_or_in_it(words: list[str]) -> None:
     """Both ways of writing an option are understood."""
-    assert bootstrap(words) is not None
+    assert read_bootstrap(words) is not None
 
 
 @pytest.mark.parametrize("words", [[], ["-c", "/etc/envoy.yaml"], ["--config-yaml"], ["--config-yaml", "${Config}"]])
-def test_configuration_elsewhere_is_not_known(words: list[str]) -> None:
+def test_configuration_elsewhere_is_unknown(words: list[str]) -> None:
     """A file of the image, or what a template fills in, is not read as something that it is not."""
-    assert bootstrap(words) is None
+    assert read_bootstrap(words) is None
 
 
 @pytest.mark.parametrize("text", ["{", "a: [", "- a", "{{.Values}}", "[" * 1000])
-def test_what_is_no_configuration_is_none(text: str) -> None:
+def test_invalid_configuration_is_none(text: str) -> None:
     """What cannot be parsed, or is no object, is no configuration, and no error either: Envoy judges it."""
-    assert bootstrap(["--config-yaml", text]) is None
+    assert read_bootstrap(["--config-yaml", text]) is None
 
 
-def test_json_needs_no_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_read_without_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without PyYAML, as in the image, JSON is read and YAML is not known."""
     real = builtins.__import__
 
@@ -48,7 +48,7 @@ def test_json_needs_no_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without_yaml)
 
     assert read({"admin": ADMIN, "node": {"id": "without-yaml"}}).admin == (9903, "")
-    assert bootstrap(["--config-yaml", "node: {id: without-yaml}"]) is None
+    assert read_bootstrap(["--config-yaml", "node: {id: without-yaml}"]) is None
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_admin_api_is_at_a_port_or_a_socket(admin: Any, expected: tuple[int | No
         ("orders", []),
     ],
 )
-def test_who_is_called_by_dns_is_behind_an_outbound_listener(cluster: Any, found: list[tuple[str, bool]]) -> None:
+def test_upstreams_by_dns_are_those_of_outbound_listeners(cluster: Any, found: list[tuple[str, bool]]) -> None:
     """Clusters count that are found by DNS and that an outbound listener sends to."""
     configured = read({"static_resources": {"listeners": [OUT, "?"], "clusters": [cluster]}})
 
-    assert [(each.name, each.checked) for each in configured.called] == found
+    assert [(each.name, each.checked) for each in configured.upstreams] == found
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,9 @@ def test_who_is_called_by_dns_is_behind_an_outbound_listener(cluster: Any, found
         (None, "0.0.0.0", False),
     ],
 )
-def test_listener_without_a_direction_is_told_by_its_address(direction: str | None, host: str, outbound: bool) -> None:
+def test_listener_without_a_direction_is_classified_by_its_address(
+    direction: str | None, host: str, outbound: bool
+) -> None:
     """On loopback only the task's own application can call."""
     address = {"socket_address": {"address": host, "port_value": 1}}
     listener = {"address": address} | ({"traffic_direction": direction} if direction else {})
@@ -103,6 +105,6 @@ def test_listener_without_a_direction_is_told_by_its_address(direction: str | No
 
 
 @pytest.mark.parametrize("document", [{}, {"dynamic_resources": {}, "static_resources": {}}])
-def test_control_plane_may_say_more(document: Any) -> None:
+def test_dynamic_resources_make_the_configuration_dynamic(document: Any) -> None:
     """Without static resources, or with dynamic ones, not all is known."""
     assert read(document).dynamic

@@ -18,11 +18,12 @@ import yaml
 
 from lab.parts import envoy_process, processes
 from task_helper.cli import main
-from task_helper_taskdef.add import add
+from task_helper_taskdef.add import edits
+from task_helper_taskdef.check import apply_rules
 from task_helper_taskdef.definition import read
 from task_helper_taskdef.formats import parse, sources
-from task_helper_taskdef.roles import cast
-from task_helper_taskdef.rules import check
+from task_helper_taskdef.formats.editing import changed
+from task_helper_taskdef.roles import assign_roles
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -118,13 +119,13 @@ def registered(form: str, kind: str) -> list[Any]:
 
 def assert_good(definition: Any) -> None:
     """Check finds nothing, and the helper is wired as add wires it."""
-    assert list(check(cast(read(definition)))) == []
+    assert list(apply_rules(assign_roles(read(definition)))) == []
     definition = copy.deepcopy(definition)
 
     *others, helper = definition["containerDefinitions"]
     settings = {key: helper[key] for key in ("name", "image", "environment") if key in helper}
     bare = {**definition, "containerDefinitions": [*others, settings]}
-    *_, added = add(bare, helper["image"])["containerDefinitions"]
+    *_, added = changed(bare, edits(bare, helper["image"]))["containerDefinitions"]
     # these are the service's own
     for container in (helper, added):
         container.pop("environment", None)

@@ -65,7 +65,7 @@ def only(name: str, text: str) -> Any:
         (b'{"a": %{ if x }1%{ endif }}', "a template whose %{ if x } is not filled in; give the rendered file"),
     ],
 )
-def test_what_is_no_json_is_refused_with_the_place(text: bytes, reason: str) -> None:
+def test_invalid_json_is_refused_with_the_place(text: bytes, reason: str) -> None:
     """A syntax error is told with line and column, what is no text with its byte."""
     with pytest.raises(NotATaskDefinition) as refused:
         parse("x.json", text)
@@ -88,7 +88,7 @@ def test_what_is_no_json_is_refused_with_the_place(text: bytes, reason: str) -> 
         ("a: \x00", "control characters are not allowed"),
     ],
 )
-def test_what_is_no_yaml_is_refused_with_the_place(text: str, reason: str) -> None:
+def test_invalid_yaml_is_refused_with_the_place(text: str, reason: str) -> None:
     """A syntax error of YAML is told with line and column, and a template for what it is."""
     with pytest.raises(NotATaskDefinition) as refused:
         parse("x.yaml", text.encode())
@@ -127,7 +127,7 @@ def test_what_is_no_yaml_is_refused_with_the_place(text: str, reason: str) -> No
         ("other.json", '{"family": "shop"}', "no containerDefinitions are in it; give what `aws ecs describe-task-def"),
     ],
 )
-def test_file_in_another_format_is_named_as_what_it_is(name: str, text: str, what: str) -> None:
+def test_file_of_another_kind_is_recognised(name: str, text: str, what: str) -> None:
     """Who gives the wrong file is told what it is and what to give instead."""
     with pytest.raises(NotATaskDefinition) as refused:
         sources(name, parse(name, text.encode("latin-1")))
@@ -154,7 +154,7 @@ def test_file_in_another_format_is_named_as_what_it_is(name: str, text: str, wha
         ),
     ],
 )
-def test_all_formats_come_to_the_same(name: str, text: str, label: str, spelling: str) -> None:
+def test_all_formats_give_the_same_definition(name: str, text: str, label: str, spelling: str) -> None:
     """Whatever the format, the document is in the API's spelling, and the file's own name for it is kept."""
     (source,) = sources(name, parse(name, text.encode()))
 
@@ -162,7 +162,7 @@ def test_all_formats_come_to_the_same(name: str, text: str, label: str, spelling
     assert "envoy" == source.document["containerDefinitions"][0]["name"]
 
 
-def test_template_may_hold_several() -> None:
+def test_template_with_several_definitions() -> None:
     """Each task definition of a template is one source."""
     task = {"Type": "AWS::ECS::TaskDefinition", "Properties": {"ContainerDefinitions": []}}
     text = json.dumps({"Resources": {"A": task, "B": task, "C": {"Type": "AWS::ECS::TaskDefinition"}}})
@@ -195,7 +195,7 @@ def test_template_may_hold_several() -> None:
         ("2024-01-01", "2024-01-01"),
     ],
 )
-def test_functions_of_a_template_are_resolved_as_far_as_it_tells(value: str, image: str) -> None:
+def test_functions_of_a_template_are_resolved_as_far_as_possible(value: str, image: str) -> None:
     """Defaults and mappings are filled in; what only the deployment knows stays open, and what is made of it, too."""
     container = only("x.yaml", TEMPLATE.replace("VALUE", value))["containerDefinitions"][0]
 
@@ -203,7 +203,7 @@ def test_functions_of_a_template_are_resolved_as_far_as_it_tells(value: str, ima
     assert isinstance(image, Unknown) == isinstance(container["image"], Unknown)
 
 
-def test_cloudformation_has_texts_for_numbers_and_names_of_its_own() -> None:
+def test_cloudformation_spelling_becomes_the_apis() -> None:
     """A number where a text belongs is the text; the proxy's properties get the API's name, a label keeps its own."""
     document = only("x.yaml", TEMPLATE.replace("VALUE", "!Ref AWS::NoValue"))
 
@@ -230,11 +230,11 @@ def test_cloudformation_has_texts_for_numbers_and_names_of_its_own() -> None:
         ("$.memory", 12, 5, "$.Resources.Task.Properties.Memory"),
     ],
 )
-def test_place_is_told_as_the_file_has_it(place: str, line: int, column: int, shown: str) -> None:
+def test_place_and_position_are_those_of_the_file(place: str, line: int, column: int, shown: str) -> None:
     """A place has its line and column, or those of what it would belong to, and the file's spelling both ways."""
     (source,) = sources("x.yaml", parse("x.yaml", TEMPLATE.encode()))
 
-    assert (line, column, shown, place) == (*source.at(place), source.shown(place), source.unshown(shown))
+    assert (line, column, shown, place) == (*source.position(place), source.file_place(place), source.api_place(shown))
 
 
 def test_places_of_json_are_those_of_the_keys() -> None:
@@ -242,9 +242,9 @@ def test_places_of_json_are_those_of_the_keys() -> None:
     text = '{"a": "😀", "containerDefinitions": [\n  {"name": "x", "environment": [{"name": "A"}]}]}'
     (source,) = sources("x.json", parse("x.json", text.encode()))
 
-    assert (2, 4) == source.at("$.containerDefinitions[0].name")
-    assert (2, 33) == source.at("$.containerDefinitions[0].environment[0]")
-    assert (1, 12) == source.at("$.containerDefinitions")
+    assert (2, 4) == source.position("$.containerDefinitions[0].name")
+    assert (2, 33) == source.position("$.containerDefinitions[0].environment[0]")
+    assert (1, 12) == source.position("$.containerDefinitions")
 
 
 PLAN = {
@@ -293,7 +293,7 @@ PLAN = {
 
 
 @pytest.mark.parametrize("key", ["planned_values", "values"])
-def test_terraform_shows_plans_and_states(key: str) -> None:
+def test_terraform_plan_and_state_are_read(key: str) -> None:
     """The definitions of all modules are read; what is known only after the deployment stays open."""
     text = json.dumps({key if name == "planned_values" else name: value for name, value in PLAN.items()})
     first, second = sources("plan.json", parse("plan.json", text.encode()))
@@ -311,12 +311,12 @@ def test_terraform_shows_plans_and_states(key: str) -> None:
     assert isinstance(second.document["containerDefinitions"], Unknown)
     assert isinstance(second.document["taskRoleArn"], Unknown)
     place = f"$.{key}.root_module.resources[0].values"
-    assert f"{place}.container_definitions[0].image" == first.shown("$.containerDefinitions[0].image")
-    assert f"{place}.network_mode" == first.shown("$.networkMode")
-    assert f"{place}.proxy_configuration[0].properties" == first.shown("$.proxyConfiguration.properties")
+    assert f"{place}.container_definitions[0].image" == first.file_place("$.containerDefinitions[0].image")
+    assert f"{place}.network_mode" == first.file_place("$.networkMode")
+    assert f"{place}.proxy_configuration[0].properties" == first.file_place("$.proxyConfiguration.properties")
 
 
-def test_containers_of_a_plan_that_are_no_json_are_refused_with_the_place() -> None:
+def test_invalid_containers_of_a_terraform_plan_are_refused_with_the_place() -> None:
     """What stands in a plan for the containers is JSON, or the plan is refused."""
     resource = {"type": "aws_ecs_task_definition", "address": "x", "values": {"container_definitions": "[{]"}}
     text = json.dumps({"format_version": "1", "planned_values": {"root_module": {"resources": [resource]}}})
@@ -329,7 +329,7 @@ def test_containers_of_a_plan_that_are_no_json_are_refused_with_the_place() -> N
     "placeholder",
     ["${memory}", "{{ memory }}", "<%= memory %>", "#{memory}", "<MEMORY>", "$MEMORY", "@@MEMORY@@", '{{ f `"x` }}'],
 )
-def test_unrendered_placeholder_is_open(placeholder: str) -> None:
+def test_unrendered_placeholder_is_unknown(placeholder: str) -> None:
     """A template's placeholder, within a text or where a value belongs, leaves that value open and nothing else."""
     text = f'[{{"name": "app", "memory": {placeholder}, "image": "shop:{placeholder}", "stopTimeout": 7}}]'
     text = text.replace('shop:{{ f `"x` }}', "shop:{{ f }}")
@@ -339,7 +339,7 @@ def test_unrendered_placeholder_is_open(placeholder: str) -> None:
     assert ("app", 7) == (container["name"], container["stopTimeout"])
 
 
-def test_shells_placeholders_are_the_shells() -> None:
+def test_placeholder_of_a_shell_is_known() -> None:
     """What stands in a command for a shell to fill in is known: it is what ECS gets."""
     container = only("x.json", '[{"name": "app", "command": ["sh", "-c", "echo ${HOME} <in"]}]')[
         "containerDefinitions"
@@ -348,7 +348,7 @@ def test_shells_placeholders_are_the_shells() -> None:
     assert not any(isinstance(word, Unknown) for word in container["command"])
 
 
-def test_key_that_stands_twice_is_noted() -> None:
+def test_duplicate_key_is_noted() -> None:
     """JSON and YAML tell which key of which object stands twice, and where the second is."""
     for name, text in ("x.json", '{"a": {"b": 1,\n "b": 2}}'), ("x.yaml", "a:\n  b: 1\n  b: 2\n"):
         tree = parse(name, text.encode())
@@ -369,7 +369,7 @@ def test_yaml_merges_and_anchors_are_read() -> None:
     ).value["list"]
 
 
-def test_byte_order_mark_is_no_obstacle() -> None:
+def test_byte_order_mark_is_skipped() -> None:
     """A file that Windows tools wrote is read."""
     assert {"cpu": 0.5} == parse("x.json", b'\xef\xbb\xbf{"cpu": 0.5}').value
     assert {} == parse("x.json", b"\xef\xbb\xbf{}").value == parse("x.json", "{}".encode("utf-16")).value

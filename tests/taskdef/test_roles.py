@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
+from task_helper_taskdef.check import apply_rules
 from task_helper_taskdef.definition import read
 from task_helper_taskdef.formats.tree import Unknown
-from task_helper_taskdef.roles import Task, cast, is_agent, shares_network
-from task_helper_taskdef.rules import admin_address, check, spot_budget
+from task_helper_taskdef.roles import Task, assign_roles, is_agent, shares_network
+from task_helper_taskdef.rules import admin_address, spot_budget
 
 HEALTHCHECK = {"command": ["CMD", "task-helper", "healthcheck"]}
 
 
 def task(*containers: dict[str, Any], spot: bool = False, **fields: Any) -> Task:
-    return cast(read({"containerDefinitions": list(containers), **fields}), spot=spot)
+    return assign_roles(read({"containerDefinitions": list(containers), **fields}), spot=spot)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def task(*containers: dict[str, Any], spot: bool = False, **fields: Any) -> Task
         {"name": "drain", "entryPoint": ["sh", "-c", "trap 'x; /opt/bin/task-helper run"]},
     ],
 )
-def test_helper_is_told_by_name_image_health_check_and_command(container: dict[str, Any]) -> None:
+def test_helper_is_detected_by_name_image_health_check_and_command(container: dict[str, Any]) -> None:
     """A container that any of the four gives away is the helper, whatever the others are."""
     assert [container["name"]] == [helper.name for helper in task({"name": "app"}, container).helpers]
 
@@ -57,7 +58,7 @@ def test_helper_is_told_by_name_image_health_check_and_command(container: dict[s
         ([{"name": "web"}, {"name": "task-helper", "image": "envoy-task-helper"}], {}, None),
     ],
 )
-def test_envoy_is_told_by_the_surest_sign(
+def test_envoy_is_detected_by_the_surest_sign(
     containers: list[dict[str, Any]], fields: dict[str, Any], name: str | None
 ) -> None:
     """Where ECS sends the traffic, else an image that runs an Envoy, else a name; and never the helper."""
@@ -77,7 +78,7 @@ def test_envoy_is_told_by_the_surest_sign(
         ("shop:1", False),
     ],
 )
-def test_agents_are_told_by_image(image: str, agent: bool) -> None:
+def test_agent_is_detected_by_image(image: str, agent: bool) -> None:
     """What carries logs, metrics and traces is known by its image's name, whatever its own is."""
     (container,) = task({"name": "x", "image": image}).definition.container_definitions
 
@@ -94,7 +95,7 @@ def test_agents_are_told_by_image(image: str, agent: bool) -> None:
         ({"name": "log_router", "image": "shop:1", "firelensConfiguration": {"type": "fluentbit"}}, True),
     ],
 )
-def test_agents_are_told_by_name_only_where_the_image_is_open(container: dict[str, Any], agent: bool) -> None:
+def test_agent_is_detected_by_name_only_where_the_image_is_unknown(container: dict[str, Any], agent: bool) -> None:
     """An image that a template leaves open says nothing, so its name and the container's do; else they do not."""
     (only,) = task(container).definition.container_definitions
 
@@ -120,7 +121,7 @@ def test_network_is_shared_or_not_or_unknown(fields: dict[str, Any], shared: boo
     assert shared == shares_network(task({"name": "envoy"}, **fields))
 
 
-def test_older_modules_of_consul_have_its_admin_port() -> None:
+def test_older_consul_modules_use_the_consul_admin_port() -> None:
     """The Envoy named sidecar-proxy that consul-ecs starts has its admin API at 19000."""
     envoy = {
         "name": "sidecar-proxy",
@@ -132,7 +133,7 @@ def test_older_modules_of_consul_have_its_admin_port() -> None:
     assert "The admin API of sidecar-proxy is at http://127.0.0.1:19000" in finding.message
 
 
-def test_kumas_socket_depends_on_its_version_and_on_its_work_directory() -> None:
+def test_kuma_socket_depends_on_version_and_work_directory() -> None:
     """Before 2.14 the admin API has a port; with a work directory, which gives it away, it may be the socket."""
     helper = {"name": "task-helper"}
     socket = [{"name": "ENVOY_ADMIN_URL", "value": "unix:///run/kuma/kuma-envoy-admin.sock"}]
@@ -157,12 +158,12 @@ def test_kumas_socket_depends_on_its_version_and_on_its_work_directory() -> None
         ({}, None),
     ],
 )
-def test_mesh_is_told_by_what_envoy_is_given(fields: dict[str, Any], mesh: str | None) -> None:
+def test_mesh_is_detected_by_the_envoy_container(fields: dict[str, Any], mesh: str | None) -> None:
     """Where the image does not say whose data plane it is, variables and command do."""
     assert mesh == task({"name": "envoy", "image": "proxy:1", **fields}).mesh
 
 
-def test_socket_of_a_volume_that_comes_from_envoy_is_reached() -> None:
+def test_socket_on_a_volume_from_envoy_is_reachable() -> None:
     """A helper that mounts all of Envoy's volumes reaches a socket in them."""
     helper = {
         "name": "task-helper",
@@ -173,14 +174,14 @@ def test_socket_of_a_volume_that_comes_from_envoy_is_reached() -> None:
     assert list(admin_address.check(task({"name": "envoy"}, helper, networkMode="awsvpc"))) == []
 
 
-def test_address_that_is_none_of_the_tasks_own_is_not_judged() -> None:
+def test_address_outside_the_task_is_not_checked() -> None:
     """An admin API at a name or another address may be anywhere: there is nothing to say."""
     helper = {"name": "task-helper", "environment": [{"name": "ENVOY_ADMIN_URL", "value": "http://10.0.0.7:9901"}]}
 
     assert list(admin_address.check(task({"name": "envoy"}, helper, networkMode="bridge"))) == []
 
 
-def test_task_without_an_order_has_no_budget() -> None:
+def test_dependency_cycle_has_no_stop_schedule() -> None:
     """Where containers wait for each other only that is said: there are no times to add up."""
     circle = [
         {"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "START"}]},
@@ -189,4 +190,4 @@ def test_task_without_an_order_has_no_budget() -> None:
     faulty = task(*circle, {"name": "task-helper"}, spot=True)
 
     assert list(spot_budget.check(faulty)) == []
-    assert "depends-on-cycle" in [problem.rule for problem in check(faulty)]
+    assert "depends-on-cycle" in [problem.rule for problem in apply_rules(faulty)]

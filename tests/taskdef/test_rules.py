@@ -10,7 +10,7 @@ import pytest
 from task_helper_taskdef.definition import read, read_virtual_node
 from task_helper_taskdef.findings import Finding
 from task_helper_taskdef.formats import json_text
-from task_helper_taskdef.roles import cast
+from task_helper_taskdef.roles import assign_roles
 from task_helper_taskdef.rule_pages import Example, examples, markdown, pages
 from task_helper_taskdef.rules import RULES
 
@@ -26,12 +26,12 @@ def findings(rule: str, example: Example) -> list[Finding]:
     tree = json_text.parse(text)
     node = read_virtual_node(json.loads(nodes[0])) if nodes else None
     duplicates = [place for place, _ in tree.duplicates]
-    task = cast(read(tree.value), spot=example.option == "--spot", virtual_node=node, duplicates=duplicates)
+    task = assign_roles(read(tree.value), spot=example.option == "--spot", virtual_node=node, duplicates=duplicates)
     return list(RULES[rule].check(task))
 
 
 @pytest.mark.parametrize("rule, example", EXAMPLES)
-def test_rule_says_of_each_example_what_its_page_says(rule: str, example: Example) -> None:
+def test_rule_reports_what_its_page_shows(rule: str, example: Example) -> None:
     """A rule finds nothing in what passes; in what fails its severity, place, message and remedy are the page's."""
     said = "\n".join(
         f"{finding.severity} {finding.place}\n  {finding.message}\n  {finding.remedy}"
@@ -43,7 +43,7 @@ def test_rule_says_of_each_example_what_its_page_says(rule: str, example: Exampl
 
 
 @pytest.mark.parametrize("rule, page", pages())
-def test_page_of_each_rule_has_what_why_and_both_kinds_of_example(rule: str, page: str) -> None:
+def test_page_of_each_rule_has_title_reason_and_both_kinds_of_example(rule: str, page: str) -> None:
     """A rule's docstring has a title, a reason, an example that passes and one that fails."""
     title, empty, reason = page.split("\n")[:3]
 

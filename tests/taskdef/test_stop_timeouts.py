@@ -1,16 +1,20 @@
 """What `add --stop-timeout` makes of a task, and that `check` and the timeline know what it is."""
 
+import json
 from typing import Any
 
 import pytest
 
 from task_helper.settings import from_env
-from task_helper_taskdef.add import add
+from task_helper_taskdef.add import edits
+from task_helper_taskdef.add.stop_timeouts import BadStopTimeout
+from task_helper_taskdef.check import apply_rules
 from task_helper_taskdef.definition import read
-from task_helper_taskdef.roles import cast, chain_of
-from task_helper_taskdef.rules import check
-from task_helper_taskdef.stop_timeouts import BadStopTimeout
-from task_helper_taskdef.timeline import draw, stop_schedule
+from task_helper_taskdef.formats import load
+from task_helper_taskdef.formats.editing import changed
+from task_helper_taskdef.plan import plan
+from task_helper_taskdef.roles import assign_roles, chain_of
+from task_helper_taskdef.timeline import stop_schedule
 
 IMAGE = "registry.example/ecs-task-helper:1.0.0"
 
@@ -32,6 +36,11 @@ def task(*compatibilities: str, **helper: Any) -> dict[str, Any]:
     }
 
 
+def with_helper(document: Any, image: str = IMAGE, **options: Any) -> Any:
+    """`document` with the edits that `add` makes."""
+    return changed(document, edits(document, image, **options))
+
+
 def helpers(document: Any) -> list[tuple[str, int, dict[str, str]]]:
     """Each helper's name, stopTimeout and variables."""
     return [
@@ -41,7 +50,7 @@ def helpers(document: Any) -> list[tuple[str, int, dict[str, str]]]:
 
 
 def bad(document: Any) -> list[str]:
-    return [problem.rule for problem in check(cast(read(document))) if problem.severity != "note"]
+    return [problem.rule for problem in apply_rules(assign_roles(read(document))) if problem.severity != "note"]
 
 
 AUTO = {"DRAIN_TIMEOUT": "auto"}
@@ -69,15 +78,15 @@ SHARES: dict[str, tuple[list[str], int, list[tuple[str, int, dict[str, str]]]]] 
 
 
 @pytest.mark.parametrize("name", SHARES)
-def test_shares(name: str) -> None:
+def test_stop_timeout_is_split_among_helpers(name: str) -> None:
     """A task is held by one helper where that may have the time, else by two; what comes out passes `check`."""
     compatibilities, total, expected = SHARES[name]
 
-    document = add(task(*compatibilities), IMAGE, stop_timeout=total)
+    document = with_helper(task(*compatibilities), stop_timeout=total)
 
     assert expected == helpers(document)
     assert [] == bad(document)
-    assert document == add(document, IMAGE, stop_timeout=total)
+    assert document == with_helper(document, stop_timeout=total)
     for _, _, environ in expected:
         assert from_env(environ)
 
@@ -94,27 +103,27 @@ def test_shares(name: str) -> None:
         (task("EC2"), 3, "STOP_TIMEOUT: '3' leaves nothing before the last 5s"),
     ],
 )
-def test_refused(document: Any, total: int, reason: str) -> None:
+def test_impossible_stop_timeout_is_refused(document: Any, total: int, reason: str) -> None:
     """A time that nobody gives, or that leaves none for the plan, is refused with the reason."""
     with pytest.raises(BadStopTimeout, match=reason):
-        add(document, IMAGE, stop_timeout=total)
+        with_helper(document, stop_timeout=total)
 
 
-def test_name_that_is_taken() -> None:
+def test_name_of_the_second_helper_that_is_taken_is_refused() -> None:
     """Where another container has the second helper's name, nothing is guessed."""
     document = task("FARGATE")
     document["containerDefinitions"].append({"name": "task-helper-2", "image": "batch:1"})
 
     with pytest.raises(BadStopTimeout, match="task-helper-2 is there"):
-        add(document, IMAGE, stop_timeout=240)
+        with_helper(document, stop_timeout=240)
 
 
-def test_helper_that_is_there() -> None:
+def test_existing_helper_is_copied() -> None:
     """The second is a copy of a helper that is there, with all that was written by hand; the first gets its time."""
     environment = [{"name": "DRAIN_DELAY", "value": "20"}, {"name": "DRAIN_TIMEOUT", "value": "150"}]
     document = task("FARGATE", stopTimeout=60, environment=environment, user="7")
 
-    longer = add(document, IMAGE, stop_timeout=240)
+    longer = with_helper(document, stop_timeout=240)
 
     by_hand = {"DRAIN_DELAY": "20", "DRAIN_TIMEOUT": "150"}
     assert helpers(longer) == [
@@ -125,24 +134,24 @@ def test_helper_that_is_there() -> None:
     assert [] == bad(longer)
 
 
-def test_both_get_a_new_image() -> None:
+def test_new_image_is_for_both_helpers() -> None:
     """Two in a chain are one program: a new image is for both."""
-    document = add(add(task("FARGATE"), IMAGE, stop_timeout=240), "registry.example/ecs-task-helper:2")
+    document = with_helper(with_helper(task("FARGATE"), stop_timeout=240), image="registry.example/ecs-task-helper:2")
 
     assert {"registry.example/ecs-task-helper:2"} == {c["image"] for c in document["containerDefinitions"][2:]}
 
 
-def test_first_holds_by_way_of_the_second() -> None:
+def test_first_helper_depends_on_the_others_itself() -> None:
     """A first helper that holds the others only by way of the second holds nothing once that has died."""
-    document = add(task("FARGATE"), IMAGE, stop_timeout=240)
+    document = with_helper(task("FARGATE"), stop_timeout=240)
     document["containerDefinitions"][2]["dependsOn"] = [{"containerName": "task-helper-2", "condition": "START"}]
 
     assert ["holds-all", "holds-all"] == bad(document)
 
 
-def test_chain_the_wrong_way_round() -> None:
+def test_reversed_chain_is_reported() -> None:
     """Helpers that say the opposite of the order in which ECS stops them are both told."""
-    document = add(task("FARGATE"), IMAGE, stop_timeout=240)
+    document = with_helper(task("FARGATE"), stop_timeout=240)
     first, second = document["containerDefinitions"][2:]
     first["dependsOn"].pop()
     second["dependsOn"].append({"containerName": "task-helper", "condition": "START"})
@@ -152,15 +161,14 @@ def test_chain_the_wrong_way_round() -> None:
 
 def test_timeline() -> None:
     """The second begins where the first ends, and takes what that one leaves of a fixed plan."""
-    document = add(
+    document = with_helper(
         task("FARGATE", stopTimeout=120, environment=[{"name": "DRAIN_TIMEOUT", "value": "150"}]),
-        IMAGE,
         stop_timeout=240,
     )
     definition = read(document)
 
-    phases = {phase.container.name: (phase.begins, phase.ends) for phase in stop_schedule(cast(definition))}
+    phases = {phase.container.name: (phase.begins, phase.ends) for phase in stop_schedule(assign_roles(definition))}
 
     assert {"task-helper": (0, 115), "task-helper-2": (115, 190), "app": (190, 220), "envoy": (220, 230)} == phases
-    assert "goes on for task-helper; its plan takes 75s" in draw(definition, 100)
-    assert ["task-helper", "task-helper-2"] == [each.name for each in chain_of(cast(definition)) or ()]
+    assert "goes on for task-helper; its plan takes 75s" in plan(load("task.json", json.dumps(document))[0])
+    assert ["task-helper", "task-helper-2"] == [each.name for each in chain_of(assign_roles(definition)) or ()]

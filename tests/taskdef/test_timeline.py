@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from task_helper_taskdef.definition import Definition, read
-from task_helper_taskdef.roles import BadName, cast
-from task_helper_taskdef.timeline import draw, stop_schedule
+from task_helper_taskdef.definition import read
+from task_helper_taskdef.formats import Source, json_text
+from task_helper_taskdef.plan import plan
+from task_helper_taskdef.roles import BadName, assign_roles
+from task_helper_taskdef.timeline import stop_schedule
 
 
 def container(name: str, *dependencies: str, **fields: Any) -> dict[str, Any]:
@@ -16,8 +19,10 @@ def container(name: str, *dependencies: str, **fields: Any) -> dict[str, Any]:
     return {"name": name, "dependsOn": depends_on, **fields}
 
 
-def definition(*containers: dict[str, Any]) -> Definition:
-    return read({"family": "shop", "containerDefinitions": list(containers)})
+def task(*containers: dict[str, Any]) -> Source:
+    """A definition of these containers."""
+    document = {"family": "shop", "containerDefinitions": list(containers)}
+    return Source("shop.json", json_text.parse(json.dumps(document)), document)
 
 
 ENVOY = container("envoy")
@@ -36,6 +41,11 @@ APP = container("app", "envoy", stopTimeout=10)
         (
             [ENVOY, container("app"), container("task-helper", "app", "envoy", stopTimeout=120)],
             [("task-helper", 0, 80), ("envoy", 80, 110), ("app", 80, 110)],
+        ),
+        # what stops side by side is in the definition's order
+        (
+            [ENVOY, *(container(name, "envoy") for name in "dbca")],
+            [("d", 0, 30), ("b", 0, 30), ("c", 0, 30), ("a", 0, 30), ("envoy", 30, 60)],
         ),
         # without a helper the application is told at once
         ([ENVOY, APP], [("app", 0, 10), ("envoy", 10, 40)]),
@@ -65,14 +75,14 @@ def test_stop_times_add_up_along_dependencies(
     containers: list[dict[str, Any]], schedule: list[tuple[str, float, float]]
 ) -> None:
     """A container is told to stop when all that wait for it are gone, and is gone its stopTimeout later."""
-    phases = stop_schedule(cast(definition(*containers)))
+    phases = stop_schedule(assign_roles(read(task(*containers).document)))
 
     assert schedule == [(phase.container.name, phase.begins, phase.ends) for phase in phases]
 
 
-def test_picture_shows_every_phase_to_scale() -> None:
+def test_plan_draws_every_phase_to_scale() -> None:
     """The picture of a whole task has a bar for each container, the moments, and what Spot would cut off."""
-    picture = draw(definition(ENVOY, APP, container("task-helper", "app", "envoy", stopTimeout=120)), 80, spot=True)
+    picture = plan(task(ENVOY, APP, container("task-helper", "app", "envoy", stopTimeout=120)), 80, spot=True)
 
     assert picture.splitlines() == [
         "task-helper  ├──── delaying 40s ───┼─── draining 40s ───┤",
@@ -119,12 +129,12 @@ def test_picture_shows_every_phase_to_scale() -> None:
         ),
     ],
 )
-def test_picture_says_what_goes_wrong(containers: list[dict[str, Any]], line: str) -> None:
+def test_plan_shows_what_goes_wrong(containers: list[dict[str, Any]], line: str) -> None:
     """What would be killed, what is not held up and what has no order is said in the container's line."""
-    assert line in draw(definition(*containers), 80, spot=True).splitlines()
+    assert line in plan(task(*containers), 80, spot=True).splitlines()
 
 
-def test_name_of_no_container_is_refused() -> None:
+def test_unknown_container_name_is_refused() -> None:
     """A helper or an Envoy that is named but not there is refused with the names that are."""
     with pytest.raises(BadName, match="no container is named 'proxy'; there are envoy, app"):
-        draw(definition(ENVOY, APP), 80, envoy="proxy")
+        plan(task(ENVOY, APP), 80, envoy="proxy")

@@ -83,6 +83,16 @@ def stopped(task: TaskMetadata, since: datetime, other_helper: str | None = None
     )
 
 
+def stops_helper(task: TaskMetadata, before: str | None) -> bool:
+    """Whether ECS has begun to stop this helper's container, which it does after the helper named `before`, if any.
+
+    The agent sets DesiredStatus before it signals a container. A container that depends on this one stops earlier.
+    """
+    if task.desired_status != "STOPPED":
+        return False
+    return before is None or any(each.name == before and each.known_status == "STOPPED" for each in task.containers)
+
+
 class Metadata:
     """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing.
 
@@ -116,9 +126,16 @@ class Metadata:
         return stopped(task, self._since, self._other_helper) if task else Stopped()
 
     async def of_other_helper(self) -> ContainerMetadata | None:
-        """The container of the other helper; None where it is not in the task or the endpoint gave no answer."""
-        task = await self.task()
-        return next((each for each in task.containers if each.name == self._other_helper), None) if task else None
+        """The container of the other helper; None where the task has none of its name.
+
+        Raises OSError where the endpoint is missing or gave no answer, or one that lists nothing that runs: this helper
+        runs, so such an answer does not cover the task.
+        """
+        if (task := await self.task()) is None:
+            raise OSError("no answer from the task metadata endpoint")
+        if not any(each.known_status == "RUNNING" for each in task.containers):
+            raise OSError("the task metadata endpoint lists no container that runs")
+        return next((each for each in task.containers if each.name == self._other_helper), None)
 
     async def task(self) -> TaskMetadata | None:
         """The task, or None where the endpoint is missing or gave no answer."""

@@ -193,5 +193,5 @@ def _understood(target: str) -> Iterator[None]:
     """An answer that cannot be read is as good as none."""
     try:
         yield
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec.DecodeError is one, and so is a statistic that is no number
         raise AdminError(f"{target}: {error}") from error

@@ -6,6 +6,7 @@ They never speak to each other. How far the plan has come, the first says with i
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from task_helper.ecs.metadata import Metadata
@@ -21,6 +22,9 @@ from task_helper.timing import now
 # pauses before the tries, in seconds.
 PAUSES: Final = (0.0, 0.3, 0.3)
 
+# between two looks of the first helper, in its delay, at whether the second has stopped
+POLL: Final = 1.0
+
 _ENDED: Final[dict[int | None, Ended]] = {
     Exit.DRAINED: "drained",
     Exit.HANDED_OVER: "handed over",
@@ -34,6 +38,28 @@ def hand_over(plan: Plan, record: Record) -> Ending:
         return "handed over"
     drained_for = 0.0 if record.confirmed_at is None else now() - record.confirmed_at
     return "handed over" if drained_for >= plan.drained_for(plan.budget) else "handed over late"
+
+
+async def second_has_stopped(metadata: Metadata, record: Record) -> bool:
+    """Whether ECS reports that the second helper has stopped for good, or that the task has none; logged once.
+
+    Where ECS reports nothing, the second helper counts as running: unknown is not stopped.
+    """
+    if not record.alone:
+        try:
+            second = await metadata.of_other_helper()
+        except OSError:
+            return False
+        record.alone = second is None or second.stopped_for_good
+        if record.alone:
+            log(Event.SECOND_HELPER_STOPPED, exit_code=second.exit_code if second else None)
+    return record.alone
+
+
+async def until_second_has_stopped(metadata: Metadata, record: Record) -> None:
+    """Wait until ECS reports that no second helper is left to hand over to."""
+    while not await second_has_stopped(metadata, record):
+        await asyncio.sleep(POLL)
 
 
 async def take_over(envoy: Envoy, metadata: Metadata, plan: Plan, record: Record, stopped_at: float) -> bool:
@@ -59,11 +85,12 @@ async def take_over(envoy: Envoy, metadata: Metadata, plan: Plan, record: Record
 
 
 async def _exit_code(metadata: Metadata) -> int | None:
-    """That of the helper before; None where it runs, or ECS does not say."""
+    """That of the helper before; None where it runs, the task has no such container, or ECS does not say."""
     for pause in PAUSES:
         await asyncio.sleep(pause)
-        if first := await metadata.of_other_helper():
-            return first.exit_code if first.known_status == "STOPPED" else None
+        with suppress(OSError):
+            first = await metadata.of_other_helper()
+            return first.exit_code if first and first.known_status == "STOPPED" else None
     return None
 
 

@@ -8,6 +8,7 @@ import random
 from task_helper.ecs.metadata import Metadata
 from task_helper.ecs.replacement import Look, Replacement, first_pause, listing_pause, pause
 from task_helper.ecs.service import LookAtService
+from task_helper.life import chain
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
@@ -32,15 +33,13 @@ async def for_fixed_time(plan: Plan, record: Record) -> None:
 async def until_drain_is_due(plan: Plan, record: Record, metadata: Metadata, stopped_at: float) -> None:
     """Wait until the drain needs the time that is left.
 
-    The first helper of a chain may leave the drain to the second one, unless that one has stopped.
+    The first helper of a chain may leave the drain to the second one, until ECS reports that the second has stopped.
     """
     whole = record.plan_began_at + plan.longest_delay
     alone = min(whole, stopped_at + plan.own_longest_delay)
     await sleep_until(alone)
     if plan.hands_over_to and alone < whole:
-        second = await metadata.of_other_helper()
-        if not second or second.known_status != "STOPPED":
-            await sleep_until(whole)
+        await first(sleep_until(whole), chain.until_second_has_stopped(metadata, record))
 
 
 async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, blind_until: float) -> bool:

@@ -1,6 +1,7 @@
 """The drain: Envoy is called until it has confirmed, then downstreams stop sending and requests finish.
 
 `until_confirmed` and `until_over` are the two steps. If Envoy is restarted meanwhile, both are taken again.
+`call_at_deadline` is for a helper that could not take the first step in time, as it was frozen or had no CPU.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
-from task_helper.envoy.admin import Denied, Envoy
+from task_helper.envoy.admin import CALL_TIMEOUT, Denied, Envoy
 from task_helper.life import watch
 from task_helper.life.guard import LONGEST_PAUSE, guarded
 from task_helper.life.record import Record
@@ -33,25 +35,43 @@ UNREADABLE_AFTER: Final = 10.0
 
 async def until_confirmed(envoy: Envoy, record: Record) -> None:
     """Call Envoy to fail its health checks until it has confirmed: a lost call is lost traffic."""
-
-    async def obstacle() -> str | None:
-        record.attempts += 1
-        try:
-            await envoy.fail_health_checks()
-        except OSError as error:
-            return why(error)
-        try:
-            state = await envoy.state()
-        except Denied:
-            return None  # Envoy took the call, and may not report its state
-        except OSError as error:
-            return why(error)
-        return None if state == "DRAINING" else f"Envoy still is {state}"
-
     record.confirmed_at = None
-    await _persist(obstacle, Event.ADMIN_FAILING)
+    await _persist(partial(_call, envoy, record), Event.ADMIN_FAILING)
     record.confirmed_at, record.envoy_answered = now(), True
     log(Event.HEALTH_CHECKS_FAILED, attempts=record.attempts)
+
+
+async def call_at_deadline(envoy: Envoy, record: Record, deadline: float) -> None:
+    """Call Envoy once, within CALL_TIMEOUT, to fail its health checks.
+
+    This is for an Envoy that was not called by `deadline`, a moment of the event loop's clock.
+    """
+    began = now()
+    if record.drain_began_at is None:
+        record.drain_began_at = began
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CALL_TIMEOUT):
+            if await _call(envoy, record) is None:
+                record.confirmed_at = now()
+    log(Event.CALLED_AT_DEADLINE, seconds_late=began - deadline, confirmed=record.confirmed_at is not None)
+
+
+async def _call(envoy: Envoy, record: Record) -> str | None:
+    """Call Envoy once to fail its health checks; why it has not confirmed, None where it has."""
+    record.attempts += 1
+    try:
+        await envoy.fail_health_checks()
+        record.called = True
+    except OSError as error:
+        record.called = True
+        return why(error)
+    try:
+        state = await envoy.state()
+    except Denied:
+        return None  # Envoy took the call, and may not report its state
+    except OSError as error:
+        return why(error)
+    return None if state == "DRAINING" else f"Envoy still is {state}"
 
 
 async def until_over(envoy: Envoy, plan: Plan, listeners: bool | Graceful, record: Record, stopped_at: float) -> bool:

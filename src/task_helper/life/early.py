@@ -47,6 +47,19 @@ Verdict = Leave | Keep
 Ended = Literal["drained", "handed over", "handed over late"]
 
 
+def younger_than_helper(*, uptime: float, helper: float) -> str | None:
+    """Why what Envoy has served since its start may not be all since the helper's; None where it is.
+
+    Both are in seconds: Envoy reports its `uptime` rounded down to whole ones, and the `helper` knows its own age. An
+    Envoy that was restarted counts from then on.
+    """
+    if uptime >= helper:
+        return None
+    if uptime + 1 <= helper:
+        return "Envoy was restarted after the helper had started, and counts requests from then on"
+    return "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"
+
+
 def never_in_service(*, may_have_been: str | None, served: bool | None) -> Verdict:
     """May a task that this helper has not seen in service be left at once?
 

@@ -45,6 +45,9 @@ class Record(msgspec.Struct):
 
     The plan may have begun before the stop was requested here, in the hands of another helper, its delay be over, and
     Envoy have drained for so many seconds (`drained_before`).
+
+    `attempts` counts the calls of Envoy to fail its health checks, `called` is whether one of them has come to its end,
+    be it a failure. `alone` is whether the second helper of a chain is known to have stopped.
     """
 
     service: str = "unknown"
@@ -54,6 +57,7 @@ class Record(msgspec.Struct):
     mesh: Mesh | None = None
     in_service_at: float | None = None
     left_draining: bool = False
+    drain_undone: bool = False
     stop_requested_at: float | None = None
     plan_began_at: float = 0.0
     delay_over: bool = False
@@ -62,6 +66,8 @@ class Record(msgspec.Struct):
     drain_began_at: float | None = None
     confirmed_at: float | None = None
     attempts: int = 0
+    called: bool = False
+    alone: bool = False
     faulty: bool = False
     meter: Meter = msgspec.field(default_factory=Meter)
 

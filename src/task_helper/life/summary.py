@@ -18,6 +18,8 @@ def conclude(record: Record, ending: Ending, plan: Plan, metrics: bool) -> Exit:
     """Log the summary, with the figures as CloudWatch `metrics` where they are wanted; the exit code."""
     code = record.exit_code(ending)
     fields = summarise(record, ending, code, now(), plan)
+    if (cut := fields["requests_in_flight_at_end"]) and ending != "envoy gone":
+        log(Event.REQUESTS_CUT, requests=cut, reason=ending)
     if record.still_coming(now()) and not _handed_over(ending):
         causes = causes_of_traffic(record, plan)
         log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=causes)
@@ -47,7 +49,6 @@ def causes_of_traffic(record: Record, plan: Plan) -> list[str]:
 
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-_OF_THE_END: Final = ("budget_left_seconds", "requests_in_flight_at_end")
 _UNITS: Final = {
     "delaying_seconds": "Seconds",
     "draining_seconds": "Seconds",
@@ -66,19 +67,20 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: 
     first, last, read_at = record.meter.first, record.meter.last, record.meter.read_at
     if read_at is None or now - read_at > STALE_AFTER:
         last = None
+    at_end = None if _handed_over(ending) else last  # another helper goes on: nothing is cut yet
     return {
         "reason": ending,
         "exit_code": exit_code,
         "delaying_seconds": drain_began - stopped,
         "draining_seconds": now - drain_began,
-        "budget_left_seconds": stopped + plan.budget - now,
+        "budget_left_seconds": max(0.0, stopped + plan.budget - now),
         "confirmed": record.confirmed_at is not None,
         "attempts": record.attempts,
         "application_gone": record.application_gone_at is not None,
         "requests_in_flight_at_drain": first.in_flight if first else None,
-        "requests_in_flight_at_end": last.in_flight if last else None,
+        "requests_in_flight_at_end": at_end.in_flight if at_end else None,
         "requests_after_drain": record.meter.arrived if last else None,
-        "connections_at_end": last.connections if last else None,
+        "connections_at_end": at_end.connections if at_end else None,
     }
 
 
@@ -86,11 +88,11 @@ def embedded_metrics(fields: dict[str, Any], service: str, milliseconds: int) ->
     """What turns a log line with `fields` into CloudWatch metrics of `service`, at this time since the epoch."""
     # CloudWatch adds up numbers, not words; zeros tell a service whose drains are confirmed from one that never drains
     count = {"drains_not_confirmed": int(fields["reason"] == "not confirmed")}
-    left_out = _OF_THE_END if _handed_over(fields["reason"]) else ()
+    left_out = "budget_left_seconds" if _handed_over(fields["reason"]) else None
     metrics = [
         {"Name": name, "Unit": unit}
         for name, unit in _UNITS.items()
-        if (fields | count)[name] is not None and name not in left_out
+        if (fields | count)[name] is not None and name != left_out
     ]
     directive = {"Namespace": "ecs-task-helper", "Dimensions": [["service"]], "Metrics": metrics}
     return {"service": service, **count, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}

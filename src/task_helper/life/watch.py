@@ -33,16 +33,18 @@ SHORT_PAUSE: Final = 0.1
 async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> Verdict:
     """Judge once, within CALL_TIMEOUT, whether a task that was not seen in service ever was."""
 
+    younger: str | None = None
+
     async def served() -> bool | None:
+        nonlocal younger
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
                 uptime = (await envoy.about()).uptime
+                younger = early.younger_than_helper(uptime=uptime, helper=now() - record.began_at)
                 which = await envoy.watched()
                 traffic = await envoy.traffic(which)
         except OSError:
             return None
-        if uptime < now() - record.began_at:
-            return None  # it was restarted, and counts from then on
         # whether there ever were connections, their number now does not tell
         return traffic.served > 0 or traffic.under_way or (None if which.connections else False)
 
@@ -54,7 +56,7 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
         may_have_been = "the helper had a fault before it could see"
     elif has_restarted is not False:
         may_have_been = "the helper was restarted" if has_restarted else "ECS does not say if the helper was restarted"
-    return early.never_in_service(may_have_been=may_have_been, served=has_served)
+    return early.never_in_service(may_have_been=may_have_been or younger, served=has_served)
 
 
 async def envoy_gone(envoy: Envoy, metadata: Metadata, record: Record) -> str:

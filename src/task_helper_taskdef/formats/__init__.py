@@ -1,7 +1,9 @@
 """The formats in which people keep task definitions: which one a file is in, and the definitions in it.
 
-`json_text` and `yaml_text` make a tree of a text, `cloudformation` and `terraform` find the definitions in one, and
-`strangers` knows by sight what else a file may be. Whatever it was, a `Source` has it in the API's spelling.
+`json_text` and `yaml_text` make a tree of a text, `cloudformation` and `terraform` find the definitions in a tree, and
+`unrelated` recognises files of another kind. In all formats a `Source` has the definition in the API's spelling.
+`aws_shapes` knows what the API takes, `decoding` makes typed values of a definition, and `editing` changes the file's
+text.
 """
 
 from __future__ import annotations
@@ -13,11 +15,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from task_helper_taskdef import aws_shapes
-from task_helper_taskdef.formats import cloudformation, json_text, terraform, unrelated, yaml_text
+from task_helper_taskdef.formats import aws_shapes, cloudformation, json_text, terraform, unrelated, yaml_text
 from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition, Tree
 
-# what may hold a task definition, for whoever gives a whole directory
+# the endings of files that may contain a task definition, for the search in a directory
 SUFFIXES: Final = {".json", ".yaml", ".yml", ".template", ".tpl", ".tmpl", ".j2"}
 _YAML: Final = {".yaml", ".yml"}
 
@@ -38,49 +39,69 @@ class Source(msgspec.Struct, frozen=True):
     spelling: Spelling = "api"
     label: str = ""
 
-    def shown(self, place: str) -> str:
-        """A place in the API's spelling, `$.containerDefinitions[0]`, as the file has it."""
+    def file_place(self, place: str) -> str:
+        """A place in the API's spelling, `$.containerDefinitions[0]`, in the file's spelling."""
         within = place.removeprefix("$")
         match self.spelling:
             case "containers":
                 return f"{self.root}{within.removeprefix('.containerDefinitions')}"
             case "cloudformation":
-                return f"{self.root}{cloudformation.shown(within)}"
+                return f"{self.root}{cloudformation.file_place(within)}"
             case "terraform":
-                return f"{self.root}{terraform.shown(within)}"
+                return f"{self.root}{terraform.file_place(within)}"
         return f"{self.root}{within}"
 
-    def reworded(self, remedy: str) -> str:
-        """`remedy`, what is to be copied from it in the file's own spelling."""
-        return cloudformation.reworded(remedy) if self.spelling == "cloudformation" else remedy
+    def in_file_spelling(self, remedy: str) -> str:
+        """`remedy`, with keys in the file's spelling."""
+        return cloudformation.in_file_spelling(remedy) if self.spelling == "cloudformation" else remedy
 
-    def unshown(self, place: str) -> str:
-        """The place in the API's spelling of one as the file has it: what `shown` makes of it is `place` again."""
+    def api_place(self, place: str) -> str:
+        """A place of the file in the API's spelling: the reverse of `file_place`."""
         within = place.removeprefix(self.root)
         match self.spelling:
             case "containers":
                 return f"$.containerDefinitions{within}"
             case "cloudformation":
-                return f"${cloudformation.unshown(within)}"
+                return f"${cloudformation.api_place(within)}"
         return f"${within}"
 
-    def at(self, place: str) -> tuple[int, int]:
+    @property
+    def text(self) -> str:
+        """The text of the whole file."""
+        return self.tree.text
+
+    @property
+    def duplicates(self) -> list[str]:
+        """The places, in the API's spelling, of the keys that stand twice in one object of this definition."""
+        inside = f"{self.root}.", f"{self.root}["
+        return [self.api_place(place) for place, _ in self.tree.duplicates if f"{place}.".startswith(inside)]
+
+    def position(self, place: str) -> tuple[int, int]:
         """The line and the column, from 1, of a place in the API's spelling, or of what it would belong to."""
-        return Lines(self.tree.text).at(self.tree.offset(self.shown(place)))
+        return Lines(self.tree.text).at(self.tree.offset(self.file_place(place)))
+
+
+def load(name: str, content: bytes | str) -> list[Source]:
+    """The task definitions, at least one, in a file of the name `name` with this content.
+
+    The name's ending says whether it is YAML. Raises NotATaskDefinition with what the content is instead, and where.
+    """
+    raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+    return sources(name, parse(name, raw))
 
 
 def parse(name: str, raw: bytes) -> Tree:
     """The tree of the file `name` with the bytes `raw`; raises NotATaskDefinition."""
-    if stranger := unrelated.by_name(name) or unrelated.by_bytes(raw):
-        raise NotATaskDefinition(stranger)
+    if other := unrelated.by_name(name) or unrelated.by_bytes(raw):
+        raise NotATaskDefinition(other)
     text = _decoded(raw)
     if PurePath(name).suffix.lower() in _YAML:
         return _yaml(text)
     try:
         return json_text.parse(text)
     except NotATaskDefinition as no_json:
-        if stranger := unrelated.by_text(text):
-            raise NotATaskDefinition(stranger) from None
+        if other := unrelated.by_text(text):
+            raise NotATaskDefinition(other) from None
         # YAML is for people, who do not begin with a brace; JSON's own words suit what does
         if text.lstrip()[:1] in ("{", "[", "") or not _looks_like_yaml(text):
             raise
@@ -107,7 +128,7 @@ def _sources(name: str, tree: Tree) -> Iterator[Source]:
     elif cloudformation.is_template(value):
         for label, document in cloudformation.definitions(value):
             yield Source(name, tree, document, f"$.Resources.{label}.Properties", "cloudformation", label)
-    elif terraform.is_shown(value):
+    elif terraform.is_plan_or_state(value):
         for label, place, document in terraform.definitions(value):
             yield Source(name, tree, document, place, "terraform", label)
         if not any(True for _ in terraform.definitions(value)):

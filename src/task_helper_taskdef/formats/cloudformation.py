@@ -14,7 +14,7 @@ from task_helper_taskdef.formats.tree import Resolved, Unknown, plain
 
 KIND: Final = "AWS::ECS::TaskDefinition"
 # stands for what `!Ref AWS::NoValue` removes
-_NOTHING: Final = object()
+_NO_VALUE: Final = object()
 # what is below is the user's own: keys of a map, not names of the API
 _MAPS: Final = {"DockerLabels", "Options", "DriverOpts", "Labels"}
 _COPIED: Final = {"dockerLabels", "options", "driverOpts", "labels"}
@@ -42,37 +42,42 @@ def definitions(template: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, _text_where_text_belongs(_api_names(properties))
 
 
-def shown(place: str) -> str:
+def file_place(place: str) -> str:
     """A place within a task definition, `.proxyConfiguration.properties[0]`, as CloudFormation spells it."""
     place = re.sub(r"\.([a-z])", lambda match: f".{match[1].upper()}", place)
     return place.replace(".ProxyConfiguration.Properties", ".ProxyConfiguration.ProxyConfigurationProperties")
 
 
-def reworded(remedy: str) -> str:
+def in_file_spelling(remedy: str) -> str:
     """What is to be written, `"stopTimeout": 120`, with CloudFormation's names for the keys."""
     return re.sub(r'"([a-z])([A-Za-z]*)":', lambda match: f'"{match[1].upper()}{match[2]}":', remedy)
 
 
-def unshown(place: str) -> str:
+def api_place(place: str) -> str:
     """The reverse of `shown`."""
     place = place.replace(".ProxyConfiguration.ProxyConfigurationProperties", ".ProxyConfiguration.Properties")
     return re.sub(r"\.([A-Z])", lambda match: f".{match[1].lower()}", place)
 
 
-def spelt(value: Any) -> Any:
+def to_cloudformation(value: Any) -> Any:
     """A value of the API in CloudFormation's spelling; what a function of the template made is that function again."""
     if isinstance(value, Resolved):
         return str(value) if value.written is None else plain(value.written)
     if isinstance(value, dict):
         return {
-            key[0].upper() + key[1:]: _copied(item) if key in _COPIED else spelt(item) for key, item in value.items()
+            key[0].upper() + key[1:]: _copied(item) if key in _COPIED else to_cloudformation(item)
+            for key, item in value.items()
         }
-    return [spelt(item) for item in value] if isinstance(value, list) else value
+    return [to_cloudformation(item) for item in value] if isinstance(value, list) else value
 
 
 def _copied(value: Any) -> Any:
     """A map whose keys are the user's own."""
-    return {key: spelt(item) for key, item in value.items()} if isinstance(value, dict) else spelt(value)
+    return (
+        {key: to_cloudformation(item) for key, item in value.items()}
+        if isinstance(value, dict)
+        else to_cloudformation(value)
+    )
 
 
 class _Resolver:
@@ -93,20 +98,20 @@ class _Resolver:
 
     def resolve(self, value: Any) -> Any:
         if isinstance(value, list):
-            return [item for item in map(self.resolve, value) if item is not _NOTHING]
+            return [item for item in map(self.resolve, value) if item is not _NO_VALUE]
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
             ((name, argument),) = value.items()
             if name == "Ref":
-                return _as_written(self._reference(str(argument)), value)
+                return _with_function(self._reference(str(argument)), value)
             if name.startswith("Fn::") or name == "Condition":
-                return _as_written(self._function(name, argument), value)
-        return {key: item for key, item in ((k, self.resolve(v)) for k, v in value.items()) if item is not _NOTHING}
+                return _with_function(self._function(name, argument), value)
+        return {key: item for key, item in ((k, self.resolve(v)) for k, v in value.items()) if item is not _NO_VALUE}
 
     def _reference(self, name: str) -> Any:
         if name == "AWS::NoValue":
-            return _NOTHING
+            return _NO_VALUE
         if name not in self._defaults:
             return Unknown(f"${{{name}}}")
         default = self._defaults[name]
@@ -159,7 +164,7 @@ class _Resolver:
         return str(substituted) if known else Unknown(substituted)
 
 
-def _as_written(resolved: Any, function: Any) -> Any:
+def _with_function(resolved: Any, function: Any) -> Any:
     """`resolved`, which remembers the function that made it."""
     if not isinstance(resolved, str):
         return resolved

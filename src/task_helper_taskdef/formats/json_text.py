@@ -7,7 +7,7 @@ import re
 from typing import Any, Final, NoReturn
 
 from task_helper_taskdef.formats.tree import (
-    DEEPEST,
+    MAX_DEPTH,
     PLACEHOLDER,
     NotATaskDefinition,
     Span,
@@ -19,7 +19,7 @@ from task_helper_taskdef.formats.tree import (
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]|[^][{}\s,:"]+')
 # stands at the beginning of a text that was no text in the file: `"memory": ${memory}`
-_OPEN: Final = "\ue000"
+_MARK: Final = "\ue000"
 
 
 def parse(text: str) -> Tree:
@@ -28,18 +28,18 @@ def parse(text: str) -> Tree:
     try:
         value = _load(text)
     except json.JSONDecodeError as error:
-        json_text = _filled(text)
+        json_text = _with_quoted_placeholders(text)
         try:
             value = _load(json_text)
         except json.JSONDecodeError:
             raise NotATaskDefinition(_syntax_error(text, error), error.pos) from None
     spans, keys, duplicates = _places(json_text)
-    return Tree(text, mark_placeholders(_opened(value)), spans, keys, duplicates)
+    return Tree(text, mark_placeholders(_with_unknowns(value)), spans, keys, duplicates)
 
 
 def _load(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_json, parse_float=_finite, parse_int=_whole)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_float, parse_int=_parse_int)
     except RecursionError:
         raise NotATaskDefinition("nested too deeply") from None
 
@@ -52,23 +52,23 @@ def _syntax_error(text: str, error: json.JSONDecodeError) -> str:
     return f"line {error.lineno}, column {error.colno}: {error.msg}"
 
 
-def _filled(text: str) -> str:
+def _with_quoted_placeholders(text: str) -> str:
     """`text` with each placeholder that stands where a value belongs as a text, so that nothing moves."""
 
     def fill(match: re.Match[str]) -> str:
         inner = re.sub(r'["\\\x00-\x1f]', "_", match[0][2:-1])
-        return match[0] if match[0].startswith('"') else f'"{_OPEN}{inner}"'
+        return match[0] if match[0].startswith('"') else f'"{_MARK}{inner}"'
 
     return re.sub(rf'"(?:[^"\\\n]|\\.)*"|(?:{PLACEHOLDER.pattern})', fill, text)
 
 
-def _opened(value: Any) -> Any:
-    """`value` with what `_filled` has put in as Unknown."""
+def _with_unknowns(value: Any) -> Any:
+    """`value` with what `_with_quoted_placeholders` has put in as Unknown."""
     if isinstance(value, dict):
-        return {key: _opened(item) for key, item in value.items()}
+        return {key: _with_unknowns(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_opened(item) for item in value]
-    return Unknown(f"${{{value.strip(_OPEN + '{} ')}}}") if isinstance(value, str) and value[:1] == _OPEN else value
+        return [_with_unknowns(item) for item in value]
+    return Unknown(f"${{{value.strip(_MARK + '{} ')}}}") if isinstance(value, str) and value[:1] == _MARK else value
 
 
 def _places(text: str) -> tuple[dict[str, Span], dict[str, int], list[tuple[str, int]]]:
@@ -80,7 +80,7 @@ def _places(text: str) -> tuple[dict[str, Span], dict[str, int], list[tuple[str,
     def walk(token: re.Match[str], place: str, depth: int = 0) -> int:
         """Note the value that begins with `token`, and all in it; where it ends."""
         end = token.end()
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise NotATaskDefinition("nested too deeply", token.start())
         if token[0] == "[":
             for i, item in enumerate(iter(lambda: next(tokens), None)):
@@ -105,17 +105,17 @@ def _places(text: str) -> tuple[dict[str, Span], dict[str, int], list[tuple[str,
     return spans, keys, duplicates
 
 
-def _no_json(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise NotATaskDefinition(f"{text} is no JSON number")
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     if len(text) > 20:
         raise NotATaskDefinition(f"{text[:20]}... is too large a number")
     return int(text)
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     if (value := float(text)) in (float("inf"), float("-inf")):
         raise NotATaskDefinition(f"{text[:20]} is too large a number")
     return value

@@ -24,7 +24,7 @@ _PLAIN: Final = {
 }
 
 
-def is_shown(value: Any) -> bool:
+def is_plan_or_state(value: Any) -> bool:
     """Whether `value` is a plan or a state as `terraform show -json` prints it."""
     return isinstance(value, dict) and "format_version" in value and ("planned_values" in value or "values" in value)
 
@@ -43,7 +43,7 @@ def definitions(shown_: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield resource.get("address", KIND), f"{place}.values", _definition(values, unknown, place)
 
 
-def shown(place: str) -> str:
+def file_place(place: str) -> str:
     """A place within a task definition as Terraform's resource spells it, down to the text of the containers."""
     first, _, rest = place[1:].partition(".")
     if first.startswith("containerDefinitions"):

@@ -1,7 +1,7 @@
 """A file's text as values, each with its place in the text.
 
 A place is written as JSONPath writes it, `$.containerDefinitions[0].name`; a span is where the value stands, as offsets
-into the text. What a template leaves open is a text of the class Unknown: whatever is made of it, it is not known.
+into the text. A value that a template leaves unknown is a text of the class Unknown.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-# more than any template has, and far less than what would harm whoever follows it down
-DEEPEST: Final = 200
+# more than any template has, and far less than what would exhaust a recursive function
+MAX_DEPTH: Final = 200
 
 
 class NotATaskDefinition(ValueError):
@@ -28,7 +28,7 @@ class NotATaskDefinition(ValueError):
 
 
 class Resolved(str):
-    """A text that a template's function makes, with the function as it is `written` there, for whoever copies it."""
+    """A text that a template's function makes, with the function as it is `written` there, for a copy of it."""
 
     written: Any = None
 

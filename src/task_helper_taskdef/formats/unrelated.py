@@ -1,4 +1,4 @@
-"""What a file is that is no task definition, and what to give instead: who gives the wrong file is to be told so."""
+"""Recognising files that are no task definition, with what to give instead."""
 
 from __future__ import annotations
 

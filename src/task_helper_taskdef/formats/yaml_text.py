@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from task_helper_taskdef.formats.tree import DEEPEST, NotATaskDefinition, Span, Tree, mark_placeholders, unrendered
+from task_helper_taskdef.formats.tree import MAX_DEPTH, NotATaskDefinition, Span, Tree, mark_placeholders, unrendered
 
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference.html
 _WITHOUT_FN: Final = {"Ref", "Condition"}
 # lines that a template engine takes for itself: Helm's and Copilot's, Jinja's
 _TEMPLATE: Final = re.compile(r"^\s*(?:\{\{.*|\{%.*)", re.M)
-# as DEEPEST, for anchors that multiply
-_MOST: Final = 500_000
+# as MAX_DEPTH, for anchors that multiply
+_MAX_VALUES: Final = 500_000
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,20}$")
 
 
@@ -54,13 +54,13 @@ def _refuse_depth(events: Iterable[Any]) -> None:
     for event in events:
         kind = type(event).__name__
         depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise NotATaskDefinition("nested too deeply", event.start_mark.index)
 
 
 def _value(node: Any, place: str, tree: Tree, above: frozenset[int]) -> Any:
     """What `node` stands for; notes in `tree` where it and all below it stands."""
-    if len(tree.spans) > _MOST:
+    if len(tree.spans) > _MAX_VALUES:
         raise NotATaskDefinition("too many values: its anchors multiply", node.start_mark.index)
     if id(node) in above:
         raise NotATaskDefinition(f"{place}: an anchor that holds itself", node.start_mark.index)

@@ -8,14 +8,15 @@ from typing import Any, Final
 
 import msgspec
 
-from task_helper_taskdef.files import Unreadable
-from task_helper_taskdef.findings import SEVERITIES, Problem, Severity
+from task_helper_taskdef.check import Checked
+from task_helper_taskdef.findings import SEVERITIES, Finding, Severity, Unreadable
 from task_helper_taskdef.formats import Source
-from task_helper_taskdef.roles import Task
 
 # the pseudo rule of a file that could not be checked
 UNREADABLE: Final = "unreadable"
 PAGE: Final = "docs/rules.md"
+# begins a place in the virtual node's file
+VIRTUAL_NODE: Final = "virtual node "
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -32,39 +33,16 @@ class Located(msgspec.Struct, frozen=True):
     page: str
 
 
-class Checked(msgspec.Struct, frozen=True):
-    """A task definition that was checked: what was found, and how many findings are ignored."""
-
-    source: Source
-    task: Task
-    problems: list[Problem]
-    ignored: int = 0
-    node: Source | None = None
-
-    def located(self) -> list[Located]:
-        """The findings with their places in the file."""
-        return [self._locate(problem) for problem in self.problems]
-
-    def _locate(self, problem: Problem) -> Located:
-        place, source = problem.place, self.source
-        if place.startswith("virtual node ") and self.node:
-            place, source = place.removeprefix("virtual node "), self.node
-        line, column = source.at(place)
-        shown = problem.place if source is self.node else source.shown(place)
-        page, remedy = f"{PAGE}#{problem.rule}", self.source.reworded(problem.remedy)
-        return Located(source.file, line, column, problem.rule, problem.severity, shown, problem.message, remedy, page)
-
-
 class Report(msgspec.Struct, frozen=True):
-    """All that was checked, and all that could not be."""
+    """All definitions that were checked, all files that could not be, and the virtual node's file if one was given."""
 
     checked: list[Checked]
     unreadable: list[Unreadable]
+    virtual_node: Source | None = None
 
     def located(self) -> list[Located]:
         """All findings; a file that could not be checked is one, too."""
-        found = [located for checked in self.checked for located in checked.located()]
-        return found + [
+        return [located for checked in self.checked for located in self.located_of(checked)] + [
             Located(
                 each.file,
                 each.line,
@@ -78,6 +56,25 @@ class Report(msgspec.Struct, frozen=True):
             )
             for each in self.unreadable
         ]
+
+    def located_of(self, checked: Checked) -> list[Located]:
+        """The findings of one definition, each where a person finds it."""
+        return [self._locate(checked.source, finding) for finding in checked.findings]
+
+    def _locate(self, definition: Source, finding: Finding) -> Located:
+        source, place, shown = definition, finding.place, definition.file_place(finding.place)
+        if place.startswith(VIRTUAL_NODE) and self.virtual_node:
+            source, place, shown = self.virtual_node, place.removeprefix(VIRTUAL_NODE), place
+        return Located(
+            source.file,
+            *source.position(place),
+            finding.rule,
+            finding.severity,
+            shown,
+            finding.message,
+            definition.in_file_spelling(finding.remedy),
+            f"{PAGE}#{finding.rule}",
+        )
 
 
 def count(severities: Sequence[Severity]) -> dict[Severity, int]:
@@ -96,7 +93,7 @@ def as_json(report: Report) -> str:
                 "name": each.source.label,
                 "helper": [container.name for container in each.task.helpers],
                 "envoy": [container.name for container in each.task.envoys],
-                "ignored": each.ignored,
+                "ignored": each.suppressed,
             }
             for each in report.checked
         ],

@@ -20,7 +20,7 @@ SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sche
 
 def as_sarif(report: Report) -> str:
     """One run: the rules that spoke, each with its page, their findings, and what could not be read."""
-    located = [each for checked in report.checked for each in checked.located()]
+    located = [each for checked in report.checked for each in report.located_of(checked)]
     names = sorted({each.rule for each in located})
     run = {
         "tool": {

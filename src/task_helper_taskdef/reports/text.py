@@ -5,10 +5,9 @@ from __future__ import annotations
 import textwrap
 from typing import Final
 
+from task_helper_taskdef.check import Checked
 from task_helper_taskdef.findings import Severity
-from task_helper_taskdef.reports import Checked, Located, Report, count
-from task_helper_taskdef.roles import Task
-from task_helper_taskdef.suppressions import owner
+from task_helper_taskdef.reports import Located, Report, count
 
 COLOURS: Final[dict[Severity, str]] = {"error": "\033[31m", "warning": "\033[33m", "note": "\033[36m"}
 BOLD: Final = "\033[1m"
@@ -22,40 +21,43 @@ def as_text(report: Report, width: int, colour: bool) -> str:
     """
     lines: list[str] = []
     for checked in report.checked:
-        if checked.problems or len(report.checked) == 1:
-            lines += _definition(checked, width, colour, named=len(report.checked) > 1 or bool(checked.source.label))
-    problems = [problem for checked in report.checked for problem in checked.problems]
-    counts = count([problem.severity for problem in problems])
+        if checked.findings or len(report.checked) == 1:
+            lines += _definition(
+                report, checked, width, colour, named=len(report.checked) > 1 or bool(checked.source.label)
+            )
+    findings = [finding for checked in report.checked for finding in checked.findings]
+    counts = count([finding.severity for finding in findings])
     words = [
         f"{number} {severity}{'' if number == 1 else 's'}"
         for severity, number in counts.items()
         if number or severity != "note"
     ]
-    if ignored := sum(checked.ignored for checked in report.checked):
-        words.append(f"{ignored} ignored")
+    if suppressed := sum(checked.suppressed for checked in report.checked):
+        words.append(f"{suppressed} ignored")
     if len(report.checked) != 1:
         words.append(f"{len(report.checked)} task definitions checked")
-    why = "; why: task-helper taskdef rules RULE" if problems else ""
+    why = "; why: task-helper taskdef rules RULE" if findings else ""
     return "\n".join([*lines, ", ".join(words) + why])
 
 
-def _definition(checked: Checked, width: int, colour: bool, named: bool) -> list[str]:
+def _definition(report: Report, checked: Checked, width: int, colour: bool, named: bool) -> list[str]:
     task = checked.task
     name = " ".join(filter(None, (checked.source.file, checked.source.label)))
-    lines = [*([f"{BOLD}{name}{PLAIN}" if colour else name] if named else []), _parts(task), ""]
-    pairs = list(zip(checked.problems, checked.located(), strict=True))
+    lines = [*([f"{BOLD}{name}{PLAIN}" if colour else name] if named else []), _roles(checked), ""]
+    pairs = list(zip(checked.findings, report.located_of(checked), strict=True))
     containers = [(f"container {c.name}", c.place) for c in task.definition.container_definitions]
     for title, place in [*containers, ("the task", "")]:
-        if mine := [located for problem, located in pairs if owner(task, problem.place) == place]:
+        if mine := [located for finding, located in pairs if task.definition.container_place(finding.place) == place]:
             lines.append(f"{BOLD}{title}{PLAIN}" if colour else title)
             lines += [line for located in mine for line in _lines(located, width, colour)]
     return lines
 
 
-def _parts(task: Task) -> str:
+def _roles(checked: Checked) -> str:
     """Who was taken for what: a wrong guess is to be seen at once."""
+    task = checked.task
     helpers, envoys = ([container.name for container in those] for those in (task.helpers, task.envoys))
-    others = [container.name for container in task.held if container not in task.envoys]
+    others = [container.name for container in task.kept_running if container not in task.envoys]
     return "; ".join(
         f"{part}: {', '.join(names) or 'none'}"
         for part, names in (("helper", helpers), ("Envoy", envoys), ("to be held up beside it", others))

@@ -1,18 +1,14 @@
 """The rules, in the order in which their findings are shown and the page has them: first what breaks every stop.
 
 Each is a module with `check(task)`, which yields findings. Its docstring is its page: a title, what it wants and why,
-with the source, then examples that pass and fail; the tests feed these to the rule and compare all that it says.
+with the source, then examples that pass and fail; the tests give these to the rule and compare all its findings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Final
 
-from task_helper_taskdef.definition import Definition
-from task_helper_taskdef.findings import Finding, Problem
-from task_helper_taskdef.roles import Task
 from task_helper_taskdef.rules import (
     admin_address,
     application_health,
@@ -21,6 +17,7 @@ from task_helper_taskdef.rules import (
     auto_permissions,
     container_limit,
     containers_unknown,
+    cpu,
     depends_on_condition,
     depends_on_cycle,
     depends_on_helper,
@@ -86,6 +83,7 @@ RULES: Final[dict[str, ModuleType]] = {
     "application-health": application_health,
     "essential": essential,
     "restart-policy": restart_policy,
+    "cpu": cpu,
     "memory": memory,
     "container-limit": container_limit,
     "windows": windows,
@@ -102,17 +100,3 @@ RULES: Final[dict[str, ModuleType]] = {
     "root-user": root_user,
     "log-driver": log_driver,
 }
-
-
-def check(task: Task) -> Iterator[Problem]:
-    """Everything that the rules find in `task`, but for what rests on what a template leaves open."""
-    for name, rule in RULES.items():
-        for finding in rule.check(task):
-            # that it is open is what this rule says
-            if is_known(task.definition, finding) or rule is containers_unknown:
-                yield Problem(name, finding.severity, finding.place, finding.message, finding.remedy, finding.fix)
-
-
-def is_known(definition: Definition, finding: Finding) -> bool:
-    """Whether all that `finding` rests on is known: what is open never makes a finding by itself."""
-    return all(map(definition.is_known, (finding.place, *finding.rests_on)))

@@ -134,7 +134,7 @@ from pathlib import PurePosixPath
 
 from task_helper.settings import Url
 from task_helper_taskdef.definition import Container
-from task_helper_taskdef.envoy_admin import Admin, admin_of, mesh_at, shares_folder, user_of
+from task_helper_taskdef.envoy_admin import AdminApi, admin_api, envoy_mesh, shares_folder, user_of
 from task_helper_taskdef.findings import Edit, Finding, error, warning
 from task_helper_taskdef.roles import Task, settings_of, shares_network
 
@@ -156,7 +156,7 @@ def check(task: Task) -> Iterator[Finding]:
             )
             continue
         # of several it may look at any; which of them it leaves out is the matter of one-envoy
-        verdicts = [list(judge(task, helper, url, envoy)) for envoy in task.envoys]
+        verdicts = [list(check_address(task, helper, url, envoy)) for envoy in task.envoys]
         yield from min(verdicts, key=len)
         if url.scheme == "http" and url.host in LOOPBACK and task.definition.network_mode == "host":
             yield warning(
@@ -167,13 +167,13 @@ def check(task: Task) -> Iterator[Finding]:
             )
 
 
-def judge(task: Task, helper: Container, url: Url, envoy: Container) -> Iterator[Finding]:
-    admin = admin_of(task, envoy)
+def check_address(task: Task, helper: Container, url: Url, envoy: Container) -> Iterator[Finding]:
+    admin = admin_api(task, envoy)
     if admin is None or (url.scheme == "http" and url.host not in LOOPBACK):
         return
-    place = helper.variable("ENVOY_ADMIN_URL")
+    place = helper.variable_place("ENVOY_ADMIN_URL")
     if url.scheme == "unix":
-        yield from judge_socket(task, helper, PurePosixPath(url.path), envoy, admin)
+        yield from check_socket(task, helper, PurePosixPath(url.path), envoy, admin)
     elif shares_network(task) is False:
         at = admin.url(task, envoy)
         yield error(
@@ -183,7 +183,7 @@ def judge(task: Task, helper: Container, url: Url, envoy: Container) -> Iterator
             f"Link the helper to {envoy.name} and set ENVOY_ADMIN_URL to {at}, or use networkMode awsvpc.",
             [f"{task.definition.place}.networkMode"],
         )
-    elif mesh_at(task, envoy) == "kuma" and admin.port is None:
+    elif envoy_mesh(task, envoy) == "kuma" and admin.port is None:
         yield error(
             place,
             f"The admin API of {envoy.name} is a Unix socket, as Kuma has it from 2.14 on,"
@@ -193,21 +193,21 @@ def judge(task: Task, helper: Container, url: Url, envoy: Container) -> Iterator
             admin.places,
         )
     elif url.port != admin.port:
-        yield misses(task, helper, url, envoy, admin)
+        yield wrong_address(task, helper, url, envoy, admin)
 
 
-def judge_socket(
-    task: Task, helper: Container, socket: PurePosixPath, envoy: Container, admin: Admin
+def check_socket(
+    task: Task, helper: Container, socket: PurePosixPath, envoy: Container, admin: AdminApi
 ) -> Iterator[Finding]:
-    if mesh_at(task, envoy) == "kuma" and admin.socket and socket != admin.socket:
-        yield misses(task, helper, Url("unix", path=str(socket)), envoy, admin)
+    if envoy_mesh(task, envoy) == "kuma" and admin.socket and socket != admin.socket:
+        yield wrong_address(task, helper, Url("unix", path=str(socket)), envoy, admin)
     mounts = [f"{c.place}.{key}" for c in (helper, envoy) for key in ("mountPoints", "volumesFrom")]
     if not shares_folder(helper, envoy, socket):
         yield error(
             f"{helper.place}.mountPoints",
             f"The socket {socket} is in the file system of {envoy.name}, where the helper cannot reach it.",
             "Mount one volume over its folder in both containers and run both as one user,"
-            + (" or set ENVOY_ADMIN_MODE to tcp." if mesh_at(task, envoy) != "kuma" else f" or set {FALSE}."),
+            + (" or set ENVOY_ADMIN_MODE to tcp." if envoy_mesh(task, envoy) != "kuma" else f" or set {FALSE}."),
             [*mounts, *(p for p in task.definition.unknown if p.startswith(tuple(mounts)))],
         )
     owner, user = user_of(task, envoy), helper.user.partition(":")[0]
@@ -222,10 +222,10 @@ def judge_socket(
         )
 
 
-def misses(task: Task, helper: Container, url: Url, envoy: Container, admin: Admin) -> Finding:
+def wrong_address(task: Task, helper: Container, url: Url, envoy: Container, admin: AdminApi) -> Finding:
     at = admin.url(task, envoy)
     return error(
-        helper.variable("ENVOY_ADMIN_URL"),
+        helper.variable_place("ENVOY_ADMIN_URL"),
         f"The admin API of {envoy.name} is at {at}, but the helper looks at {url}.",
         f"Set ENVOY_ADMIN_URL to {at} at the helper.",
         admin.places,

@@ -45,6 +45,6 @@ def check(task: Task) -> Iterator[Finding]:
                 f" such as http://127.0.0.1:{ports[0] if ports else 'PORT'}/health.",
                 rests_on=[
                     *(f"{application.place}.{key}" for key in ("healthCheck", "essential", "image")),
-                    *task.definition.open_order,
+                    *task.definition.unknown_order,
                 ],
             )

@@ -38,13 +38,12 @@ from task_helper_taskdef.roles import Task, condition_for
 def check(task: Task) -> Iterator[Finding]:
     definition = task.definition
     # what another container waits for serves that one, and stops after it
-    waited_for = {name for c in task.held if c not in task.envoys for name in definition.waits_for(c)}
+    waited_for = {name for c in task.kept_running if c not in task.envoys for name in definition.waits_for(c)}
     with_ports = [application for application in task.applications if application.port_mappings]
     for envoy in task.envoys[:1]:
         for application in with_ports or (task.applications if len(task.applications) == 1 else []):
-            ordered = envoy.name in definition.held_up_by(application) or application.name in definition.held_up_by(
-                envoy
-            )
+            one, other = definition.stopped_after(application), definition.stopped_after(envoy)
+            ordered = envoy.name in one or application.name in other
             if ordered or application.name in waited_for:
                 continue
             place = f"{application.place}.dependsOn"
@@ -55,6 +54,7 @@ def check(task: Task) -> Iterator[Finding]:
                 " and its last answers and calls are cut.",
                 f"Add {json.dumps(entry)} to the dependsOn of {application.name}.",
                 # an image that is open may be that of an agent, which serves no port and needs no Envoy
-                rests_on=definition.open_order + ([] if application.port_mappings else [f"{application.place}.image"]),
+                rests_on=definition.unknown_order
+                + ([] if application.port_mappings else [f"{application.place}.image"]),
                 fix=[Edit(place, {**entry, "containerName": definition.written_name(envoy)}, append=True)],
             )

@@ -33,7 +33,7 @@ from task_helper_taskdef.roles import Task, waits_for_replacement
 def check(task: Task) -> Iterator[Finding]:
     proxy = task.definition.proxy_configuration
     for helper in task.helpers:
-        if proxy and waits_for_replacement(helper) and not passes_by_envoy(helper, proxy):
+        if proxy and waits_for_replacement(helper) and not bypasses_envoy(helper, proxy):
             user = ignored_user(proxy)
             yield warning(
                 f"{helper.place}.user",
@@ -57,14 +57,14 @@ def ignored_places(proxy: ProxyConfiguration) -> list[str]:
 def ignored_user(proxy: ProxyConfiguration) -> str:
     """The `user` whose connections are not redirected; empty where there is none."""
     uid, gid = proxy.values.get("IgnoredUID", ""), proxy.values.get("IgnoredGID", "")
-    return uid or (f"{NOBODY_IN_PARTICULAR}:{gid}" if gid else "")
+    return uid or (f"{UNPRIVILEGED_USER}:{gid}" if gid else "")
 
 
 # a user that no image and no instance is likely to have; any will do, as the helper owns no files
-NOBODY_IN_PARTICULAR = "65532"
+UNPRIVILEGED_USER = "65532"
 
 
-def passes_by_envoy(helper: Container, proxy: ProxyConfiguration) -> bool:
+def bypasses_envoy(helper: Container, proxy: ProxyConfiguration) -> bool:
     uid, _, gid = helper.user.partition(":")
     ignored = proxy.values
     return bool((uid and uid == ignored.get("IgnoredUID")) or (gid and gid == ignored.get("IgnoredGID")))

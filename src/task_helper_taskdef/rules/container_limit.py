@@ -24,14 +24,14 @@ from collections.abc import Iterator
 from task_helper_taskdef.findings import Finding, error
 from task_helper_taskdef.roles import Task
 
-MOST = 10
+MAX_CONTAINERS = 10
 
 
 def check(task: Task) -> Iterator[Finding]:
     number = len(task.definition.container_definitions)
-    if number > MOST:
+    if number > MAX_CONTAINERS:
         yield error(
             f"{task.definition.place}.containerDefinitions",
-            f"There are {number} containers, but ECS takes {MOST} and refuses the task definition.",
+            f"There are {number} containers, but ECS takes {MAX_CONTAINERS} and refuses the task definition.",
             "Remove or join some of them.",
         )

@@ -43,10 +43,10 @@ from task_helper_taskdef.roles import Task
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
         for dependency in helper.depends_on:
-            yield from judge(task, dependency)
+            yield from check_dependency(task, dependency)
 
 
-def judge(task: Task, dependency: Dependency) -> Iterator[Finding]:
+def check_dependency(task: Task, dependency: Dependency) -> Iterator[Finding]:
     name = dependency.container_name
     container = task.definition.by_name.get(name)
     place = f"{dependency.place}.condition"
@@ -64,11 +64,11 @@ def judge(task: Task, dependency: Dependency) -> Iterator[Finding]:
             rests_on,
             [Edit(place, "START")],
         )
-    elif dependency.condition in ("COMPLETE", "SUCCESS") and container in task.held:
+    elif dependency.condition in ("COMPLETE", "SUCCESS") and container in task.kept_running:
         yield error(
             place,
             f"The helper waits for {name} to end, so it is not there while {name} serves.",
             "Write START.",
-            [*rests_on, *task.definition.open_order],
+            [*rests_on, *task.definition.unknown_order],
             [Edit(place, "START")],
         )

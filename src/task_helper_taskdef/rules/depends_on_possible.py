@@ -45,10 +45,10 @@ from task_helper_taskdef.roles import Task
 def check(task: Task) -> Iterator[Finding]:
     for container in task.definition.container_definitions:
         for dependency in container.depends_on:
-            yield from judge(task, container, dependency)
+            yield from check_dependency(task, container, dependency)
 
 
-def judge(task: Task, container: Container, dependency: Dependency) -> Iterator[Finding]:
+def check_dependency(task: Task, container: Container, dependency: Dependency) -> Iterator[Finding]:
     name = dependency.container_name
     awaited = task.definition.by_name.get(name)
     condition = f"{dependency.place}.condition"
@@ -59,7 +59,7 @@ def judge(task: Task, container: Container, dependency: Dependency) -> Iterator[
             " so ECS refuses the task definition.",
             "Write the name of a container of this task.",
             # a container whose name, or which as a whole, is left open may be the one
-            rests_on=[f"{task.definition.place}.containerDefinitions", *task.definition.open_containers],
+            rests_on=[f"{task.definition.place}.containerDefinitions", *task.definition.unknown_containers],
         )
     elif dependency.condition == "HEALTHY" and awaited.health_check is None:
         yield error(

@@ -70,7 +70,7 @@ from typing import Final, NamedTuple
 from task_helper.settings import Settings
 from task_helper_taskdef.definition import Container
 from task_helper_taskdef.findings import Edit, Finding, note, warning
-from task_helper_taskdef.roles import Task, mesh_of, settings_of, told_by
+from task_helper_taskdef.roles import Task, identifying_places, mesh_of, settings_of
 
 OPTION: Final = "--drain-time-s"
 CONSULS_OPTION: Final = "envoy-drain-time-seconds"
@@ -102,7 +102,7 @@ def check(task: Task) -> Iterator[Finding]:
                     f" which is {DEFAULT:g} s unless it is set.",
                     f"See that Envoy is started with {OPTION} {good or GOOD[-1]};"
                     " by default DRAIN_LISTENERS=graceful closes no idle connection.",
-                    rests_on=told_by(envoy),
+                    rests_on=identifying_places(envoy),
                 )
             elif not settings.plan.sees_idle_closed(drain_time.seconds):
                 yield _too_long_or_short(envoy, drain_time, settings, good)
@@ -115,18 +115,18 @@ def _too_long_or_short(envoy: Container, drain_time: DrainTime, settings: Settin
         mend = f"set {drain_time.variable} to {wanted}{drain_time.unit} at {envoy.name}"
         fix = [envoy.set_variable(drain_time.variable, f"{wanted}{drain_time.unit}")] if good else []
     return warning(
-        envoy.variable(drain_time.variable) if drain_time.variable else f"{envoy.place}.command",
+        envoy.variable_place(drain_time.variable) if drain_time.variable else f"{envoy.place}.command",
         f"DRAIN_LISTENERS=graceful closes no idle connection: the {OPTION} of {envoy.name} is"
         f" {drain_time.seconds:g} s, and the drain {settings.plan.longest_drain:g} s.",
         f"{mend[0].upper()}{mend[1:]}." if good else f"Raise DRAIN_TIMEOUT to {wanted + 1} or more, and {mend}.",
-        rests_on=told_by(envoy),
+        rests_on=identifying_places(envoy),
         fix=fix,
     )
 
 
 def drain_time_of(envoy: Container) -> DrainTime | None:
     """Its drain time, as far as the definition tells."""
-    words = [part for word in envoy.words for part in word.split()]
+    words = [part for word in envoy.command_line for part in word.split()]
     names = {PurePosixPath(word).name for word in words}
     if given := _option(words):
         return DrainTime(float(given)) if re.fullmatch(r"\d{1,6}", given, re.ASCII) else None
@@ -137,7 +137,7 @@ def drain_time_of(envoy: Container) -> DrainTime | None:
     ):
         if is_agents or variable in envoy.env:
             match = re.fullmatch(pattern, envoy.env.get(variable, ""), re.ASCII)
-            if envoy.knows(variable) and (match or variable not in envoy.env):
+            if envoy.knows_variable(variable) and (match or variable not in envoy.env):
                 return DrainTime(float(match[1]) if match else default, variable, unit)
             return None
     # the image of the project itself starts Envoy, with the options that it is given

@@ -42,7 +42,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from task_helper_taskdef.definition import Container
-from task_helper_taskdef.envoy_command import HEALTH_CHECK_FILTER, bootstrap
+from task_helper_taskdef.envoy_command import HEALTH_CHECK_FILTER, read_bootstrap
 from task_helper_taskdef.findings import Finding, error, warning
 from task_helper_taskdef.roles import Task
 
@@ -51,11 +51,11 @@ def check(task: Task) -> Iterator[Finding]:
     if not task.helpers:
         return
     for envoy in task.envoys:
-        yield from judge(envoy)
+        yield from check_envoy(envoy)
 
 
-def judge(envoy: Container) -> Iterator[Finding]:
-    configured = bootstrap(envoy.words)
+def check_envoy(envoy: Container) -> Iterator[Finding]:
+    configured = read_bootstrap(envoy.command_line)
     if configured is None or configured.dynamic:
         return
     place = where(envoy)
@@ -66,7 +66,7 @@ def judge(envoy: Container) -> Iterator[Finding]:
             f"No listener of {envoy.name} has the health_check filter, so health checks go on passing in the drain.",
             f"Put {HEALTH_CHECK_FILTER} before the other http_filters of {inbound[0].name or 'the listener'}.",
         )
-    for cluster in configured.called:
+    for cluster in configured.upstreams:
         if not cluster.checked:
             yield warning(
                 place,

@@ -52,7 +52,7 @@ def check(task: Task) -> Iterator[Finding]:
         return
     # what is open may be one
     open_images = [f"{container.place}.image" for container in containers if container not in task.helpers]
-    rests_on = [*open_images, "$.proxyConfiguration", *task.definition.open_containers]
+    rests_on = [*open_images, "$.proxyConfiguration", *task.definition.unknown_containers]
     if task.helpers:
         yield error(
             place,

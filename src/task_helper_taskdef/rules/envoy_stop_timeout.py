@@ -43,7 +43,7 @@ KUMA = "KUMA_DATAPLANE_DRAIN_TIME"
 
 def check(task: Task) -> Iterator[Finding]:
     for envoy in task.envoys:
-        if not (envoy.knows(KUMA) and envoy.knows(AWS)):
+        if not (envoy.knows_variable(KUMA) and envoy.knows_variable(AWS)):
             continue
         if KUMA in envoy.env or envoy.repository == "kuma-dp":
             wait, name, less = _seconds(envoy.env.get(KUMA, "30s"), r"(\d{1,6})s", 0, 999999, 30), KUMA, "5s"
@@ -51,14 +51,14 @@ def check(task: Task) -> Iterator[Finding]:
             wait, name, less = _seconds(envoy.env.get(AWS, "20"), r"(\d{1,6})", 5, 110, 20), AWS, "5"
         else:
             continue
-        if envoy.stops_within <= wait:
+        if envoy.stop_seconds <= wait:
             yield warning(
                 f"{envoy.place}.stopTimeout",
-                f"ECS kills {envoy.name} after {envoy.stops_within} s, but its agent waits {wait} s"
+                f"ECS kills {envoy.name} after {envoy.stop_seconds} s, but its agent waits {wait} s"
                 " before it stops Envoy, so what is open then is cut.",
                 f"Set {name} to {less} at {envoy.name}, or raise its stopTimeout.",
                 rests_on=[f"{envoy.place}.image"],
-                fix=[envoy.set_variable(name, less)] if envoy.stops_within > 5 else [],
+                fix=[envoy.set_variable(name, less)] if envoy.stop_seconds > 5 else [],
             )
 
 

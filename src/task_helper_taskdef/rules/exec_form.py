@@ -58,7 +58,7 @@ from pathlib import PurePosixPath
 
 from task_helper_taskdef.definition import Container
 from task_helper_taskdef.findings import Edit, Finding, error
-from task_helper_taskdef.roles import HELPER_NAMES, Task, follows_helper
+from task_helper_taskdef.roles import HELPER_NAMES, Task, helper_subcommand
 
 SHELLS = {"sh", "bash", "ash", "dash", "busybox"}
 COMMANDS = {"healthcheck", "plan", "taskdef"}
@@ -104,18 +104,18 @@ def check(task: Task) -> Iterator[Finding]:
 
 def shell_at(helper: Container) -> int | None:
     """Which word of entry point and command is a shell that keeps signals to itself."""
-    names = [PurePosixPath(word).name for word in helper.words]
+    names = [PurePosixPath(word).name for word in helper.command_line]
     for i, name in enumerate(names):
         if name in SHELLS:
-            told = "dumb-init" in names[:i] or ("tini" in names[:i] and "-g" in names[:i])
-            replaced = re.search(r"\bexec\s+\S*task-helper\b", helper.words[-1])
-            return None if told or replaced else i
+            forwards = "dumb-init" in names[:i] or ("tini" in names[:i] and "-g" in names[:i])
+            replaced = re.search(r"\bexec\s+\S*task-helper\b", helper.command_line[-1])
+            return None if forwards or replaced else i
     return None
 
 
 def other_command(helper: Container) -> str | None:
     """The command that the helper is given if that is not `run`; None where it is, or where it cannot be told."""
-    following = follows_helper(helper.words)
+    following = helper_subcommand(helper.command_line)
     if following is not None:
         return None if following == "run" else following
     ours = helper.repository in HELPER_NAMES or not helper.image

@@ -64,10 +64,10 @@ def check(task: Task) -> Iterator[Finding]:
                     "Give it a healthCheck.",
                 )
             else:
-                yield from judge(listener.health_check, waits, variable, f"{place}.healthCheck")
+                yield from check_policy(listener.health_check, waits, variable, f"{place}.healthCheck")
 
 
-def judge(policy: HealthCheckPolicy, waits: Seconds, variable: str, place: str) -> Iterator[Finding]:
+def check_policy(policy: HealthCheckPolicy, waits: Seconds, variable: str, place: str) -> Iterator[Finding]:
     one = (policy.interval_millis + policy.timeout_millis) / 1000
     all_of_them = policy.interval_millis * policy.unhealthy_threshold / 1000
     if one > waits:

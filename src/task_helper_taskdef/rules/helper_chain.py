@@ -72,7 +72,7 @@ class Link(NamedTuple):
 
     helper: Container
     variable: str
-    said: OtherHelper | None
+    value: OtherHelper | None
     other: Container
     consequence: str
 
@@ -88,11 +88,11 @@ def check(task: Task) -> Iterator[Finding]:
     one, other = settings_of(first), settings_of(second)
     if one is None or other is None:
         return
-    order = [*task.definition.open_order, f"{first.place}.stopTimeout", f"{second.place}.stopTimeout"]
+    order = [*task.definition.unknown_order, f"{first.place}.stopTimeout", f"{second.place}.stopTimeout"]
     if task.definition.fargate:
         yield note(
             f"{first.place}.dependsOn",
-            f"{first.name} and {second.name} hold the task for {first.stops_within + second.stops_within} s in all,"
+            f"{first.name} and {second.name} hold the task for {first.stop_seconds + second.stop_seconds} s in all,"
             " and that Fargate gives the sum is unconfirmed.",
             f"Stop one task and look at the exit codes: 137 of {second.name} says that it does not.",
             rests_on=order,
@@ -103,12 +103,12 @@ def check(task: Task) -> Iterator[Finding]:
         Link(first, "HANDS_OVER_TO", one.plan.hands_over_to, second, after),
         Link(second, "TAKES_OVER_FROM", other.plan.takes_over_from, first, before),
     ):
-        yield from _mistold(link, order)
+        yield from _wrong_link(link, order)
     for name in OF_THE_PLAN:
         mine, theirs = getattr(other.plan, name.lower()), getattr(one.plan, name.lower())
         if mine != theirs:
             yield warning(
-                second.variable(name),
+                second.variable_place(name),
                 f"{name} is {_plain(mine)} in {second.name} and {_plain(theirs)} in {first.name},"
                 " but the two carry out one plan.",
                 f"Give both the same {', '.join(OF_THE_PLAN[:-1])} and {OF_THE_PLAN[-1]}.",
@@ -116,20 +116,20 @@ def check(task: Task) -> Iterator[Finding]:
             )
 
 
-def _mistold(link: Link, order: list[str]) -> Iterator[Finding]:
-    right = OtherHelper(link.other.name, float(link.other.stops_within))
-    if link.said == right:
+def _wrong_link(link: Link, order: list[str]) -> Iterator[Finding]:
+    right = OtherHelper(link.other.name, float(link.other.stop_seconds))
+    if link.value == right:
         return
     message = link.consequence
-    if link.said and link.said.name == right.name:
+    if link.value and link.value.name == right.name:
         message = (
-            f"{link.variable} is {link.said}, but the stopTimeout of {right.name} is {right.stop_timeout:g} s,"
+            f"{link.variable} is {link.value}, but the stopTimeout of {right.name} is {right.stop_timeout:g} s,"
             " and the plan's clock goes by it."
         )
-    elif link.said:
-        message = f"{link.variable} is {link.said}, but {right.name} is the other helper of the chain."
+    elif link.value:
+        message = f"{link.variable} is {link.value}, but {right.name} is the other helper of the chain."
     yield error(
-        link.helper.variable(link.variable),
+        link.helper.variable_place(link.variable),
         message,
         f"Set {link.variable} to {right}.",
         rests_on=order,
@@ -142,17 +142,17 @@ def _without_order(task: Task, helper: Container, settings: Settings) -> Iterato
     by_itself = "so ECS does not stop the one after the other."
     if second := settings.plan.hands_over_to:
         yield error(
-            helper.variable("HANDS_OVER_TO"),
+            helper.variable_place("HANDS_OVER_TO"),
             f"HANDS_OVER_TO names {second.name}, but {helper.name} does not depend on it, {by_itself}",
             f'Add {{"containerName": "{second.name}", "condition": "START"}} to the dependsOn of {helper.name}.',
-            rests_on=task.definition.open_order,
+            rests_on=task.definition.unknown_order,
         )
     if first := settings.plan.takes_over_from:
         yield error(
-            helper.variable("TAKES_OVER_FROM"),
+            helper.variable_place("TAKES_OVER_FROM"),
             f"TAKES_OVER_FROM names {first.name}, which does not depend on {helper.name}, {by_itself}",
             f'Add {{"containerName": "{helper.name}", "condition": "START"}} to the dependsOn of {first.name}.',
-            rests_on=task.definition.open_order,
+            rests_on=task.definition.unknown_order,
         )
 
 

@@ -55,7 +55,7 @@ def check(task: Task) -> Iterator[Finding]:
     if any(may_be_helper(task, c) for c in task.definition.container_definitions):
         return
     envoy = task.envoys[0]
-    first = [c.name for c in task.held if envoy.name in task.definition.held_up_by(c)]
+    first = [c.name for c in task.kept_running if envoy.name in task.definition.stopped_after(c)]
     stops = (
         f"ECS stops {' and '.join(first)} at once and then {envoy.name}, while downstreams still send."
         if first
@@ -67,7 +67,7 @@ def check(task: Task) -> Iterator[Finding]:
         "Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.",
         rests_on=[
             f"{task.definition.place}.runtimePlatform.operatingSystemFamily",
-            *(place for place in task.definition.open_containers if place.endswith("]")),
+            *(place for place in task.definition.unknown_containers if place.endswith("]")),
         ],
     )
 

@@ -50,8 +50,8 @@ def check(task: Task) -> Iterator[Finding]:
         direct = task.definition.waits_for(helper)
         # not by way of another helper, which may have died
         others = [task.definition.by_name[name] for name in direct if task.definition.by_name[name] not in task.helpers]
-        in_all = direct.union(*map(task.definition.held_up_by, others))
-        for held in task.held:
+        in_all = direct.union(*map(task.definition.stopped_after, others))
+        for held in task.kept_running:
             place = f"{helper.place}.dependsOn"
             entry = f'{{"containerName": "{held.name}", "condition": "{condition_for(task, held)}"}}'
             remedy = f"Add {entry} to the helper's dependsOn."
@@ -59,7 +59,7 @@ def check(task: Task) -> Iterator[Finding]:
             fix = [Edit(place, {"containerName": name, "condition": condition_for(task, held)}, append=True)]
             # another item of these lists may be what holds it
             # what is open may be what holds it, or be no container that serves
-            rests_on = task.definition.open_order
+            rests_on = task.definition.unknown_order
             if held.name not in in_all and is_agent(held):
                 lost = "so ECS stops it at once and what it carries is lost during the drain."
                 yield warning(place, f"Nothing holds {held.name} up, {lost}", remedy, rests_on, fix)

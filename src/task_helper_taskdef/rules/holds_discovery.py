@@ -31,14 +31,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from task_helper_taskdef.findings import Edit, Finding, error
-from task_helper_taskdef.roles import Task, tells_discovery
+from task_helper_taskdef.roles import Task, deregisters_task
 
 
 def check(task: Task) -> Iterator[Finding]:
-    telling = {c.name for c in task.definition.container_definitions if tells_discovery(c)}
-    for container in task.held + task.helpers:
-        direct = [dependency for dependency in container.depends_on if dependency.container_name in telling]
-        by_other_means = (task.definition.waits_for(container) & telling) - {d.container_name for d in direct}
+    deregistering = {c.name for c in task.definition.container_definitions if deregisters_task(c)}
+    for container in task.kept_running + task.helpers:
+        direct = [dependency for dependency in container.depends_on if dependency.container_name in deregistering]
+        by_other_means = (task.definition.waits_for(container) & deregistering) - {d.container_name for d in direct}
         for name, place, fix in [
             *((d.container_name, d.place, [Edit(d.place, remove=True)]) for d in direct),
             *((name, container.place, []) for name in sorted(by_other_means)),

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper_taskdef.definition import at
 from task_helper_taskdef.findings import Edit, Finding, warning
 from task_helper_taskdef.roles import Task, logging_neighbour
 
@@ -37,6 +36,9 @@ def check(task: Task) -> Iterator[Finding]:
                 "The helper has no logConfiguration, so nobody can read how a drain went.",
                 f"Give it the logConfiguration of {neighbour.name}.",
                 fix=[
-                    Edit(f"{helper.place}.logConfiguration", at(task.definition, f"{neighbour.place}.logConfiguration"))
+                    Edit(
+                        f"{helper.place}.logConfiguration",
+                        task.definition.value_at(f"{neighbour.place}.logConfiguration"),
+                    )
                 ],
             )

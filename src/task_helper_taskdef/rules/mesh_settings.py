@@ -28,7 +28,7 @@ from collections.abc import Iterator
 
 from task_helper_taskdef.findings import Finding, note
 from task_helper_taskdef.presets import presets
-from task_helper_taskdef.roles import Task, settings_of, told_by
+from task_helper_taskdef.roles import Task, identifying_places, settings_of
 
 
 def check(task: Task) -> Iterator[Finding]:
@@ -41,5 +41,5 @@ def check(task: Task) -> Iterator[Finding]:
                     f"{helper.place}.environment",
                     why,
                     f"Set {variable} to {value}, as suits {task.mesh}.",
-                    [place for envoy in task.envoys for place in told_by(envoy)],
+                    [place for envoy in task.envoys for place in identifying_places(envoy)],
                 )

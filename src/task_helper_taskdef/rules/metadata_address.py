@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from task_helper_taskdef.definition import ProxyConfiguration
 from task_helper_taskdef.findings import Edit, Finding, warning
 from task_helper_taskdef.roles import Task
-from task_helper_taskdef.rules.auto_egress import passes_by_envoy
+from task_helper_taskdef.rules.auto_egress import bypasses_envoy
 
 METADATA = "169.254.170.2"
 RESTS_ON = {"EgressIgnoredIPs", "IgnoredUID", "IgnoredGID"}
@@ -38,7 +38,7 @@ def check(task: Task) -> Iterator[Finding]:
     proxy = task.definition.proxy_configuration
     if proxy is None or METADATA in proxy.values.get("EgressIgnoredIPs", ""):
         return
-    if not all(passes_by_envoy(helper, proxy) for helper in task.helpers):
+    if not all(bypasses_envoy(helper, proxy) for helper in task.helpers):
         yield warning(
             f"{task.definition.place}.proxyConfiguration.properties",
             "The metadata endpoint is redirected to Envoy, so the helper cannot see containers"

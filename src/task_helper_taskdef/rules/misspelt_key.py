@@ -28,8 +28,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from task_helper_taskdef import aws_shapes
 from task_helper_taskdef.findings import Edit, Finding, warning
+from task_helper_taskdef.formats import aws_shapes
 from task_helper_taskdef.roles import Task
 
 

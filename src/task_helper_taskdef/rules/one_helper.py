@@ -40,11 +40,11 @@ def check(task: Task) -> Iterator[Finding]:
         one, other = settings_of(first), settings_of(second)
         if one is None or other is None or one.envoy_admin_url != other.envoy_admin_url:
             continue
-        if second.name in task.definition.held_up_by(first) or first.name in task.definition.held_up_by(second):
+        if second.name in task.definition.stopped_after(first) or first.name in task.definition.stopped_after(second):
             continue
         yield warning(
             second.place,
             f"{first.name} and {second.name} are both the helper of one Envoy, and stop at the same moment.",
             "Remove one, or let the first depend on the second for a drain of two stopTimeouts.",
-            rests_on=[*(f"{c.place}.image" for c in (first, second)), *task.definition.open_order],
+            rests_on=[*(f"{c.place}.image" for c in (first, second)), *task.definition.unknown_order],
         )

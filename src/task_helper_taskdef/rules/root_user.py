@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 from task_helper_taskdef.findings import Edit, Finding, warning
 from task_helper_taskdef.roles import Task
-from task_helper_taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR
+from task_helper_taskdef.rules.auto_egress import UNPRIVILEGED_USER
 
 
 def check(task: Task) -> Iterator[Finding]:
@@ -31,6 +31,6 @@ def check(task: Task) -> Iterator[Finding]:
             yield warning(
                 f"{helper.place}.user",
                 "The helper runs as root, which it does not need.",
-                f'Write "user": "{NOBODY_IN_PARTICULAR}", or leave user out.',
-                fix=[Edit(f"{helper.place}.user", NOBODY_IN_PARTICULAR)],
+                f'Write "user": "{UNPRIVILEGED_USER}", or leave user out.',
+                fix=[Edit(f"{helper.place}.user", UNPRIVILEGED_USER)],
             )

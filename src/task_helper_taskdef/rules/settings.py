@@ -39,7 +39,7 @@ def check(task: Task) -> Iterator[Finding]:
                     # it is of several settings together, and some of them are not known
                     continue
                 yield error(
-                    helper.variable(name) if name in helper.env else f"{helper.place}.environment",
+                    helper.variable_place(name) if name in helper.env else f"{helper.place}.environment",
                     f"The helper refuses to start: {reason}.",
                     f"{remedy[0].upper()}{remedy[1:]}." if remedy else "Mend the value, or remove it for its default.",
                 )

@@ -31,17 +31,17 @@ from collections.abc import Iterator
 
 from task_helper_taskdef.definition import Container
 from task_helper_taskdef.findings import Finding, note, warning
-from task_helper_taskdef.roles import Task, told_by
+from task_helper_taskdef.roles import Task, identifying_places
 
 
 def check(task: Task) -> Iterator[Finding]:
     for application in task.applications if task.helpers else []:
         delay = delay_of(application)
         place, remedy = f"{application.place}.entryPoint", "Leave out the module's application_shutdown_delay_seconds."
-        rests_on = told_by(application)
-        if delay >= application.stops_within:
+        rests_on = identifying_places(application)
+        if delay >= application.stop_seconds:
             late = f"{application.name} goes on for {delay} s when it is stopped"
-            yield warning(place, f"{late}, but ECS kills it after {application.stops_within} s.", remedy, rests_on)
+            yield warning(place, f"{late}, but ECS kills it after {application.stop_seconds} s.", remedy, rests_on)
         elif delay:
             yield note(
                 place,
@@ -55,6 +55,6 @@ def check(task: Task) -> Iterator[Finding]:
 def delay_of(application: Container) -> int:
     """Seconds for which Consul's entry point keeps SIGTERM to itself; 0 without it."""
     match = re.search(
-        r"\bapp-entrypoint .*?-shutdown-delay[= ](?:(\d{1,5})m)?(?:(\d{1,5})s)?", " ".join(application.words)
+        r"\bapp-entrypoint .*?-shutdown-delay[= ](?:(\d{1,5})m)?(?:(\d{1,5})s)?", " ".join(application.command_line)
     )
     return 60 * int(match[1] or 0) + int(match[2] or 0) if match else 0

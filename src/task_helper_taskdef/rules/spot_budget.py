@@ -50,5 +50,5 @@ def check(task: Task) -> Iterator[Finding]:
             f"Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of {last.container.name} and of those before it"
             f" by {last.ends - SPOT_SECONDS:g} s in all.",
             # the sum is of all that stop one after the other
-            rests_on=[f"{c.place}.stopTimeout" for c in task.lasting] + task.definition.open_order,
+            rests_on=[f"{c.place}.stopTimeout" for c in task.long_running] + task.definition.unknown_order,
         )

@@ -36,13 +36,13 @@ from task_helper_taskdef.roles import Task
 
 def check(task: Task) -> Iterator[Finding]:
     for container in task.definition.container_definitions:
-        if task.definition.fargate and not 2 <= container.stops_within <= 120:
+        if task.definition.fargate and not 2 <= container.stop_seconds <= 120:
             yield error(
                 f"{container.place}.stopTimeout",
-                f"{container.name} has a stopTimeout of {container.stops_within} s,"
+                f"{container.name} has a stopTimeout of {container.stop_seconds} s,"
                 " but Fargate takes 2 to 120 s and refuses the task definition.",
-                "Write 2 at least." if container.stops_within < 2 else "Write 120 at most.",
-                fix=[Edit(f"{container.place}.stopTimeout", 2 if container.stops_within < 2 else 120)],
+                "Write 2 at least." if container.stop_seconds < 2 else "Write 120 at most.",
+                fix=[Edit(f"{container.place}.stopTimeout", 2 if container.stop_seconds < 2 else 120)],
             )
     for helper in task.helpers:
         if helper.stop_timeout is None:

@@ -57,7 +57,7 @@ def check(task: Task) -> Iterator[Finding]:
             continue
         consequence = "the drain takes longer than it may" if reckoned > granted else "the helper gives up before that"
         yield (error if reckoned > granted else warning)(
-            helper.variable("STOP_TIMEOUT"),
+            helper.variable_place("STOP_TIMEOUT"),
             f"{killed} {reckoned:g} and {consequence}.",
             f"Set STOP_TIMEOUT to {granted}.",
             fix=[helper.set_variable("STOP_TIMEOUT", str(granted))],

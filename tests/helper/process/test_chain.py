@@ -1,6 +1,7 @@
 """Two installed helpers in a chain beside a real Envoy; the test is ECS, which stops them one after the other."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
@@ -24,11 +25,17 @@ class Task:
         envoy: real.Envoy,
         first: Helper,
         second: Helper,
+        wanted: dict[str, object],
         containers: dict[str, dict[str, object]],
         common: dict[str, str],
     ) -> None:
         self.envoy, self.first, self.second = envoy, first, second
-        self.containers, self.common = containers, common
+        self.wanted, self.containers, self.common = wanted, containers, common
+
+    def stop(self) -> None:
+        """ECS wants the task stopped, and begins with the first."""
+        self.wanted["DesiredStatus"] = "STOPPED"
+        self.first.signal(signal.SIGTERM)
 
     def first_has_gone(self, exit_code: int) -> None:
         """ECS says so, and stops the second."""
@@ -48,20 +55,21 @@ def chain(folder: Path, **settings: str) -> Iterator[Task]:
     containers: dict[str, dict[str, object]] = {
         name: {"Name": name, "Type": "NORMAL", "KnownStatus": "RUNNING", "DesiredStatus": "STOPPED"} for name in names
     }
+    wanted: dict[str, object] = {"DesiredStatus": "RUNNING"}
     with ExitStack() as stack:
         envoy = stack.enter_context(real.running(real.EnvoyOptions(free_address(), ("127.0.0.1", 1)), folder))
-        uri = stack.enter_context(metadata_of(list(containers.values()), {"DesiredStatus": "STOPPED"}))
+        uri = stack.enter_context(metadata_of(list(containers.values()), wanted))
         common = {"ENVOY_ADMIN_URL": envoy.admin_url, METADATA_URI: uri, **PLAN, **settings}
         first, second = (stack.enter_context(running(**common, **own)) for own in (FIRST, SECOND))
         first.event("in_service")
         second.event("in_service")
-        yield Task(envoy, first, second, containers, common)
+        yield Task(envoy, first, second, wanted, containers, common)
 
 
 def test_handed_over(tmp_path: Path) -> None:
     """The first leaves at its deadline with 10, and the second drains for what is left of the plan."""
     with chain(tmp_path, DRAIN_TIMEOUT="4.5") as task:
-        task.first.signal(signal.SIGTERM)
+        task.stop()
         handed_over = task.first.event("summary")
         task.first_has_gone(10)
         drained = task.second.event("summary")
@@ -75,7 +83,7 @@ def test_handed_over(tmp_path: Path) -> None:
 def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
     """The second goes on with the drain at once, and with all of its time, as nobody knows how long it has lasted."""
     with chain(tmp_path, DRAIN_DELAY="0.2", DRAIN_TIMEOUT="1") as task:
-        task.first.signal(signal.SIGTERM)
+        task.stop()
         task.first.event("draining")
         task.first.signal(signal.SIGKILL)
         task.first_has_gone(-signal.SIGKILL)
@@ -86,10 +94,45 @@ def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
     assert drained["draining_seconds"] >= 1
 
 
+def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
+    """The first calls Envoy after its deadline, and hands over late; the second gives the drain all of its time."""
+    with chain(tmp_path, DRAIN_DELAY="0.5", DRAIN_TIMEOUT="1") as task:
+        task.first.signal(signal.SIGTERM)
+        task.first.event("delaying")
+        task.first.signal(signal.SIGSTOP)
+        time.sleep(3.2)  # past the first's deadline
+        task.first.signal(signal.SIGCONT)
+        called = task.first.event("called_at_deadline")
+        task.first_has_gone(11)
+        drained = task.second.event("summary")
+
+        assert 0 == task.second.exit()
+    assert called["confirmed"]
+    assert "delaying" not in [line["event"] for line in task.second.log]
+    assert drained["draining_seconds"] >= 1
+
+
+def test_second_dies_in_the_delay_of_the_first(tmp_path: Path) -> None:
+    """The first begins the drain while there is time for one, instead of leaving Envoy uncalled to a dead helper."""
+    with chain(tmp_path, DRAIN_DELAY="4", DRAIN_TIMEOUT="0.5") as task:
+        task.first.signal(signal.SIGTERM)
+        task.first.event("delaying")
+        task.second.signal(signal.SIGKILL)
+        task.second.exit()
+        task.containers["task-helper-2"] |= {"KnownStatus": "STOPPED", "ExitCode": 137}
+        stopped = task.first.event("second_helper_stopped")
+        summary = task.first.event("summary")
+
+        assert 0 == task.first.exit()
+        assert "DRAINING" == task.envoy.admin("GET", "/ready")[1].strip()
+    assert 137 == stopped["exit_code"]
+    assert summary["confirmed"] and summary["reason"] in ("drained", "deadline")
+
+
 def test_first_has_drained(tmp_path: Path) -> None:
     """With nothing under way the second leaves at once."""
     with chain(tmp_path, DRAIN_TIMEOUT="0.5") as task:
-        task.first.signal(signal.SIGTERM)
+        task.stop()
         task.first_has_gone(0)
         summary = task.second.event("summary")
 
@@ -101,7 +144,7 @@ def test_first_has_drained(tmp_path: Path) -> None:
 def test_second_starts_while_the_first_drains(tmp_path: Path) -> None:
     """A second helper that comes up in the drain of the first leaves that alone."""
     with chain(tmp_path, DRAIN_TIMEOUT="5") as task:
-        task.first.signal(signal.SIGTERM)
+        task.stop()
         task.first.event("draining")
         with running(**task.common, **SECOND) as late:
             late.event("waiting")

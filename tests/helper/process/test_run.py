@@ -21,6 +21,9 @@ from tests.helper.process.program import PROGRAM, command, environment, metadata
 
 QUICK = {"DRAIN_DELAY": "0.2", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "30"}
 
+# as the image's entry point has it
+BLOCKED = "--block-signal=TERM,INT,QUIT"
+
 
 @pytest.fixture
 def envoy(tmp_path: Path) -> Iterator[real.Envoy]:
@@ -142,6 +145,20 @@ def test_never_in_service(older_envoy: real.Envoy, nobody: str) -> None:
     assert time.monotonic() - began < 1
 
 
+@pytest.mark.parametrize("desired", ["STOPPED", "RUNNING"])
+def test_restart_beside_an_envoy_that_drains(envoy: real.Envoy, desired: str) -> None:
+    """A helper that is restarted in place undoes the drain of one before it, unless the task is to stop."""
+    envoy.admin("POST", "/healthcheck/fail")
+    with metadata_of([], {"DesiredStatus": desired}) as uri:
+        with running(ENVOY_ADMIN_URL=envoy.admin_url, **{METADATA_URI: uri}, **QUICK) as helper:
+            helper.event("waiting" if desired == "STOPPED" else "in_service")
+            found = state(envoy)
+            helper.signal(signal.SIGTERM)
+
+            assert 0 == helper.exit()
+    assert ("DRAINING" if desired == "STOPPED" else "LIVE", "DRAINING") == (found, state(envoy))
+
+
 def test_never_answered(nobody: str) -> None:
     """An admin API that never answered may be another's port than Envoy's, which serves: it is told to the deadline."""
     with running(ENVOY_ADMIN_URL=nobody, **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
@@ -243,6 +260,24 @@ def test_pid_1_in_the_first_moment(older_envoy: real.Envoy) -> None:
         assert 0 == helper.exit()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: str(number.name))
+def test_signal_before_python(number: signal.Signals, older_envoy: real.Envoy) -> None:
+    """A signal that came while it was blocked, before Python was executed, stops the task, and none stays blocked."""
+    raised = f'kill -{number.name.removeprefix("SIG")} $$; exec "$@"'
+    with running(("env", BLOCKED, "sh", "-c", raised, "sh"), ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
+        assert number.name == helper.event("sigterm")["signal"]
+        assert 0 == helper.exit()
+
+
+def test_no_signal_stays_blocked(envoy: real.Envoy) -> None:
+    """What the image's entry point blocks, the helper and its threads unblock."""
+    with running(("env", BLOCKED), ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+        helper.event("in_service")
+        status = Path(f"/proc/{helper.process.pid}/status").read_text()
+
+        assert 0 == int(status.partition("SigBlk:")[2].split()[0], 16)
+
+
 def test_closed_stdout(envoy: real.Envoy) -> None:
     """A log that nobody reads any more ends neither the helper nor the drain."""
     settings = environment(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK)
@@ -282,6 +317,46 @@ def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
     assert "not confirmed" == summary["reason"]
     # not the drain's own length: what the delay took longer is the drain's loss
     assert summary["budget_left_seconds"] <= 0
+
+
+def test_frozen_across_the_deadline(envoy: real.Envoy) -> None:
+    """A helper that was frozen until after its deadline calls an Envoy that was never called, once, in the margin."""
+    settings = {"DRAIN_DELAY": "0.5", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "6"}
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, **settings) as helper:
+        helper.event("in_service")
+        stopped_at = time.monotonic()
+        helper.signal(signal.SIGTERM)
+        helper.event("delaying")
+        helper.signal(signal.SIGSTOP)
+        time.sleep(1.2)  # past the deadline, a second after the signal
+        helper.signal(signal.SIGCONT)
+        summary = helper.event("summary")
+
+        assert 75 == helper.exit()
+        assert time.monotonic() - stopped_at < 6
+        assert "DRAINING" == state(envoy)
+    assert ("not confirmed", True, 1, 0) == tuple(
+        summary[field] for field in ("reason", "confirmed", "attempts", "budget_left_seconds")
+    )
+    (called,) = [line for line in helper.log if line["event"] == "called_at_deadline"]
+    assert called["confirmed"] and called["seconds_late"] >= 0.2
+
+
+def test_request_that_the_drain_cuts(tmp_path: Path) -> None:
+    """A request that a real Envoy still has in flight at the end of the drain is warned of; the exit code stays 0."""
+    with socket.create_server((application := free_address(), 8080)) as server:
+        options = real.EnvoyOptions(free_address(), (application, 8080))
+        with real.running(options, tmp_path) as envoy, running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+            helper.event("in_service")
+            with socket.create_connection((options.address, real.INBOUND_PORT)) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nhost: task\r\n\r\n")
+                connection = server.accept()[0]  # the application has the request, and does not answer
+                helper.signal(signal.SIGTERM)
+                cut = helper.event("requests_cut")
+
+                assert 0 == helper.exit()
+                connection.close()
+    assert (1, "drained", "warning") == (cut["requests"], cut["reason"], cut["level"])
 
 
 def test_bad_settings() -> None:

@@ -89,6 +89,24 @@ def test_never_in_service(may_have_been: str | None, served: bool | None, expect
 
 
 @pytest.mark.parametrize(
+    ("uptime", "helper", "expected"),
+    [
+        (5, 5.0, None),
+        (6, 5.0, None),
+        (5, 5.1, "Envoy may have started after the helper"),
+        (5, 5.999, "Envoy may have started after the helper"),
+        (5, 6.0, "Envoy was restarted after the helper had started"),
+        (0, 60.0, "Envoy was restarted after the helper had started"),
+    ],
+)
+def test_younger_than_helper(uptime: float, helper: float, expected: str | None) -> None:
+    """Envoy rounds its uptime down, so it is surely younger than the helper only where a second more would be, too."""
+    because = early.younger_than_helper(uptime=uptime, helper=helper)
+
+    assert because is None if expected is None else because and because.startswith(f"{expected}, and counts requests")
+
+
+@pytest.mark.parametrize(
     ("drained_for", "quiet_for", "expected"),
     [
         (31, 3, Leave("nothing has been in flight or come for a while")),

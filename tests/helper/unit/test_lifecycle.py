@@ -12,8 +12,10 @@ import pytest
 
 from task_helper.ecs.replacement import Look, Other
 from task_helper.envoy.mesh import Mesh, hints
+from task_helper.life import lifecycle
 from task_helper.life.lifecycle import Lifecycle
 from task_helper.settings import from_env
+from tests.helper.fakes import Mood
 from tests.helper.unit.timelines import Timeline, World
 
 FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?inboundonly"
@@ -242,8 +244,34 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
+    # the helper is frozen, by SIGSTOP or the cgroup freezer
+    "frozen from the delay to the drain's time: the drain begins then": (
+        [SIGTERM, (101, "helper freezes until 150")],
+        (0, 190, "drained"),
+        [(150, FAIL)],
+    ),
+    "frozen from the delay until after the deadline: Envoy is called once, and downstreams get what is left": (
+        [SIGTERM, (101, "helper freezes until 216")],
+        (75, 218, "not confirmed"),
+        [(216, FAIL)],
+    ),
+    "frozen until a moment before SIGKILL: Envoy is called once": (
+        [SIGTERM, (101, "helper freezes until 219.5")],
+        (75, 219.5, "not confirmed"),
+        [(219.5, FAIL)],
+    ),
+    "frozen until after the deadline, and Envoy hangs: called once": (
+        [SIGTERM, (100.5, "envoy hangs"), (101, "helper freezes until 215.5")],
+        (75, 218, "not confirmed"),
+        [(215.5, FAIL)],
+    ),
+    "frozen from the drain until after the deadline: Envoy was called in time": (
+        [SIGTERM, (150, "helper freezes until 216")],
+        (0, 216, "deadline"),
+        [(140, FAIL)],
+    ),
     # a fault of the helper's own
-    "a fault before the task is in service: the plan is kept, as it may have been": (
+    "a fault before the task is in service: the gate opens a moment later, and the plan is kept": (
         [(0, "envoy breaks"), (1, "envoy fine"), SIGTERM],
         (70, 180, "drained"),
         [(140, FAIL)],
@@ -299,9 +327,42 @@ def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_fault_before_the_task_is_in_service() -> None:
     """Why a task that was not seen in service is drained is said where the helper's own fault kept it from seeing."""
-    life = World().live([(0, "envoy breaks"), (1, "envoy fine"), SIGTERM])
+    life = World().live([(0, "envoy breaks"), (4.9, "envoy fine"), (4.95, "SIGTERM")])
 
     assert {"because": "the helper had a fault before it could see"} == life.fields("plan_kept")
+
+
+@pytest.mark.parametrize(
+    ("timeline", "in_service"),
+    [
+        ([(0, "envoy breaks"), (2.5, "envoy fine")], 3),
+        ([(0, "app 503"), (30, "app breaks"), (50, "app 503"), (70.2, "app fine")], 70.5),
+        ([(0, "envoy breaks")], 60),
+        ([(0, "app breaks")], 60),
+        ([(0, "app breaks"), (20, "envoy refuses"), (80.5, "envoy fine"), (81, "app fine")], 81),
+        ([(0, "envoy breaks"), (59, "app 503"), (80.5, "app fine")], 81),
+    ],
+    ids=[
+        "it passes: the step is tried again",
+        "it passes, and the application is waited for",
+        "it stays, in looking at Envoy",
+        "it stays, in looking at the application",
+        "it stays, and Envoy is waited for",
+        "it stays, and the application is waited for",
+    ],
+)
+def test_gate_after_a_fault(timeline: Timeline, in_service: float) -> None:
+    """A fault of the helper's own keeps a working task out of service for a minute at most, and a task that is not
+    ready stays out; the fault is in the log and in the exit code."""
+    world = World()
+
+    life = world.live([*timeline, (200, "envoy fine"), (201, "SIGTERM")])
+
+    (opened,) = [moment for moment, event, _ in life.log if event == "in_service"]
+    assert in_service == pytest.approx(opened, abs=1)
+    assert "in service" == world.shown[-1]
+    assert 1 <= life.events.count("fault") <= 4
+    assert (70, "drained") == (life.exit, life.ending)
 
 
 def test_one_request_was_served() -> None:
@@ -312,6 +373,20 @@ def test_one_request_was_served() -> None:
     life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
     assert {"because": "Envoy has served requests"} == life.fields("plan_kept")
+
+
+@pytest.mark.parametrize(
+    ("restart", "because"),
+    [
+        (0.5, "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"),
+        (3, "Envoy was restarted after the helper had started, and counts requests from then on"),
+    ],
+)
+def test_envoy_that_is_younger_than_the_helper(restart: float, because: str) -> None:
+    """An Envoy that is younger than the helper, or may be, is named as the cause: its statistics can be read."""
+    life = World().live([(0, "app 503"), (restart, "envoy restarts"), (4.9, "SIGTERM")])
+
+    assert ({"because": because}, "drained") == (life.fields("plan_kept"), life.ending)
 
 
 def test_question_that_takes_long() -> None:
@@ -365,6 +440,23 @@ def test_readings_of_a_drain_that_the_deadline_cuts() -> None:
         fields["requests_in_flight_at_drain"],
         fields["requests_in_flight_at_end"],
     )
+
+
+def test_first_call_that_the_deadline_cuts() -> None:
+    """A first call that hangs at the deadline may never have reached Envoy, so Envoy is called once more."""
+    life = World().live(
+        [SIGTERM, (213, "envoy hangs"), (214.9, "envoy fine")], DRAIN_DELAY="114", DRAIN_TIMEOUT="1", STOP_TIMEOUT="120"
+    )
+
+    assert ([(214, FAIL), (215, FAIL)], 75, 218) == (life.journal, life.exit, life.at)
+    assert {"seconds_late": 0, "confirmed": True} == life.fields("called_at_deadline")
+
+
+def test_fault_in_the_call_at_the_deadline() -> None:
+    """A fault in the helper's last call of Envoy ends neither the summary nor the exit."""
+    life = World().live([SIGTERM, (100.5, "envoy breaks"), (101, "helper freezes until 216")])
+
+    assert (70, "not confirmed", "summary") == (life.exit, life.ending, life.events[-1])
 
 
 def test_no_time_for_a_drain_at_all() -> None:
@@ -638,7 +730,7 @@ def test_what_the_log_tells_of_a_plain_life() -> None:
     life = World().live([SIGTERM])
 
     assert ["in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == life.events
-    assert {"signal": "SIGTERM"} == life.fields("sigterm")
+    assert "SIGTERM" == life.fields("sigterm")["signal"]
     assert [{"seconds": 0}, {"seconds": 40}, {"seconds": 40}] == [
         life.fields(event) for event in ("in_service", "delaying", "draining")
     ]
@@ -854,6 +946,60 @@ def test_traffic_after_the_drain() -> None:
     assert 3 == len(fields["causes"])
 
 
+@pytest.mark.parametrize(
+    ("waited", "late"),
+    [([3.0, 9.0], 6.0), ([None, 9.0], None), ([3.0, None], None)],
+    ids=["late", "unknown before", "unknown after"],
+)
+def test_late_signal(waited: list[float | None], late: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal for which the helper waited for the CPU is logged with that time, where the kernel reports it."""
+    monkeypatch.setattr(lifecycle, "waited_for_cpu", iter(waited).__next__)
+
+    assert {"signal": "SIGTERM", "late_seconds": late} == World().live([SIGTERM]).fields("sigterm")
+
+
+def test_late_signal_in_startup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In startup the helper waits for the CPU for other reasons too, so the log has no time."""
+    monkeypatch.setattr(lifecycle, "waited_for_cpu", lambda: 9.0)
+
+    assert {"signal": "SIGTERM", "late_seconds": None} == World().live([(0, "app 503"), (5, "SIGTERM")]).fields(
+        "sigterm"
+    )
+
+
+@pytest.mark.parametrize("later", [[], [(1, "SIGTERM")]], ids=["signal lost", "signal late"])
+def test_stop_that_began_before_the_helper(later: Timeline) -> None:
+    """Where ECS had begun the stop before the helper caught signals, the helper begins its plan, and only once."""
+    world = World()
+    world.metadata.desired, world.metadata.restart_count = "STOPPED", 1
+
+    life = world.live(later, metadata=True)
+
+    assert ([(40, FAIL)], 80) == (life.journal, life.at)
+    assert {"signal": None, "late_seconds": None} == life.fields("sigterm")
+    assert len(later) == life.events.count("sigterm_repeated")
+
+
+def test_stop_that_began_before_the_task_was_in_service() -> None:
+    """A task that starts while ECS stops it, and whose Envoy has served nobody, is let go at once."""
+    world = World()
+    world.metadata.desired = "STOPPED"
+
+    assert (0, "never in service") == world.live([], metadata=True)[1:3]
+
+
+@pytest.mark.parametrize("mood", ["hangs", 429, "babbles", "breaks"])
+def test_stop_that_the_metadata_do_not_report(mood: Mood) -> None:
+    """Where the metadata endpoint says nothing at the start, the gate opens two seconds late, and the signal counts."""
+    world = World()
+    world.metadata.mood = mood
+
+    life = world.live([SIGTERM], metadata=True)
+
+    assert [(140, FAIL)] == life.journal
+    assert 2.1 >= next(moment for moment, event, _ in life.log if event == "in_service")
+
+
 def test_healthcheck_that_cannot_be_shown() -> None:
     """Where the status cannot be shown, that is said, and the life goes on."""
     world = World()
@@ -1035,6 +1181,18 @@ def test_auto_with_a_statistic_that_is_left_out(left_out: str, why: str) -> None
     assert (140, "drained") == (life.at, life.ending)
     assert life.fields("traffic_unreadable")["because"].startswith(why)
     assert life.fields("summary")["requests_in_flight_at_end"] is None
+
+
+@pytest.mark.parametrize("value", ["many", "", {}, None])
+def test_auto_with_a_statistic_that_is_no_number(value: Any) -> None:
+    """A statistic that is no number cannot be read, which is no fault: the drain takes its fixed time."""
+    world = World()
+    world.envoy.completed = value
+
+    life = world.live([SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto", metadata=False)
+
+    assert (0, 140, "drained") == (life.exit, life.at, life.ending)
+    assert life.fields("traffic_unreadable")["because"].startswith("/stats: ")
 
 
 def test_auto_with_a_listener_that_came_late() -> None:

@@ -147,6 +147,21 @@ def test_other_helper(name: str, expected: tuple[str, int | None] | None) -> Non
 
 
 @pytest.mark.parametrize(
+    "answer", [b"<html>", b"{}", b'{"Containers": []}', b'{"Containers": [{"Name": "app", "KnownStatus": "STOPPED"}]}']
+)
+def test_other_helper_of_an_answer_that_does_not_cover_the_task(answer: bytes) -> None:
+    """The helper that asks runs, so where nothing runs by the answer, the other one is unknown, not missing."""
+    with pytest.raises(OSError, match="task metadata endpoint"):
+        asyncio.run(metadata(answer, at(0), "task-helper-2").of_other_helper())
+
+
+def test_other_helper_outside_ecs() -> None:
+    """Without the endpoint the other helper is unknown."""
+    with pytest.raises(OSError, match="no answer"):
+        asyncio.run(Metadata(None, at(0), other_helper="task-helper-2").of_other_helper())
+
+
+@pytest.mark.parametrize(
     ("answer", "expected"),
     [(b'{"RestartCount": 1}', True), (b'{"RestartCount": 0}', False), (b"{}", False), (b"<html>", None)],
 )

@@ -22,9 +22,21 @@ def _shapes() -> dict[str, Any]:
     return shapes
 
 
-def registrable(key: str) -> bool:
-    """Whether register-task-definition takes this key of a task definition."""
-    return key in _shapes()["RegisterTaskDefinitionRequest"]["members"]
+def registrable(document: Any) -> dict[str, Any]:
+    """`document` as register-task-definition takes it: without what only describe-task-definition prints, and nulls."""
+    members = _shapes()["RegisterTaskDefinitionRequest"]["members"]
+    outer = document if isinstance(document, dict) else {}
+    fields = outer["taskDefinition"] if isinstance(outer.get("taskDefinition"), dict) else outer
+    tags = {"tags": outer["tags"]} if outer is not fields and outer.get("tags") else {}
+    known = {key: item for key, item in {**fields, **tags}.items() if key in members}
+    registered: dict[str, Any] = _without_nulls(known)
+    return registered
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def unknown_keys(definition: Any) -> Iterator[tuple[str, str, list[str]]]:

@@ -1,4 +1,4 @@
-"""Making a task's helper hold it for longer, on Fargate with a second one behind it: docs/long-drains.md."""
+"""Giving a task's helper more time, on Fargate with a second helper that ECS stops after it: docs/long-drains.md."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from task_helper.settings import BadSettings, from_env
-from task_helper_taskdef.definition import Container, Definition, at, read
+from task_helper_taskdef.definition import Container, Definition, read
 from task_helper_taskdef.findings import Edit
-from task_helper_taskdef.roles import cast, chain_of, knows_settings
+from task_helper_taskdef.roles import assign_roles, chain_of, knows_settings
 
 # a container's most, https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
 FARGATE_SECONDS: Final = 120
-# what the helper reckons with where nothing is said
-UNSAID: Final = "120"
+# what the helper takes where STOP_TIMEOUT is unset
+DEFAULT: Final = "120"
 
 
 class BadStopTimeout(ValueError):
@@ -33,40 +33,40 @@ def shares(total: int, definition: Definition, chained: bool) -> list[int]:
     return [total]
 
 
-def lengthened(document: Any, total: int) -> Iterator[Edit]:
+def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
     """What is to change in `document`, which has a helper, so that the task is held for `total` seconds.
 
     The second helper is a copy of the first, as the two carry out one plan. Raises BadStopTimeout.
     """
     definition = read(document)
-    task = cast(definition)
+    task = assign_roles(definition)
     first, second = chain_of(task) or (task.helpers[0], None)
     own, *others = shares(total, definition, second is not None)
     variables = {"STOP_TIMEOUT": str(own)}
-    # who asks for more than the usual has requests that are to be waited for, however long they take
+    # more than the usual time is for requests whose end is worth waiting for, however long they take
     if total > FARGATE_SECONDS and not any(each.name == "DRAIN_TIMEOUT" for each in first.environment):
         variables["DRAIN_TIMEOUT"] = "auto"
     if not others:
-        yield from _told(first, own, variables)
+        yield from _helper_edits(first, own, variables)
         return
     name = second.name if second else f"{first.name}-2"
     if second is None and name in definition.by_name:
         raise BadStopTimeout(f"{name} is there, and the second helper is to have that name; rename it")
-    yield from _told(first, own, {**variables, "HANDS_OVER_TO": f"{name}:{others[0]}"})
+    yield from _helper_edits(first, own, {**variables, "HANDS_OVER_TO": f"{name}:{others[0]}"})
     variables |= {"STOP_TIMEOUT": str(others[0]), "TAKES_OVER_FROM": f"{first.name}:{own}"}
     if second:
-        yield from _told(second, others[0], variables)
+        yield from _helper_edits(second, others[0], variables)
         return
     yield Edit(f"{first.place}.dependsOn", {"containerName": name, "condition": "START"}, append=True)
-    copied = {**at(definition, first.place), "name": name, "stopTimeout": others[0]}
+    copied = {**definition.value_at(first.place), "name": name, "stopTimeout": others[0]}
     kept = [each for each in copied.get("environment") or [] if each.get("name") not in variables]
     added = [
-        {"name": key, "value": value} for key, value in variables.items() if (key, value) != ("STOP_TIMEOUT", UNSAID)
+        {"name": key, "value": value} for key, value in variables.items() if (key, value) != ("STOP_TIMEOUT", DEFAULT)
     ]
     yield Edit("$.containerDefinitions", {**copied, "environment": [*kept, *added]}, append=True)
 
 
-def _told(helper: Container, stop_timeout: int, variables: dict[str, str]) -> Iterator[Edit]:
+def _helper_edits(helper: Container, stop_timeout: int, variables: dict[str, str]) -> Iterator[Edit]:
     """What `helper` lacks of its time and of these variables; raises BadStopTimeout where its plan does not fit."""
     if knows_settings(helper):
         try:
@@ -76,5 +76,5 @@ def _told(helper: Container, stop_timeout: int, variables: dict[str, str]) -> It
     if helper.stop_timeout != stop_timeout:
         yield Edit(f"{helper.place}.stopTimeout", stop_timeout)
     for name, value in variables.items():
-        if helper.env.get(name, UNSAID if name == "STOP_TIMEOUT" else None) != value:
+        if helper.env.get(name, DEFAULT if name == "STOP_TIMEOUT" else None) != value:
             yield helper.set_variable(name, value)

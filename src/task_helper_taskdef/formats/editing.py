@@ -6,12 +6,12 @@ import copy
 import json
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 from task_helper_taskdef.findings import Edit
-from task_helper_taskdef.formats import Source, cloudformation
+from task_helper_taskdef.formats import Source, cloudformation, load
 from task_helper_taskdef.formats.tree import Span, Tree, parent, plain
 
 DEFAULT_INDENT: Final = "  "
@@ -21,19 +21,27 @@ class NotEditable(ValueError):
     """The text cannot be changed here; the message says why and what to do instead."""
 
 
+def apply_edits(source: Source, edits: Sequence[Edit]) -> Source:
+    """`source` with `edits` made in its text, each at the places that the one before has left; raises NotEditable."""
+    for edit in edits:
+        again = load(source.file, apply(source, edit))
+        source = next(each for each in again if each.label == source.label)
+    return source
+
+
 def apply(source: Source, edit: Edit) -> str:
     """The text of the file of `source` with `edit` made, its lines ended as they were; raises NotEditable."""
-    text = _applied(source, edit)
+    text = _edited(source, edit)
     return re.sub("(?<!\r)\n", "\r\n", text) if "\r\n" in source.tree.text else text
 
 
-def _applied(source: Source, edit: Edit) -> str:
+def _edited(source: Source, edit: Edit) -> str:
     if source.spelling == "terraform":
         raise NotEditable("a plan is not where the containers are written down; put this into the Terraform code")
     if source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
         raise NotEditable(f"a list of containers has no place for {edit.place[2:]}; give the whole task definition")
-    place = source.shown(edit.place)
-    spell = cloudformation.spelt if source.spelling == "cloudformation" else plain
+    place = source.file_place(edit.place)
+    spell = cloudformation.to_cloudformation if source.spelling == "cloudformation" else plain
     text = _Text(source.tree)
     if edit.rename:
         return text.rename(place, next(iter(spell({edit.rename: 0}))))
@@ -103,7 +111,7 @@ class _Text:
         if place.endswith("]"):
             raise NotEditable(f"{place} is not there")
         above, key = parent(place), place.rpartition(".")[2]
-        if above not in self._spans or self._at(above) is None:
+        if above not in self._spans or self._value_at(above) is None:
             return self.put(above, {key: value})
         return self._add_member(above, key, value)
 
@@ -116,10 +124,10 @@ class _Text:
 
     def append(self, place: str, item: Any) -> str:
         """With `item` behind the last one of the list at `place`."""
-        if place not in self._spans or self._at(place) is None:
+        if place not in self._spans or self._value_at(place) is None:
             return self.put(place, [item])
         self._refuse_function(place)
-        items = self._below(place)
+        items = self._children(place)
         if self._spans[place].flow:
             return self._add_flow(self._spans[place], items, lambda column: self._flow(item, column))
         first = self._spans[items[0]].start
@@ -129,7 +137,7 @@ class _Text:
 
     def remove(self, place: str) -> str:
         """Without the key or the item at `place`."""
-        above, siblings = self._spans[parent(place)], self._below(parent(place))
+        above, siblings = self._spans[parent(place)], self._children(parent(place))
         start = self._tree.keys.get(place, self._spans[place].start)
         end = self._end(place)
         if above.flow:
@@ -161,14 +169,14 @@ class _Text:
 
     def _refuse_function(self, place: str) -> None:
         """Raise NotEditable where a function makes the value: what it takes, a parameter perhaps, is to be changed."""
-        match self._at(place):
+        match self._value_at(place):
             case dict(value) if len(value) == 1 and next(iter(value)).startswith(("Ref", "Fn::")):
                 raise NotEditable(f"{place} is made by a function of the template; change it by hand")
 
     def _replaced(self, start: int, end: int, new: str) -> str:
         return self._text[:start] + new + self._text[end:]
 
-    def _at(self, place: str) -> Any:
+    def _value_at(self, place: str) -> Any:
         """The value at `place` of the file, None where there is none."""
         value = self._tree.value
         for key in _keys(place):
@@ -178,7 +186,7 @@ class _Text:
                 return None
         return value
 
-    def _below(self, place: str) -> list[str]:
+    def _children(self, place: str) -> list[str]:
         """The places of the items or of the keys' values of the list or object at `place`, in the order of the text."""
         pattern = re.compile(re.escape(place) + r"(\.[^.\[]+|\[\d+\])")
         return sorted(filter(pattern.fullmatch, self._spans), key=lambda below: self._spans[below].start)
@@ -186,7 +194,7 @@ class _Text:
     def _end(self, place: str) -> int:
         """Where the value at `place` ends: of YAML's blocks, where the last that is written in them does."""
         span = self._spans[place]
-        below = [] if span.flow else self._below(place)
+        below = [] if span.flow else self._children(place)
         return max(map(self._end, below)) if below else span.start + len(self._text[span.start : span.end].rstrip())
 
     def _after_colon(self, place: str) -> int:
@@ -208,7 +216,7 @@ class _Text:
         return written.replace("\n", f"\n{self._column(offset)}")
 
     def _add_member(self, place: str, key: str, value: Any) -> str:
-        members, span = self._below(place), self._spans[place]
+        members, span = self._children(place), self._spans[place]
         if span.flow:
             return self._add_flow(span, members, lambda offset: f"{json.dumps(key)}: {self._flow(value, offset)}")
         first = self._tree.keys[members[0]]

@@ -1,7 +1,7 @@
-"""Making typed values of a document: what is of a wrong type is refused in words, what is Unknown is set aside.
+"""Making typed values of a document: a wrong type is refused with its place, and Unknown values are left out.
 
 The types are those of `definition`. An Unknown is kept as text where a text belongs, as `${Name}` is still the same as
-another `${Name}`, and left out elsewhere; either way its place is noted, so that nothing is concluded from it.
+another `${Name}`, and left out elsewhere; either way its place is noted, so that no rule relies on it.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _takes_text(kind: inspect.Type) -> bool:
 
 
 def _stand_in(kind: inspect.Type) -> Any:
-    """What is taken for a required value that is Unknown; its place is noted, so that nobody relies on it."""
+    """What is taken for a required value that is Unknown; its place is noted, so that no rule relies on it."""
     match kind:
         case inspect.ListType():
             return []

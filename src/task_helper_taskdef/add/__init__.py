@@ -1,4 +1,4 @@
-"""Putting a well-wired helper container into a task definition."""
+"""Putting a well-wired helper container into a task definition. It writes no file."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from task_helper.settings import stop_timeout as stop_timeout_of
-from task_helper_taskdef import aws_shapes
-from task_helper_taskdef.definition import Container, at, read
-from task_helper_taskdef.editing import changed
-from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_of, mesh_at, user_of
+from task_helper_taskdef.add.stop_timeouts import stop_timeout_edits
+from task_helper_taskdef.definition import Container, read, read_source
+from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_api, envoy_mesh, user_of
 from task_helper_taskdef.findings import Edit
-from task_helper_taskdef.formats.tree import Unknown
+from task_helper_taskdef.formats import Source
+from task_helper_taskdef.formats.editing import NotEditable, apply_edits, changed
+from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown
 from task_helper_taskdef.presets import presets
 from task_helper_taskdef.roles import (
     BadName,
     Mesh,
     Task,
-    cast,
+    assign_roles,
     chain_of,
     condition_for,
     is_helper,
     logging_neighbour,
+    needed_dependencies,
     shares_network,
-    to_depend_on,
 )
-from task_helper_taskdef.rules.auto_egress import NOBODY_IN_PARTICULAR, ignored_user
+from task_helper_taskdef.rules import cpu, memory
+from task_helper_taskdef.rules.auto_egress import UNPRIVILEGED_USER, ignored_user
 from task_helper_taskdef.rules.health_check import CHECK
-from task_helper_taskdef.rules.memory import FIXED, need
-from task_helper_taskdef.stop_timeouts import lengthened
 
 DEFAULT_NAME: Final = "task-helper"
 DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
@@ -41,20 +41,40 @@ SPOT: Final = {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "40", "STOP_TIMEOUT": "60"}
 KUMA_FOLDER: Final = "/run/kuma"
 KUMA_VOLUME: Final = "kuma-admin"
 # a volume belongs to root where the image does not say otherwise (aws/containers-roadmap#938), and kuma-dp is not root
-OPENER: Final = "kuma-admin-folder"
+FOLDER_INIT: Final = "kuma-admin-folder"
 
 
 def add(
-    document: Any,
+    source: Source,
     image: str,
     name: str = DEFAULT_NAME,
     envoy: str | None = None,
     spot: bool = False,
     mesh: Mesh | None = None,
     stop_timeout: int | None = None,
-) -> Any:
-    """`document`, in the API's spelling, with the helper's container at the end; the value given stays as it is."""
-    return changed(document, edits(document, image, name, envoy, spot, mesh, stop_timeout))
+) -> Source:
+    """`source` with a helper, wired for its mesh; `text` of the result is the new text of the whole file.
+
+    image: the helper's image, with its tag or digest
+    name: the name of the helper's container, if there is none yet
+    envoy: the container that is Envoy; None where the containers show it
+    spot: whether the times leave room for all containers in Spot's two minutes
+    mesh: the mesh; None where the containers show it
+    stop_timeout: seconds for which the helper keeps the task running; on Fargate above 120 with a chain of two helpers
+
+    A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
+    a second run changes nothing. Raises NotATaskDefinition, NotEditable, BadName and BadStopTimeout.
+    """
+    if source.tree.duplicates:
+        place = source.tree.duplicates[0][0]
+        raise NotATaskDefinition(f"{place}: the key stands twice, and one of its values would be lost")
+    if source.spelling == "terraform":
+        raise NotEditable(
+            f"{source.file}: a plan is not where the containers are written down; examples/terraform shows the helper's"
+        )
+    # reports what is wrong with the shape at its place in the file
+    read_source(source)
+    return apply_edits(source, edits(source.document, image, name, envoy, spot, mesh, stop_timeout))
 
 
 def edits(
@@ -66,14 +86,9 @@ def edits(
     mesh: Mesh | None = None,
     stop_timeout: int | None = None,
 ) -> list[Edit]:
-    """What is to change so that `document` has a helper, wired for its mesh; with `stop_timeout` one that holds the
-    task for so many seconds, or two in a chain.
-
-    A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
-    a second run changes nothing. Raises NotATaskDefinition, BadName and BadStopTimeout.
-    """
+    """The edits that `add` makes of `document`, a definition in the API's spelling; parameters and errors are its."""
     one = _one_helper(document, image, name, envoy, spot, mesh)
-    return one if stop_timeout is None else [*one, *lengthened(changed(document, one), stop_timeout)]
+    return one if stop_timeout is None else [*one, *stop_timeout_edits(changed(document, one), stop_timeout)]
 
 
 def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: bool, mesh: Mesh | None) -> list[Edit]:
@@ -82,34 +97,18 @@ def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: b
         raise BadName(f"{name!r} is no name for a container; ECS takes letters, digits, - and _")
     if name in definition.by_name and not is_helper(definition.by_name[name]):
         raise BadName(f"{name} is the name of a container that is no helper; give the helper another name")
-    task = cast(definition, envoy=envoy, spot=spot, mesh=mesh)
+    task = assign_roles(definition, envoy=envoy, spot=spot, mesh=mesh)
     # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
-    socket, shared = _kuma(task, image)
+    socket, shared = _kuma_socket_edits(task, image)
     if task.helpers:
         helper = task.helpers[0]
         wanted = _container(task, image, helper, socket)
         # two in a chain are one program
         others = [c for c in chain_of(task) or () if c is not helper and c.image != image]
         alike = [Edit(f"{other.place}.image", image) for other in others]
-        return [*shared, *_completing(helper, at(definition, helper.place), wanted), *alike]
+        return [*shared, *_missing_parts(helper, definition.value_at(helper.place), wanted), *alike]
     helper = Container(name, place="", unknown=[])
     return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
-
-
-def registrable(document: Any) -> dict[str, Any]:
-    """`document` as register-task-definition takes it: without what only describe-task-definition prints, and nulls."""
-    outer = document if isinstance(document, dict) else {}
-    fields = outer["taskDefinition"] if isinstance(outer.get("taskDefinition"), dict) else outer
-    tags = {"tags": outer["tags"]} if outer is not fields and outer.get("tags") else {}
-    known = {key: item for key, item in {**fields, **tags}.items() if aws_shapes.registrable(key)}
-    registered: dict[str, Any] = _without_nulls(known)
-    return registered
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _container(task: Task, image: str, helper: Container, socket: PurePosixPath | None) -> dict[str, Any]:
@@ -122,17 +121,20 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
         "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60},
         "dependsOn": [
             {"containerName": task.definition.written_name(c), "condition": condition_for(task, c)}
-            for c in to_depend_on(task)
+            for c in needed_dependencies(task)
         ],
         "stopTimeout": _stop_timeout(task, helper),
         "healthCheck": dict(CHECK),
-        "memory": need(helper).enough,
+        "cpu": cpu.need(helper),
+        "memory": memory.need(helper).enough,
         "user": _user(task),
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
     }
     if helper.memory_reservation is not None:
         del container["memory"]
+    if not cpu.fits(task.definition, helper):
+        del container["cpu"]  # the rule says whose to lower
     environment = _environment(task, helper, socket)
     if environment:
         container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
@@ -153,11 +155,11 @@ def _stop_timeout(task: Task, helper: Container) -> int:
 def _logging(task: Task) -> dict[str, Any]:
     """The logConfiguration of a neighbour, if there is one."""
     neighbour = logging_neighbour(task)
-    return {"logConfiguration": at(task.definition, f"{neighbour.place}.logConfiguration")} if neighbour else {}
+    return {"logConfiguration": task.definition.value_at(f"{neighbour.place}.logConfiguration")} if neighbour else {}
 
 
 def _environment(task: Task, helper: Container, socket: PurePosixPath | None) -> dict[str, str]:
-    admin = admin_of(task, task.envoys[0]) if task.envoys else None
+    admin = admin_api(task, task.envoys[0]) if task.envoys else None
     url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
     environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
     environment |= {preset.variable: preset.value for preset in presets(task, helper)}
@@ -167,20 +169,20 @@ def _environment(task: Task, helper: Container, socket: PurePosixPath | None) ->
 def _user(task: Task) -> str:
     """The user that may open the socket, or that a proxyConfiguration ignores, so that calls to AWS pass Envoy by."""
     envoy = task.envoys[0] if task.envoys else None
-    admin = admin_of(task, envoy) if envoy else None
+    admin = admin_api(task, envoy) if envoy else None
     proxy = task.definition.proxy_configuration
     user = ignored_user(proxy) if proxy else ""
     if envoy and admin and admin.port is None:
         user = user_of(task, envoy) or user
     # never root, which the helper does not need
-    return user if user.partition(":")[0] not in ("", "0", "root") else NOBODY_IN_PARTICULAR
+    return user if user.partition(":")[0] not in ("", "0", "root") else UNPRIVILEGED_USER
 
 
-def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
+def _kuma_socket_edits(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
     """The socket of Kuma's admin API, None where it has none, and what puts it where the helper can reach it."""
     envoy = task.envoys[0] if task.envoys else None
-    admin = admin_of(task, envoy) if envoy else None
-    if envoy is None or admin is None or admin.port is not None or mesh_at(task, envoy) != "kuma":
+    admin = admin_api(task, envoy) if envoy else None
+    if envoy is None or admin is None or admin.port is not None or envoy_mesh(task, envoy) != "kuma":
         return None, []
     # whose the socket is must not be up to the image
     place = f"{envoy.place}.user"
@@ -190,13 +192,13 @@ def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
     folder = admin.socket.parent if admin.socket else PurePosixPath(KUMA_FOLDER)
     mount = {"sourceVolume": KUMA_VOLUME, "containerPath": str(folder)}
     opener = {
-        "name": OPENER,
+        "name": FOLDER_INIT,
         "image": image,
         "essential": False,
         "entryPoint": ["python3", "-c"],
         "command": [f"import os; os.chmod('{folder}', 0o1777)"],
         "mountPoints": [mount],
-        "memory": FIXED.enough,
+        "memory": memory.FIXED.enough,
         "user": "0",
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
@@ -204,18 +206,20 @@ def _kuma(task: Task, image: str) -> tuple[PurePosixPath | None, list[Edit]]:
     }
     shared = [*owner, Edit(f"{envoy.place}.mountPoints", mount, append=True)]
     # what is left of an earlier run stays
-    if not any(isinstance(v, dict) and v.get("name") == KUMA_VOLUME for v in _listed(task, "volumes")):
+    if not any(isinstance(v, dict) and v.get("name") == KUMA_VOLUME for v in _items(task, "volumes")):
         shared.append(Edit("$.volumes", {"name": KUMA_VOLUME}, append=True))
-    if OPENER not in task.definition.waits_for(envoy):
-        shared.append(Edit(f"{envoy.place}.dependsOn", {"containerName": OPENER, "condition": "SUCCESS"}, append=True))
-    if OPENER not in task.definition.by_name:
+    if FOLDER_INIT not in task.definition.waits_for(envoy):
+        shared.append(
+            Edit(f"{envoy.place}.dependsOn", {"containerName": FOLDER_INIT, "condition": "SUCCESS"}, append=True)
+        )
+    if FOLDER_INIT not in task.definition.by_name:
         shared.append(Edit("$.containerDefinitions", opener, append=True))
     if admin.socket is None:
         shared.append(Edit(f"{envoy.place}.environment", {"name": KUMA_WORK_DIR, "value": str(folder)}, append=True))
     return folder / KUMA_SOCKET, shared
 
 
-def _listed(task: Task, key: str) -> list[Any]:
+def _items(task: Task, key: str) -> list[Any]:
     """The list at `key` of the definition, empty where there is none."""
     value = task.definition.document.get(key)
     return value if isinstance(value, list) else []
@@ -229,7 +233,7 @@ def _mount(task: Task, socket: PurePosixPath) -> dict[str, str]:
     return {"sourceVolume": KUMA_VOLUME, "containerPath": str(socket.parent)}
 
 
-def _completing(helper: Container, there: dict[str, Any], wanted: dict[str, Any]) -> list[Edit]:
+def _missing_parts(helper: Container, there: dict[str, Any], wanted: dict[str, Any]) -> list[Edit]:
     """What `there` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
     found: list[Edit] = []
     for key, value in wanted.items():

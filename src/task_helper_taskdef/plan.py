@@ -1,0 +1,82 @@
+"""Drawing how a whole task stops: when each container gets SIGTERM, and when it has ended. It prints nothing."""
+
+from __future__ import annotations
+
+from graphlib import CycleError
+
+from task_helper_taskdef.definition import read_source
+from task_helper_taskdef.formats import Source
+from task_helper_taskdef.roles import Task, assign_roles, settings_of
+from task_helper_taskdef.timeline import SPOT_SECONDS, Phase, longest_plan, stop_schedule
+
+
+def plan(
+    source: Source, width: int = 100, helper: str | None = None, envoy: str | None = None, spot: bool = False
+) -> str:
+    """The stop of the whole task of `source`, as text in lines of at most `width` columns (60 to 120).
+
+    `helper` and `envoy` name the containers that are these. With `spot` the text shows which containers Spot's two
+    minutes kill. Raises BadName for a name that no container has, and NotATaskDefinition.
+    """
+    task = assign_roles(read_source(source), helper, envoy, spot)
+    try:
+        phases = stop_schedule(task)
+    except CycleError as error:
+        return f"The containers wait for each other ({' -> '.join(error.args[1])}): ECS refuses this task definition."
+    names = max([len(phase.container.name) for phase in phases], default=0)
+    end = max([phase.ends for phase in phases], default=0.0)
+    scale = (max(60, min(width, 120)) - names - 4) / max(end, 1.0)
+    bars = [f"{phase.container.name:{names}}  {_bar(_stages(task, phase), scale)}" for phase in phases]
+    moments = [f"{f'{phase.begins:g}s':>6}  {phase.container.name:{names}}  {_remark(task, phase)}" for phase in phases]
+    last = f"{f'{end:g}s':>6}  the whole task has stopped at the latest{_on_spot(end) if spot else ''}"
+    return "\n".join([*bars, "", *moments, last])
+
+
+def _stages(task: Task, phase: Phase) -> list[tuple[str, float]]:
+    """What `phase.container` does from the stop request on, and for how many seconds."""
+    serving = [("serving", phase.begins)] if phase.begins else []
+    settings = settings_of(phase.container) if phase.container in task.helpers else None
+    if settings is None:
+        return [*serving, ("stopping", phase.ends - phase.begins)]
+    if settings.plan.drain_delay == "auto" or settings.plan.drain_timeout == "auto":
+        return [*serving, ("delaying and draining", phase.ends - phase.begins)]
+    delay = min(max(0.0, settings.plan.drain_delay - settings.plan.held_before), phase.ends - phase.begins)
+    delaying = [("delaying", delay)] if delay or not settings.plan.takes_over_from else []
+    return [*serving, *delaying, ("draining", phase.ends - phase.begins - delay)]
+
+
+def _bar(stages: list[tuple[str, float]], scale: float) -> str:
+    """The stages' names between marks that are as far apart as the stages are long, `scale` columns to the second."""
+    bar, end = "├", 0.0
+    for name, length in stages:
+        end += length
+        room = round(end * scale) - len(bar)
+        if room >= 0:
+            label = next((text for text in (f" {name} {length:g}s ", f" {length:g}s ", "") if len(text) <= room), "")
+            bar += label.center(room, "─") + "┼"
+    return f"{bar[:-1]}┤"
+
+
+def _remark(task: Task, phase: Phase) -> str:
+    """What happens at the beginning of `phase` and what is wrong with it."""
+    container = phase.container
+    if container in task.helpers:
+        settings = settings_of(container)
+        if settings is None:
+            return "SIGTERM; its settings cannot be used, see `task-helper taskdef check`"
+        plan, given = longest_plan(settings), container.stop_seconds
+        if plan > given:
+            return f"SIGTERM, and SIGKILL after {given}s: KILLED {plan - given:g}s before its plan of {plan:g}s ends"
+        at_most = "at most " if "auto" in (settings.plan.drain_delay, settings.plan.drain_timeout) else ""
+        goes_on = f"; goes on for {settings.plan.takes_over_from.name}" if settings.plan.takes_over_from else ""
+        return f"SIGTERM{goes_on}; its plan takes {at_most}{plan:g}s of its stopTimeout of {given}s"
+    held = any(container.name in task.definition.stopped_after(helper) for helper in task.helpers)
+    warning = "" if held or container not in task.kept_running else "; NOT HELD UP by a helper"
+    killed = f"; KILLED at {SPOT_SECONDS}s on Spot" if task.spot and phase.ends > SPOT_SECONDS else ""
+    return f"SIGTERM, and SIGKILL after its stopTimeout of {container.stop_seconds}s{warning}{killed}"
+
+
+def _on_spot(end: float) -> str:
+    if end > SPOT_SECONDS:
+        return f", {end - SPOT_SECONDS:g}s after Spot has ended it"
+    return f", {SPOT_SECONDS - end:g}s before Spot ends it"
