@@ -37,6 +37,9 @@ SIDE_BY_SIDE = 8
 # a shape that could not be judged, as the machine was too busy, is played again so often
 TRIES = 3
 
+# where there is no terminal for a bar, a line after so many shapes
+LINE_EVERY = 50
+
 
 class Played(NamedTuple):
     """A shape, its trials and what they come to; the trap's is None where it was not needed or broke off."""
@@ -85,6 +88,8 @@ async def campaign(shapes: list[Shape], jobs: int, console: Console, folder: Pat
                 progress.advance(bar)
                 if result.judgement.kind != "kept":
                     show(result, progress.console)
+                if not console.is_terminal and len(played) % LINE_EVERY == 0:
+                    console.print(f"{len(played)} of {len(shapes)} shapes", highlight=False)
 
             async with asyncio.TaskGroup() as group:
                 for shape in shapes:

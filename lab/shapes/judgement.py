@@ -2,7 +2,7 @@
 
 It is `broken` if it lost what the trap kept, or if it exited while something that counts was in progress, other than at
 its deadline or, with fixed times, at the end of its plan. The trap is played only where the helper lost something, as
-nothing else can come of it.
+nothing else can come of it. Nothing counts that comes first after the stop of a task that was not in service.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def idle_to_deadline(shape: Shape, outcome: Outcome) -> bool:
 
 
 def _counted(shape: Shape, outcome: Outcome) -> list[Use]:
+    if not outcome.in_service and not shape.used_before:
+        return []
     return [each for each in outcome.uses if shape.counts(shape.listeners[each.client[0]])]
 
 

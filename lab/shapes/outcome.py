@@ -25,6 +25,7 @@ class Outcome(NamedTuple):
     """A trial beside the trap or the helper, its holder.
 
     exit, code: of the holder; None where it had to be killed at the end of STOP_TIMEOUT
+    in_service: whether the helper came into service; the trap does not ask
     late: for how many seconds the machine stood still at the most
     log: what the holder said
     """
@@ -33,5 +34,6 @@ class Outcome(NamedTuple):
     uses: tuple[Use, ...]
     exit: float | None
     code: int | None
+    in_service: bool = True
     late: float = 0.0
     log: tuple[str, ...] = ()

@@ -164,6 +164,17 @@ class Shape(NamedTuple):
         """How long after the stop the helper exits at the latest."""
         return self.stop_timeout - MARGIN
 
+    @property
+    def never_in_service(self) -> bool:
+        """Whether the helper is told an application that does not answer well."""
+        return self.app_health in ("unwell", "nobody")
+
+    @property
+    def used_before(self) -> bool:
+        """Whether there is traffic that counts before the stop, be it health checks."""
+        traffic = [each for one in self.listeners if self.counts(one) for chain in one.chains for each in chain.traffic]
+        return any(each.begins < 0 or each.checks for each in traffic)
+
     def counts(self, listener: ListenerShape) -> bool:
         """Whether its traffic is that of downstreams: only a declaration excludes one, and not all of them."""
         return listener.direction != "OUTBOUND" or all(each.direction == "OUTBOUND" for each in self.listeners)

@@ -19,7 +19,7 @@ from lab.shapes.configuration import Certificate, Place, Surroundings, Upstream,
 ENVOYS: Final = Path(__file__).parents[2] / ".envoys"
 
 # trials that start at the same moment
-STARTING: Final = 2
+STARTING: Final = 4
 
 
 class SharedParts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -31,9 +30,9 @@ from lab.shapes.shared_parts import SharedParts
 
 Holder = Literal["trap", "helper"]
 
-# seconds: how long clients are there before the stop, how long a helper is given to come into service, which in some
-# shapes it never does, and how often time is looked at
-BEFORE, COMES_INTO_SERVICE, CLOCK_EVERY = 1.2, 4.0, 0.1
+# seconds: how long clients are there before the stop; how long a helper is given to come into service, and where
+# it never will; how often time is looked at
+BEFORE, COMES_INTO_SERVICE, NEVER_COMES, CLOCK_EVERY = 1.2, 5.0, 1.0, 0.1
 
 # An Envoy that restarts keeps the one before it for longer than any trial.
 HOT_RESTART: Final = ("--drain-time-s", "100", "--parent-shutdown-time-s", "200")
@@ -92,8 +91,9 @@ class Trial:
         try:
             async with self._shared.starting:
                 await self._start_envoy()
-                await self._start_holder()
-            return await self._live()
+                holding = await self._start_holder()
+            in_service = self._holder == "trap" or await self._comes_into_service(holding)
+            return await self._live(holding, in_service)
         finally:
             for process in [*self._envoys, *([self._holding] if self._holding else [])]:
                 await process.kill()
@@ -101,7 +101,7 @@ class Trial:
             self._shared.forget(self._around)
             del self._shared.metadata[self._id]
 
-    async def _live(self) -> Outcome:
+    async def _live(self, holding: ContainerProcess, in_service: bool) -> Outcome:
         shape = self._shape
         clock = Clock(BEFORE)
         clients = [asyncio.create_task(client.run()) for client in self._clients(clock)]
@@ -116,8 +116,6 @@ class Trial:
                 await self._ask_envoy("POST", "/reset_counters")
             clock.begin()
             self._task.desired = "STOPPED"
-            holding = self._holding
-            assert holding is not None  # nosec B101
             holding.send(signal.SIGTERM)
             code = await holding.ends(shape.stop_timeout)
             exit = None if code is None else clock.now()
@@ -139,6 +137,7 @@ class Trial:
             uses=tuple(sorted(self._uses, key=lambda use: use.begins)),
             exit=exit,
             code=code,
+            in_service=in_service,
             late=self._late,
             log=tuple(holding.lines),
         )
@@ -221,21 +220,26 @@ class Trial:
         ):
             return answer.status, await answer.text()
 
-    async def _start_holder(self) -> None:
+    async def _start_holder(self) -> ContainerProcess:
+        """It handles SIGTERM when this returns."""
         command = TRAP_COMMAND if self._holder == "trap" else [TASK_HELPER, "run"]
         holding = self._holding = await self._start_process("holder", command, self._environ())
 
         async def handles_sigterm() -> bool:
             return holding.handles(signal.SIGTERM)
 
-        async def in_service() -> bool:
-            return any('"in_service"' in line for line in holding.lines)
-
         await until(handles_sigterm)
-        if self._holder == "helper":
-            never = self._shape.app_health in ("unwell", "nobody")
-            with contextlib.suppress(TimeoutError):
-                await until(in_service, 1.0 if never else COMES_INTO_SERVICE)
+        return holding
+
+    async def _comes_into_service(self, helper: ContainerProcess) -> bool:
+        async def is_in_service() -> bool:
+            return any('"in_service"' in line for line in helper.lines)
+
+        try:
+            await until(is_in_service, NEVER_COMES if self._shape.never_in_service else COMES_INTO_SERVICE)
+        except TimeoutError:
+            return False
+        return True
 
     def _environ(self) -> dict[str, str]:
         shape, helper = self._shape, self._holder == "helper"

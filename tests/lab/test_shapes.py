@@ -99,7 +99,7 @@ def test_the_plan_is_right_for_the_trap() -> None:
 def test_a_task_that_never_had_traffic_gets_none() -> None:
     """A task that never comes into service had traffic before its stop, if it has any at all."""
     for shape in SHAPES:
-        if shape.app_health in ("unwell", "nobody"):
+        if shape.never_in_service:
             assert all(each.begins < 0 or each.kind == "later" for each in _traffic(shape))
 
 
@@ -180,8 +180,10 @@ def use(begins: float = -0.5, needs: float = 5.8, ended: float = 5.8, outcome: s
     return Use((listener, 0, 0), begins, needs, ended, outcome)
 
 
-def helper(*uses: Use, exit: float | None = 7.0, late: float = 0.0, code: int | None = 0) -> Outcome:
-    return Outcome("helper", uses, exit, code, late)
+def helper(
+    *uses: Use, exit: float | None = 7.0, late: float = 0.0, code: int | None = 0, in_service: bool = True
+) -> Outcome:
+    return Outcome("helper", uses, exit, code, in_service, late)
 
 
 def trap(*uses: Use, exit: float = 7.0) -> Outcome:
@@ -252,6 +254,17 @@ def test_outbound_traffic_does_not_count() -> None:
     assert judge(SHAPE, helper(out, exit=4.0), trap(use())).kind == "kept"
     all_out = SHAPE._replace(listeners=tuple(each._replace(direction="OUTBOUND") for each in SHAPE.listeners))
     assert judge(all_out, helper(out, exit=4.0), trap(use())).kind == "broken"
+
+
+def test_what_comes_first_after_the_stop() -> None:
+    """It counts only if the task was in service, or had traffic before."""
+    late = LONG._replace(begins=0.5)
+    first_use = use(begins=0.5, ended=0.5, outcome="refused")
+    web = SHAPE.listeners[0]
+    unused = SHAPE._replace(listeners=(web._replace(chains=(web.chains[0]._replace(traffic=(late,)),)),))
+    assert judge(unused, helper(first_use, exit=0.0), trap(use(begins=0.5))).kind == "broken"
+    assert judge(unused, helper(first_use, exit=0.0, in_service=False), None).kind == "kept"
+    assert judge(SHAPE, helper(first_use, exit=0.0, in_service=False), trap(use())).kind == "broken"
 
 
 @pytest.mark.parametrize("late", [LATE + 0.1, 0.0])
