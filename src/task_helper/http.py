@@ -22,9 +22,13 @@ from task_helper.timing import now
 LARGEST_BODY: Final = 8 * 1024 * 1024
 
 
+class TooLarge(ConnectionError):
+    """The answer is larger than LARGEST_BODY."""
+
+
 class Response(NamedTuple):
     status: int
-    body: bytes
+    body: bytes | bytearray
 
 
 # a method, whom to ask, and for what
@@ -103,6 +107,6 @@ async def _read(connection: h11.Connection, reader: asyncio.StreamReader) -> Res
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > LARGEST_BODY:
-                raise ConnectionError(f"the answer is larger than {LARGEST_BODY} bytes")
+                raise TooLarge(f"the answer is larger than {LARGEST_BODY} bytes")
         elif isinstance(event, h11.EndOfMessage):
-            return Response(status, bytes(body))
+            return Response(status, body)  # a copy would take as much memory again

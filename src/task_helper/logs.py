@@ -97,6 +97,21 @@ class Event(Enum):
         "Envoy could not be told to drain its listeners, as DRAIN_LISTENERS says, `because` of this",
     )
     DRAINING = logging.INFO, "downstreams go and requests end, for `seconds` at the most"
+    DIRECTION_UNKNOWN = (
+        logging.INFO,
+        "what comes through these `listeners` may not be sent by downstreams, and keeps the drain until its fixed time;"
+        " declare `traffic_direction: INBOUND` or `OUTBOUND`",
+    )
+    LISTENERS_UNCOUNTED = (
+        logging.WARNING,
+        "no statistic of Envoy covers what these `listeners` serve, for the reason given; the drain takes its fixed"
+        " time",
+    )
+    NO_HEALTH_CHECKS_SEEN = (
+        logging.WARNING,
+        "in the `seconds` since the stop `requests` came, but no health check: the drain will not make those who send"
+        " stop; it takes its fixed time",
+    )
     TRAFFIC_UNREADABLE = (
         logging.WARNING,
         "what downstreams have under way cannot be counted `because` of this; the drain takes its fixed time",
@@ -109,7 +124,8 @@ class Event(Enum):
     )
     TRAFFIC_AFTER_DRAIN = (
         logging.WARNING,
-        "of the `requests` that came during the drain some came at its very end, and the likely `causes`",
+        "of the `requests` that came during the drain some came at its very end, or after every downstream must have"
+        " checked; the likely `causes`, what was observed first",
     )
     CALLED_AT_DEADLINE = (
         logging.WARNING,

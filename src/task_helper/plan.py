@@ -16,6 +16,9 @@ Auto = Literal["auto"]
 # ECS sends SIGKILL when stopTimeout has run out; the helper exits this many seconds before.
 MARGIN: Final = 5.0
 
+# What a shell trap sleeps, and the default of DRAIN_TIMEOUT: where `auto` cannot count, it takes no less.
+TRAP: Final = 40.0
+
 # A drain with `auto` lasts for one health check of each downstream, as one failed check is enough for an Envoy, and for
 # the second in which Envoy merges updates (update_merge_window). Where requests cannot be counted, REST comes on top.
 MERGE: Final = 1.0
@@ -89,7 +92,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def longest_delay(self) -> Seconds:
         """How long the delay may last and leave enough for the drain; in a chain, that of both helpers together."""
-        return max(0.0, self.whole_budget - self.fixed_timeout) if self.drain_delay == "auto" else self.drain_delay
+        if self.drain_delay != "auto":
+            return self.drain_delay
+        reserved = self.shortest_drain + (REST if self.drain_timeout == "auto" else 0)
+        return max(0.0, self.whole_budget - reserved)
 
     @property
     def own_longest_delay(self) -> Seconds:
@@ -107,8 +113,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fixed_timeout(self) -> Seconds:
-        """The length of the drain where only the clock is to be trusted."""
-        return self.shortest_drain + (REST if self.drain_timeout == "auto" else 0)
+        """The length of the drain where only the clock is to be trusted: with `auto` no shorter than that of a shell
+        trap, as far as the fixed delay leaves that much."""
+        if self.drain_timeout != "auto":
+            return self.drain_timeout
+        return max(self.shortest_drain + REST, min(TRAP, self.whole_budget - self.fixed_delay))
 
     @property
     def longest_drain(self) -> Seconds:
@@ -173,8 +182,9 @@ def draw(plan: Plan, width: int) -> str:
     For a helper of a chain the drawing shows the plan of both helpers.
     """
     auto_delay, auto_drain = plan.drain_delay == "auto", plan.drain_timeout == "auto"
-    delay, drain = plan.longest_delay, plan.fixed_timeout
     end = plan.whole_budget
+    delay = plan.longest_delay
+    drain = min(plan.fixed_timeout, max(end - delay, plan.shortest_drain))
     stages = [("delaying", delay), ("draining", drain), ("spare", end - delay - drain), ("", MARGIN)]
     delaying = f"serves on for {delay:g}s, so that new tasks come into service"
     if auto_delay:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from task_helper.ecs.metadata import Metadata
-from task_helper.envoy.admin import CALL_TIMEOUT, Envoy
+from task_helper.envoy.admin import Envoy
 from task_helper.life import early
 from task_helper.life.early import Ended, Leave
 from task_helper.life.record import Ending, Exit, Record
@@ -104,9 +104,9 @@ class _Seen(NamedTuple):
 async def _look(envoy: Envoy) -> _Seen:
     seen = _Seen()
     try:
-        async with asyncio.timeout(CALL_TIMEOUT):
-            seen = _Seen(await envoy.state() == "DRAINING")
-            traffic = await envoy.traffic(await envoy.watched())
-            return seen._replace(under_way=traffic.under_way)
+        seen = _Seen(await envoy.state() == "DRAINING")
+        look = await envoy.look()
+        under_way = look.traffic.whole.under_way or (None if look.account.uncounted else False)
+        return seen._replace(under_way=under_way)
     except OSError:
         return seen

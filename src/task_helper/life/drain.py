@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -93,11 +92,9 @@ async def _until_quiet(envoy: Envoy, plan: Plan, record: Record, deadline: float
     drained_since = now() - (record.drained_before if record.attempts == 1 else 0.0)
     # with `auto` only for traffic that cannot be read, of which another helper's time reports nothing
     fixed_end = (now() if auto else drained_since) + plan.fixed_timeout
-    least = plan.shortest_drain if auto else math.inf
-    readings_from = min(drained_since + least, fixed_end, deadline) - watch.LAST_READINGS
     log(Event.DRAINING, seconds=(deadline if auto else min(fixed_end, deadline)) - now())
     await first(
-        watch.until_quiet(envoy, record.meter, drained_since=drained_since, least=least, readings_from=readings_from),
+        watch.until_quiet(envoy, record, plan, drained_since=drained_since, fixed_end=fixed_end),
         _until_time_is_over(fixed_end, auto, record),
     )
     return True

@@ -21,6 +21,10 @@ ENOUGH_FAILURES: Final = 5
 # what it has learnt, twice, and one more
 QUIET: Final = 3.0
 
+# How many times longer a silence has to be than the mean time between two requests. A client that sends at regular
+# intervals and does not check is then seen to send after all others have checked.
+LONGER_THAN_GAPS: Final = 2.0
+
 
 class Leave(NamedTuple):
     """The plan, or its stage, may end."""
@@ -60,20 +64,22 @@ def younger_than_helper(*, uptime: float, helper: float) -> str | None:
     return "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"
 
 
-def never_in_service(*, may_have_been: str | None, served: bool | None) -> Verdict:
+def never_in_service(*, may_have_been: str | None, used: bool | None, uncounted: Sequence[str]) -> Verdict:
     """May a task that this helper has not seen in service be left at once?
 
     The proofs: it was not in service before either, as far as can be known (else `may_have_been` says why not); and
-    Envoy has `served` no request since it started, which was before the helper did.
+    none of Envoy's listeners was `used`: no connection, no request and no health check has come since Envoy started,
+    which was before the helper did. No listener is `uncounted`.
     """
     if may_have_been:
         return Keep(may_have_been)
-    match served:
-        case None:
-            return Keep("what Envoy has served is not known")
-        case True:
-            return Keep("Envoy has served requests")
-    return Leave("Envoy has served no request since it started")
+    if used is None:
+        return Keep("what Envoy has served is not known")
+    if used:
+        return Keep("Envoy has had connections, requests or health checks")
+    if uncounted:
+        return Keep(f"no statistic covers {', '.join(uncounted)}")
+    return Leave("Envoy has had no connection since it started")
 
 
 def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | None) -> Verdict:
@@ -92,13 +98,18 @@ def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | 
 
 
 def application_gone(
-    *, stopped: Sequence[str], refuses: bool | None, before: Traffic | None, after: Traffic | None
+    *,
+    stopped: Sequence[str],
+    refuses: bool | None,
+    before: Traffic | None,
+    after: Traffic | None,
+    uncounted: Sequence[str],
 ) -> Verdict:
     """May the delay end since there is no application any more?
 
     The proofs: ECS says that all containers beside Envoy have `stopped` for good, and where a URL tells the
     application's port, it `refuses`; and between two readings Envoy served nothing, while requests that came failed.
-    Where none come, nothing is known, nor anything gained.
+    Where none come, nothing is known, nor anything gained. No listener is `uncounted`.
     """
     if not stopped:
         return Keep("ECS does not say that all containers beside Envoy have stopped")
@@ -106,23 +117,50 @@ def application_gone(
         return Keep("the application is there")
     if before is None or after is None:
         return Keep("what Envoy serves is not known")
-    if after.under_way or after.served != before.served:
+    if uncounted:
+        return Keep(f"no statistic covers {', '.join(uncounted)}")
+    if after.under_way or (after.served, after.accepted) != (before.served, before.accepted):
         return Keep("Envoy serves requests")
     if after.failed - before.failed < ENOUGH_FAILURES:
         return Keep("too few requests have come to tell")
     return Leave(f"all containers beside Envoy have stopped ({', '.join(stopped)}), and every request fails")
 
 
-def quiet(*, drained_for: float, least: float, quiet_for: float) -> Verdict:
-    """May the drain end since downstreams have gone?
+class Quiet(NamedTuple):
+    """What is known of the traffic in a drain, in seconds.
+
+    For `seconds` nothing was in flight and nothing came; for `doubtful` seconds nothing of what may be other traffic
+    than that of downstreams. Both are 0 where it is unknown. `gap` is the mean time between two requests that came in
+    the drain, 0 where none did. `unmoved` says why some of those who send are known to send on, whatever they check.
+    """
+
+    seconds: float
+    doubtful: float
+    gap: float = 0.0
+    unmoved: str | None = None
+
+
+def quiet(*, drained_for: float, least: float, fixed_over: bool, traffic: Quiet, uncounted: Sequence[str]) -> Verdict:
+    """May the drain end since downstreams have stopped sending?
 
     The proofs: Envoy has failed their health checks for as long as one of each takes, `drained_for` at `least`; and for
-    QUIET nothing was in flight and nothing came, as `quiet_for` says, which is 0 where nobody can say. All in seconds.
+    QUIET nothing was in flight and nothing came. Until the fixed time is over, one more thing has to be true of each:
+    that checks move those who send; and that the silence is longer than those between requests, and covers everything.
     """
     if drained_for < least:
         return Keep("some downstreams may not have checked yet")
-    if quiet_for < QUIET:
+    if traffic.seconds < QUIET:
         return Keep("requests are under way, or were until a moment ago")
+    if fixed_over:
+        return Leave("nothing has been in flight or come for a while")
+    if uncounted:
+        return Keep(f"no statistic covers {', '.join(uncounted)}")
+    if traffic.unmoved:
+        return Keep(traffic.unmoved)
+    if traffic.doubtful < QUIET:
+        return Keep("what may be downstreams' traffic is under way, or was until a moment ago")
+    if traffic.seconds < LONGER_THAN_GAPS * traffic.gap:
+        return Keep("requests come so rarely that this silence shows nothing")
     return Leave("nothing has been in flight or come for a while")
 
 

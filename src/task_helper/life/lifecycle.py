@@ -107,7 +107,10 @@ class Lifecycle:
         replaced = delay.until_replaced(self.plan, self.record, self.look_at_service)
         fixed = partial(delay.for_fixed_time, self.plan, self.record)
         due = delay.until_drain_is_due(self.plan, self.record, self.metadata, self.stop.at)
-        await first(guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_gone())
+        reading = guarded(watch.first_reading(self.envoy, self.record), forever, self.record)
+        await first(
+            guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_gone(), reading
+        )
 
     async def application_gone(self) -> None:
         watching = watch.application_gone(self.envoy, self.application, self.metadata)

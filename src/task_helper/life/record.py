@@ -7,8 +7,9 @@ from typing import Final, Literal
 
 import msgspec
 
+from task_helper.envoy.accounting import Account
 from task_helper.envoy.listeners import Listener, without_health_check_filter
-from task_helper.envoy.mesh import Mesh
+from task_helper.envoy.mesh import Bootstrap, Mesh
 from task_helper.envoy.traffic import Meter
 
 Ending = Literal[
@@ -54,6 +55,7 @@ class Record(msgspec.Struct):
     began_at: float = 0.0
     envoy_answered: bool = False
     listeners: list[Listener] = []
+    bootstrap: Bootstrap | None = None
     mesh: Mesh | None = None
     in_service_at: float | None = None
     left_draining: bool = False
@@ -69,6 +71,10 @@ class Record(msgspec.Struct):
     called: bool = False
     alone: bool = False
     faulty: bool = False
+    account: Account | None = None
+    unknown: tuple[str, ...] = ()
+    logged_nobody_checks: bool = False
+    delay_meter: Meter = msgspec.field(default_factory=Meter)
     meter: Meter = msgspec.field(default_factory=Meter)
 
     @property
@@ -81,6 +87,31 @@ class Record(msgspec.Struct):
         if self.faulty:
             return Exit.FAULT
         return _EXITS.get(ending, Exit.DRAINED)
+
+    @property
+    def nobody_checks(self) -> bool:
+        """Whether requests came since the stop was requested, but no health check, where it is by them that downstreams
+        learn of the drain."""
+        meters = (self.delay_meter, self.meter)
+        needed = self.mesh is None or self.mesh.needs_filter
+        return needed and any(each.arrived for each in meters) and not any(each.checks for each in meters)
+
+    def unmoved(self, checked_by: float, interval: float) -> str | None:
+        """Why some of those who send do not stop because of health checks; None where nothing shows that.
+
+        All downstreams that check at `interval` have done so by the moment `checked_by`.
+        """
+        if self.came_after(checked_by):
+            return "requests came after every downstream must have checked"
+        since = self.stop_requested_at
+        if self.nobody_checks and since is not None and (self.meter.read_at or since) - since >= interval:
+            return "requests came for longer than one interval, but no health check did"
+        return None
+
+    def came_after(self, checked_by: float) -> bool:
+        """Whether a request surely came after this moment of the drain."""
+        after = self.meter.last_arrival_after
+        return after is not None and after >= checked_by
 
     def still_coming(self, now: float) -> bool:
         """Whether requests came to the very end of the drain."""

@@ -10,7 +10,7 @@ from typing import Final
 from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata, stops_helper
 from task_helper.envoy.admin import AdminError, Envoy
-from task_helper.envoy.listeners import draining_egress, for_downstreams
+from task_helper.envoy.listeners import draining_egress, may_come_in
 from task_helper.envoy.mesh import Bootstrap, hints, recognise
 from task_helper.gate import Status
 from task_helper.life import chain
@@ -121,11 +121,12 @@ async def _may_be_stopping(metadata: Metadata, plan: Plan, lived: float) -> bool
 
 
 async def _has_no_listener(envoy: Envoy, record: Record) -> bool:
-    """Whether Envoy says that it has none for downstreams; not where it may not say."""
-    with suppress(OSError):  # the look at the configuration tells why
-        if not record.listeners:
-            record.listeners = await envoy.listeners()
-        return not for_downstreams(record.listeners)
+    """Whether Envoy reports that none of its listeners is for downstreams yet; not where it may not report them."""
+    with suppress(OSError):  # the look at the configuration reports why
+        if record.bootstrap is None:
+            record.bootstrap = await envoy.bootstrap()
+        record.listeners = await envoy.listeners()
+        return not may_come_in(record.listeners, more_come=record.bootstrap.has_lds)
     return False
 
 
@@ -147,7 +148,7 @@ async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record
         record.service = task.service_name or task.family
     try:
         record.listeners = await envoy.listeners()  # once more: some may have come since the gate saw the first
-        bootstrap = await envoy.bootstrap()
+        bootstrap = record.bootstrap or await envoy.bootstrap()
     except OSError as error:
         log(Event.LOOK_FAILED, because=why(error))
     else:
@@ -169,6 +170,9 @@ def _warn(record: Record, bootstrap: Bootstrap, settings: Settings) -> None:
         log(Event.EGRESS_DRAINS, listeners=names)
     if names := [each.name for each in record.listeners if each.cuts_tcp]:
         log(Event.TCP_CUT, listeners=names)
+    doubts = [f"{each.name}: {each.doubt}" for each in record.listeners if each.doubt]
+    if doubts and settings.plan.drain_timeout == "auto":
+        log(Event.DIRECTION_UNKNOWN, listeners=doubts)
     if bootstrap.open_admin:
         log(Event.ADMIN_OPEN, address=bootstrap.open_admin)
 

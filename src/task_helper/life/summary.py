@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.logs import Event, log
-from task_helper.plan import Plan
+from task_helper.plan import MERGE, Plan
 from task_helper.timing import now
 
 # a reading that is older than this says nothing of the end
@@ -20,8 +20,8 @@ def conclude(record: Record, ending: Ending, plan: Plan, metrics: bool) -> Exit:
     fields = summarise(record, ending, code, now(), plan)
     if (cut := fields["requests_in_flight_at_end"]) and ending != "envoy gone":
         log(Event.REQUESTS_CUT, requests=cut, reason=ending)
-    if record.still_coming(now()) and not _handed_over(ending):
-        causes = causes_of_traffic(record, plan)
+    if _traffic_after_drain(record, plan) and not _handed_over(ending):
+        causes = causes_of_traffic(record, plan, now())
         log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=causes)
     if metrics:
         fields |= embedded_metrics(fields, record.service, int(time.time() * 1000))
@@ -34,9 +34,23 @@ def _handed_over(ending: str) -> bool:
     return ending.startswith("handed over")
 
 
-def causes_of_traffic(record: Record, plan: Plan) -> list[str]:
-    """Why downstreams may still send at the end of a drain, likeliest first."""
+def _traffic_after_drain(record: Record, plan: Plan) -> bool:
+    """Whether requests came at the very end, or surely after every downstream must have checked."""
+    if record.still_coming(now()):
+        return True
+    confirmed_at = record.confirmed_at
+    return confirmed_at is not None and record.came_after(confirmed_at + plan.health_check_interval + MERGE)
+
+
+def causes_of_traffic(record: Record, plan: Plan, now: float) -> list[str]:
+    """Why downstreams may still send at the end of a drain: what was observed, then what may be."""
     causes = []
+    if record.nobody_checks:
+        causes.append("no health check came since the stop: those who send do not check this task")
+    if record.mesh and record.mesh.name == "consul":
+        causes.append("Consul's downstreams never check: they learn of the stop by discovery alone")
+    if record.meter.doubtful_quiet_for(now) < STALE_AFTER and record.account:
+        causes += [_doubtful(name, doubt) for name, doubt in record.account.doubts.items()]
     if names := record.without_filter:
         causes.append(f"no health_check filter on {', '.join(names)}: health checks go on passing")
     if plan.shortest_drain <= plan.health_check_interval:
@@ -46,6 +60,12 @@ def causes_of_traffic(record: Record, plan: Plan) -> list[str]:
         "downstreams that do not health check this task, or only its TCP port, or a path that no filter matches",
         "panic mode: most other tasks of the service fail their health checks, so downstreams use all of them",
     ]
+
+
+def _doubtful(listener: str, doubt: str) -> str:
+    """Who may send through a listener that is for other traffic."""
+    who = "requests from the task itself" if "loopback" in doubt or "internal" in doubt else "scrapes or other requests"
+    return f"{who} through {listener}: {doubt}, and no traffic_direction"
 
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
@@ -67,6 +87,8 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: 
     first, last, read_at = record.meter.first, record.meter.last, record.meter.read_at
     if read_at is None or now - read_at > STALE_AFTER:
         last = None
+    if record.account and record.account.uncounted:
+        first = last = None
     at_end = None if _handed_over(ending) else last  # another helper goes on: nothing is cut yet
     return {
         "reason": ending,
@@ -77,10 +99,11 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: 
         "confirmed": record.confirmed_at is not None,
         "attempts": record.attempts,
         "application_gone": record.application_gone_at is not None,
-        "requests_in_flight_at_drain": first.in_flight if first else None,
-        "requests_in_flight_at_end": at_end.in_flight if at_end else None,
+        "requests_in_flight_at_drain": first.whole.in_flight if first else None,
+        "requests_in_flight_at_end": at_end.whole.in_flight if at_end else None,
         "requests_after_drain": record.meter.arrived if last else None,
-        "connections_at_end": at_end.connections if at_end else None,
+        "connections_at_end": at_end.whole.connections if at_end else None,
+        "health_checks_seen": {"delay": record.delay_meter.checks, "drain": record.meter.checks},
     }
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from task_helper.envoy.admin import About, AdminError, Envoy
 from task_helper.envoy.listeners import Listener
-from task_helper.envoy.traffic import Watched
+from task_helper.envoy.accounting import Account
 from task_helper.http import Response
 from task_helper.settings import Url
 from tests.helper import virtual
 from tests.helper.fakes import ENVOY
-from tests.helper.unit.test_traffic import listener
+from tests.helper.unit.test_accounting import listener
 
 
 def envoy(answer: Response | Exception | None, accepting: Sequence[tuple[str, int]] = (), url: Url = ENVOY) -> Envoy:
@@ -51,7 +51,7 @@ HANGS = 7
 
 
 def at(*places: tuple[str, int] | None) -> list[Listener]:
-    return [listener(f"l{n}", place=place) for n, place in enumerate(places)]
+    return [listener(f"l{n}", places=(place,) if place else ()) for n, place in enumerate(places)]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def at(*places: tuple[str, int] | None) -> list[Listener]:
         (at(("orders.internal", 80)), [("orders.internal", 80)], True),
         (at(None), [], None),
         ([], [], None),
-        ([listener("out", for_others=True, place=("0.0.0.0", 81)), *at(("0.0.0.0", 80))], [("127.0.0.1", 81)], False),
+        ([listener("out", excluded=True, places=(("0.0.0.0", 81),)), *at(("0.0.0.0", 80))], [("127.0.0.1", 81)], False),
     ],
 )
 def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], expected: bool | None) -> None:
@@ -159,7 +159,7 @@ def test_calls_are_bounded() -> None:
 def test_words_for_statistics() -> None:
     """Statistics that cannot be read are told by their path."""
     with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
-        virtual.run(envoy(Response(200, b"<html>")).traffic(Watched(frozenset(), {}, frozenset())))
+        virtual.run(envoy(Response(200, b"<html>")).traffic(Account()))
 
 
 def test_words_for_statistics_at_the_beginning() -> None:
@@ -169,7 +169,7 @@ def test_words_for_statistics_at_the_beginning() -> None:
         return Response(200, b"<html>" if target.startswith("/stats") else b"{}")
 
     with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
-        virtual.run(Envoy(ENVOY, request).watched())
+        virtual.run(Envoy(ENVOY, request).look())
 
 
 def test_what_shows_that_envoy_answers() -> None:

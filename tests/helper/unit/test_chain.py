@@ -269,7 +269,7 @@ def test_what_the_second_says(settings: Mapping[str, str], told: dict[str, Any])
 def test_drain_that_a_helper_finds(chain: Mapping[str, str], desired: str, mood: Any, undone: bool) -> None:
     """A helper that starts next to a draining Envoy undoes the drain only if ECS reports that the task is to run.
 
-    If ECS reports that the task is to stop, a helper that ECS stops first takes that for its signal, and waits for none.
+    If ECS reports that the task is to stop, a helper that ECS stops first takes that for its signal.
     """
     world = World()
     world.envoy.state, world.metadata.desired, world.metadata.mood = "DRAINING", desired, mood

@@ -89,7 +89,11 @@ def test_chain_without_need() -> None:
         ({"DRAIN_TIMEOUT": "AUTO"}, (40, 40), (31, 40)),
         ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto"}, (40, 75), (31, 40)),
         ({"DRAIN_DELAY": "auto", "DISCOVERY_LAG": "10", "DRAIN_TIMEOUT": "20"}, (10, 95), (20, 20)),
-        ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5"}, (40, 40), (6, 15)),
+        ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5"}, (40, 40), (6, 40)),
+        # never shorter than a shell trap, as far as the fixed delay leaves as much
+        ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5", "STOP_TIMEOUT": "70"}, (40, 40), (6, 25)),
+        ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5", "STOP_TIMEOUT": "51"}, (40, 40), (6, 15)),
+        ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "60"}, (40, 40), (61, 70)),
         ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": "38"}, (40, 0), (31, 40)),
     ],
 )
@@ -143,6 +147,6 @@ def test_waiting_for_idle_connections() -> None:
     auto = from_env({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto", "HEALTH_CHECK_INTERVAL": "5"}).plan
     waiting = auto.waiting_for_idle(30)
 
-    assert (6, 15, 100) == (auto.shortest_drain, auto.fixed_timeout, auto.longest_delay)
+    assert (6, 40, 100) == (auto.shortest_drain, auto.fixed_timeout, auto.longest_delay)
     assert (31, 40, 75) == (waiting.shortest_drain, waiting.fixed_timeout, waiting.longest_delay)
     assert auto == auto.waiting_for_idle(4)

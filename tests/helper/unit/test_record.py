@@ -4,6 +4,11 @@ from typing import Any
 
 import pytest
 
+from task_helper.envoy.accounting import Account
+from task_helper.envoy.traffic import Traffic
+from task_helper.life.record import Record
+from task_helper.life.summary import causes_of_traffic
+from task_helper.settings import from_env
 from tests.helper.unit.timelines import Life, Timeline, World
 
 SIGTERM = (100, "SIGTERM")
@@ -75,3 +80,23 @@ def test_requests_that_are_cut(timeline: Timeline, expected: dict[str, object] |
 
     assert [expected] * bool(expected) == [fields for _, event, fields in life.log if event == "requests_cut"]
     assert 0 == life.exit
+
+
+@pytest.mark.parametrize(
+    ("doubt", "who"),
+    [
+        ("it is on loopback", "requests from the task itself"),
+        ("it is internal", "requests from the task itself"),
+        ("its name has 'metrics'", "scrapes or other requests"),
+    ],
+)
+@pytest.mark.parametrize("seen", [True, False])
+def test_cause_of_traffic_that_may_be_other(doubt: str, who: str, seen: bool) -> None:
+    """Traffic that may not be downstreams' is a cause only if there was any at the end."""
+    record = Record(account=Account(doubts={"web": doubt}))
+    record.meter.read(0, Traffic(doubtful=Traffic()))
+    record.meter.read(10, Traffic(doubtful=Traffic(completed=int(seen))))
+
+    causes = causes_of_traffic(record, from_env({}).plan, 10)
+
+    assert seen == (f"{who} through web: {doubt}, and no traffic_direction" in causes)

@@ -181,6 +181,8 @@ class World:
             number = int(match[2] or 10)
             self.envoy.completed += number
             self.envoy.failed += number if match[1] == "fails" else 0
+        elif what == "envoy gets health checks":
+            self.envoy.checks += 3
         elif what == "envoy dies":
             self.envoy.mood, self.envoy.accepts = "refuses", False
         elif what.startswith("envoy denies "):
