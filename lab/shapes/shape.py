@@ -209,7 +209,8 @@ def random_shape(seed: int, number: int) -> Shape:
         allow_paths=_allowed(dice) if version in ALLOWS_PATHS else (),
         unix_admin=dice.random() < 0.2 and not hot_restart,
         hot_restart=hot_restart,
-        changes=lds and not hot_restart and dice.random() < 0.2,
+        # Envoy closes the connections of HTTP/3 when LDS changes their listener
+        changes=lds and not hot_restart and dice.random() < 0.2 and "http3" not in _protocols(listeners),
         resets=dice.random() < 0.05,
         delay=delay,
         timeout=timeout,
@@ -306,6 +307,10 @@ def _listeners(dice: random.Random, clients: _Clients, hot_restart: bool) -> tup
         protocol = dice.choices(protocols, weights)[0]
         listeners.append(_listener(dice, clients, protocol, number))
     return tuple(listeners)
+
+
+def _protocols(listeners: Sequence[ListenerShape]) -> set[Protocol]:
+    return {chain.protocol for listener in listeners for chain in listener.chains}
 
 
 def _listener(dice: random.Random, clients: _Clients, protocol: Protocol, number: int) -> ListenerShape:

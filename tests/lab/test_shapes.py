@@ -81,10 +81,11 @@ def test_one_request_every_four_seconds_is_drawn() -> None:
 
 
 def test_what_an_envoy_can_not_is_not_drawn() -> None:
-    """No older Envoy gets allow_paths, and none that restarts a listener of UDP."""
+    """No older Envoy gets allow_paths, none that restarts a listener of UDP, none changes one of HTTP/3."""
     assert all(shape.version in ALLOWS_PATHS for shape in SHAPES if shape.allow_paths)
     restarted = {chain.protocol for shape in SHAPES if shape.hot_restart for chain in _chains(shape)}
     assert restarted and not restarted & {"udp", "http3"}
+    assert "http3" not in {chain.protocol for shape in SHAPES if shape.changes for chain in _chains(shape)}
 
 
 def test_the_plan_is_right_for_the_trap() -> None:
