@@ -25,7 +25,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lab.shapes.judgement import Judgement, idle_to_deadline, judge, lost
+from lab.shapes.judgement import Judgement, exited_early, idle_to_deadline, judge, lost
 from lab.shapes.outcome import OK, Outcome
 from lab.shapes.shape import HTTP, VERSIONS, Chain, ListenerShape, Shape, random_shape
 from lab.shapes.shared_parts import SharedParts
@@ -172,10 +172,11 @@ def report(played: list[Played], seconds: float, console: Console) -> int:
     traps = sum(each.trap is not None for each in played)
     idle = [each.shape.number for each in played if each.helper and idle_to_deadline(each.shape, each.helper)]
     auto = sum(each.shape.auto_timeout for each in played)
+    early = sum(exited_early(each.shape, each.helper) for each in played if each.helper)
     console.print(
         f"{len(played)} shapes in {seconds:.0f} s: {kinds['kept']} kept, {kinds['broken']} broken, "
         f"{kinds['unknown']} could not be judged; {uses:,} requests and connections, the trap played {traps} times;"
-        f" of {auto} with auto {len(idle)} stayed to the deadline without traffic",
+        f" of {auto} with auto {early} exited before the deadline, and {len(idle)} stayed to it without traffic",
         soft_wrap=True,
         highlight=False,
     )

@@ -65,9 +65,14 @@ def in_progress(shape: Shape, outcome: Outcome) -> list[Use]:
     ]
 
 
+def exited_early(shape: Shape, outcome: Outcome) -> bool:
+    """Whether a helper with `auto` exited before its deadline."""
+    return shape.auto_timeout and outcome.exit is not None and outcome.exit < shape.budget - SLACK
+
+
 def idle_to_deadline(shape: Shape, outcome: Outcome) -> bool:
     """Whether a helper with `auto` stayed to its deadline though nothing that counts had been in progress for long."""
-    if not shape.auto_timeout or outcome.exit is None or outcome.exit < shape.budget - SLACK:
+    if not shape.auto_timeout or outcome.exit is None or exited_early(shape, outcome):
         return False
     return all(each.ended < shape.budget - 2 * shape.interval - 5.0 for each in _counted(shape, outcome))
 

@@ -10,7 +10,7 @@ import pytest
 
 from lab.shapes.__main__ import words_of
 from lab.shapes.configuration import Certificate, Entrance, Place, Surroundings, Upstream, configuration
-from lab.shapes.judgement import LATE, Judgement, idle_to_deadline, judge, lost
+from lab.shapes.judgement import LATE, Judgement, exited_early, idle_to_deadline, judge, lost
 from lab.shapes.outcome import OK, Outcome, Use
 from lab.shapes.shape import (
     ALLOWS_PATHS,
@@ -287,6 +287,13 @@ def test_a_helper_that_stays_or_is_at_fault() -> None:
     """It is broken where STOP_TIMEOUT ran out, or where it had a fault."""
     assert judge(SHAPE, helper(exit=None, code=None), None).kind == "broken"
     assert judge(SHAPE, helper(code=70), None).kind == "broken"
+
+
+def test_who_exits_early() -> None:
+    """Only a helper with `auto` that exits before its deadline does."""
+    assert exited_early(SHAPE, helper(exit=8.0))
+    assert not exited_early(SHAPE, helper(exit=9.0))
+    assert not exited_early(FIXED, helper(exit=8.0))
 
 
 def test_who_stays_for_nothing() -> None:
