@@ -173,8 +173,8 @@ SEED ?= 1
 faults: .venv/ready
 	$(BIN)/python -m lab.faults --seed $(SEED) $(if $(COUNT),--count $(COUNT))
 
-# random shapes of Envoy and of its traffic: does the helper exit while something is served? COUNT=2000 takes an hour.
-# Other versions of Envoy are played where `make test-envoys` has installed them
+# random shapes of Envoy and of its traffic, two to three minutes: does the helper exit while something is served?
+# COUNT=2000 takes half an hour. Other versions of Envoy are played where `make test-envoys` has installed them
 shapes: .venv/ready
 	$(BIN)/python -m lab.shapes --seed $(SEED) $(if $(COUNT),--count $(COUNT))
 
