@@ -14,7 +14,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HE
 BUILD_FLAGS ?=
 BASE ?=
 
-.PHONY: build image publish sign demo bench faults soak sbom audit test-wheel test-image test-envoys mutants clean
+.PHONY: build image publish sign demo bench faults shapes soak sbom audit test-wheel test-image test-envoys mutants clean
 
 # Tests mostly wait: twice as many side by side as there are processors. Of xdist's ways this one outlives the end of a
 # worker (tests/helper/process/test_hanging_tests.py).
@@ -172,6 +172,11 @@ bench: .venv/ready
 SEED ?= 1
 faults: .venv/ready
 	$(BIN)/python -m lab.faults --seed $(SEED) $(if $(COUNT),--count $(COUNT))
+
+# random shapes of Envoy and of its traffic, two to three minutes: does the helper exit while something is served?
+# COUNT=2000 takes half an hour. Other versions of Envoy are played where `make test-envoys` has installed them
+shapes: .venv/ready
+	$(BIN)/python -m lab.shapes --seed $(SEED) $(if $(COUNT),--count $(COUNT))
 
 # The same rolling update again and again: how sure are the figures? 100 updates a column, or COUNT=1000, or HOURS=8;
 # FOLDER=runs/TIME goes on there. Also SCENARIO=plain, JOBS=1, COLUMNS="trap auto" (not the environment's: a terminal's)

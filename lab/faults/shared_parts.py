@@ -13,6 +13,7 @@ from aiohttp import web
 
 from lab.faults.schedule import CHECK_INTERVAL, MERGE
 from lab.parts import downstream, envoy_process, processes
+from lab.parts.probes import until
 from lab.parts.sample_application import WORK_PATH
 
 METADATA_PORT: Final = 8000
@@ -175,10 +176,3 @@ async def answers(session: aiohttp.ClientSession, url: str) -> bool:
             return answer.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
-
-
-async def until(fact: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
-    """Wait until it is the case; raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while not await fact():
-            await asyncio.sleep(0.05)

@@ -21,12 +21,12 @@ from aiohttp import web
 
 from lab.ecs import aws
 from lab.ecs.behaviour import NOTICED_AFTER, ContainerState, TaskState
-from lab.faults.container_process import ContainerProcess
 from lab.faults.outcome import OK, Outcome, Sent
 from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, FROM_START, Happening, Kind, Schedule
-from lab.faults.shared_parts import HOST, SLOT, SharedParts, Slot, answers, until
+from lab.faults.shared_parts import HOST, SLOT, SharedParts, Slot, answers
 from lab.parts import admin_proxy, envoy_process, processes
-from lab.parts.probes import accepts
+from lab.parts.container_process import ContainerProcess
+from lab.parts.probes import accepts, until
 from lab.run.task_definition import TASK_HELPER, TRAP_COMMAND
 
 Holder = Literal["trap", "helper"]

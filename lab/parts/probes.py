@@ -1,6 +1,7 @@
 """Looks from outside whether something answers, as health checks do."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
@@ -27,3 +28,10 @@ async def accepts(address: str, port: int) -> bool:
         return False
     writer.close()
     return True
+
+
+async def until(fact: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
+    """Wait until it is the case; raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not await fact():
+            await asyncio.sleep(0.05)

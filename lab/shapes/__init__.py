@@ -1,0 +1,1 @@
+"""Random shapes of Envoy and of its traffic: does the helper ever leave while something is served?"""
