@@ -23,6 +23,9 @@ COPY src src
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir . . \
  && pip --python /opt/task-helper/bin/python3 install --no-deps --no-index ./*.whl
 
+# as `pip` has made it, it would lose a SIGTERM that comes while Python starts
+COPY tools/image-entry-point /opt/task-helper/bin/task-helper
+
 # nothing in an image ever changes, so Python need not look at each start whether the source is newer
 RUN python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/task-helper/lib
 

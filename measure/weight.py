@@ -65,7 +65,8 @@ LINES: Final = (
     Line("wake_ups", f"wake-ups in {WATCHED:g} s, in service", "", 0, 0),
     Line("armed", "from exec to SIGTERM caught, on a free core", "ms", 25, 60, predecessor=200),
     Line("called", "from SIGTERM to POST /healthcheck/fail, no delay", "ms", None, 10, predecessor=22),
-    Line("healthcheck", "CPU time of one container health check", "ms", None, 60),
+    Line("healthcheck", "CPU time of one container health check", "ms", 17, 30),
+    Line("interpreter", "  CPU time of a Python that does nothing", "ms", None, None),
     Line("peak", "peak memory of a life, fixed times", "MB", None, 36),
     Line("cpu", "  CPU time from SIGTERM on", "ms", None, None),
     Line("peak_auto", "peak memory of a life, auto", "MB", None, 64),
@@ -156,9 +157,13 @@ def measure_life(subject: Subject, folder: Path, environ: dict[str, str]) -> dic
 def measure_auto(folder: Path, environ: dict[str, str]) -> dict[str, float]:
     """The helper's peak memory where it asks ECS and Cloud Map for its replacement, and Envoy for its traffic."""
     auto = {"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "1"}
-    with aws_where_it_is_replaced(folder) as aws_environ, living(HELPER, folder, environ | auto | aws_environ) as pid:
+    with (
+        aws_where_it_is_replaced(folder) as (old_task, aws_environ),
+        living(HELPER, folder, environ | auto | aws_environ) as pid,
+    ):
         wait_until_in_service(HELPER, pid, folder)
         time.sleep(SETTLED_AFTER)
+        old_task.desired = "STOPPED"
         os.kill(pid, signal.SIGTERM)
         return {f"{key}_auto": value for key, value in shutdown(pid).items()}
 
@@ -190,7 +195,10 @@ def measure_healthchecks(
         wait_until_in_service(subject, pid, folder)
         for _ in range(repeat):
             with one_core():
-                yield {"healthcheck": cpu_milliseconds(subject.healthcheck, environ)}
+                figures = {"healthcheck": cpu_milliseconds(subject.healthcheck, environ)}
+                if subject is HELPER:
+                    figures["interpreter"] = cpu_milliseconds([sys.executable, "-c", ""], environ)
+            yield figures
 
 
 def cpu_milliseconds(command: list[str], environ: dict[str, str]) -> float:
@@ -236,16 +244,19 @@ class AdminStandIn:
 
 
 @contextlib.contextmanager
-def aws_where_it_is_replaced(folder: Path) -> Iterator[dict[str, str]]:
-    """The lab's API of AWS, where the replacement is in service; the environment of the helper that it replaces."""
+def aws_where_it_is_replaced(folder: Path) -> Iterator[tuple[behaviour.TaskState, dict[str, str]]]:
+    """The lab's API of AWS, where the replacement is in service.
+
+    It yields the task that is replaced, and its helper's environment.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     address = processes.free_address()
-    runner = asyncio.run_coroutine_threadsafe(serve_aws(address, folder), loop).result()
+    old_task, runner = asyncio.run_coroutine_threadsafe(serve_aws(address, folder), loop).result()
     url = f"http://{address}:{aws.PORT}"
     try:
-        yield {"ECS_CONTAINER_METADATA_URI_V4": f"{url}/v4/old/helper", **aws.environment(url)}
+        yield old_task, {"ECS_CONTAINER_METADATA_URI_V4": f"{url}/v4/old/helper", **aws.environment(url)}
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
@@ -253,7 +264,7 @@ def aws_where_it_is_replaced(folder: Path) -> Iterator[dict[str, str]]:
         loop.close()
 
 
-async def serve_aws(address: str, folder: Path) -> web.AppRunner:
+async def serve_aws(address: str, folder: Path) -> tuple[behaviour.TaskState, web.AppRunner]:
     record = history.Recorder(folder / "record", history.Run("", {}, "", "", "", {}, history.began_now()))
     service = scheduler.Scheduler(scheduler.Service(desired=1), lambda *_: [], folder, record, asyncio.TaskGroup())
     for id in ("old", "new"):
@@ -261,12 +272,11 @@ async def serve_aws(address: str, folder: Path) -> web.AppRunner:
             "helper", checked=True, status="RUNNING", reported_health="HEALTHY", started_at=0.0
         )
         service.tasks[id] = behaviour.TaskState(id, id, "ecs-svc/1", {"helper": helper})
-    service.tasks["old"].desired = "STOPPED"
     listed = {"new": cloud_map.Instance("new", "new", healthy=True)}
     runner = web.AppRunner(aws.Aws(service, listed, record).application(), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, address, aws.PORT).start()
-    return runner
+    return service.tasks["old"], runner
 
 
 # what the kernel tells

@@ -1,8 +1,9 @@
 """Puts together the image's root file system, in the base image: python3 minimal_root.py ROOT VENV
 
-Of the base it takes the Python that the virtual environment VENV belongs to, the libraries that it and VENV load, and
-what Debian says of their packages, where scanners look for it in images without dpkg. No shell, no package manager, no
-other program: nothing that a task helper has no use for, and that somebody would have to mend. Why: docs/image.md.
+Of the base it takes the Python that the virtual environment VENV belongs to, `env`, the libraries that they and VENV
+load, and Debian's entries of their packages, where scanners look for them in images without dpkg. No shell, no package
+manager, no other program: nothing that a task helper does not use, and that somebody would have to update. Why:
+docs/image.md.
 """
 
 import os
@@ -30,6 +31,9 @@ LEFT_OUT = shutil.ignore_patterns(
     *("site-packages", "dist-packages", "tkinter", "_tkinter*", "turtle*", "curses", "_curses*", "readline*"),
     *("dbm", "_dbm*", "_gdbm*", "sqlite3", "_sqlite3*"),
 )
+
+# blocks signals before it executes Python: tools/image-entry-point
+ENV = Path("/usr/bin/env")
 
 # how names are looked up; and which Debian this is, for scanners
 SETTINGS = ("/etc/nsswitch.conf", "/etc/os-release", "/etc/debian_version")
@@ -79,15 +83,18 @@ def main(root: Path, venv: Path) -> None:
     standard_library = Path(sysconfig.get_path("stdlib"))
     shutil.copytree(standard_library, root / standard_library.relative_to("/"), symlinks=True, ignore=LEFT_OUT)
     python = (venv / "bin" / "python3").readlink()
-    take(root, python)
+    for program in (python, ENV):
+        take(root, program)
 
-    loaded = {library for each in (python, *root.rglob("*.so"), *venv.rglob("*.so")) for library in libraries(each)}
+    loaded = {
+        library for each in (python, ENV, *root.rglob("*.so"), *venv.rglob("*.so")) for library in libraries(each)
+    }
     for path in (*loaded, *map(Path, SETTINGS)):
         take(root, path)
 
     status = root / "var" / "lib" / "dpkg" / "status.d"
     status.mkdir(parents=True)
-    for name in sorted({name for each in (python, *loaded) if (name := package(each))}):
+    for name in sorted({name for each in (python, ENV, *loaded) if (name := package(each))}):
         (status / name).write_text(output("dpkg-query", "--status", name))
         print("minimal_root:", name)
 

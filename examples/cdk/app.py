@@ -30,6 +30,7 @@ def add_task_helper(
     user: str = "65532",
     environment: dict[str, str] | None = None,
     stop_timeout: Duration = Duration.seconds(120),
+    cpu: int = 32,
     memory: int = 64,
 ) -> aws_ecs.ContainerDefinition:
     """Add the container that is stopped first and holds `envoy` and `applications` up until the drain is over."""
@@ -50,6 +51,7 @@ def add_task_helper(
             retries=10,
             start_period=Duration.seconds(300),
         ),
+        cpu=cpu,
         memory_limit_mib=memory,
         user=user,
         readonly_root_filesystem=True,
@@ -248,6 +250,7 @@ class StaticDnsServices(Stack):
             },
             stop_timeout=Duration.seconds(90),
             # DRAIN_DELAY=auto brings botocore
+            cpu=64,
             memory=96,
         )
         self.allow_looking(task, cluster, name)

@@ -47,6 +47,7 @@ class EnvoyOptions:
     inbound_says: what those say that serve downstreams, where they say it
     asks_application: whether health checks reach the application, or Envoy answers them itself
     egress_listeners: how many there are; all but the first do not bind their port, as in meshes that redirect to one
+    tcp_prefix: the stat_prefix of the listener for bare TCP; empty: its address
     tcp: how bare TCP is served beside HTTP; with "later" the listener is in `configuration` once `lds` has it
     allow_paths: what the admin API answers, by prefix; empty: everything (Envoy 1.39 and later)
     check_drain_close: whether a TCP listener closes connections while it drains (Envoy 1.39 and later)
@@ -68,6 +69,7 @@ class EnvoyOptions:
     asks_application: bool = True
     egress_prefix: str = "egress"
     egress_listeners: int = 1
+    tcp_prefix: str = ""
     tcp: Tcp = "none"
     lds: Path | None = None
     allow_paths: tuple[str, ...] = ()
@@ -107,6 +109,7 @@ def _listeners(options: EnvoyOptions) -> list[Json]:
 def tcp_listener(options: EnvoyOptions) -> Json:
     """The listener that serves bare TCP beside HTTP."""
     serving = listener("tcp", (options.address, TCP_PORT), tcp_proxy("lines", "lines"))
+    serving |= {"stat_prefix": options.tcp_prefix} if options.tcp_prefix else {}
     return _says(options, options.inbound_says, serving)
 
 

@@ -1,21 +1,21 @@
-"""The picture of runs side by side: requests by outcome over time, above the stages of each task."""
+"""The picture of runs side by side: requests by outcome over time, above the stages of each task.
+
+matplotlib is imported where something is drawn: a run without a picture does not need its 170 MB.
+"""
+
+from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
-import matplotlib
+from lab.parts.history import OK, History
 
-matplotlib.use("Agg")
-
-from matplotlib.artist import Artist  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.patches import Patch  # noqa: E402
-
-from lab.parts.history import OK, History  # noqa: E402
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STORY = (
     "ECS replaces two tasks by new ones. It stops the old ones as soon as the new ones are healthy, but the "
@@ -36,6 +36,10 @@ STAGES = {
 WORDS = {"delaying": "delaying:\nserves on", "draining": "draining:\nhealth checks fail"}
 VIEW = "#333333"
 BIN = 0.5  # seconds
+
+# How much room a label takes: inches a character of 10.5 points, the axes' width in inches, the space beside a label in
+# seconds, and the height of a label of two lines as a share of the highest rate.
+CHARACTER, AXES_WIDTH, GAP, LABEL_HEIGHT = 0.08, 6.9, 0.2, 0.19
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,14 @@ def turning_points(history: History) -> list[tuple[float, str]]:
 
 def draw(runs: Mapping[str, History]) -> Figure:
     """One column a run, on common axes; times count from the change."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     figure = Figure(figsize=(7.6 * len(runs), 7.6), layout="constrained")
     axes = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 2])
+    seconds = max(end_of(history) - (history.phase("baseline") or 0.0) for history in runs.values())
+    rows = []
     for column, (title, history) in enumerate(runs.items()):
         top, bottom = axes[0][column], axes[1][column]
         failed = sum(request.outcome != OK for request in history.requests)
@@ -104,11 +114,11 @@ def draw(runs: Mapping[str, History]) -> Figure:
         top.set_title(headline, fontsize=16, fontweight="bold", color=FAILED if failed else NEW, loc="left")
         _draw_requests(top, history)
         _draw_tasks(bottom, history)
-        _draw_turning_points(top, bottom, history)
+        rows.append(_draw_turning_points(top, bottom, history, seconds))
         bottom.set_xlabel("seconds since the change began")
     axes[1][0].invert_yaxis()
     rate = axes[0][0].get_ylim()[1]
-    axes[0][0].set_ylim(0, rate * 1.25)  # room for the words
+    axes[0][0].set_ylim(0, rate * (1 + LABEL_HEIGHT * max(rows)))
     axes[0][0].set_yticks([tick for tick in axes[0][0].get_yticks() if tick <= rate])
     axes[0][0].set_ylabel("requests a second", loc="bottom")
     outcomes = [("answered by an old task", OLD), ("answered by a new task", NEW), ("failed", FAILED)]
@@ -164,15 +174,31 @@ def sent_to(history: History, task: str) -> list[tuple[float, float]]:
     return [(event.at, end) for event, end in zip(views, ends) if event.name == "serving"]
 
 
-def _draw_turning_points(top: Axes, bottom: Axes, history: History) -> None:
+def label_rows(labels: Sequence[tuple[float, float]]) -> list[int]:
+    """The row of each label, such that none overlaps another: from 0, and as few rows as possible.
+
+    A label is its moment and its width, both in seconds; labels come in order of time and begin at their moments.
+    """
+    ends: list[float] = []
+    rows = []
+    for at, width in labels:
+        row = next((row for row, end in enumerate(ends) if end <= at), len(ends))
+        ends[row : row + 1] = [at + width]
+        rows.append(row)
+    return rows
+
+
+def _draw_turning_points(top: Axes, bottom: Axes, history: History, seconds: float) -> int:
+    """Draw the turning points on axes that are so many `seconds` wide; how many rows their labels take."""
     zero = history.phase("change") or 0.0
     points = turning_points(history)
+    width_of_character = seconds * CHARACTER / AXES_WIDTH
+    rows = label_rows([(at, max(map(len, words.split("\n"))) * width_of_character + GAP) for at, words in points])
     height = top.get_ylim()[1]
-    for number, (at, words) in enumerate(points):
+    for (at, words), row in zip(points, rows):
         for axes in (top, bottom):
             axes.axvline(at - zero, color="#444444", linewidth=0.8, linestyle=(0, (4, 3)))
-        # one that is followed closely by the next has its words on its left
-        crowded = number + 1 < len(points) and points[number + 1][0] - at < 4
-        side: Literal["left", "right"] = "right" if crowded else "left"
-        place = at - zero + (-0.2 if crowded else 0.2)
-        top.text(place, height * 1.18, words, va="top", fontsize=10.5, linespacing=1.15, ha=side)
+        place = (at - zero + GAP, height * (1 + LABEL_HEIGHT * (row + 0.9)))
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # hides the lines of other moments
+        top.text(*place, words, va="top", ha="left", fontsize=10.5, linespacing=1.15, bbox=box)
+    return max(rows, default=0) + 1

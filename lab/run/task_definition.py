@@ -15,11 +15,12 @@ from lab.ecs import aws
 from lab.ecs.behaviour import Condition
 from lab.ecs.scheduler import ContainerSpec
 from lab.meshes import Mesh
-from lab.parts import admin_proxy, cpu_quota, envoy_process, processes
+from lab.parts import admin_proxy, cpu_quota, cpu_shares, envoy_process, processes
 from lab.parts.history import Recorder
 from lab.parts.probes import accepts, answers
 from lab.parts.sample_application import DEEP_HEALTH_PATH
-from lab.scenarios.scenario import AppHealth, Column, Scenario
+from lab.run import peers
+from lab.scenarios.scenario import COLUMN_TITLES, AppHealth, Column, Scenario
 
 TASK_HELPER = str(Path(sys.executable).with_name("task-helper"))
 
@@ -47,6 +48,8 @@ def missing(column: Column) -> str | None:
     """Why this column cannot be run here; None if it can."""
     if column == "trap" and shutil.which("curl") is None:
         return "shell trap: needs curl"
+    if column in peers.PROGRAMS and (why := peers.missing(column)):
+        return f"{COLUMN_TITLES[column]}: {why}"
     return None
 
 
@@ -94,14 +97,18 @@ class TaskDefinition:
         # the path of a Unix socket has 107 characters at most, and the folder is anywhere
         self._sockets = tempfile.TemporaryDirectory(prefix="lab-")
         self._groups: dict[str, Path] = {}
+        self._neighbour: cpu_shares.BusyNeighbour | None = None
         self._unwell: set[str] = set()
         self._gated = scenario.gate and column in ("fixed", "auto")
-        self._unix_admin = mesh.unix_admin or scenario.admin == "unix"
+        self._unix_admin = mesh.unix_admin or scenario.admin == "unix" or column == "contour"
 
     def close(self) -> None:
         self._sockets.cleanup()
-        for group in self._groups.values():
-            cpu_quota.remove(group)
+        if self._neighbour:
+            self._neighbour.close()
+        else:
+            for group in self._groups.values():
+                cpu_quota.remove(group)
 
     def fall_ill(self, id: str) -> None:
         """From now on the health check that the application's container has finds it unwell, though it serves."""
@@ -115,7 +122,8 @@ class TaskDefinition:
             address,
             (address, envoy_process.APPLICATION_PORT),
             scenario.protocol,
-            admin_port=self._mesh.admin_port,
+            # Envoy Gateway's has one port for it, and no option
+            admin_port=peers.GATEWAY_ADMIN_PORT if self._column == "gateway" else self._mesh.admin_port,
             **scenario.envoy,
         )
         if self._unix_admin:
@@ -141,6 +149,11 @@ class TaskDefinition:
             containers.insert(0, self._sidecar(id, address))
         if self._column == "trap":
             containers.append(self._holder(id, TRAP_COMMAND, address, {}))
+        elif self._column in peers.PROGRAMS:
+            files = Path(self._sockets.name) / f"{id[:6]}-peer"
+            files.mkdir()
+            command = peers.command(self._scenario, self._column, self.options(id, address), files)
+            containers.append(self._holder(id, command, address, {}))
         elif self._column != "none":
             containers += self._helpers(id, address)
         return containers
@@ -162,7 +175,7 @@ class TaskDefinition:
     def _application(self, id: str, address: str, is_new: bool) -> ContainerSpec:
         never = 3600.0
         starts_in = (never if self._scenario.starts_in is None else self._scenario.starts_in) if is_new else 0.0
-        has_check = not self._gated or self._scenario.change == "application unwell"
+        has_check = not self._gated or self._mesh.checks_application or self._scenario.change == "application unwell"
 
         async def check() -> bool:
             return await accepts(address, envoy_process.APPLICATION_PORT) and id not in self._unwell
@@ -262,12 +275,20 @@ class TaskDefinition:
         )
 
     def _limited(self, id: str, command: list[str]) -> list[str]:
-        """The command, under the scenario's CPU quota for what runs in the holder's container, if there is one."""
+        """The command, with the CPU quota or shares that the scenario gives the holder's container, if any."""
         if self._scenario.cpu is None:
             return command
         if id not in self._groups:
-            self._groups[id] = cpu_quota.make(f"lab-{id}", self._scenario.cpu)
+            self._groups[id] = self._make_group(id, self._scenario.cpu)
         return cpu_quota.within(self._groups[id], command)
+
+    def _make_group(self, id: str, quota: float) -> Path:
+        """A control group for the holder's container of a task; all tasks have one busy neighbour."""
+        if self._scenario.shares is None:
+            return cpu_quota.make(f"lab-{id}", quota)
+        own, busy = self._scenario.shares
+        self._neighbour = self._neighbour or cpu_shares.BusyNeighbour(f"lab-{id}", quota, busy)
+        return self._neighbour.container(id, own)
 
     def _admin(self, id: str, address: str) -> dict[str, str]:
         """Where the admin API is: for the helper, and as curl takes it."""

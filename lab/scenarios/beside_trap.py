@@ -189,6 +189,8 @@ ROWS: tuple[Scenario, ...] = (
     _quiet("all-outbound", "requests of 5.5 s, all listeners OUTBOUND", envoy={"inbound_says": "OUTBOUND"}),
     _quiet("stats-rejected", "requests of 5.5 s, stats_matcher rejects http.", envoy={"rejected_stats": "http."}),
     _quiet("prefix-colon", "requests of 5.5 s, stat_prefix ready:8080", envoy={"stat_prefix": "ready:8080"}),
+    _held("tcp-prefix-admin", "stat_prefix admin.x", tcp_prefix="admin.x"),
+    _held("tcp-prefix-thread", "stat_prefix x.worker_1", tcp_prefix="x.worker_1"),
     _held("tcp-chain", "HTTP and TCP chains in one listener", tcp="chain"),
     _held(
         "tcp-unknown",

@@ -94,4 +94,13 @@ ROWS: tuple[Scenario, ...] = (
         HELPER_VALID,
         cpu=0.05,
     ),
+    # Half a core for the helpers and one busy container: a helper alone gets a ninth, 6 % of a core. With 2 shares,
+    # which ECS gives a container without `cpu`, it handles SIGTERM 5 s late.
+    Scenario(
+        "cpu-shares",
+        "… 32 CPU shares beside a busy one's 256, in half a core",
+        {"trap": NONE_FAILED, "fixed": Expectation("valid", exit_within=19), "auto": IN_TIME},
+        cpu=0.5,
+        shares=(32, 256),
+    ),
 )

@@ -1,29 +1,38 @@
-"""The program's first statements: signals are armed here, before anything that takes time is imported.
+"""The program's first statements: `run` catches signals from here on, before it imports anything that takes time.
 
-As PID 1 of its container the process gets no signal that it has no handler for: ECS's SIGTERM would be lost, and the
-task killed after its stopTimeout.
+As PID 1 of its container the process gets no signal that it has no handler for. ECS's SIGTERM would be lost, and ECS
+would kill the task after its stopTimeout. The image's entry point blocks these signals before it executes Python, as
+the kernel keeps a blocked signal until it is unblocked (tools/image-entry-point).
 """
 
-import signal
 import sys
-import time
 
 # the name of each signal that came before the event loop ran, and when
 EARLY: list[tuple[str, float]] = []
 
+# A health check runs every few seconds in every task, and ends sooner than Python imports `signal`.
+ONLY_HEALTHCHECK = sys.argv[1:] == ["healthcheck"]
 
-def _remember(number: int, frame: object) -> None:
-    EARLY.append((signal.Signals(number).name, time.monotonic()))
+if not ONLY_HEALTHCHECK:
+    import signal
+    import time
 
+    def _remember(number: int, frame: object) -> None:
+        EARLY.append((signal.Signals(number).name, time.monotonic()))
 
-if sys.argv[1:2] == ["run"]:
-    signal.signal(signal.SIGTERM, _remember)
-    signal.signal(signal.SIGINT, _remember)
-    signal.signal(signal.SIGQUIT, _remember)
+    STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    if sys.argv[1:2] == ["run"]:
+        for number in STOP_SIGNALS:
+            signal.signal(number, _remember)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def main() -> int:
     """Run the command line of this process; the exit code."""
+    if ONLY_HEALTHCHECK:
+        from task_helper import gate
+
+        return gate.healthcheck()
     from task_helper import cli
 
     return cli.main(sys.argv[1:], EARLY)

@@ -81,16 +81,9 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _healthcheck(parsed: argparse.Namespace) -> int:
-    from task_helper.gate import status
+    from task_helper.gate import healthcheck
 
-    match status(os.environ):
-        case "in service":
-            return 0
-        case None:
-            print("no task-helper runs in this container")
-        case waiting:
-            print(f"not in service yet: {waiting}")
-    return 1
+    return healthcheck()
 
 
 def _plan(parsed: argparse.Namespace) -> int:

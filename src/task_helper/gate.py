@@ -3,18 +3,26 @@
 The running helper carries its status in its own process name, which the kernel keeps in /proc and forgets with the
 process. `healthcheck` heeds only helpers in its own mount namespace, which is the container's. Anything in a network
 namespace, an abstract socket for one, all containers of a task share: a neighbour could take its name.
+
+ECS runs `healthcheck` every few seconds in every task. So this module imports only what Python has loaded already, and
+of the package nothing: `typing` alone takes as much CPU time as the whole check (docs/weight.md).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Final, Literal
+
+TYPE_CHECKING = False  # type checkers take it for typing's
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Final, Literal
+
+    Status = Literal["waiting for Envoy", "waiting for the application", "in service"]
+else:
+    Status = str
 
 # what ECS sets to the address of the task metadata endpoint, of which each container has its own
 METADATA_URI: Final = "ECS_CONTAINER_METADATA_URI_V4"
-
-Status = Literal["waiting for Envoy", "waiting for the application", "in service"]
 
 # at most 15 bytes, or the kernel cuts them (proc_pid_comm(5)); the worst first
 _NAMES: Final[Mapping[Status, bytes]] = {
@@ -30,8 +38,24 @@ def show(status: Status) -> None:
         name.write(_NAMES[status])
 
 
+def healthcheck() -> int:
+    """The command `healthcheck`: the exit code, 0 once the task has come into service; the reason for 1 is printed."""
+    try:
+        shown = status(os.environ)
+    except OSError as error:
+        print(f"cannot see this container's processes: {error}")
+        return 1
+    if shown == "in service":
+        return 0
+    print(f"not in service yet: {shown}" if shown else "no task-helper runs in this container")
+    return 1
+
+
 def status(environ: Mapping[str, str]) -> Status | None:
-    """What the helper of this container shows, the worst where there are several; None where none lives."""
+    """What the helper of this container shows, the worst where there are several; None where none lives.
+
+    Raises OSError without /proc.
+    """
     shown = set(_shown(environ))
     return next((status for status, name in _NAMES.items() if name in shown), None)
 

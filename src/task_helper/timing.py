@@ -13,6 +13,19 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def waited_for_cpu() -> float | None:
+    """Seconds in which this process's main thread could have run but others did, since it started; None if unknown.
+
+    Also the time in which a CPU quota held it back. Source: /proc/PID/schedstat,
+    https://docs.kernel.org/scheduler/sched-stats.html.
+    """
+    try:
+        with open("/proc/self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 async def sleep_until(moment: float) -> None:
     await asyncio.sleep(max(0.0, moment - now()))
 

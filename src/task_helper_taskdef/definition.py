@@ -72,7 +72,10 @@ class LogConfiguration(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Container(msgspec.Struct, frozen=True, rename="camel"):
-    """One of `containerDefinitions`, as far as the stop of the task depends on it; memory in MiB, times in seconds."""
+    """One of `containerDefinitions`, as far as the stop of the task depends on it.
+
+    `cpu` is in CPU shares, memory in MiB, times in seconds.
+    """
 
     name: str
     place: str = msgspec.field(name=PLACE)
@@ -94,6 +97,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
     health_check: HealthCheck | None = None
     restart_policy: RestartPolicy | None = None
     user: str = ""
+    cpu: Number | None = None
     memory: Number | None = None
     memory_reservation: Number | None = None
     log_configuration: LogConfiguration | None = None
@@ -169,6 +173,7 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
     network_mode: str = ""
     requires_compatibilities: list[str] = []
     runtime_platform: RuntimePlatform | None = None
+    cpu: str | int | None = None
     memory: str | int | None = None
     task_role_arn: str = ""
     proxy_configuration: ProxyConfiguration | None = None

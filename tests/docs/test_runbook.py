@@ -11,7 +11,10 @@ from typing import Any, get_args
 import pytest
 
 import task_helper
+from task_helper.envoy.accounting import Account
 from task_helper.envoy.listeners import parse
+from task_helper.envoy.mesh import Mesh
+from task_helper.envoy.traffic import Traffic
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.life.summary import causes_of_traffic
 from task_helper.logs import Event
@@ -157,8 +160,12 @@ def test_causes_are_the_summarys() -> None:
     manager = {"@type": "x.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "ingress"}
     inbound = {"name": "inbound", "filter_chains": [{"filters": [{"typed_config": manager}]}]}
     without_filter = parse([json.dumps({"configs": [{"listener": inbound}]}).encode()])
-    causes = causes_of_traffic(Record(listeners=without_filter), from_env({"HEALTH_CHECK_INTERVAL": "40"}).plan)
-    causes += causes_of_traffic(Record(), from_env({}).plan)
+    doubts = {"web": "it is on loopback", "metrics": "its name has 'metrics'"}
+    record = Record(listeners=without_filter, mesh=Mesh("consul"), account=Account(doubts=doubts))
+    for completed in (0, 1):
+        record.meter.read(0, Traffic(completed=completed, doubtful=Traffic(completed=completed)))
+    causes = causes_of_traffic(record, from_env({"HEALTH_CHECK_INTERVAL": "40"}).plan, 0)
+    causes += causes_of_traffic(Record(), from_env({}).plan, 0)
     explained = re.findall(r"^\| `([^`…]+?) ?…?` \|", table("## Downstreams went on sending"), re.M)
 
     assert [] == [cause for cause in causes if not any(each in cause for each in explained)]

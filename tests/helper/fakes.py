@@ -72,17 +72,25 @@ class FakeEnvoy(Peer):
         self.hds_config: dict[str, Any] | None = None
         self.version = "1.40.0"
         self.drain_time = 600
+        # whether another Envoy had its task before
+        self.hot_restarted = False
+        # whether it has a static listener for scrapes
+        self.has_metrics = False
         self.listener_name = "inbound"
         self.check_drain_close = False
         self.in_flight = 0
         self.completed = 0
         self.failed = 0
+        # health checks that came, and idle connections of downstreams
+        self.checks = 0
+        self.idle_connections = 0
         # since when its health checks fail, if they do, and when it started, by the event loop's clock
         self.draining_since = 0.0
         self.started = -100.0
-        # open connections of a second inbound listener, a TCP proxy; None without one
+        # open connections of a second inbound listener, a TCP proxy that a control plane brings; None without one
         self.connections: int | None = None
-        self.has_listeners = True
+        # whether the first two come from a control plane as well, and have come
+        self.by_lds, self.has_listeners = False, True
         self.direction = "INBOUND"
         # whether connections to its listeners are accepted, as `Network.accepts` tells
         self.accepts = True
@@ -102,7 +110,7 @@ class FakeEnvoy(Peer):
     def restart(self) -> None:
         self.state = "LIVE"
         self.started = asyncio.get_running_loop().time()
-        self.completed = self.failed = self.in_flight = 0
+        self.completed = self.failed = self.in_flight = self.checks = self.idle_connections = 0
 
     def answer(self, method: str, target: str) -> Response:
         match method, target.partition("?")[0]:
@@ -113,9 +121,8 @@ class FakeEnvoy(Peer):
             case "GET", "/server_info":
                 uptime = int(asyncio.get_running_loop().time() - self.started)
                 about = {"uptime_current_epoch": f"{uptime}s", "version": f"abc/{self.version}/Clean/RELEASE/BoringSSL"}
-                return _json(
-                    {"state": self.state, **about, "command_line_options": {"drain_time": f"{self.drain_time}s"}}
-                )
+                options = {"drain_time": f"{self.drain_time}s", "restart_epoch": int(self.hot_restarted)}
+                return _json({"state": self.state, **about, "command_line_options": options})
             case "GET", "/ready":
                 return Response(200 if self.state == "LIVE" else 503, f"{self.state}\n".encode())
             case "POST", "/healthcheck/fail":
@@ -131,49 +138,78 @@ class FakeEnvoy(Peer):
             case "GET", "/config_dump":
                 return _json(self._config_dump(target))
             case "GET", "/stats":
-                used = "&usedonly" in target
-                return _json({"stats": [each for each in self._stats() if each["value"] or not used]})
+                return _json({"stats": self._stats_of(target)})
             case "GET", "/healthcheck/fail":
                 return Response(405, b"Method Not Allowed")
         return Response(404, b"invalid path. ")
 
     def _config_dump(self, target: str) -> dict[str, Any]:
-        match target.partition("?")[2]:
+        filters = [_typed("filters.http.health_check.v3.HealthCheck")] if self.health_check_filter else []
+        listeners = [_listener(self.listener_name, self.direction, "ingress", filters, "DEFAULT")]
+        if self.egress:
+            listeners.append(_listener("egress", "OUTBOUND", "egress", [], self.egress))
+        dynamic = [] if self.connections is None else [_tcp_listener("tcp", "INBOUND", self.check_drain_close)]
+        if self.by_lds:
+            listeners, dynamic = [], [*listeners, *dynamic] if self.has_listeners else []
+        if self.has_metrics:
+            listeners.append(_listener("prometheus", "UNSPECIFIED", "scrapes", [], "DEFAULT"))
+        match target.partition("?")[2].partition("&mask=")[0]:
             case "resource=static_listeners":
-                filters = [_typed("filters.http.health_check.v3.HealthCheck")] if self.health_check_filter else []
-                listeners = [_listener(self.listener_name, self.direction, "ingress", filters, "DEFAULT")]
-                if self.egress:
-                    listeners.append(_listener("egress", "OUTBOUND", "egress", [], self.egress))
-                if self.connections is not None:
-                    listeners.append(_tcp_listener("tcp", "INBOUND", self.check_drain_close))
-                return {"configs": [{"listener": listener} for listener in listeners if self.has_listeners]}
+                return {"configs": [{"listener": each} for each in listeners]}
             case "resource=dynamic_listeners":
-                return {}
-            case "mask=bootstrap.admin,bootstrap.node.metadata,bootstrap.hds_config.api_type":
+                return {"configs": [{"name": e["name"], "active_state": {"listener": e}} for e in dynamic]}
+            case query if query.startswith("mask=bootstrap.admin,"):
                 address = {"socket_address": {"address": self.admin, "port_value": 9901}}
                 bootstrap: dict[str, Any] = {"admin": {"address": address}, "node": {"metadata": self.metadata}}
                 if self.hds_config is not None:
                     bootstrap["hds_config"] = self.hds_config
+                if self.by_lds:
+                    bootstrap["dynamic_resources"] = {"lds_config": {"resource_api_version": "V3"}}
+                if self.left_out:
+                    bootstrap["stats_config"] = {"stats_matcher": {}}
                 return {"configs": [{"bootstrap": bootstrap}, {}]}
         raise AssertionError(f"unknown dump {target}")
 
+    def _stats_of(self, target: str) -> list[dict[str, Any]]:
+        """`usedonly` leaves out what is zero, and gauges that another Envoy handed over in a hot restart."""
+
+        def is_gauge(name: str) -> bool:
+            return name.endswith("_active")
+
+        stats = [
+            each for each in self._stats() if f"&type={'Gauges' if is_gauge(each['name']) else 'Counters'}" in target
+        ]
+        stats = stats if "&type=" in target else self._stats()
+        if "&usedonly" in target:
+            stats = [e for e in stats if e["value"] != 0 and not (self.hot_restarted and is_gauge(e["name"]))]
+        return stats
+
     def _stats(self) -> list[dict[str, Any]]:
-        stats = {
+        total: Any = self.completed  # a test may have Envoy answer what is no number
+        if isinstance(total, int):
+            total += self.in_flight + self.checks
+        stats: dict[str, Any] = {
             "http.admin.downstream_cx_active": 1,
             "http.admin.downstream_rq_active": 1,
+            "http.admin.downstream_rq_total": 101,
             "http.admin.downstream_rq_completed": 100,
-            "http.ingress.downstream_cx_active": 1,
+            "http.ingress.downstream_cx_active": self.idle_connections,
+            "http.ingress.downstream_cx_total": total,
             "http.ingress.downstream_rq_5xx": self.failed,
             "http.ingress.downstream_rq_active": self.in_flight,
+            "http.ingress.downstream_rq_total": total,
             "http.ingress.downstream_rq_completed": self.completed,
-            "listener.127.0.0.1_15000.downstream_cx_active": 1,
+            "listener.127.0.0.1_15000.downstream_cx_active": self.idle_connections,
+            "listener.127.0.0.1_15000.downstream_cx_total": total,
             "listener.127.0.0.1_15006.downstream_cx_active": self.connections or 0,
+            "listener.127.0.0.1_15006.downstream_cx_total": self.connections or 0,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_active": self.connections or 0,
+            "listener.127.0.0.1_15006.worker_0.downstream_cx_total": self.connections or 0,
             "listener.admin.downstream_cx_active": 1,
             "listener.admin.main_thread.downstream_cx_active": 1,
         }
         if self.egress:
-            stats |= {"http.egress.downstream_rq_active": 0, "http.egress.downstream_rq_completed": 0}
+            stats |= {f"http.egress.downstream_rq_{kind}": 0 for kind in ("active", "total", "completed")}
         return [{"name": name, "value": value} for name, value in stats.items() if name not in self.left_out]
 
 
@@ -209,6 +245,7 @@ class FakeMetadata(Peer):
 
     def answer(self, method: str, target: str) -> Response:
         helper: dict[str, Any] = {"Name": self.name, "Type": "NORMAL", "KnownStatus": self.helper_status}
+        helper["DesiredStatus"] = self.desired
         helper |= {"RestartCount": self.restart_count}
         match method, target:
             case "GET", "/v4/helper":

@@ -32,6 +32,17 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    def freeze(self, until: float) -> None:
+        """The process is stopped until that moment: then everything is due at once that came meanwhile."""
+        self._jumping.now = max(self._jumping.now, until)
+
+
+def freeze(until: float) -> None:
+    """Stop the running story until that moment, as SIGSTOP and SIGCONT do."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _VirtualLoop)
+    loop.freeze(until)
+
 
 def run(story: Coroutine[Any, Any, T]) -> T:
     """Run `story` from moment 0 of a clock of its own."""

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from lab.ecs.behaviour import AgentTimes
+from lab.ecs.engine import OsProcess
 from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
-from lab.parts import cpu_quota, processes
+from lab.parts import cpu_quota, cpu_shares, processes
 from lab.parts.envoy_process import APPLICATION_PORT
 from lab.parts.history import History, Recorder
 from lab.run import hazards
 from lab.run.task_definition import TaskDefinition, missing_for
 from lab.scenarios.scenario import FIFTH, Change, Hazard
 from lab.scenarios.world import ROWS
-from tests.lab.test_agent import leaves, times_of
+from tests.lab.playing import Program, Story, container, play, scale_to_none, times_of, told, until
 from tests.lab.test_meshes import in_mesh
-from tests.lab.test_scheduler import Story, container, play, scale_to_none, told, until
 
 SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
 
@@ -47,13 +47,13 @@ def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = No
     """A hazard happens to a task whose helper has a restart policy of that period, and the story goes on."""
 
     def containers() -> list[ContainerSpec]:
-        helper = container("helper", leaves(0, 0.5), envoy="HEALTHY")
-        return [container("envoy", leaves(0)), replace(helper, restart_period=period)]
+        helper = container("helper", Program(after=0.5), envoy="HEALTHY")
+        return [container("envoy", Program()), replace(helper, restart_period=period)]
 
     async def whole_story(scheduler: Scheduler) -> None:
         mesh = in_mesh("app-mesh", folder, scheduler._record)
         definition = TaskDefinition(mesh.scenario, "auto", folder, "http://127.9.9.9:8000", scheduler._record, mesh)
-        await hazards.inject([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record)
+        await hazards.inject([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record, mesh)
         await story(scheduler)
         definition.close()
 
@@ -62,8 +62,9 @@ def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = No
 
 def is_frozen(scheduler: Scheduler) -> bool:
     """Whether the first task's Envoy is: its state in /proc is T, for stopped."""
-    pid = scheduler._processes[next(iter(scheduler.tasks)), "envoy"].pid
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    process = scheduler._processes[next(iter(scheduler.tasks)), "envoy"]
+    assert isinstance(process, OsProcess)
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_an_envoy_that_is_frozen_for_a_while_thaws(tmp_path: Path) -> None:
@@ -191,6 +192,44 @@ def test_a_quota_is_written_as_the_version_wants_it(
     assert {path.name: path.read_text() for path in group.iterdir()} == written
 
 
+def test_a_busy_neighbour_gets_what_its_shares_say() -> None:
+    """Of two that want all of half a core, the one with eight times the shares gets about eight times as much."""
+    if cpu_quota.hierarchy() is None:
+        pytest.skip("needs a control group `cpu` in which this user may make others")
+    neighbour = cpu_shares.BusyNeighbour(f"lab-test-{os.getpid()}", 0.5, 512)
+    own = processes.start(
+        # on one core: shares count where processes compete
+        ["taskset", "--cpu-list", "0", *cpu_quota.within(neighbour.container("own", 64), cpu_shares.BUSY)],
+        Path("/dev/null"),
+    )
+    os.sched_setaffinity(neighbour.pid, {0})
+
+    def too_few() -> str | None:
+        used = ticks(neighbour.pid)
+        return None if used > 100 else f"{used} ticks"
+
+    try:
+        before = ticks(neighbour.pid), ticks(own.pid)
+        processes.wait_for(too_few)
+        busy, mine = ticks(neighbour.pid) - before[0], ticks(own.pid) - before[1]
+        assert busy > 3 * mine
+    finally:
+        processes.kill_group(own.pid)
+        own.wait()
+        neighbour.close()
+
+
+def ticks(pid: int) -> int:
+    """CPU time of a process so far, in the kernel's ticks of 10 ms."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+@pytest.mark.parametrize(("shares", "expected"), [(2, 1), (32, 2), (1024, 39), (262144, 10000)])
+def test_shares_in_the_second_version(shares: int, expected: int) -> None:
+    """The weight is what container engines make of the shares."""
+    assert cpu_shares.weight(shares) == expected
+
+
 @pytest.mark.parametrize("line", ["none {parent} cgroup rw,memory 0 0", "none {parent} cgroup2 rw 0 0", ""])
 def test_without_a_quota_the_row_is_left_out(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no control group can have one, the lab says which row it leaves out; all others are played."""
@@ -198,4 +237,4 @@ def test_without_a_quota_the_row_is_left_out(line: str, tmp_path: Path, monkeypa
     (tmp_path / "mounts").write_text(line.format(parent=tmp_path) + "\n" if line else "")
     monkeypatch.setattr(cpu_quota, "MOUNTS", tmp_path / "mounts")
     left_out = [row.name for row in ROWS if missing_for(row)]
-    assert left_out == ["cpu-quota"]
+    assert left_out == ["cpu-quota", "cpu-shares"]

@@ -163,6 +163,7 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
             "retries": 10,
             "startPeriod": 300,
         },
+        "cpu": 32,
         "memory": 64,
         "user": "65532",
         "readonlyRootFilesystem": True,

@@ -90,6 +90,7 @@ module "orders" {
         retries     = 10
         startPeriod = 300
       }
+      cpu                    = 32
       memory                 = 64
       user                   = "65532"
       readonlyRootFilesystem = true

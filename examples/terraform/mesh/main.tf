@@ -78,6 +78,7 @@ locals {
         retries     = 10
         startPeriod = 300
       }
+      cpu                    = 32
       memory                 = 64
       user                   = "1337"
       readonlyRootFilesystem = true

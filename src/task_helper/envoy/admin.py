@@ -8,27 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence, Set
+from contextlib import aclosing, contextmanager, suppress
 from typing import Final, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 import msgspec
 
 from task_helper import http
-from task_helper.envoy import mesh, traffic
-from task_helper.envoy.listeners import Listener, for_downstreams, parse
-from task_helper.envoy.traffic import FILTER, Traffic, Watched
+from task_helper.envoy import accounting, mesh, traffic
+from task_helper.envoy.accounting import Account
+from task_helper.envoy.listeners import CHEAP_FIELDS, Listener, counted, expression, parse, unread, versions
+from task_helper.envoy.traffic import FILTER, Stats, Traffic
 from task_helper.settings import Url
+from task_helper.timing import now
 
 # An admin API that has not answered on loopback in this time is hanging: better to ask anew.
 CALL_TIMEOUT: Final = 2.0
 
+# how long the calls of one look may take together, of which a large mesh on a fraction of a core needs some
+LOOK_TIMEOUT: Final = 5.0
+
 State = Literal["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"]
 
-# `usedonly` leaves out what was never touched: in a large mesh 200 bytes instead of 700 KB, in a third of the time
+# `usedonly` leaves out what was never used: in a large mesh 300 bytes instead of 300 KB, in a third of the time
 _STATS: Final = f"/stats?format=json&filter={quote(FILTER, safe='')}"
-_USED_STATS: Final = f"{_STATS}&usedonly"
+
+# Of static listeners a mask gives what is small; of dynamic ones only the name. Details are asked for at once where
+# there are FEW listeners, else in groups: the first is small, and shows how many fit into GROUP_SIZE bytes.
+_CHEAP: Final = ",".join(f"listener.{field}" for field in CHEAP_FIELDS)
+_VERSIONS: Final = ",".join(f"{state}_state.version_info" for state in ("active", "draining", "warming"))
+_STATIC: Final = "/config_dump?resource=static_listeners"
+_DYNAMIC: Final = "/config_dump?resource=dynamic_listeners"
+_DETAILS: Final = "/config_dump?mask=static_listeners,dynamic_listeners&name_regex="
+FEW: Final = 40
+FIRST_GROUP: Final = 8
+LARGEST_GROUP: Final = 250
+GROUP_SIZE: Final = 1024 * 1024
+
+# moments of Envoy's start that are this far apart, in seconds, are two starts: Envoy rounds them
+_TWO_STARTS: Final = 2.5
 
 
 class AdminError(OSError):
@@ -42,17 +61,32 @@ class Denied(AdminError):
 class About(NamedTuple):
     """What Envoy says of itself.
 
-    For how many seconds it has been running, rounded down; its version, such as (1, 40), None where it is not told; and
-    its --drain-time-s, in seconds.
+    For how many seconds it has been running, rounded down; its version, such as (1, 40), None where it is not told; its
+    --drain-time-s, in seconds; and whether it has taken over from another Envoy by a hot restart.
     """
 
     uptime: float
     version: tuple[int, int] | None
     drain_time: float
+    hot_restarted: bool = False
+
+
+class Look(NamedTuple):
+    """The account of all listeners, and the traffic at the moment of the look.
+
+    `uptime` is Envoy's, when it was `asked_at` by the event loop's clock. For so long the traffic has been counted;
+    None where that is unknown, as after a hot restart.
+    """
+
+    account: Account
+    traffic: Traffic
+    uptime: float | None
+    asked_at: float
 
 
 class _Options(msgspec.Struct):
     drain_time: str = "600s"  # which is its default
+    restart_epoch: int = 0
 
 
 class _ServerInfo(msgspec.Struct):
@@ -66,7 +100,7 @@ def _seconds(duration: str) -> float:
     try:
         return float(duration.removesuffix("s"))
     except ValueError as error:
-        raise msgspec.DecodeError(str(error)) from error
+        raise msgspec.DecodeError("not a duration") from error
 
 
 class Envoy:
@@ -76,6 +110,13 @@ class Envoy:
         self.url = url
         self._request = request
         self._accepts = accepts
+        # What its configuration was when it was last asked: static listeners never change, dynamic ones have versions.
+        self._started_at: float | None = None
+        self._static: list[Listener] | None = None
+        self._dynamic: dict[str, tuple[tuple[str, ...], list[Listener]]] = {}
+        self._keeps_all: bool | None = None
+        # whether gauges may have values that were imported in a hot restart, which `usedonly` leaves out
+        self._imports = True
 
     async def state(self) -> State:
         """LIVE, or DRAINING once its health checks fail; raises OSError."""
@@ -84,7 +125,7 @@ class Envoy:
         for state in get_args(State):
             if answer == state:
                 return state  # type: ignore[no-any-return]
-        raise AdminError(f"/ready answered {answer[:40]!r}, which is no state of an Envoy")
+        raise AdminError("/ready answered no state of an Envoy: is ENVOY_ADMIN_URL that of an Envoy?")
 
     async def about(self) -> About:
         """What it says of itself; raises OSError."""
@@ -97,6 +138,7 @@ class Envoy:
                 uptime=_seconds(info.uptime_current_epoch),
                 version=(int(version[1]), int(version[2])) if version else None,
                 drain_time=_seconds(info.command_line_options.drain_time),
+                hot_restarted=info.command_line_options.restart_epoch > 0,
             )
 
     async def fail_health_checks(self) -> None:
@@ -115,31 +157,155 @@ class Envoy:
         await self._ask("POST", f"/drain_listeners?inboundonly{'&graceful&skip_exit' if graceful else ''}")
 
     async def listeners(self) -> list[Listener]:
-        """Its listeners, as its configuration has them; raises OSError."""
-        dumps = [await self._ask("GET", f"/config_dump?resource={kind}_listeners") for kind in ("static", "dynamic")]
+        """Its listeners, as its configuration has them; raises OSError.
+
+        Of outbound ones in a large configuration only the cheap fields; `look` asks for more where it has to.
+        """
+        await self._forget_if_restarted()
+        return await self._listeners()
+
+    async def _listeners(self) -> list[Listener]:
+        if self._static is None:
+            self._static = await self._static_listeners()
+        await self._update_dynamic_listeners()
+        return self._known()
+
+    def _known(self) -> list[Listener]:
+        return [*(self._static or ()), *(each for _, found in self._dynamic.values() for each in found)]
+
+    async def _static_listeners(self) -> list[Listener]:
+        cheap = await self._parsed(f"{_STATIC}&mask={_CHEAP}", detailed=False)
+        if len(cheap) <= FEW:
+            with suppress(http.TooLarge, TimeoutError):
+                return await self._parsed(_STATIC)
+        # a few outbound ones show what `/healthcheck/fail` does to them
+        draining = [each.name for each in cheap if each.excluded and each.drains][:FIRST_GROUP]
+        names = {each.name for each in cheap if not each.excluded}.union(draining)
+        return _with_details(
+            cheap, [each async for group in self._details(names, {e.name for e in cheap}) for each in group]
+        )
+
+    async def _update_dynamic_listeners(self) -> None:
+        answer = await self._ask("GET", f"{_DYNAMIC}&mask=name,{_VERSIONS}")
         with _understood("/config_dump"):
-            return parse(dumps)
+            there = versions(answer)
+        self._dynamic = {name: self._dynamic[name] for name in there if name in self._dynamic}
+        if not (
+            changed := {name for name in there if name not in self._dynamic or there[name] != self._dynamic[name][0]}
+        ):
+            return
+        found: list[Listener] | None = None
+        if len(there) <= FEW:
+            with suppress(http.TooLarge, TimeoutError):
+                found = await self._parsed(_DYNAMIC)
+        if found is None:
+            found = [each async for group in self._details(changed, there.keys()) for each in group]
+        for name in changed:
+            states = [each for each in found if each.dynamic and each.name == name]
+            self._dynamic[name] = there[name], states or [unread(name)]
+
+    async def _details(self, names: Set[str], among: Set[str]) -> AsyncGenerator[list[Listener], None]:
+        """The listeners with these `names` in groups, with others that there are `among` all; what is too large to be
+        read is left out."""
+        together = FIRST_GROUP
+        while names:
+            pattern, group = expression(names, among, together)
+            try:
+                answer = await self._ask("GET", _DETAILS + quote(pattern, safe=""))
+            except (http.TooLarge, TimeoutError) as error:
+                if len(group) == 1:
+                    if isinstance(error, TimeoutError):
+                        raise
+                    names = names - group
+                together = len(group) // 4 or 1
+                continue
+            with _understood("/config_dump"):
+                found = parse([answer])
+            yield found
+            names = names - group - {each.name for each in found}
+            together = min(max(GROUP_SIZE * len(found) // len(answer), 1), LARGEST_GROUP)
+
+    async def _parsed(self, target: str, *, detailed: bool = True) -> list[Listener]:
+        answer = await self._ask("GET", target)
+        with _understood("/config_dump"):
+            return parse([answer], detailed=detailed)
 
     async def bootstrap(self) -> mesh.Bootstrap:
         """What it was started with, as far as it matters here; raises OSError."""
-        # of hds_config only what is no secret
-        mask = "bootstrap.admin,bootstrap.node.metadata,bootstrap.hds_config.api_type"
-        dump = await self._ask("GET", f"/config_dump?mask={mask}")
+        # of hds_config and lds_config only what is no secret; the expression is nobody's name, and keeps clusters out
+        mask = (
+            "bootstrap.admin,bootstrap.node.metadata,bootstrap.hds_config.api_type,bootstrap.stats_config.stats_matcher"
+            ",bootstrap.dynamic_resources.lds_config.resource_api_version"
+        )
+        dump = await self._ask("GET", f"/config_dump?mask={mask}&name_regex=%5E$")
         with _understood("/config_dump"):
-            return mesh.bootstrap(dump)
+            found = mesh.bootstrap(dump)
+        self._keeps_all = not found.leaves_statistics_out
+        return found
 
-    async def watched(self) -> Watched:
-        """Which of its statistics tell what downstreams have under way, as it is configured now; raises OSError."""
-        listeners = await self.listeners()
+    async def look(self) -> Look:
+        """The account of everything it serves, as it is configured now, and the traffic, within LOOK_TIMEOUT; raises
+        OSError."""
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            return await self._look()
+
+    async def _look(self) -> Look:
+        about = await self._forget_if_restarted()
+        asked_at, uptime = now(), about.uptime if about and not about.hot_restarted else None
+        listeners = await self._listeners()
+        if self._keeps_all is None:
+            await self.bootstrap()
+        if self._keeps_all:
+            stats = await self._stats()
+            account = accounting.account(listeners, stats, lists_all=False)
+            if accounting.unknown_requests(stats, account):
+                account = await self._attributed(account, stats)
+            return Look(account, accounting.count(stats, account), uptime, asked_at)
         answer = await self._ask("GET", _STATS)
         with _understood("/stats"):
-            return traffic.watched(listeners, traffic.read(answer))
+            account = accounting.account(listeners, traffic.read(answer), lists_all=True)
+        return Look(account, await self.traffic(account), uptime, asked_at)
 
-    async def traffic(self, which: Watched) -> Traffic:
+    async def _attributed(self, account: Account, stats: Stats) -> Account:
+        """The account with the details of excluded listeners, as many as it takes to know whose all statistics are."""
+        without = [each for each in self._known() if each.excluded and not each.detailed]
+        used = traffic.group(stats).connections
+        likely = {each.name for each in without if each.stat_name in used}
+        among = {each.name for each in self._known()}
+        for names in (likely, {each.name for each in without} - likely):
+            async with aclosing(self._details(names, among)) as groups:
+                async for group in groups:
+                    self._static = _with_details(self._static or [], group)
+                    account = accounting.account(self._known(), stats, lists_all=False)
+                    if not accounting.unknown_requests(stats, account):
+                        return account
+        return account
+
+    async def traffic(self, account: Account) -> Traffic:
         """What downstreams have under way; raises OSError."""
-        answer = await self._ask("GET", _USED_STATS)
+        return accounting.count(await self._stats(), account)
+
+    async def _stats(self) -> Stats:
+        """The statistics that were used, and all that may not be zero."""
+        targets = [f"{_STATS}&usedonly"]
+        if self._imports:
+            targets = [f"{_STATS}&usedonly&type=Counters", f"{_STATS}&type=Gauges"]
+        answers = [await self._ask("GET", target) for target in targets]
         with _understood("/stats"):
-            return traffic.count(traffic.read(answer), which)
+            return {name: value for answer in answers for name, value in traffic.read(answer).items()}
+
+    async def _forget_if_restarted(self) -> About | None:
+        """What it reports of itself, None if nothing. Earlier answers say nothing of an Envoy that started since."""
+        try:
+            about = await self.about()
+        except AdminError:
+            self._imports = True
+            return None
+        self._imports = about.hot_restarted
+        started_at = now() - about.uptime
+        if self._started_at is None or abs(started_at - self._started_at) > _TWO_STARTS:
+            self._started_at, self._static, self._dynamic, self._keeps_all = started_at, None, {}, None
+        return about
 
     async def answers(self) -> bool:
         """Whether its admin API answers at all, be it with an error."""
@@ -156,7 +322,7 @@ class Envoy:
 
         None where there is none to try.
         """
-        places = [each.place for each in for_downstreams(listeners) if each.place]
+        places = [place for each in counted(listeners) for place in each.places]
         if not places:
             return None
         with suppress(TimeoutError):
@@ -176,7 +342,7 @@ class Envoy:
             is_any = not address
         return self.url.host or "127.0.0.1" if is_any else address
 
-    async def _ask(self, method: str, target: str, *also: int) -> bytes:
+    async def _ask(self, method: str, target: str, *also: int) -> bytes | bytearray:
         """The body of the answer, which has status 200 or one of `also`."""
         async with asyncio.timeout(CALL_TIMEOUT):
             response = await self._request(method, self.url, target)
@@ -188,10 +354,17 @@ class Envoy:
         return response.body
 
 
+def _with_details(cheap: Sequence[Listener], found: Sequence[Listener]) -> list[Listener]:
+    """The static listeners, with the details of those that were `found`."""
+    details = {each.name: each for each in found if not each.dynamic}
+    return [each if each.detailed else details.get(each.name, each) for each in cheap]
+
+
 @contextmanager
 def _understood(target: str) -> Iterator[None]:
     """An answer that cannot be read is as good as none."""
     try:
         yield
-    except msgspec.DecodeError as error:
-        raise AdminError(f"{target}: {error}") from error
+    except ValueError as error:  # msgspec.DecodeError is one, and so is a statistic that is no number
+        # its own text may repeat parts of the answer
+        raise AdminError(f"{target}: the answer cannot be read") from error

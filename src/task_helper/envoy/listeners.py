@@ -1,20 +1,26 @@
-"""What Envoy's own configuration says of its listeners, and what in it defeats the drain. Pure: bytes in, facts out.
+"""What Envoy's configuration reports of its listeners, and what in it defeats the drain. Pure: bytes in, facts out.
 
-Two questions, two answers. Whether downstreams' traffic may come in by a listener decides when a task is quiet, so all
-do but what *surely* is for others (`for_others`). What is worth a warning goes by what is likely, names included.
-
-Read from `/config_dump?resource=static_listeners` and `…dynamic_listeners` (envoy.config.listener.v3.Listener as JSON).
+Read from `/config_dump` (envoy.config.listener.v3.Listener as JSON). Only a declaration excludes a listener from what
+downstreams may send through: `traffic_direction: OUTBOUND`, or a name that only a mesh gives. A listener without a
+declaration counts. If its address or its name suggests other traffic, it has a `doubt`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+import re
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 HTTP: Final = ".http_connection_manager.v3.HttpConnectionManager"
 HEALTH_CHECK: Final = ".health_check.v3.HealthCheck"
+_UDP_PROXY: Final = ".udp_proxy.v3.UdpProxyConfig"
+
+# HTTP filters that may contain any other filter, the health_check filter too
+_CONTAINERS: Final = (".ExtensionWithMatcher", ".composite.v3.Composite", ".ExecuteFilterAction")
 
 # Listeners that meshes make for themselves, by the names that only they give: Kuma's (pkg/xds/envoy/names; the newer
 # ones of pkg/xds/generator/system_names and MeshMetric's), Consul's (agent/xds/listeners.go), and App Mesh's for what
@@ -29,10 +35,19 @@ UNLIKELY_INBOUND: Final = ("admin", "egress", "outbound", "metrics", "prometheus
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 
+# what `/config_dump` is asked for of static listeners: everything but what may be large
+CHEAP_FIELDS: Final = (
+    *("name", "address", "additional_addresses", "stat_prefix", "traffic_direction", "drain_type", "bind_to_port"),
+    *("internal_listener", "udp_listener_config"),
+)
+
+Direction = Literal["UNSPECIFIED", "INBOUND", "OUTBOUND"]
+
 
 class SocketAddress(msgspec.Struct):
     address: str = ""
     port_value: int = 0
+    protocol: str = "TCP"
 
 
 class Pipe(msgspec.Struct):
@@ -44,42 +59,91 @@ class Address(msgspec.Struct):
     pipe: Pipe = msgspec.field(default_factory=Pipe)
 
 
+class _Additional(msgspec.Struct):
+    address: Address = msgspec.field(default_factory=Address)
+
+
 class _Config(msgspec.Struct):
+    """The configuration of a network, listener or HTTP filter; a TypedStruct has it in `value`, its type in
+    `type_url`."""
+
     type: str = msgspec.field(default="", name="@type")
+    type_url: str = ""
+    value: _Config | None = None
     stat_prefix: str = ""
     http_filters: list[_Filter] = []
     check_drain_close: bool = False
 
 
+class _Discovery(msgspec.Struct):
+    type_urls: list[str] = []
+
+
 class _Filter(msgspec.Struct):
     name: str = ""
     typed_config: _Config = msgspec.field(default_factory=_Config)
+    config_discovery: _Discovery | None = None
+    disabled: bool = False
+
+    @property
+    def config(self) -> _Config:
+        return self.typed_config.value or self.typed_config
+
+    @property
+    def types(self) -> list[str]:
+        """What it is, or where its configuration comes from discovery, may be; empty where that is unknown."""
+        if self.config_discovery:
+            return self.config_discovery.type_urls
+        type = self.typed_config.type_url or self.typed_config.type
+        return [type] if type else []
+
+    def is_a(self, kind: str) -> bool | None:
+        """Whether its type ends in `kind`; None where it may be that or another one."""
+        answers = {type.endswith(kind) for type in self.types}
+        return answers.pop() if len(answers) == 1 else None
 
 
 class _Chain(msgspec.Struct):
     filters: list[_Filter] = []
 
 
+class _Anything(msgspec.Struct):
+    """An object whose fields do not matter."""
+
+
 class _Listener(msgspec.Struct):
     name: str = ""
     address: Address = msgspec.field(default_factory=Address)
+    additional_addresses: list[_Additional] = []
     stat_prefix: str = ""
     filter_chains: list[_Chain] = []
     default_filter_chain: _Chain = msgspec.field(default_factory=_Chain)
+    listener_filters: list[_Filter] = []
     drain_type: str = "DEFAULT"
-    traffic_direction: str = "UNSPECIFIED"
+    traffic_direction: Direction = "UNSPECIFIED"
     bind_to_port: bool = True
+    internal_listener: _Anything | None = None
 
 
 class _State(msgspec.Struct):
-    listener: _Listener
+    version_info: str = ""
+    listener: _Listener | None = None
 
 
 class _Entry(msgspec.Struct):
-    """A static listener stands in `listener`, a dynamic one in `active_state`, one not yet in use in neither."""
+    """A static listener stands in `listener`; a dynamic one in up to three states."""
 
+    name: str = ""
     listener: _Listener | None = None
     active_state: _State | None = None
+    draining_state: _State | None = None
+    warming_state: _State | None = None
+    static_listeners: list[_Entry] = []
+    dynamic_listeners: list[_Entry] = []
+
+    @property
+    def states(self) -> list[_State]:
+        return [each for each in (self.active_state, self.draining_state, self.warming_state) if each]
 
 
 class _Dump(msgspec.Struct):
@@ -89,92 +153,248 @@ class _Dump(msgspec.Struct):
 class Listener(NamedTuple):
     """One listener, as far as draining is concerned.
 
-    `inbound` and `outbound` are what it most likely is, `for_others` whether it surely is not for downstreams.
-    `prefixes` are those of its HTTP connection managers' statistics; `other_protocols` says whether it has a filter
-    chain without one, a TCP proxy for example. `place` is where to connect to it, None where nobody can. `cuts_tcp`
-    says whether the drain ends its TCP connections in the middle of what is sent on them.
+    `inbound` and `outbound` are what it most likely is; `excluded` says whether a declaration excludes it. `doubt` says
+    why it may be for other traffic than that of downstreams. `prefixes` are those of its HTTP connection managers'
+    statistics, `sessions` those of its UDP proxies'; with `discovers_http` one of the managers comes from discovery,
+    under a prefix that is unknown. `other_protocols` says whether it has a filter chain without HTTP, a TCP proxy for
+    example. `uncountable` says why no statistic covers it. `fails_health_checks` is None where it is unknown.
+    `stat_name` is how its statistics are called (`key`). `places` are where to connect to it. `cuts_tcp` says whether
+    the drain ends its TCP connections in the middle of what is sent on them. Only the cheap fields are known of a
+    listener that is not `detailed`.
     """
 
     name: str
     inbound: bool
     outbound: bool
-    for_others: bool
+    excluded: bool
     declared_inbound: bool
+    doubt: str | None
     drains: bool
     prefixes: tuple[str, ...]
     other_protocols: bool
-    fails_health_checks: bool
+    fails_health_checks: bool | None
     stat_name: str
-    place: tuple[str, int] | None
+    places: tuple[tuple[str, int], ...] = ()
+    sessions: tuple[str, ...] = ()
+    discovers_http: bool = False
+    uncountable: str | None = None
     cuts_tcp: bool = False
+    detailed: bool = True
+    dynamic: bool = False
 
 
-def parse(dumps: Iterable[bytes]) -> list[Listener]:
-    """The listeners in answers to `/config_dump`; raises msgspec.DecodeError where an answer is none."""
-    return [_listener(listener) for dump in dumps for listener in _listeners(dump)]
+def parse(dumps: Iterable[bytes | bytearray], *, detailed: bool = True) -> list[Listener]:
+    """The listeners in answers to `/config_dump`; raises msgspec.DecodeError where an answer is none.
+
+    A listener that Envoy replaces is there more than once. Without `detailed` the answers have only CHEAP_FIELDS.
+    """
+    return [
+        _listener(listener, detailed, dynamic)
+        for dump in dumps
+        for entry in _entries(dump)
+        for listener, dynamic in _listeners(entry)
+    ]
 
 
-def for_downstreams(listeners: Sequence[Listener]) -> Sequence[Listener]:
-    """Those by which downstreams' traffic may come in: where all are surely for others, that cannot be true."""
-    return [each for each in listeners if not each.for_others] or listeners
+def versions(dump: bytes | bytearray) -> dict[str, tuple[str, ...]]:
+    """The names of dynamic listeners, and the versions of each; raises msgspec.DecodeError where it is no dump."""
+    return {entry.name: tuple(state.version_info for state in entry.states) for entry in _entries(dump)}
 
 
-def _listeners(dump: bytes) -> Iterator[_Listener]:
+def unread(name: str) -> Listener:
+    """A dynamic listener of this name, of which nothing else could be read."""
+    return _listener(_Listener(name=name), detailed=False, dynamic=True)
+
+
+# Envoy refuses expressions that make a program of more than 100 instructions (RE2): one for each byte, and some more.
+_LONGEST_ENDING: Final = 60
+_EXACTLY: Final = 16
+
+
+def expression(names: Set[str], among: Set[str], most: int) -> tuple[str, Set[str]]:
+    """A regular expression that matches some of `names`, and which names it matches: at most `most`, where it can.
+
+    It matches whole names where there are few, else their ending, and then others that there are `among` all as well.
+    """
+    if len(names) <= _EXACTLY:
+        name = min(names)
+        return _exactly(name), {name}
+    return next((pattern, group) for pattern, group in _by_ending(among | names, "", most) if group & names)
+
+
+def _exactly(name: str) -> str:
+    ending = name
+    while len(ending.encode()) > _LONGEST_ENDING:
+        ending = ending[1:]
+    return f"^{'' if ending == name else '.*'}{re.escape(ending)}$"
+
+
+def _by_ending(names: Set[str], ending: str, most: int) -> Iterator[tuple[str, Set[str]]]:
+    """All of `names` have the same `ending`; they are told apart by the character before it."""
+    longer: dict[str, set[str]] = {}
+    for name in names - {ending}:
+        longer.setdefault(name[-len(ending) - 1], set()).add(name)
+    if ending in names:
+        yield _exactly(ending), {ending}
+    together: dict[str, set[str]] = {}
+    for character, group in sorted(longer.items()):
+        if len(group) > most and len(ending.encode()) < _LONGEST_ENDING:
+            yield from _by_ending(group, character + ending, most)
+            continue
+        if together and sum(map(len, together.values())) + len(group) > most:
+            yield _one_of(together, ending)
+            together = {}
+        together[character] = group
+    if together:
+        yield _one_of(together, ending)
+
+
+def _one_of(groups: Mapping[str, Set[str]], ending: str) -> tuple[str, Set[str]]:
+    characters = "".join(map(re.escape, groups))
+    return f"^.*[{characters}]{re.escape(ending)}$", set().union(*groups.values())
+
+
+def _entries(dump: bytes | bytearray) -> Iterator[_Entry]:
     for entry in msgspec.json.decode(dump, type=_Dump).configs:
-        if entry.listener:
-            yield entry.listener
-        elif entry.active_state:
-            yield entry.active_state.listener
+        yield entry
+        yield from entry.static_listeners
+        yield from entry.dynamic_listeners
 
 
-def _listener(listener: _Listener) -> Listener:
+def _listeners(entry: _Entry) -> Iterator[tuple[_Listener, bool]]:
+    if entry.listener:
+        yield entry.listener, False
+    for state in entry.states:
+        if state.listener:
+            yield state.listener, True
+
+
+def counted(listeners: Sequence[Listener]) -> Sequence[Listener]:
+    """Those through which downstreams may send: all that no declaration excludes. If each one says that it is
+    outbound, that cannot be true, and all are."""
+    return [each for each in listeners if not each.excluded] or listeners
+
+
+def may_come_in(listeners: Sequence[Listener], *, more_come: bool) -> bool:
+    """Whether requests can come in already: through a listener that is declared INBOUND or has the health_check filter.
+
+    Otherwise any listener that counts will do; where more listeners come by LDS (`more_come`), only one that came so
+    and is in no doubt.
+    """
+    ours = [each for each in listeners if not each.excluded]
+    if any(each.declared_inbound or (each.fails_health_checks and not each.doubt) for each in ours):
+        return True
+    if more_come:
+        return any(each.dynamic and not each.doubt for each in ours)
+    return bool(counted(listeners))
+
+
+def _listener(listener: _Listener, detailed: bool, dynamic: bool) -> Listener:
     chains = [chain.filters for chain in (*listener.filter_chains, listener.default_filter_chain) if chain.filters]
-    managers = [filter.typed_config for chain in chains for filter in chain if _is_http(filter)]
-    address, direction = listener.address.socket_address, listener.traffic_direction
-    host = f"[{address.address}]" if ":" in address.address else address.address
-    # on loopback only the application connects
-    within = direction == "UNSPECIFIED" and address.address in LOOPBACK
-    prefixes = tuple(dict.fromkeys(as_in_stats(manager.stat_prefix) for manager in managers))
-    names = " ".join((listener.name, *prefixes)).lower()
-    likely = direction == "UNSPECIFIED" and not any(word in names for word in UNLIKELY_INBOUND)
-    for_others = direction == "OUTBOUND" or within or listener.name.startswith(MADE_BY_MESHES)
-    own_name = listener.address.pipe.path or f"{host}_{address.port_value}"
+    managers = [filter for chain in chains for filter in chain if filter.is_a(HTTP)]
+    http_chains = [any(filter.is_a(HTTP) for filter in chain) for chain in chains]
+    addresses = [listener.address, *(each.address for each in listener.additional_addresses)]
+    direction = listener.traffic_direction
+    prefixes = tuple(dict.fromkeys(key(each.config.stat_prefix) for each in managers if not each.config_discovery))
+    is_udp = listener.address.socket_address.protocol == "UDP"
+    proxies = [filter.config.stat_prefix for filter in listener.listener_filters if filter.is_a(_UDP_PROXY)]
+    excluded = direction == "OUTBOUND" or listener.name.startswith(MADE_BY_MESHES)
+    doubt = _doubt(listener, addresses, prefixes) if direction == "UNSPECIFIED" and not excluded else None
     drains = listener.drain_type != "MODIFY_ONLY"
     return Listener(
         name=listener.name,
-        inbound=not for_others and (direction == "INBOUND" or likely),
+        inbound=not excluded and doubt is None,
         outbound=direction == "OUTBOUND" or "egress" in listener.name or "outbound" in listener.name,
-        for_others=for_others,
+        excluded=excluded,
         declared_inbound=direction == "INBOUND",
+        doubt=doubt,
         drains=drains,
         prefixes=prefixes,
-        other_protocols=any(not any(map(_is_http, chain)) for chain in chains),
-        fails_health_checks=bool(managers)
-        and all(any(_is_health_check(each) for each in manager.http_filters) for manager in managers),
-        stat_name=as_in_stats(listener.stat_prefix or own_name),
-        place=(address.address, address.port_value) if address.port_value and listener.bind_to_port else None,
-        cuts_tcp=drains and any(filter.typed_config.check_drain_close for chain in chains for filter in chain),
+        other_protocols=detailed and not is_udp and (not chains or not all(http_chains)),
+        fails_health_checks=_fails_health_checks(managers) if detailed else None,
+        stat_name=_stat_name(listener),
+        places=tuple(
+            (each.socket_address.address, each.socket_address.port_value)
+            for each in addresses
+            if each.socket_address.port_value and listener.bind_to_port and not is_udp
+        ),
+        sessions=tuple(map(key, proxies)),
+        discovers_http=any(each.config_discovery for each in managers),
+        uncountable=_uncountable(detailed, is_udp and not any(http_chains), proxies, prefixes),
+        cuts_tcp=drains and any(filter.config.check_drain_close for chain in chains for filter in chain),
+        detailed=detailed,
+        dynamic=dynamic,
     )
 
 
-def as_in_stats(name: str) -> str:
-    """A name as Envoy has it in those of its statistics."""
-    return name.replace(":", "_")
+def _doubt(listener: _Listener, addresses: Sequence[Address], prefixes: Sequence[str]) -> str | None:
+    """Why a listener without a declaration may be for other traffic than that of downstreams."""
+    if listener.internal_listener is not None:
+        return "it is internal"
+    if all(each.socket_address.address in LOOPBACK for each in addresses):
+        return "it is on loopback"
+    names = " ".join((listener.name, *prefixes)).lower()
+    return next((f"its name has '{word}'" for word in UNLIKELY_INBOUND if word in names), None)
 
 
-def _is_http(network_filter: _Filter) -> bool:
-    return network_filter.typed_config.type.endswith(HTTP)
+def _uncountable(detailed: bool, is_udp: bool, proxies: Sequence[str], prefixes: Sequence[str]) -> str | None:
+    if not detailed:
+        return "its configuration could not be read"
+    if is_udp and not proxies:
+        return "it serves UDP, which Envoy counts only for a udp_proxy"
+    if key(ADMIN) in prefixes:
+        return f"its stat_prefix is '{ADMIN}', as is that of Envoy's admin API; give it another one"
+    return None
 
 
-def _is_health_check(http_filter: _Filter) -> bool:
-    """By its type, or where that comes from discovery, by its name."""
-    type = http_filter.typed_config.type
-    return type.endswith(HEALTH_CHECK) or (not type and "health_check" in http_filter.name)
+# what the statistics of Envoy's own admin API are called
+ADMIN: Final = "admin"
+
+
+def key(name: str) -> str:
+    """What the name of a statistic and that in a configuration have in common.
+
+    Envoy replaces `://`, `:/` and `:`, from 1.37 on those of a stat_prefix too, and leaves out a dot at the end.
+    """
+    return re.sub(r"[:/_]+", "_", name).strip("_.")
+
+
+def _stat_name(listener: _Listener) -> str:
+    """How its connections are called in statistics: by its first address only, however many it has."""
+    if listener.stat_prefix:
+        return key(listener.stat_prefix)
+    if listener.internal_listener is not None:
+        return key(f"envoy_internal_{listener.name}")
+    if listener.address.pipe.path:
+        return key(listener.address.pipe.path)
+    host = listener.address.socket_address.address
+    if ":" in host:
+        with suppress(OSError):  # Envoy writes it as the system does
+            host = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host))
+        host = f"[{host}]"
+    return key(f"{host}_{listener.address.socket_address.port_value}")
+
+
+def _fails_health_checks(managers: Sequence[_Filter]) -> bool | None:
+    """Whether each of them has the health_check filter; None where that is unknown."""
+    answers = [None if each.config_discovery else _has_health_check(each.config.http_filters) for each in managers]
+    if False in answers or not answers:
+        return False
+    return None if None in answers else True
+
+
+def _has_health_check(filters: Sequence[_Filter]) -> bool | None:
+    enabled = [each for each in filters if not each.disabled]
+    answers = [each.is_a(HEALTH_CHECK) if each.types else "health_check" in each.name for each in enabled]
+    if True in answers:
+        return True
+    contains = any(type.endswith(_CONTAINERS) for each in enabled for type in each.types)
+    return None if None in answers or contains else False
 
 
 def without_health_check_filter(listeners: Iterable[Listener]) -> list[str]:
     """Names of the inbound HTTP listeners on which health checks will go on passing after `/healthcheck/fail`."""
-    return [each.name for each in listeners if each.inbound and each.prefixes and not each.fails_health_checks]
+    return [each.name for each in listeners if each.inbound and each.prefixes and each.fails_health_checks is False]
 
 
 def draining_egress(listeners: Iterable[Listener]) -> list[str]:

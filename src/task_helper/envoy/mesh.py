@@ -35,6 +35,8 @@ class _Bootstrap(msgspec.Struct):
     admin: _Admin = msgspec.field(default_factory=_Admin)
     node: _Node = msgspec.field(default_factory=_Node)
     hds_config: Mapping[str, Any] | None = None
+    stats_config: Mapping[str, Any] = {}
+    dynamic_resources: Mapping[str, Any] = {}
 
 
 class _Entry(msgspec.Struct):
@@ -49,12 +51,15 @@ class Bootstrap(NamedTuple):
     """What Envoy was started with.
 
     `open_admin` is the admin API's address where other hosts can reach it, else None; `of_kuma` whether Kuma's agent
-    has started it; `asked_by_control_plane` whether a control plane has it check health and report (HDS).
+    has started it; `asked_by_control_plane` whether a control plane has it check health and report (HDS);
+    `leaves_statistics_out` whether it has a stats_matcher; `has_lds` whether listeners come by discovery.
     """
 
     open_admin: str | None = None
     of_kuma: bool = False
     asked_by_control_plane: bool = False
+    leaves_statistics_out: bool = False
+    has_lds: bool = False
 
 
 class Mesh(NamedTuple):
@@ -64,7 +69,7 @@ class Mesh(NamedTuple):
     needs_filter: bool = True
 
 
-def bootstrap(dump: bytes) -> Bootstrap:
+def bootstrap(dump: bytes | bytearray) -> Bootstrap:
     """What is in an answer to `/config_dump?mask=bootstrap…`; raises msgspec.DecodeError where it is no such dump."""
     for entry in msgspec.json.decode(dump, type=_Dump).configs:
         if entry.bootstrap:
@@ -74,6 +79,8 @@ def bootstrap(dump: bytes) -> Bootstrap:
                 # only its agent writes these (pkg/core/xds/metadata.go)
                 of_kuma="dataplane.proxyType" in metadata or "kumaDp" in (metadata.get("version") or ()),
                 asked_by_control_plane=entry.bootstrap.hds_config is not None,
+                leaves_statistics_out="stats_matcher" in entry.bootstrap.stats_config,
+                has_lds="lds_config" in entry.bootstrap.dynamic_resources,
             )
     return Bootstrap()
 

@@ -1,39 +1,63 @@
-"""What downstreams have under way, counted from Envoy's statistics. Pure: bytes in, counts out.
+"""What Envoy's statistics report at one moment, and what several readings show. Pure: bytes in, counts out.
 
-Requests are counted, not connections: downstreams keep idle HTTP connections open however long a task drains. Only what
-has no requests, such as a TCP proxy, is counted by its connections. Everything counts but what is surely for others;
-what Envoy does not tell is no zero, but makes the statistics unreadable.
+`accounting` decides which statistics count.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
-from task_helper.envoy.listeners import Listener, as_in_stats, for_downstreams
+from task_helper.envoy.listeners import ADMIN, key
 
-# Envoy's health_check filter keeps health checks out of `completed` and `5xx`, not out of `active` (its
+# Envoy's health_check filter keeps health checks out of `completed` and `5xx`, not out of `total` and `active` (its
 # conn_manager_impl.cc). The connections of a listener with HTTP are those of its managers, too.
-FILTER: Final = r"^(http\..*\.downstream_(rq_(active|completed|5xx)|cx_active)|listener\..*\.downstream_cx_active)$"
-_HTTP: Final = re.compile(r"http\.(?P<prefix>.+)\.downstream_rq_(?P<kind>active|completed|5xx)")
-_LISTENER: Final = re.compile(r"listener\.(?P<name>.+)\.downstream_cx_active")
+FILTER: Final = (
+    r"^(http\..*\.downstream_(rq_(active|total|completed|5xx)|cx_(active|total))"
+    r"|listener\..*\.downstream_cx_(active|total)|udp\..*\.downstream_sess_(active|total))$"
+)
+_NAME: Final = re.compile(r"(http|listener|udp)\.(.+)\.downstream_(rq_|cx_|sess_)(active|total|completed|5xx)")
 
-# the admin API's own, and the shares of the threads in what is counted whole
-_NOT_A_LISTENER: Final = re.compile(r"admin(\..*)?|.+\.(worker_\d+|main_thread)")
-_ADMIN: Final = "admin"
+# the shares of Envoy's threads in what is counted whole
+_SHARE: Final = re.compile(r"(.+)\.(worker_\d+|main_thread)")
 
 
 class Traffic(NamedTuple):
-    """Counts at one moment: requests in flight; requests answered since Envoy started, and how many of them with a
-    5xx; open connections that have no requests."""
+    """Counts at one moment of what may be downstreams' traffic.
 
-    in_flight: int
-    completed: int
-    failed: int
-    connections: int
+    Requests in flight; requests answered since Envoy started, and how many of them with a 5xx; open connections and UDP
+    sessions that have no requests, and how many of these there ever were; health checks since Envoy started. `used`
+    says whether there was anything at all since Envoy started. `doubtful` is what may be other traffic and is not part
+    of these counts, `unknown` the statistics in it that belong to no known listener.
+    """
+
+    in_flight: int = 0
+    completed: int = 0
+    failed: int = 0
+    connections: int = 0
+    accepted: int = 0
+    checks: int = 0
+    used: bool = False
+    doubtful: Traffic | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> Traffic:
+        """With what is doubtful."""
+        if not (other := self.doubtful):
+            return self
+        return Traffic(
+            in_flight=self.in_flight + other.in_flight,
+            completed=self.completed + other.completed,
+            failed=self.failed + other.failed,
+            connections=self.connections + other.connections,
+            accepted=self.accepted + other.accepted,
+            checks=self.checks + other.checks,
+            used=self.used or other.used,
+        )
 
     @property
     def served(self) -> int:
@@ -42,23 +66,6 @@ class Traffic(NamedTuple):
     @property
     def under_way(self) -> bool:
         return bool(self.in_flight or self.connections)
-
-
-class Unreadable(OSError):
-    """Envoy does not give a statistic that would count."""
-
-
-class Watched(NamedTuple):
-    """Which statistics count.
-
-    `others` are the prefixes of HTTP connection managers that do not. `connections` has each listener that serves other
-    protocols, with the prefixes whose connections are no others' and so not those of other protocols; `idle` are the
-    listeners that do not count by connections.
-    """
-
-    others: frozenset[str]
-    connections: Mapping[str, tuple[str, ...]]
-    idle: frozenset[str]
 
 
 class _Stat(msgspec.Struct):
@@ -75,94 +82,122 @@ class _Stats(msgspec.Struct):
 Stats = Mapping[str, int]
 
 
-def read(answer: bytes) -> Stats:
-    """The statistics in an answer to `/stats?format=json`; raises msgspec.DecodeError where it is none.
+class Group(NamedTuple):
+    """The statistics of one prefix, None where Envoy does not give one."""
 
-    Their names are as newer Envoys write them: 1.36 keeps the colons of a stat_prefix.
-    """
+    active: int | None = None
+    total: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    # of a prefix of HTTP also its connections
+    cx_active: int | None = None
+    cx_total: int | None = None
+
+
+_FIELDS: Final = {"active": "active", "total": "total", "completed": "completed", "5xx": "failed"}
+
+
+class Groups(NamedTuple):
+    """The statistics at one moment, each kind by the `key` of its prefix."""
+
+    requests: Mapping[str, Group]
+    connections: Mapping[str, Group]
+    sessions: Mapping[str, Group]
+
+
+def read(answer: bytes | bytearray) -> Stats:
+    """The statistics in an answer to `/stats?format=json`; raises msgspec.DecodeError where it is none."""
     stats = msgspec.json.decode(answer, type=_Stats).stats
-    return {as_in_stats(stat.name): int(stat.value) for stat in stats if stat.name}
+    return {stat.name: int(stat.value) for stat in stats if stat.name}
 
 
-def watched(listeners: Sequence[Listener], all_stats: Stats) -> Watched:
-    """Which statistics tell what downstreams have under way by these listeners.
+def group(stats: Stats, listeners: Container[str] = ()) -> Groups:
+    """The statistics by prefix, the shares of Envoy's threads left out.
 
-    Raises Unreadable where one of them is not among `all_stats`, which has unused ones as well.
+    `listeners` are the keys of known listeners: one of them may look like a thread's share, such as `x.worker_1`. Of
+    connections, `admin` is the admin API's and that of any listener with this stat_prefix: the admin API has its
+    connections on the main thread, and those on workers are the listener's.
     """
-    ours = for_downstreams(listeners)
-    prefixes = {prefix for each in ours for prefix in each.prefixes}
-    connections = {each.stat_name: _alone(each, listeners) for each in ours if each.other_protocols}
-    expected = [f"http.{prefix}.downstream_rq_{kind}" for prefix in prefixes for kind in ("active", "completed")]
-    expected += [f"listener.{name}.downstream_cx_active" for name in connections]
-    if missing := sorted(set(expected) - all_stats.keys()):
-        raise Unreadable(f"Envoy has no statistic {missing[0]}: does its stats_matcher leave it out?")
-    return Watched(
-        others=frozenset(prefix for each in listeners for prefix in each.prefixes if prefix not in prefixes)
-        | ({_ADMIN} - prefixes),
-        connections=connections,
-        idle=frozenset(each.stat_name for each in listeners if each.stat_name not in connections),
-    )
-
-
-def _alone(listener: Listener, listeners: Sequence[Listener]) -> tuple[str, ...]:
-    """The prefixes that no other listener has."""
-    theirs = {prefix for each in listeners if each is not listener for prefix in each.prefixes}
-    return tuple(prefix for prefix in listener.prefixes if prefix not in theirs)
-
-
-def count(stats: Stats, which: Watched) -> Traffic:
-    """Count what downstreams have under way; a statistic that is not there is one that was never used."""
-    counts = {"active": 0, "completed": 0, "5xx": 0}
-    connections = 0
+    found: dict[str, dict[str, dict[str, int]]] = {"http": {}, "listener": {}, "udp": {}}
     for name, value in stats.items():
-        if (match := _HTTP.fullmatch(name)) and match["prefix"] not in which.others:
-            counts[match["kind"]] += value
-        elif (match := _LISTENER.fullmatch(name)) and not _NOT_A_LISTENER.fullmatch(match["name"]):
-            # a listener that is not known has come since, and may be for downstreams
-            if match["name"] not in which.idle:
-                with_http = (
-                    f"http.{prefix}.downstream_cx_active" for prefix in which.connections.get(match["name"], ())
-                )
-                connections += max(0, value - sum(stats.get(each, 0) for each in with_http))
-    return Traffic(counts["active"], counts["completed"], counts["5xx"], connections)
+        if not (match := _NAME.fullmatch(name)):
+            continue
+        kind, prefix, noun, what = match.groups()
+        if kind == "listener":
+            share = _SHARE.fullmatch(prefix)
+            if prefix == ADMIN:
+                continue
+            if share and share[1] == ADMIN:
+                if share[2] == "main_thread":
+                    continue
+                prefix = ADMIN
+            elif share and name.replace(prefix, share[1], 1) in stats and key(prefix) not in listeners:
+                continue
+        field = _FIELDS[what] if noun != "cx_" or kind == "listener" else f"cx_{what}"
+        counts = found[kind].setdefault(key(prefix), {})
+        counts[field] = counts.get(field, 0) + value
+    return Groups(*({name: Group(**counts) for name, counts in each.items()} for each in found.values()))
 
 
 class Meter:
-    """The readings of one drain in order of time: how many requests came, and for how long nothing has come."""
+    """The readings of a stop in order of time: how many requests came, and for how long nothing has come."""
 
     def __init__(self) -> None:
         self.first: Traffic | None = None
         self.last: Traffic | None = None
-        self.last_arrival: float | None = None
         self.read_at: float | None = None
+        # The last arrival came between these two moments, as readings are apart.
+        self.last_arrival: float | None = None
+        self.last_arrival_after: float | None = None
         self._busy_at: float | None = None
-        self._before_restart = 0
+        self._doubtful_at: float | None = None
+        self._arrived_before = 0
+        self._checks_before = 0
+        self._compared = False
 
-    def read(self, now: float, traffic: Traffic) -> None:
-        """Take a reading made at `now`."""
-        self.read_at = now
-        if self.first is None or self.last is None:
+    def read(self, now: float, traffic: Traffic, *, recounted: bool = False) -> None:
+        """Take a reading made at `now`; if `recounted`, it counts something else than the one before."""
+        read_before, self.read_at = self.read_at, now
+        if self.first is None or self.last is None or read_before is None:
             self.first = self.last = traffic
-            self._busy_at = now
+            self._busy_at = self._doubtful_at = now
             return
-        before, ended = self.arrived, traffic.completed != self.last.completed
-        if traffic.completed < self.last.completed:  # a restarted Envoy counts from zero
-            self._before_restart = before
-            self.first = Traffic(0, 0, 0, 0)
+        before, last, self._compared = self.arrived, self.last, True
+        restarted = traffic.completed < last.completed
+        if restarted or recounted:  # a restarted Envoy counts from zero
+            self._arrived_before, self._checks_before = before, self.checks or 0
+            self.first = traffic if recounted else Traffic()
+            last = traffic if recounted else last
         self.last = traffic
         if self.arrived > before:
-            self.last_arrival = now
-        if self.arrived > before or ended or traffic.under_way:
+            self.last_arrival, self.last_arrival_after = now, read_before
+        if self.arrived > before or traffic.completed != last.completed or traffic.under_way:
             self._busy_at = now
+        # short connections may be TCP health checks, which go on passing
+        doubtful, doubtful_before = traffic.doubtful or Traffic(), last.doubtful or Traffic()
+        came = doubtful.completed != doubtful_before.completed or doubtful.accepted != doubtful_before.accepted
+        if doubtful.under_way or came or traffic.accepted != last.accepted:
+            self._doubtful_at = now
 
     def quiet_for(self, now: float) -> float:
         """For how many seconds nothing has been in flight or arrived, as far as readings tell; 0 without any."""
         return 0.0 if self._busy_at is None else now - self._busy_at
 
+    def doubtful_quiet_for(self, now: float) -> float:
+        """The same for what may be other traffic than that of downstreams, and for connections that came and went."""
+        return 0.0 if self._doubtful_at is None else now - self._doubtful_at
+
     @property
     def arrived(self) -> int:
-        """How many requests have come since the first reading."""
+        """How many requests have come since the first reading, health checks not counted."""
         if self.first is None or self.last is None:
             return 0
         since = self.last.completed + self.last.in_flight - self.first.completed - self.first.in_flight
-        return self._before_restart + max(0, since)
+        return self._arrived_before + max(0, since)
+
+    @property
+    def checks(self) -> int | None:
+        """How many health checks have come since the first reading; None without a second one."""
+        if self.first is None or self.last is None or not self._compared:
+            return None
+        return self._checks_before + max(0, self.last.checks - self.first.checks)

@@ -8,6 +8,7 @@ import random
 from task_helper.ecs.metadata import Metadata
 from task_helper.ecs.replacement import Look, Replacement, first_pause, listing_pause, pause
 from task_helper.ecs.service import LookAtService
+from task_helper.life import chain
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
@@ -32,15 +33,13 @@ async def for_fixed_time(plan: Plan, record: Record) -> None:
 async def until_drain_is_due(plan: Plan, record: Record, metadata: Metadata, stopped_at: float) -> None:
     """Wait until the drain needs the time that is left.
 
-    The first helper of a chain may leave the drain to the second one, unless that one has stopped.
+    The first helper of a chain may leave the drain to the second one, until ECS reports that the second has stopped.
     """
     whole = record.plan_began_at + plan.longest_delay
     alone = min(whole, stopped_at + plan.own_longest_delay)
     await sleep_until(alone)
     if plan.hands_over_to and alone < whole:
-        second = await metadata.of_other_helper()
-        if not second or second.known_status != "STOPPED":
-            await sleep_until(whole)
+        await first(sleep_until(whole), chain.until_second_has_stopped(metadata, record))
 
 
 async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, blind_until: float) -> bool:
@@ -65,6 +64,7 @@ class ReplacementWatcher:
         self._look = look
         self._replacement = Replacement(discovery_lag)
         self._latest = Look(0, 0, ())
+        self._in_service_from: float | None = None
         self._failures = 0
         self._logged: set[str] = set()
         self._whole_look_at = 0.0
@@ -73,8 +73,11 @@ class ReplacementWatcher:
     async def wait(self) -> bool:
         """Return True when the replacement is in service."""
         await asyncio.sleep(first_pause(random.random()))  # nosec B311  # spreads calls, keeps no secret
-        while (moment := await self._step()) is None:
-            await sleep_until(self._next_at())
+        while (moment := await self._step()) is None or self._latest.listing_failed:
+            next_at = self._next_at()
+            await sleep_until(next_at if moment is None else min(next_at, moment))
+            if moment is not None and moment <= next_at:
+                return True
         # no more looks: in a large service they would be taken from helpers that have not seen theirs yet
         await sleep_until(moment)
         return True
@@ -82,24 +85,25 @@ class ReplacementWatcher:
     async def _step(self) -> float | None:
         """Look once, at the listing alone until the next whole look is due.
 
-        Returns from when on the replacement is in service, None while it is not.
+        Returns from when on the replacement is in service, None while it is not. A look that fails changes neither.
         """
         listing_only = now() < self._whole_look_at
-        moment = None
         try:
             self._latest = await self._look(listing_only)
-            self._failures, self.has_seen = 0, True
-            moment = self._replacement.in_service_from(now(), self._latest)
+            self._failures, self.has_seen = self._failures if listing_only else 0, True
+            self._in_service_from = self._replacement.in_service_from(now(), self._latest)
         except OSError as error:
             self._failures += 1
+            # until the next whole look succeeds, the listing is not asked in between
+            self._latest = self._latest._replace(listing_failed=self._latest.listing_failed or listing_only)
             self._log_once(why(error))
         if not listing_only:
             self._whole_look_at = now() + pause(self._latest.tasks, self._failures, random.random())  # nosec B311
-        return moment
+        return self._in_service_from
 
     def _next_at(self) -> float:
         """When to look again."""
-        if not self._latest.awaits_listing or self._failures:
+        if not self._latest.awaits_listing:
             return self._whole_look_at
         return min(self._whole_look_at, now() + listing_pause(self._latest.tasks, random.random()))  # nosec B311
 

@@ -1,17 +1,18 @@
 """The drain: Envoy is called until it has confirmed, then downstreams stop sending and requests finish.
 
 `until_confirmed` and `until_over` are the two steps. If Envoy is restarted meanwhile, both are taken again.
+`call_at_deadline` is for a helper that could not take the first step in time, as it was frozen or had no CPU.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
-from task_helper.envoy.admin import Denied, Envoy
+from task_helper.envoy.admin import CALL_TIMEOUT, Denied, Envoy
 from task_helper.life import watch
 from task_helper.life.guard import LONGEST_PAUSE, guarded
 from task_helper.life.record import Record
@@ -21,7 +22,7 @@ from task_helper.settings import Graceful
 from task_helper.timing import first, forever, now, sleep_until
 
 # Between two calls of an Envoy that does not confirm: a busy admin API gets some air, a lost second is lost traffic.
-# Each pause is twice as long as the one before, up to LONGEST_PAUSE.
+# Each pause is twice as long as the one before, up to guard.LONGEST_PAUSE.
 FIRST_PAUSE: Final = 0.1
 
 # between two looks at whether a confirmed drain still is one; Envoy does not report that by itself
@@ -33,25 +34,43 @@ UNREADABLE_AFTER: Final = 10.0
 
 async def until_confirmed(envoy: Envoy, record: Record) -> None:
     """Call Envoy to fail its health checks until it has confirmed: a lost call is lost traffic."""
-
-    async def obstacle() -> str | None:
-        record.attempts += 1
-        try:
-            await envoy.fail_health_checks()
-        except OSError as error:
-            return why(error)
-        try:
-            state = await envoy.state()
-        except Denied:
-            return None  # Envoy took the call, and may not report its state
-        except OSError as error:
-            return why(error)
-        return None if state == "DRAINING" else f"Envoy still is {state}"
-
     record.confirmed_at = None
-    await _persist(obstacle, Event.ADMIN_FAILING)
+    await _persist(partial(_call, envoy, record), Event.ADMIN_FAILING)
     record.confirmed_at, record.envoy_answered = now(), True
     log(Event.HEALTH_CHECKS_FAILED, attempts=record.attempts)
+
+
+async def call_at_deadline(envoy: Envoy, record: Record, deadline: float) -> None:
+    """Call Envoy once, within CALL_TIMEOUT, to fail its health checks.
+
+    This is for an Envoy that was not called by `deadline`, a moment of the event loop's clock.
+    """
+    began = now()
+    if record.drain_began_at is None:
+        record.drain_began_at = began
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CALL_TIMEOUT):
+            if await _call(envoy, record) is None:
+                record.confirmed_at = now()
+    log(Event.CALLED_AT_DEADLINE, seconds_late=began - deadline, confirmed=record.confirmed_at is not None)
+
+
+async def _call(envoy: Envoy, record: Record) -> str | None:
+    """Call Envoy once to fail its health checks; why it has not confirmed, None where it has."""
+    record.attempts += 1
+    try:
+        await envoy.fail_health_checks()
+        record.called = True
+    except OSError as error:
+        record.called = True
+        return why(error)
+    try:
+        state = await envoy.state()
+    except Denied:
+        return None  # Envoy took the call, and may not report its state
+    except OSError as error:
+        return why(error)
+    return None if state == "DRAINING" else f"Envoy still is {state}"
 
 
 async def until_over(envoy: Envoy, plan: Plan, listeners: bool | Graceful, record: Record, stopped_at: float) -> bool:
@@ -73,11 +92,9 @@ async def _until_quiet(envoy: Envoy, plan: Plan, record: Record, deadline: float
     drained_since = now() - (record.drained_before if record.attempts == 1 else 0.0)
     # with `auto` only for traffic that cannot be read, of which another helper's time reports nothing
     fixed_end = (now() if auto else drained_since) + plan.fixed_timeout
-    least = plan.shortest_drain if auto else math.inf
-    readings_from = min(drained_since + least, fixed_end, deadline) - watch.LAST_READINGS
     log(Event.DRAINING, seconds=(deadline if auto else min(fixed_end, deadline)) - now())
     await first(
-        watch.until_quiet(envoy, record.meter, drained_since=drained_since, least=least, readings_from=readings_from),
+        watch.until_quiet(envoy, record, plan, drained_since=drained_since, fixed_end=fixed_end),
         _until_time_is_over(fixed_end, auto, record),
     )
     return True

@@ -2,8 +2,9 @@
 but for that of a delay which the replacement ends (`replacement.py`).
 
 An early exit, a skipped delay and the verdict that a task is quiet need two independent proofs, one of them that
-nothing is being served. A fact that nobody told is None: neither zero nor gone, and it keeps the plan. So the helper
-is never worse than a shell that sleeps, tells Envoy, and sleeps.
+nothing is being served; `still_sending` is the exception, where it is the wait that costs requests. A fact that is not
+known is None: neither zero nor gone, and it keeps the plan. So the helper is never worse than a shell that sleeps,
+calls Envoy, and sleeps.
 """
 
 from __future__ import annotations
@@ -17,9 +18,17 @@ from task_helper.envoy.traffic import Traffic
 # fails for other reasons, that comes about by chance in one of 100,000 tries; each further one is lost where all fail.
 ENOUGH_FAILURES: Final = 5
 
+# So many requests have to arrive in ten seconds, after all downstreams should have stopped sending; a scraper of
+# metrics that comes every few seconds sends fewer.
+ENOUGH_ARRIVALS: Final = 5
+
 # how long nothing may be in flight or arrive before the task is quiet: the second in which a downstream Envoy merges
 # what it has learnt, twice, and one more
 QUIET: Final = 3.0
+
+# How many times longer a silence has to be than the mean time between two requests. A client that sends at regular
+# intervals and does not check is then seen to send after all others have checked.
+LONGER_THAN_GAPS: Final = 2.0
 
 
 class Leave(NamedTuple):
@@ -44,23 +53,38 @@ class GoOn(NamedTuple):
 
 
 Verdict = Leave | Keep
-Ended = Literal["drained", "handed over", "handed over late"]
+Ended = Literal["drained", "handed over", "handed over late", "still sending"]
 
 
-def never_in_service(*, may_have_been: str | None, served: bool | None) -> Verdict:
+def younger_than_helper(*, uptime: float, helper: float) -> str | None:
+    """Why what Envoy has served since its start may not be all since the helper's; None where it is.
+
+    Both are in seconds: Envoy reports its `uptime` rounded down to whole ones, and the `helper` knows its own age. An
+    Envoy that was restarted counts from then on.
+    """
+    if uptime >= helper:
+        return None
+    if uptime + 1 <= helper:
+        return "Envoy was restarted after the helper had started, and counts requests from then on"
+    return "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"
+
+
+def never_in_service(*, may_have_been: str | None, used: bool | None, uncounted: Sequence[str]) -> Verdict:
     """May a task that this helper has not seen in service be left at once?
 
     The proofs: it was not in service before either, as far as can be known (else `may_have_been` says why not); and
-    Envoy has `served` no request since it started, which was before the helper did.
+    none of Envoy's listeners was `used`: no connection, no request and no health check has come since Envoy started,
+    which was before the helper did. No listener is `uncounted`.
     """
     if may_have_been:
         return Keep(may_have_been)
-    match served:
-        case None:
-            return Keep("what Envoy has served is not known")
-        case True:
-            return Keep("Envoy has served requests")
-    return Leave("Envoy has served no request since it started")
+    if used is None:
+        return Keep("what Envoy has served is not known")
+    if used:
+        return Keep("Envoy has had connections, requests or health checks")
+    if uncounted:
+        return Keep(f"no statistic covers {', '.join(uncounted)}")
+    return Leave("Envoy has had no connection since it started")
 
 
 def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | None) -> Verdict:
@@ -79,13 +103,18 @@ def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | 
 
 
 def application_gone(
-    *, stopped: Sequence[str], refuses: bool | None, before: Traffic | None, after: Traffic | None
+    *,
+    stopped: Sequence[str],
+    refuses: bool | None,
+    before: Traffic | None,
+    after: Traffic | None,
+    uncounted: Sequence[str],
 ) -> Verdict:
     """May the delay end since there is no application any more?
 
     The proofs: ECS says that all containers beside Envoy have `stopped` for good, and where a URL tells the
     application's port, it `refuses`; and between two readings Envoy served nothing, while requests that came failed.
-    Where none come, nothing is known, nor anything gained.
+    Where none come, nothing is known, nor anything gained. No listener is `uncounted`.
     """
     if not stopped:
         return Keep("ECS does not say that all containers beside Envoy have stopped")
@@ -93,28 +122,79 @@ def application_gone(
         return Keep("the application is there")
     if before is None or after is None:
         return Keep("what Envoy serves is not known")
-    if after.under_way or after.served != before.served:
+    if uncounted:
+        return Keep(f"no statistic covers {', '.join(uncounted)}")
+    if after.under_way or (after.served, after.accepted) != (before.served, before.accepted):
         return Keep("Envoy serves requests")
     if after.failed - before.failed < ENOUGH_FAILURES:
         return Keep("too few requests have come to tell")
     return Leave(f"all containers beside Envoy have stopped ({', '.join(stopped)}), and every request fails")
 
 
-def quiet(*, drained_for: float, least: float, quiet_for: float) -> Verdict:
-    """May the drain end since downstreams have gone?
+class Quiet(NamedTuple):
+    """What is known of the traffic in a drain, in seconds.
+
+    For `seconds` nothing was in flight and nothing came; for `doubtful` seconds nothing of what may be other traffic
+    than that of downstreams. Both are 0 where it is unknown. `gap` is the mean time between two requests that came in
+    the drain, 0 where none did. `unmoved` says why some of those who send are known to send on, whatever they check.
+    """
+
+    seconds: float
+    doubtful: float
+    gap: float = 0.0
+    unmoved: str | None = None
+
+
+def quiet(*, drained_for: float, least: float, fixed_over: bool, traffic: Quiet, uncounted: Sequence[str]) -> Verdict:
+    """May the drain end since downstreams have stopped sending?
 
     The proofs: Envoy has failed their health checks for as long as one of each takes, `drained_for` at `least`; and for
-    QUIET nothing was in flight and nothing came, as `quiet_for` says, which is 0 where nobody can say. All in seconds.
+    QUIET nothing was in flight and nothing came. Until the fixed time is over, one more thing has to be true of each:
+    that checks move those who send; and that the silence is longer than those between requests, and covers everything.
     """
     if drained_for < least:
         return Keep("some downstreams may not have checked yet")
-    if quiet_for < QUIET:
+    if traffic.seconds < QUIET:
         return Keep("requests are under way, or were until a moment ago")
+    if fixed_over:
+        return Leave("nothing has been in flight or come for a while")
+    if uncounted:
+        return Keep(f"no statistic covers {', '.join(uncounted)}")
+    if traffic.unmoved:
+        return Keep(traffic.unmoved)
+    if traffic.doubtful < QUIET:
+        return Keep("what may be downstreams' traffic is under way, or was until a moment ago")
+    if traffic.seconds < LONGER_THAN_GAPS * traffic.gap:
+        return Keep("requests come so rarely that this silence shows nothing")
     return Leave("nothing has been in flight or come for a while")
 
 
+def still_sending(*, waits_for_envoy: bool | None, arrived: int, lately: bool) -> Verdict:
+    """May the helper exit, in Consul, since downstreams still send long after they should have stopped?
+
+    There `consul-ecs-health-sync` marks the task critical once, at its stop; if that call fails, it does not repeat it.
+    Then only its deregistration stops downstreams. It deregisters the task when Envoy has stopped, and before ECS kills
+    it. So a helper that keeps Envoy running for longer than health-sync runs costs every request that comes later.
+
+    The proofs: ECS reports that the task is to stop and that this container still runs (`waits_for_envoy`); and Envoy
+    counts requests that `arrived` after all downstreams should have stopped sending, some of them `lately`. Where Envoy
+    does not answer, none are known to have arrived.
+    """
+    if not waits_for_envoy:
+        return Keep("ECS does not report that consul-ecs-health-sync still runs in a task that is to stop")
+    if arrived < ENOUGH_ARRIVALS or not lately:
+        return Keep("too few requests arrive to prove that downstreams still send")
+    return Leave(f"{arrived} requests arrived although consul-ecs-health-sync was stopped")
+
+
 def taken_over(
-    *, ended: Ended | None, draining: bool | None, under_way: bool | None, held: float, drained: float
+    *,
+    ended: Ended | None,
+    draining: bool | None,
+    under_way: bool | None,
+    held: float,
+    drained: float,
+    waits_for_envoy: bool | None = None,
 ) -> Leave | GoOn:
     """Where does the plan stand that another helper has begun?
 
@@ -123,8 +203,11 @@ def taken_over(
 
     The proofs that all is done: the other helper has drained, and Envoy is `draining` with nothing `under_way`. That
     the time which has passed counts takes the other helper's word, and that Envoy was told takes Envoy's as well:
-    unknown is not long ago. Where Envoy turns downstreams away, there is nothing left to delay.
+    unknown is not long ago. Where Envoy turns downstreams away, there is nothing left to delay. In Consul the other
+    helper may have exited as downstreams are still sending (`still_sending`), which holds as long as `waits_for_envoy`.
     """
+    if ended == "still sending" and waits_for_envoy:
+        return Leave("the helper before this one has exited as downstreams still send, and health-sync still runs")
     if ended == "drained" and draining and under_way is False:
         return Leave("the helper before this one has drained, and nothing is under way")
     return GoOn(

@@ -1,4 +1,7 @@
-"""The promise outlives the feature: after a fault inside the helper, the plan continues with its fixed times."""
+"""The promise outlives the feature: after a fault inside the helper, the plan continues with its fixed times.
+
+At the start the promise is the gate: a fault inside the helper must not make a task unhealthy that works.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from task_helper.application import Application
 from task_helper.envoy.admin import Envoy
+from task_helper.gate import Status
 from task_helper.life.record import Ending, Record
-from task_helper.logs import log_fault
+from task_helper.logs import Event, log, log_fault
 from task_helper.plan import Plan
 from task_helper.timing import now, sleep_until
 
 T = TypeVar("T")
 
-# between two calls of an Envoy that does not confirm the drain
+# between two tries of a call that fails, in the drain and at the start
 LONGEST_PAUSE: Final = 1.0
+
+# For so many seconds after a fault at the start the whole step is tried again. It is as long as the gate waits for
+# Envoy's first listener, and well within the startPeriod of the README's container, 300 s, which is ECS's longest.
+RETRIED_FOR: Final = 60.0
 
 
 async def guarded(part: Awaitable[T], instead: Callable[[], Awaitable[T]], record: Record) -> T:
@@ -29,6 +38,45 @@ async def guarded(part: Awaitable[T], instead: Callable[[], Awaitable[T]], recor
         return await instead()
 
 
+async def keep_the_gate(
+    come_into_service: Callable[[], Awaitable[None]],
+    envoy: Envoy,
+    application: Application | None,
+    show: Callable[[Status], None],
+    record: Record,
+) -> None:
+    """After a fault at the start, try `come_into_service` again for RETRIED_FOR; then open the gate by a plain rule.
+
+    By that rule Envoy is live and the application answers. A check that is at fault itself counts as passed: what the
+    helper cannot judge, it must not fail.
+    """
+
+    async def live() -> None:
+        if (state := await envoy.state()) != "LIVE":
+            raise OSError(f"Envoy is {state}")
+
+    end = now() + RETRIED_FOR
+    while now() < end:
+        with suppress(Exception):
+            return await come_into_service()
+        await asyncio.sleep(LONGEST_PAUSE)
+    while await _fails(live) or (application and await _fails(application.check)):
+        await asyncio.sleep(LONGEST_PAUSE)
+    with suppress(OSError):
+        show("in service")
+    record.in_service_at = now()
+    log(Event.IN_SERVICE, seconds=now() - record.began_at)
+
+
+async def _fails(check: Callable[[], Awaitable[None]]) -> bool:
+    """Whether the check says no; one that is at fault itself does not."""
+    try:
+        await check()
+    except Exception as error:
+        return isinstance(error, OSError)
+    return False
+
+
 async def keep_the_plan(envoy: Envoy, plan: Plan, record: Record, stopped_at: float) -> Ending:
     """What is left of the plan at its fixed times, with as little code as possible."""
     if record.drain_began_at is None:
@@ -37,10 +85,12 @@ async def keep_the_plan(envoy: Envoy, plan: Plan, record: Record, stopped_at: fl
             await sleep_until(min(end, stopped_at + plan.own_longest_delay))
         record.drain_began_at = now()
     while record.confirmed_at is None:
+        record.attempts += 1
         with suppress(Exception):
             await envoy.fail_health_checks()
             record.confirmed_at = now()
-            break
-        await asyncio.sleep(LONGEST_PAUSE)
+        record.called = True
+        if record.confirmed_at is None:
+            await asyncio.sleep(LONGEST_PAUSE)
     await sleep_until(record.confirmed_at + plan.fixed_timeout)
     return "drained"

@@ -2,7 +2,9 @@
 follows in the order in which it happens. Three rules hold throughout:
 
 - One deadline, STOP_TIMEOUT - 5 s after the signal, bounds everything: past STOP_TIMEOUT ECS kills every container.
-- The plan ends early only on two proofs, one of them that nothing is being served: `early` is the judge of that.
+  Only an Envoy that was not called by then is called after it, once.
+- The plan ends early only on two proofs, one of them that nothing is being served: `early` is the judge of that. The
+  exception is Consul, where waiting for a call that failed costs every later request (`early.still_sending`).
 - The promise outlives the feature. As long as this process lives, ECS leaves the application and Envoy alone, so
   after a fault in here the plan continues with its fixed times: `guard` sees to that.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
@@ -21,12 +23,16 @@ from task_helper.envoy.admin import Envoy
 from task_helper.gate import Status
 from task_helper.life import chain, delay, drain, startup, watch
 from task_helper.life.early import Leave
-from task_helper.life.guard import guarded, keep_the_plan
+from task_helper.life.guard import guarded, keep_the_gate, keep_the_plan
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.life.summary import conclude
 from task_helper.logs import Event, log
 from task_helper.settings import Settings
-from task_helper.timing import first, forever, now, say_no, sleep_until
+from task_helper.timing import first, forever, now, say_no, sleep_until, waited_for_cpu
+
+# A helper that had to call Envoy after its deadline gives downstreams what is left of STOP_TIMEOUT, except so much. ECS
+# counts from its own call, some 0.03 s before the signal, and a starved process sees the signal late.
+BEFORE_SIGKILL: Final = 2.0
 
 
 class Surroundings(NamedTuple):
@@ -52,23 +58,33 @@ class Lifecycle:
     async def live(self) -> Exit:
         self.record.began_at = now()
         await first(self.stop.wait(), guarded(self.start(), forever, self.record))
+        self.stop.idle_from_now_on()
         await self.stop.wait()  # in service: nothing runs until then
         self.record.stop_requested_at = self.record.plan_began_at = self.stop.at
-        ending = await first(self.shut_down(), self.deadline())
+        ending = await first(self.shut_down(), self.deadline()) or await self.out_of_time()
         return conclude(self.record, ending, self.plan, metrics=self.settings.metrics == "emf")
 
     async def start(self) -> None:
-        before = self.metadata if self.plan.takes_over_from else None
-        await startup.come_into_service(self.envoy, self.application, self.show, self.record, before)
+        if await guarded(self.is_stopping(), say_no, self.record):
+            return self.stop.request(None, now())
+        outside = self.envoy, self.application
+        come = partial(startup.come_into_service, *outside, self.metadata, self.show, self.record, self.plan)
+        plainly = partial(keep_the_gate, come, *outside, self.show, self.record)
+        await guarded(come(), plainly, self.record)
         self.plan = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
+
+    async def is_stopping(self) -> bool:
+        before = self.plan.takes_over_from
+        return await startup.is_stopping(self.metadata, before.name if before else None)
 
     async def shut_down(self) -> Ending:
         if await guarded(self.never_in_service(), say_no, self.record):
             return "never in service"
-        if await guarded(self.taken_over(), say_no, self.record):
-            return "drained"
+        if ending := await guarded(self.take_over(), say_no, self.record):
+            return ending
         fixed_times = partial(keep_the_plan, self.envoy, self.plan, self.record, self.stop.at)
-        return await first(guarded(self.delay_and_drain(), fixed_times, self.record), self.envoy_gone())
+        plan = guarded(self.delay_and_drain(), fixed_times, self.record)
+        return await first(plan, self.envoy_gone(), self.still_sending())
 
     async def never_in_service(self) -> bool:
         if self.record.in_service_at is not None:
@@ -79,7 +95,7 @@ class Lifecycle:
         log(Event.PLAN_KEPT, because=verdict.because)
         return False
 
-    async def taken_over(self) -> bool:
+    async def take_over(self) -> Ending | Literal[False]:
         return await chain.take_over(self.envoy, self.metadata, self.settings.plan, self.record, self.stop.at)
 
     async def delay_and_drain(self) -> Ending:
@@ -93,7 +109,11 @@ class Lifecycle:
         replaced = delay.until_replaced(self.plan, self.record, self.look_at_service)
         fixed = partial(delay.for_fixed_time, self.plan, self.record)
         due = delay.until_drain_is_due(self.plan, self.record, self.metadata, self.stop.at)
-        await first(guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_gone())
+        # shows who sends and who checks, and never ends the delay
+        reading = guarded(watch.first_reading(self.envoy, self.record), forever, self.record)
+        await first(
+            guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_gone(), reading
+        )
 
     async def application_gone(self) -> None:
         watching = watch.application_gone(self.envoy, self.application, self.metadata)
@@ -115,11 +135,34 @@ class Lifecycle:
         log(Event.ENVOY_GONE, because=await guarded(watching, forever, self.record))
         return "envoy gone"
 
-    async def deadline(self) -> Ending:
+    async def still_sending(self) -> Ending:
+        """In Consul, exit while health-sync can still deregister the task, where that alone stops downstreams."""
+        if self.record.mesh is None or self.record.mesh.name != "consul":
+            return await forever()
+        limit = self.record.plan_began_at + self.plan.still_sending_limit
+        watching = watch.still_sending(self.envoy, self.metadata, limit)
+        log(Event.STILL_SENDING, because=await guarded(watching, forever, self.record))
+        return "still sending"
+
+    async def deadline(self) -> None:
         await sleep_until(self.stop.at + self.plan.budget)
-        if self.plan.hands_over_to:
+
+    async def out_of_time(self) -> Ending:
+        """At the deadline, call an Envoy once that was never called, unless the second helper of a chain is to."""
+        confirmed_in_time = self.record.confirmed_at is not None
+        hands_over = self.plan.hands_over_to and not await self.second_has_stopped()
+        drain_was_due = self.record.drain_began_at is not None or self.plan.longest_delay <= self.plan.budget
+        if not self.record.called and (drain_was_due or not hands_over):
+            last_call = drain.call_at_deadline(self.envoy, self.record, self.stop.at + self.plan.budget)
+            await guarded(last_call, partial(asyncio.sleep, 0), self.record)
+            if not hands_over:
+                await sleep_until(self.stop.at + self.plan.stop_timeout - BEFORE_SIGKILL)
+        if hands_over:
             return chain.hand_over(self.settings.plan, self.record)
-        return "not confirmed" if self.record.confirmed_at is None else "deadline"
+        return "deadline" if confirmed_in_time else "not confirmed"
+
+    async def second_has_stopped(self) -> bool:
+        return await guarded(chain.second_has_stopped(self.metadata, self.record), say_no, self.record)
 
 
 class Stop:
@@ -130,15 +173,31 @@ class Stop:
 
     def __init__(self) -> None:
         self.at = 0.0
+        self._waited_before: float | None = None
         self._requested = asyncio.Event()
 
-    def request(self, signal: str, at: float) -> None:
-        """The signal of that name came at this moment of the event loop's clock."""
+    def idle_from_now_on(self) -> None:
+        """From now on the process waits for the CPU only once a signal has come, which tells how late it is handled."""
+        self._waited_before = waited_for_cpu()
+
+    def request(self, signal: str | None, at: float) -> None:
+        """The signal of that name came at this moment of the event loop's clock; None: metadata reported the stop."""
         again = self._requested.is_set()
         if not again:
             self.at = at
             self._requested.set()
-        log(Event.SIGTERM_REPEATED if again else Event.SIGTERM, signal=signal)
+        if again:
+            log(Event.SIGTERM_REPEATED, signal=signal)
+        else:
+            log(Event.SIGTERM, signal=signal, late_seconds=self._late())
+
+    def _late(self) -> float | None:
+        """Seconds for which the process waited for the CPU since the signal came; None if unknown, as during startup.
+
+        They do not include the time in which the process, its container or the machine was frozen.
+        """
+        waited = waited_for_cpu()
+        return None if self._waited_before is None or waited is None else waited - self._waited_before
 
     async def wait(self) -> None:
         await self._requested.wait()

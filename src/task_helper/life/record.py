@@ -7,12 +7,20 @@ from typing import Final, Literal
 
 import msgspec
 
+from task_helper.envoy.accounting import Account
 from task_helper.envoy.listeners import Listener, without_health_check_filter
-from task_helper.envoy.mesh import Mesh
+from task_helper.envoy.mesh import Bootstrap, Mesh
 from task_helper.envoy.traffic import Meter
 
 Ending = Literal[
-    "never in service", "drained", "not confirmed", "envoy gone", "deadline", "handed over", "handed over late"
+    "never in service",
+    "drained",
+    "not confirmed",
+    "envoy gone",
+    "deadline",
+    "handed over",
+    "handed over late",
+    "still sending",
 ]
 
 # requests that came this shortly before the end of the drain would have gone on coming
@@ -28,6 +36,7 @@ class Exit(IntEnum):
     DRAINED = 0
     HANDED_OVER = 10
     HANDED_OVER_LATE = 11
+    STILL_SENDING = 12
     FAULT = 70
     UNCONFIRMED = 75
     BAD_SETTINGS = 78
@@ -37,6 +46,7 @@ _EXITS: Final[dict[Ending, Exit]] = {
     "not confirmed": Exit.UNCONFIRMED,
     "handed over": Exit.HANDED_OVER,
     "handed over late": Exit.HANDED_OVER_LATE,
+    "still sending": Exit.STILL_SENDING,
 }
 
 
@@ -45,15 +55,20 @@ class Record(msgspec.Struct):
 
     The plan may have begun before the stop was requested here, in the hands of another helper, its delay be over, and
     Envoy have drained for so many seconds (`drained_before`).
+
+    `attempts` counts the calls of Envoy to fail its health checks, `called` is whether one of them has come to its end,
+    be it a failure. `alone` is whether the second helper of a chain is known to have stopped.
     """
 
     service: str = "unknown"
     began_at: float = 0.0
     envoy_answered: bool = False
     listeners: list[Listener] = []
+    bootstrap: Bootstrap | None = None
     mesh: Mesh | None = None
     in_service_at: float | None = None
     left_draining: bool = False
+    drain_undone: bool = False
     stop_requested_at: float | None = None
     plan_began_at: float = 0.0
     delay_over: bool = False
@@ -62,7 +77,13 @@ class Record(msgspec.Struct):
     drain_began_at: float | None = None
     confirmed_at: float | None = None
     attempts: int = 0
+    called: bool = False
+    alone: bool = False
     faulty: bool = False
+    account: Account | None = None
+    unknown: tuple[str, ...] = ()
+    logged_nobody_checks: bool = False
+    delay_meter: Meter = msgspec.field(default_factory=Meter)
     meter: Meter = msgspec.field(default_factory=Meter)
 
     @property
@@ -75,6 +96,31 @@ class Record(msgspec.Struct):
         if self.faulty:
             return Exit.FAULT
         return _EXITS.get(ending, Exit.DRAINED)
+
+    @property
+    def nobody_checks(self) -> bool:
+        """Whether requests came since the stop was requested, but no health check, where it is by them that downstreams
+        learn of the drain."""
+        meters = (self.delay_meter, self.meter)
+        needed = self.mesh is None or self.mesh.needs_filter
+        return needed and any(each.arrived for each in meters) and not any(each.checks for each in meters)
+
+    def unmoved(self, checked_by: float, interval: float) -> str | None:
+        """Why some of those who send do not stop because of health checks; None where nothing shows that.
+
+        All downstreams that check at `interval` have done so by the moment `checked_by`.
+        """
+        if self.came_after(checked_by):
+            return "requests came after every downstream must have checked"
+        since = self.stop_requested_at
+        if self.nobody_checks and since is not None and (self.meter.read_at or since) - since >= interval:
+            return "requests came for longer than one interval, but no health check did"
+        return None
+
+    def came_after(self, checked_by: float) -> bool:
+        """Whether a request surely came after this moment of the drain."""
+        after = self.meter.last_arrival_after
+        return after is not None and after >= checked_by
 
     def still_coming(self, now: float) -> bool:
         """Whether requests came to the very end of the drain."""

@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import Final
 
 from task_helper.application import Application
-from task_helper.ecs.metadata import Metadata
+from task_helper.ecs.metadata import Metadata, stops_helper
 from task_helper.envoy.admin import AdminError, Envoy
-from task_helper.envoy.listeners import draining_egress, for_downstreams
+from task_helper.envoy.listeners import draining_egress, may_come_in
 from task_helper.envoy.mesh import Bootstrap, hints, recognise
 from task_helper.gate import Status
+from task_helper.life import chain
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
@@ -30,21 +31,36 @@ NO_LISTENERS_FOR: Final = 60.0
 CLOSES_IDLE: Final = (1, 40)
 
 
+async def is_stopping(metadata: Metadata, before: str | None) -> bool:
+    """Whether ECS began to stop this container before the helper could catch the signal, which may be lost then.
+
+    `before` names the helper that ECS stops before this one, None without one. An endpoint that does not answer is
+    called again, for two seconds at most. Without an answer the helper waits for the signal; if that was lost, ECS
+    kills the helper after its stopTimeout.
+    """
+    if metadata.url is None:
+        return False
+    with suppress(TimeoutError):
+        async with asyncio.timeout(chain.TRIES_WITHIN):
+            for pause in chain.PAUSES:
+                await asyncio.sleep(pause)
+                if task := await metadata.task():
+                    return stops_helper(task, before)
+    return False
+
+
 async def come_into_service(
     envoy: Envoy,
     application: Application | None,
+    metadata: Metadata,
     show: Callable[[Status], None],
     record: Record,
-    after_another: Metadata | None = None,
+    plan: Plan,
 ) -> None:
-    """Return when Envoy is live and the application answers; `show` has then opened the gate.
-
-    With `after_another` ECS stops another helper before this one, and that metadata tells whether it has begun to.
-    """
-    began = now()
+    """Return when Envoy is live and the application answers; `show` has then opened the gate."""
     told: set[str] = set()
     while True:
-        status, because = await _obstacle(envoy, application, record, began + NO_LISTENERS_FOR, after_another)
+        status, because = await _obstacle(envoy, application, metadata, record, plan)
         _show(show, status, told)
         if status == "in service":
             break
@@ -53,32 +69,35 @@ async def come_into_service(
             told.add(because)
         await asyncio.sleep(POLL)
     record.in_service_at = now()
-    log(Event.IN_SERVICE, seconds=now() - began)
+    log(Event.IN_SERVICE, seconds=now() - record.began_at)
 
 
 async def _obstacle(
-    envoy: Envoy, application: Application | None, record: Record, listeners_by: float, after_another: Metadata | None
+    envoy: Envoy, application: Application | None, metadata: Metadata, record: Record, plan: Plan
 ) -> tuple[Status, str]:
     """What the task is waiting for, and why."""
     try:
         state = await envoy.state()
         record.envoy_answered = True
         if state == "DRAINING":
-            if after_another and await _may_be_stopping(after_another):
-                record.left_draining = True
-                return "waiting for Envoy", f"Envoy at {envoy.url} drains, as the helper before this one told it to"
-            # Only a helper that died can have told it to; no health check would ever pass again.
+            record.left_draining = True
+            if await _may_be_stopping(metadata, plan, now() - record.began_at):
+                return (
+                    "waiting for Envoy",
+                    f"Envoy at {envoy.url} drains, and ECS does not report that the task is to run",
+                )
+            # Only a helper that died can have called Envoy to drain; no health check would ever pass again.
             await envoy.pass_health_checks()
             state = await envoy.state()
-            if not record.left_draining:
+            if not record.drain_undone:
                 log(Event.STALE_DRAIN_UNDONE)
-            record.left_draining = True
+            record.drain_undone = True
     except OSError as error:
         record.envoy_answered |= isinstance(error, AdminError)
         return "waiting for Envoy", f"Envoy at {envoy.url}: {why(error)}"
     if state != "LIVE":
         return "waiting for Envoy", f"Envoy at {envoy.url} is {state}"
-    if now() < listeners_by and await _has_no_listener(envoy, record):
+    if now() < record.began_at + NO_LISTENERS_FOR and await _has_no_listener(envoy, record):
         return "waiting for Envoy", f"Envoy at {envoy.url} has no listener yet"
     if application:
         try:
@@ -88,18 +107,28 @@ async def _obstacle(
     return "in service", ""
 
 
-async def _may_be_stopping(metadata: Metadata) -> bool:
-    """Whether the task is to stop, as far as ECS does not say that it is to run."""
+async def _may_be_stopping(metadata: Metadata, plan: Plan, lived: float) -> bool:
+    """Whether an Envoy that drains may do so since the task is to stop: a helper that starts then must not undo it.
+
+    Where ECS does not report whether the task is to stop, the time that this helper has `lived`, in seconds, shows it:
+    every helper of a task that is to stop gets SIGTERM, or SIGKILL, within the stopTimeouts of all its helpers. Outside
+    ECS, only a chain has another helper that may have called Envoy for good reason.
+    """
+    if metadata.url is None and not plan.other_helper:
+        return False
     task = await metadata.task()
-    return task is None or task.desired_status != "RUNNING"
+    if task and task.desired_status:
+        return task.desired_status != "RUNNING"
+    return lived < plan.whole_stop_timeout
 
 
 async def _has_no_listener(envoy: Envoy, record: Record) -> bool:
-    """Whether Envoy says that it has none for downstreams; not where it may not say."""
-    with suppress(OSError):  # the look at the configuration tells why
-        if not record.listeners:
-            record.listeners = await envoy.listeners()
-        return not for_downstreams(record.listeners)
+    """Whether Envoy reports that none of its listeners is for downstreams yet; not where it may not report them."""
+    with suppress(OSError):  # the look at the configuration reports why
+        if record.bootstrap is None:
+            record.bootstrap = await envoy.bootstrap()
+        record.listeners = await envoy.listeners()
+        return not may_come_in(record.listeners, more_come=record.bootstrap.has_lds)
     return False
 
 
@@ -121,7 +150,7 @@ async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record
         record.service = task.service_name or task.family
     try:
         record.listeners = await envoy.listeners()  # once more: some may have come since the gate saw the first
-        bootstrap = await envoy.bootstrap()
+        bootstrap = record.bootstrap or await envoy.bootstrap()
     except OSError as error:
         log(Event.LOOK_FAILED, because=why(error))
     else:
@@ -143,6 +172,9 @@ def _warn(record: Record, bootstrap: Bootstrap, settings: Settings) -> None:
         log(Event.EGRESS_DRAINS, listeners=names)
     if names := [each.name for each in record.listeners if each.cuts_tcp]:
         log(Event.TCP_CUT, listeners=names)
+    doubts = [f"{each.name}: {each.doubt}" for each in record.listeners if each.doubt]
+    if doubts and settings.plan.drain_timeout == "auto":
+        log(Event.DIRECTION_UNKNOWN, listeners=doubts)
     if bootstrap.open_admin:
         log(Event.ADMIN_OPEN, address=bootstrap.open_admin)
 

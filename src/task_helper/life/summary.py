@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.logs import Event, log
-from task_helper.plan import Plan
+from task_helper.plan import MERGE, Plan
 from task_helper.timing import now
 
 # a reading that is older than this says nothing of the end
@@ -18,8 +18,10 @@ def conclude(record: Record, ending: Ending, plan: Plan, metrics: bool) -> Exit:
     """Log the summary, with the figures as CloudWatch `metrics` where they are wanted; the exit code."""
     code = record.exit_code(ending)
     fields = summarise(record, ending, code, now(), plan)
-    if record.still_coming(now()) and not _handed_over(ending):
-        causes = causes_of_traffic(record, plan)
+    if (cut := fields["requests_in_flight_at_end"]) and ending != "envoy gone":
+        log(Event.REQUESTS_CUT, requests=cut, reason=ending)
+    if _traffic_after_drain(record, plan) and not _handed_over(ending):
+        causes = causes_of_traffic(record, plan, now())
         log(Event.TRAFFIC_AFTER_DRAIN, requests=fields["requests_after_drain"], causes=causes)
     if metrics:
         fields |= embedded_metrics(fields, record.service, int(time.time() * 1000))
@@ -32,9 +34,23 @@ def _handed_over(ending: str) -> bool:
     return ending.startswith("handed over")
 
 
-def causes_of_traffic(record: Record, plan: Plan) -> list[str]:
-    """Why downstreams may still send at the end of a drain, likeliest first."""
+def _traffic_after_drain(record: Record, plan: Plan) -> bool:
+    """Whether requests came at the very end, or surely after every downstream must have checked."""
+    if record.still_coming(now()):
+        return True
+    confirmed_at = record.confirmed_at
+    return confirmed_at is not None and record.came_after(confirmed_at + plan.health_check_interval + MERGE)
+
+
+def causes_of_traffic(record: Record, plan: Plan, now: float) -> list[str]:
+    """Why downstreams may still send at the end of a drain: what was observed, then what may be."""
     causes = []
+    if record.nobody_checks:
+        causes.append("no health check came since the stop: those who send do not check this task")
+    if record.mesh and record.mesh.name == "consul":
+        causes.append("Consul's downstreams never check: they learn of the stop by discovery alone")
+    if record.meter.doubtful_quiet_for(now) < STALE_AFTER and record.account:
+        causes += [_doubtful(name, doubt) for name, doubt in record.account.doubts.items()]
     if names := record.without_filter:
         causes.append(f"no health_check filter on {', '.join(names)}: health checks go on passing")
     if plan.shortest_drain <= plan.health_check_interval:
@@ -46,8 +62,13 @@ def causes_of_traffic(record: Record, plan: Plan) -> list[str]:
     ]
 
 
+def _doubtful(listener: str, doubt: str) -> str:
+    """Who may send through a listener that is for other traffic."""
+    who = "requests from the task itself" if "loopback" in doubt or "internal" in doubt else "scrapes or other requests"
+    return f"{who} through {listener}: {doubt}, and no traffic_direction"
+
+
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-_OF_THE_END: Final = ("budget_left_seconds", "requests_in_flight_at_end")
 _UNITS: Final = {
     "delaying_seconds": "Seconds",
     "draining_seconds": "Seconds",
@@ -66,19 +87,23 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: 
     first, last, read_at = record.meter.first, record.meter.last, record.meter.read_at
     if read_at is None or now - read_at > STALE_AFTER:
         last = None
+    if record.account and record.account.uncounted:
+        first = last = None
+    at_end = None if _handed_over(ending) else last  # another helper goes on: nothing is cut yet
     return {
         "reason": ending,
         "exit_code": exit_code,
         "delaying_seconds": drain_began - stopped,
         "draining_seconds": now - drain_began,
-        "budget_left_seconds": stopped + plan.budget - now,
+        "budget_left_seconds": max(0.0, stopped + plan.budget - now),
         "confirmed": record.confirmed_at is not None,
         "attempts": record.attempts,
         "application_gone": record.application_gone_at is not None,
-        "requests_in_flight_at_drain": first.in_flight if first else None,
-        "requests_in_flight_at_end": last.in_flight if last else None,
+        "requests_in_flight_at_drain": first.whole.in_flight if first else None,
+        "requests_in_flight_at_end": at_end.whole.in_flight if at_end else None,
         "requests_after_drain": record.meter.arrived if last else None,
-        "connections_at_end": last.connections if last else None,
+        "connections_at_end": at_end.whole.connections if at_end else None,
+        "health_checks_seen": {"delay": record.delay_meter.checks, "drain": record.meter.checks},
     }
 
 
@@ -86,11 +111,11 @@ def embedded_metrics(fields: dict[str, Any], service: str, milliseconds: int) ->
     """What turns a log line with `fields` into CloudWatch metrics of `service`, at this time since the epoch."""
     # CloudWatch adds up numbers, not words; zeros tell a service whose drains are confirmed from one that never drains
     count = {"drains_not_confirmed": int(fields["reason"] == "not confirmed")}
-    left_out = _OF_THE_END if _handed_over(fields["reason"]) else ()
+    left_out = "budget_left_seconds" if _handed_over(fields["reason"]) else None
     metrics = [
         {"Name": name, "Unit": unit}
         for name, unit in _UNITS.items()
-        if (fields | count)[name] is not None and name not in left_out
+        if (fields | count)[name] is not None and name != left_out
     ]
     directive = {"Namespace": "ecs-task-helper", "Dimensions": [["service"]], "Metrics": metrics}
     return {"service": service, **count, "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]}}

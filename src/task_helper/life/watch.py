@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from contextlib import suppress
+from typing import Final, Never
 
 from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
-from task_helper.envoy.admin import CALL_TIMEOUT, Envoy
-from task_helper.envoy.traffic import Meter, Traffic, Watched
+from task_helper.envoy.accounting import Account
+from task_helper.envoy.admin import Envoy, Look
+from task_helper.envoy.traffic import Meter, Traffic
 from task_helper.life import early
-from task_helper.life.early import Leave, Verdict
+from task_helper.life.early import Leave, Quiet, Verdict
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
-from task_helper.timing import now, sleep_until
+from task_helper.plan import Plan
+from task_helper.timing import forever, now, sleep_until
 
 # between two looks; nothing tells these things by itself
 POLL: Final = 0.5
 
-# Between two readings of Envoy's statistics. The first of a drain, and those of its last seconds, tell all there is to
-# tell: in a large mesh each takes Envoy a tenth of a second.
+# Between two readings of Envoy's statistics, at least. In a large mesh each takes Envoy a tenth of a second, so the
+# pause is PAUSES times as long as a reading takes, up to LONGEST_READING_PAUSE.
 READING_EVERY: Final = 1.0
+PAUSES: Final = 20
+LONGEST_READING_PAUSE: Final = 5.0
 
-# what the last readings have to go back: QUIET, and one more to tell what came before
-LAST_READINGS: Final = early.QUIET + READING_EVERY
+# How long before the earliest end of a drain a reading shows from when on nothing came: QUIET and a moment. The drain's
+# first one and one at its end are the others. At the fixed end of a drain the last one is a moment before it.
+LAST_READINGS: Final = early.QUIET + 0.1
+A_MOMENT: Final = 0.5
+
+# In Consul, in seconds: for how long before the limit arrivals are counted, and for how long after it an exit helps.
+# Where health-sync marks the task critical, downstreams stop sending within 0.3 s (measured).
+ARRIVALS_COUNTED: Final = 10.0
+EXIT_HELPS: Final = 9.0
 
 # between two readings where a container beside Envoy has stopped: each request that comes meanwhile may fail, in the
 # first second; for one that lives on in the rest of the delay READING_EVERY will do
@@ -31,22 +43,15 @@ SHORT_PAUSE: Final = 0.1
 
 
 async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> Verdict:
-    """Judge once, within CALL_TIMEOUT, whether a task that was not seen in service ever was."""
+    """Judge once, within the time of a look, whether a task that was not seen in service ever was."""
 
-    async def served() -> bool | None:
+    async def look_at_envoy() -> Look | None:
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                uptime = (await envoy.about()).uptime
-                which = await envoy.watched()
-                traffic = await envoy.traffic(which)
+            return await envoy.look()
         except OSError:
             return None
-        if uptime < now() - record.began_at:
-            return None  # it was restarted, and counts from then on
-        # whether there ever were connections, their number now does not tell
-        return traffic.served > 0 or traffic.under_way or (None if which.connections else False)
 
-    has_served, has_restarted = await asyncio.gather(served(), metadata.has_restarted())
+    look, has_restarted = await asyncio.gather(look_at_envoy(), metadata.has_restarted())
     may_have_been = None
     if record.left_draining:
         may_have_been = "Envoy was left draining by a helper before this one"
@@ -54,7 +59,14 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
         may_have_been = "the helper had a fault before it could see"
     elif has_restarted is not False:
         may_have_been = "the helper was restarted" if has_restarted else "ECS does not say if the helper was restarted"
-    return early.never_in_service(may_have_been=may_have_been, served=has_served)
+    if look is None or look.uptime is None:
+        return early.never_in_service(may_have_been=may_have_been, used=None, uncounted=[])
+    younger = early.younger_than_helper(uptime=look.uptime, helper=look.asked_at - record.began_at)
+    return early.never_in_service(
+        may_have_been=may_have_been or younger,
+        used=look.traffic.whole.used,
+        uncounted=list(look.account.uncounted),
+    )
 
 
 async def envoy_gone(envoy: Envoy, metadata: Metadata, record: Record) -> str:
@@ -72,7 +84,7 @@ async def envoy_gone(envoy: Envoy, metadata: Metadata, record: Record) -> str:
 
 async def application_gone(envoy: Envoy, application: Application | None, metadata: Metadata) -> str:
     """Wait until the application is gone for good; why."""
-    which: Watched | None = None
+    account: Account | None = None
     before: Traffic | None = None
     hurry_until: float | None = None
     while True:
@@ -81,38 +93,136 @@ async def application_gone(envoy: Envoy, application: Application | None, metada
             continue
         refuses = await application.refuses() if application else None
         try:
-            which = which or await envoy.watched()
-            after = await envoy.traffic(which)
+            if account:
+                after: Traffic | None = (await envoy.traffic(account)).whole
+            else:
+                look = await envoy.look()
+                account, after = look.account, look.traffic.whole
         except OSError:
             after = None
-        verdict = early.application_gone(stopped=stopped, refuses=refuses, before=before, after=after)
+        uncounted = list(account.uncounted) if account else []
+        verdict = early.application_gone(
+            stopped=stopped, refuses=refuses, before=before, after=after, uncounted=uncounted
+        )
         if isinstance(verdict, Leave):
             return verdict.because
-        if before is None or after is None or after.served != before.served:
+        if before is None or after is None or (after.served, after.accepted) != (before.served, before.accepted):
             before = after
         hurry_until = now() + READING_EVERY if hurry_until is None else hurry_until
         await asyncio.sleep(SHORT_PAUSE if now() < hurry_until else READING_EVERY)
 
 
-async def until_quiet(envoy: Envoy, meter: Meter, *, drained_since: float, least: float, readings_from: float) -> None:
-    """Feed `meter` with a first reading and with those from `readings_from` on; return when the task is quiet.
+async def still_sending(envoy: Envoy, metadata: Metadata, limit: float) -> str:
+    """Wait until it is proven that Consul's downstreams do not stop sending; why. Never returns where it is not.
 
-    `drained_since` is when Envoy confirmed that its health checks fail, `least` how many seconds all downstreams need
-    to notice.
+    `limit` is until when they may still send, by the event loop's clock.
     """
-    which: Watched | None = None
-    unreadable = False
-    while True:
+    meter, account = Meter(), None
+    await sleep_until(limit - ARRIVALS_COUNTED)
+    while now() < limit + EXIT_HELPS:
         try:
-            which = which or await envoy.watched()
-            meter.read(now(), await envoy.traffic(which))
+            if account is None:
+                account, traffic, *_ = await envoy.look()
+            else:
+                traffic = await envoy.traffic(account)
+            meter.read(now(), traffic)
+        except OSError:
+            pass  # none are known to have arrived
+        else:
+            if now() >= limit:
+                verdict = early.still_sending(
+                    waits_for_envoy=await metadata.waits_for_envoy(),
+                    arrived=meter.arrived,
+                    lately=meter.last_arrival is not None and now() - meter.last_arrival < early.QUIET,
+                )
+                if isinstance(verdict, Leave):
+                    return verdict.because
+        following = max(now() + READING_EVERY, limit - LAST_READINGS)
+        await sleep_until(min(following, limit) if now() < limit else following)
+    return await forever()
+
+
+async def first_reading(envoy: Envoy, record: Record) -> Never:
+    """Read the traffic once, when the delay begins: what comes in the delay shows who sends, and who checks."""
+    with suppress(OSError):  # the drain's readings report why
+        await _read(envoy, record)
+    await forever()
+
+
+async def _read(envoy: Envoy, record: Record, *, anew: bool = False) -> None:
+    """One reading; `anew` with a new account, as where statistics belong to no listener that is known."""
+    before, recounted = record.account, False
+    traffic = None if before is None or anew else await envoy.traffic(before)
+    if traffic is None or set(traffic.unknown) - set(record.unknown):
+        look = await envoy.look()
+        record.account, traffic = look.account, look.traffic
+        record.unknown = traffic.unknown
+        recounted = before is not None and before != record.account
+    if record.confirmed_at is None or record.meter.first is None:
+        record.delay_meter.read(now(), traffic, recounted=recounted)
+    if record.confirmed_at is not None:
+        record.meter.read(now(), traffic, recounted=recounted)
+
+
+async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since: float, fixed_end: float) -> None:
+    """Feed the record's meter, and return when the task is quiet; with fixed times, that is never.
+
+    `drained_since` is when Envoy confirmed that its health checks fail, `fixed_end` when the drain's fixed time ends.
+    """
+    auto = plan.drain_timeout == "auto"
+    deadline = (record.stop_requested_at or 0.0) + plan.budget
+    least_end = drained_since + plan.shortest_drain
+    last = min(least_end, deadline - A_MOMENT) if auto else min(fixed_end, deadline) - A_MOMENT
+    moments = (last - LAST_READINGS, last)  # after them the pauses are even
+    unreadable, uncounted, anew = False, False, True  # listeners may have come since the delay began
+    while True:
+        began = now()
+        try:
+            await _read(envoy, record, anew=anew)
+            anew = False
         except OSError as error:
             if not unreadable:
                 log(Event.TRAFFIC_UNREADABLE, because=why(error))
             unreadable = True
         else:
-            verdict = early.quiet(drained_for=now() - drained_since, least=least, quiet_for=meter.quiet_for(now()))
-            if isinstance(verdict, Leave):
+            uncounted = uncounted or _log_uncounted(record)
+            _log_nobody_checks(record, plan)
+            if auto and isinstance(_verdict(record, plan, drained_since, fixed_end), Leave):
                 return
-        following = now() + READING_EVERY
-        await sleep_until(following if meter.read_at is None else max(following, readings_from))
+        pause = min(max(READING_EVERY, PAUSES * (now() - began)), LONGEST_READING_PAUSE)
+        awaited = [each for each in moments if each > now() and not anew]
+        await sleep_until(awaited[0] if awaited else now() + pause)
+
+
+def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float) -> Verdict:
+    meter, moment = record.meter, now()
+    traffic = Quiet(
+        seconds=meter.quiet_for(moment),
+        doubtful=meter.doubtful_quiet_for(moment),
+        gap=(moment - drained_since) / meter.arrived if meter.arrived else 0.0,
+        unmoved=record.unmoved(drained_since + plan.shortest_drain, plan.health_check_interval),
+    )
+    return early.quiet(
+        drained_for=moment - drained_since,
+        least=plan.shortest_drain,
+        fixed_over=moment >= fixed_end,
+        traffic=traffic,
+        uncounted=list(record.account.uncounted) if record.account else [],
+    )
+
+
+def _log_nobody_checks(record: Record, plan: Plan) -> None:
+    """Log once, when the drain begins, that it will not make those who send stop."""
+    delay = now() - (record.stop_requested_at or now())
+    if not record.logged_nobody_checks and delay >= plan.health_check_interval and record.nobody_checks:
+        log(Event.NO_HEALTH_CHECKS_SEEN, requests=record.delay_meter.arrived + record.meter.arrived, seconds=delay)
+        record.logged_nobody_checks = True
+
+
+def _log_uncounted(record: Record) -> bool:
+    """Log which listeners no statistic covers; whether there are any."""
+    if not record.account or not record.account.uncounted:
+        return False
+    listeners = [f"{name}: {because}" for name, because in record.account.uncounted.items()]
+    log(Event.LISTENERS_UNCOUNTED, listeners=listeners)
+    return True

@@ -10,6 +10,7 @@ from typing import Any, Final
 from task_helper.settings import stop_timeout as stop_timeout_of
 from task_helper_taskdef.add.stop_timeouts import stop_timeout_edits
 from task_helper_taskdef.add.variants import edit_variants
+from task_helper_taskdef.definition import DEFAULT_STOP_TIMEOUT as ECS_STOP_TIMEOUT
 from task_helper_taskdef.definition import Container, Definition, read, read_source
 from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_api, envoy_mesh, user_of
 from task_helper_taskdef.findings import Copied, Edit
@@ -24,14 +25,15 @@ from task_helper_taskdef.roles import (
     assign_roles,
     chain_of,
     condition_for,
+    deregisters_task,
     is_helper,
     logging_neighbour,
     needed_dependencies,
     shares_network,
 )
+from task_helper_taskdef.rules import cpu, memory
 from task_helper_taskdef.rules.auto_egress import UNPRIVILEGED_USER, ignored_user
 from task_helper_taskdef.rules.health_check import CHECK
-from task_helper_taskdef.rules.memory import FIXED, need
 
 DEFAULT_NAME: Final = "task-helper"
 DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
@@ -107,6 +109,7 @@ def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: b
     task = assign_roles(definition, envoy=envoy, spot=spot, mesh=mesh)
     # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
     socket, shared = _kuma_socket_edits(task, image)
+    shared += _health_sync_edits(task)
     if task.helpers:
         helper = task.helpers[0]
         wanted = _container(task, image, helper, socket)
@@ -116,6 +119,32 @@ def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: b
         return [*shared, *_missing_parts(definition, helper, wanted), *alike]
     helper = Container(name, place="", unknown=[])
     return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
+
+
+def _health_sync_edits(task: Task) -> list[Edit]:
+    """What lets Consul's health-sync deregister the task after a drain, where its stopTimeout is not set."""
+    seconds = _stop_timeout(task, task.helpers[0] if task.helpers else Container("", place="", unknown=[]))
+    return [
+        Edit(f"{container.place}.stopTimeout", seconds)
+        for container in task.definition.container_definitions
+        if _is_unset(task, container) and seconds > container.stop_seconds
+    ]
+
+
+def _health_sync_seconds(task: Task, helper: Container) -> dict[str, str]:
+    """The variable that gives the helper the stopTimeout of Consul's health-sync, where that is known."""
+    for container in filter(deregisters_task, task.definition.container_definitions):
+        if _is_unset(task, container):
+            return {"HEALTH_SYNC_STOP_TIMEOUT": str(max(_stop_timeout(task, helper), container.stop_seconds))}
+        if container.stop_timeout is not None and container.stop_timeout != ECS_STOP_TIMEOUT:
+            return {"HEALTH_SYNC_STOP_TIMEOUT": str(container.stop_timeout)}
+    return {}
+
+
+def _is_unset(task: Task, container: Container) -> bool:
+    """Whether this is Consul's health-sync, and ECS's default is known to be its stopTimeout."""
+    place = f"{container.place}.stopTimeout"
+    return deregisters_task(container) and container.stop_timeout is None and place not in task.definition.unknown
 
 
 def _container(task: Task, image: str, helper: Container, socket: PurePosixPath | None) -> dict[str, Any]:
@@ -132,13 +161,19 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
         ],
         "stopTimeout": _stop_timeout(task, helper),
         "healthCheck": dict(CHECK),
-        "memory": need(helper).enough,
+        "cpu": cpu.need(helper),
+        "memory": memory.need(helper).enough,
         "user": _user(task),
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
     }
+    if task.mesh == "consul":
+        # the same to ECS; with the key, Consul's module would make the helper's health a condition of the task's
+        del container["essential"]
     if helper.memory_reservation is not None:
         del container["memory"]
+    if not cpu.fits(task.definition, helper):
+        del container["cpu"]  # the rule says whose to lower
     environment = _environment(task, helper, socket)
     if environment:
         container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
@@ -167,6 +202,7 @@ def _environment(task: Task, helper: Container, socket: PurePosixPath | None) ->
     url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
     environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
     environment |= {preset.variable: preset.value for preset in presets(task, helper)}
+    environment |= _health_sync_seconds(task, helper)
     return environment | (SPOT if task.spot else {})
 
 
@@ -202,7 +238,7 @@ def _kuma_socket_edits(task: Task, image: str) -> tuple[PurePosixPath | None, li
         "entryPoint": ["python3", "-c"],
         "command": [f"import os; os.chmod('{folder}', 0o1777)"],
         "mountPoints": [mount],
-        "memory": FIXED.enough,
+        "memory": memory.FIXED.enough,
         "user": "0",
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},

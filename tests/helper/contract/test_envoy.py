@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,8 @@ from lab.parts.processes import free_address, free_port, wait_for
 from task_helper.envoy.admin import AdminError, Denied, Envoy
 from task_helper.envoy.listeners import draining_egress, without_health_check_filter
 from task_helper.envoy.mesh import Bootstrap
-from task_helper.envoy.traffic import Traffic, Unreadable, Watched
+from task_helper.envoy.accounting import Account
+from task_helper.envoy.traffic import Traffic
 from task_helper.life.startup import CLOSES_IDLE
 from task_helper.settings import admin_url
 from tests.helper.fakes import ENVOY, FakeApplication, FakeEnvoy, FakeMetadata, Network
@@ -121,7 +122,11 @@ def test_configuration(envoy: Envoy, request: pytest.FixtureRequest) -> None:
 
 def test_traffic_of_an_idle_envoy(envoy: Envoy) -> None:
     """An Envoy that serves nobody has no traffic, though its admin API is being asked."""
-    assert Traffic(0, 0, 0, 0) == ask(envoy.traffic(ask(envoy.watched())))
+    look = ask(envoy.look())
+
+    assert (Traffic(), {}) == (look.traffic, look.account.uncounted)
+    assert Traffic() == ask(envoy.traffic(look.account))
+    assert look.uptime is not None
 
 
 def test_listeners_accept(envoy: Envoy) -> None:
@@ -167,24 +172,24 @@ def test_what_counts_as_traffic(upstream: tuple[str, int], tmp_path: Path) -> No
     options = real.EnvoyOptions(free_address(), upstream, egress="MODIFY_ONLY")
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
-        watched = ask(envoy.watched())
+        account = ask(envoy.look()).account
         for path in ("/", "/error", real.HEALTH_PATH):
             get(options, path)
         get(options, "/", real.EGRESS_PORT)
         slow = threading.Thread(target=get, args=(options, "/slow"))
         slow.start()
 
-        wait_for(lambda: differs(Traffic(in_flight=1, completed=2, failed=1, connections=0), envoy, watched))
+        wait_for(lambda: differs(Traffic(in_flight=1, completed=2, failed=1, connections=0), envoy, account))
         _Application.let_go.set()
         slow.join()
         _Application.let_go.clear()
-        wait_for(lambda: differs(Traffic(in_flight=0, completed=3, failed=1, connections=0), envoy, watched))
+        wait_for(lambda: differs(Traffic(in_flight=0, completed=3, failed=1, connections=0), envoy, account))
 
 
-def differs(expected: Traffic, envoy: Envoy, watched: Watched) -> str | None:
-    """None once the traffic is as expected."""
-    traffic = ask(envoy.traffic(watched))
-    return None if traffic == expected else str(traffic)
+def differs(expected: Traffic, envoy: Envoy, account: Account) -> str | None:
+    """None once the traffic under way, completed and failed is as expected."""
+    traffic = ask(envoy.traffic(account)).whole
+    return None if traffic[:4] == expected[:4] else str(traffic)
 
 
 @pytest.mark.parametrize("name", ["ready-app", "admin_portal", "ready:8080", "egress"])
@@ -194,20 +199,21 @@ def test_odd_names(name: str, upstream: tuple[str, int], tmp_path: Path) -> None
     config = real.configuration(options)
     config["static_resources"]["listeners"][0]["name"] = name
     with running_with(config, options, tmp_path) as envoy:
-        watched = ask(envoy.watched())
+        account = ask(envoy.look()).account
         get(options, "/")
 
-        wait_for(lambda: differs(Traffic(0, 1, 0, 0), envoy, watched))
+        wait_for(lambda: differs(Traffic(0, 1, 0, 0), envoy, account))
 
 
 def test_statistics_that_are_left_out(upstream: tuple[str, int], tmp_path: Path) -> None:
-    """Where Envoy keeps no statistics of its requests, they are unreadable, and not zero."""
+    """A listener of whose requests Envoy keeps no statistics is uncounted; its requests are not zero."""
     options = real.EnvoyOptions(free_address(), upstream)
     left_out = {"exclusion_list": {"patterns": [{"prefix": "http."}]}}
     config = real.configuration(options) | {"stats_config": {"stats_matcher": left_out}}
     with running_with(config, options, tmp_path) as envoy:
-        with pytest.raises(Unreadable, match="no statistic http.ingress.downstream_rq_active"):
-            ask(envoy.watched())
+        uncounted = ask(envoy.look()).account.uncounted
+
+    assert "Envoy has no statistic http.ingress.downstream_rq_active" in uncounted["inbound"]
 
 
 def test_denied_paths(upstream: tuple[str, int], tmp_path: Path) -> None:
@@ -270,16 +276,16 @@ def test_tcp_listener(upstream: tuple[str, int], tmp_path: Path) -> None:
     options = real.EnvoyOptions(free_address(), upstream, protocol="tcp")
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
-        watched = ask(envoy.watched())
+        account = ask(envoy.look()).account
         with closing(http.client.HTTPConnection(options.address, real.INBOUND_PORT, timeout=30)) as held:
             held.request("GET", "/")
             assert 200 == held.getresponse().status
-            wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, watched))
+            wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, account))
 
             ask(envoy.drain_listeners(graceful=False))
 
             wait_for(lambda: refusal(options))  # Envoy's workers close the listener a moment after the answer
-            wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, watched))
+            wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, account))
 
 
 def test_listener_with_http_and_tcp(upstream: tuple[str, int], tmp_path: Path) -> None:
@@ -290,14 +296,14 @@ def test_listener_with_http_and_tcp(upstream: tuple[str, int], tmp_path: Path) -
     inbound["filter_chains"][0]["filter_chain_match"] = {"source_ports": [port := free_port()]}
     inbound["filter_chains"].append({"filters": [real.tcp_proxy("tcp", cluster="application")]})
     with running_with(config, options, tmp_path) as envoy:
-        watched = ask(envoy.watched())
+        account = ask(envoy.look()).account
         place = (options.address, real.INBOUND_PORT)
         with socket.create_connection(place, source_address=(options.address, port)) as idle_http:
             idle_http.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             assert idle_http.recv(1000).startswith(b"HTTP/1.1 200")
             with socket.create_connection(place):
-                wait_for(lambda: differs(Traffic(0, 1, 0, 1), envoy, watched))
-            wait_for(lambda: differs(Traffic(0, 1, 0, 0), envoy, watched))
+                wait_for(lambda: differs(Traffic(0, 1, 0, 1), envoy, account))
+            wait_for(lambda: differs(Traffic(0, 1, 0, 0), envoy, account))
 
 
 DRAIN_TIME = 2  # seconds; its last third leaves a drain_timeout of 0.2 s some time, and one of 0.7 s none
@@ -464,3 +470,63 @@ def test_socket_file_that_is_removed(upstream: tuple[str, int], tmp_path: Path) 
         with pytest.raises(FileNotFoundError):
             ask(envoy.state())
         assert (False, True) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
+
+
+_MONITOR = "envoy.resource_monitors.global_downstream_max_connections"
+_MOST = {"max_active_downstream_connections": 3}
+_LIMITS: dict[str, dict[str, Any]] = {
+    "runtime key": {
+        "layered_runtime": {
+            "layers": [{"name": "limit", "static_layer": {"overload": {"global_downstream_max_connections": 3}}}]
+        }
+    },
+    "resource monitor": {
+        "overload_manager": {
+            "resource_monitors": [
+                real.typed(
+                    _MONITOR,
+                    "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    _MOST,
+                )
+            ]
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("limit", "ignored", "answers"),
+    [
+        ("runtime key", False, False),
+        ("runtime key", True, True),
+        ("resource monitor", False, True),
+    ],
+)
+def test_global_limit_of_connections(
+    limit: str, ignored: bool, answers: bool, upstream: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An Envoy with as many connections as its runtime key allows resets calls, unless its admin API ignores that."""
+    options = real.EnvoyOptions(free_address(), upstream)
+    config = real.configuration(options)
+    config["admin"]["ignore_global_conn_limit"] = ignored
+    monkeypatch.setattr(real, "configuration", lambda _: config | _LIMITS[limit])
+    with real.running(options, tmp_path) as running, ExitStack() as open:
+        connections = []
+
+        def not_full() -> str | None:
+            connection = open.enter_context(socket.create_connection((options.address, real.INBOUND_PORT), 5))
+            connection.settimeout(5)
+            connections.append(connection)
+            try:
+                connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                return None if not connection.recv(1) else f"{len(connections)} connections are served"
+            except ConnectionResetError:
+                return None
+
+        wait_for(not_full)
+        envoy = Envoy(admin_url(running.admin_url))
+        if answers:
+            ask(envoy.fail_health_checks())
+        else:
+            with pytest.raises(OSError):
+                ask(envoy.fail_health_checks())

@@ -1,6 +1,7 @@
 """Two installed helpers in a chain beside a real Envoy; the test is ECS, which stops them one after the other."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
@@ -11,10 +12,6 @@ from lab.parts.processes import free_address
 from task_helper.gate import METADATA_URI
 from tests.helper.process.program import Helper, metadata_of, running
 
-# the first hands over after 3 s
-PLAN = {"DRAIN_DELAY": "0.2", "STOP_TIMEOUT": "8"}
-FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:8"}, {"TAKES_OVER_FROM": "task-helper:8"}
-
 
 class Task:
     """A real Envoy, and two helpers that it is in service for."""
@@ -24,11 +21,17 @@ class Task:
         envoy: real.Envoy,
         first: Helper,
         second: Helper,
+        wanted: dict[str, object],
         containers: dict[str, dict[str, object]],
-        common: dict[str, str],
+        of_second: dict[str, str],
     ) -> None:
         self.envoy, self.first, self.second = envoy, first, second
-        self.containers, self.common = containers, common
+        self.wanted, self.containers, self.of_second = wanted, containers, of_second
+
+    def stop(self) -> None:
+        """ECS wants the task stopped, and begins with the first."""
+        self.wanted["DesiredStatus"] = "STOPPED"
+        self.first.signal(signal.SIGTERM)
 
     def first_has_gone(self, exit_code: int) -> None:
         """ECS says so, and stops the second."""
@@ -43,39 +46,47 @@ class Task:
 
 
 @contextmanager
-def chain(folder: Path, **settings: str) -> Iterator[Task]:
+def chain(folder: Path, stop_timeout: int = 60, **settings: str) -> Iterator[Task]:
+    """The task; the first hands over 5 s before its `stop_timeout`."""
     names = ("envoy", "app", "task-helper", "task-helper-2")
     containers: dict[str, dict[str, object]] = {
         name: {"Name": name, "Type": "NORMAL", "KnownStatus": "RUNNING", "DesiredStatus": "STOPPED"} for name in names
     }
+    wanted: dict[str, object] = {"DesiredStatus": "RUNNING"}
     with ExitStack() as stack:
         envoy = stack.enter_context(real.running(real.EnvoyOptions(free_address(), ("127.0.0.1", 1)), folder))
-        uri = stack.enter_context(metadata_of(list(containers.values()), {"DesiredStatus": "STOPPED"}))
-        common = {"ENVOY_ADMIN_URL": envoy.admin_url, METADATA_URI: uri, **PLAN, **settings}
-        first, second = (stack.enter_context(running(**common, **own)) for own in (FIRST, SECOND))
+        uri = stack.enter_context(metadata_of(list(containers.values()), wanted))
+        common = {"ENVOY_ADMIN_URL": envoy.admin_url, METADATA_URI: uri, "DRAIN_DELAY": "0.2", **settings}
+        common["STOP_TIMEOUT"] = str(stop_timeout)
+        of_first = common | {"HANDS_OVER_TO": f"task-helper-2:{stop_timeout}"}
+        of_second = common | {"TAKES_OVER_FROM": f"task-helper:{stop_timeout}"}
+        first, second = (stack.enter_context(running(**settings)) for settings in (of_first, of_second))
         first.event("in_service")
         second.event("in_service")
-        yield Task(envoy, first, second, containers, common)
+        yield Task(envoy, first, second, wanted, containers, of_second)
 
 
 def test_handed_over(tmp_path: Path) -> None:
     """The first leaves at its deadline with 10, and the second drains for what is left of the plan."""
-    with chain(tmp_path, DRAIN_TIMEOUT="4.5") as task:
-        task.first.signal(signal.SIGTERM)
+    with chain(tmp_path, stop_timeout=8, DRAIN_TIMEOUT="4.5") as task:
+        task.stop()
         handed_over = task.first.event("summary")
-        task.first_has_gone(10)
+        exit_code = task.first.exit()
+        task.first_has_gone(exit_code)
         drained = task.second.event("summary")
 
         assert 0 == task.second.exit()
-    assert ("handed over", "drained") == (handed_over["reason"], drained["reason"])
-    # of 4.5 s the first has drained 2.8 s, of which one may have gone until Envoy confirmed
-    assert 2.7 <= drained["draining_seconds"] < 4.4
+    # of 4.5 s the first has drained 2.8 s, of which one may have gone until Envoy confirmed; on a busy machine more
+    # than one may, and then the first says so
+    reason, left = {10: ("handed over", 2.7), 11: ("handed over late", 4.5)}[exit_code]
+    assert (reason, "drained") == (handed_over["reason"], drained["reason"])
+    assert left <= drained["draining_seconds"]
 
 
 def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
     """The second goes on with the drain at once, and with all of its time, as nobody knows how long it has lasted."""
-    with chain(tmp_path, DRAIN_DELAY="0.2", DRAIN_TIMEOUT="1") as task:
-        task.first.signal(signal.SIGTERM)
+    with chain(tmp_path, DRAIN_TIMEOUT="3") as task:
+        task.stop()
         task.first.event("draining")
         task.first.signal(signal.SIGKILL)
         task.first_has_gone(-signal.SIGKILL)
@@ -83,26 +94,61 @@ def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
 
         assert 0 == task.second.exit()
     assert "delaying" not in [line["event"] for line in task.second.log]
+    assert drained["draining_seconds"] >= 3
+
+
+def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
+    """The first calls Envoy after its deadline, and hands over late; the second gives the drain all of its time."""
+    with chain(tmp_path, stop_timeout=8, DRAIN_DELAY="1.5", DRAIN_TIMEOUT="1") as task:
+        task.first.signal(signal.SIGTERM)
+        task.first.event("delaying")
+        task.first.signal(signal.SIGSTOP)
+        time.sleep(3.2)  # past the first's deadline
+        task.first.signal(signal.SIGCONT)
+        called = task.first.event("called_at_deadline")
+        task.first_has_gone(11)
+        drained = task.second.event("summary")
+
+        assert 0 == task.second.exit()
+    assert called["confirmed"]
+    assert "delaying" not in [line["event"] for line in task.second.log]
     assert drained["draining_seconds"] >= 1
 
 
-def test_first_has_drained(tmp_path: Path) -> None:
-    """With nothing under way the second leaves at once."""
-    with chain(tmp_path, DRAIN_TIMEOUT="0.5") as task:
+def test_second_dies_in_the_delay_of_the_first(tmp_path: Path) -> None:
+    """The first begins the drain while there is time for one, instead of leaving Envoy uncalled to a dead helper."""
+    with chain(tmp_path, stop_timeout=8, DRAIN_DELAY="4", DRAIN_TIMEOUT="0.5") as task:
         task.first.signal(signal.SIGTERM)
+        task.first.event("delaying")
+        task.second.signal(signal.SIGKILL)
+        task.second.exit()
+        task.containers["task-helper-2"] |= {"KnownStatus": "STOPPED", "ExitCode": 137}
+        stopped = task.first.event("second_helper_stopped")
+        summary = task.first.event("summary")
+
+        assert 0 == task.first.exit()
+        assert "DRAINING" == task.envoy.admin("GET", "/ready")[1].strip()
+    assert 137 == stopped["exit_code"]
+    assert summary["confirmed"] and summary["reason"] in ("drained", "deadline")
+
+
+def test_first_has_drained(tmp_path: Path) -> None:
+    """With nothing under way the second leaves at once, without a stage of its own."""
+    with chain(tmp_path, DRAIN_TIMEOUT="0.5") as task:
+        task.stop()
         task.first_has_gone(0)
         summary = task.second.event("summary")
 
         assert 0 == task.second.exit()
     assert "drained" == summary["reason"]
-    assert summary["delaying_seconds"] + summary["draining_seconds"] < 0.4
+    assert {"delaying", "draining"}.isdisjoint(line["event"] for line in task.second.log)
 
 
 def test_second_starts_while_the_first_drains(tmp_path: Path) -> None:
     """A second helper that comes up in the drain of the first leaves that alone."""
-    with chain(tmp_path, DRAIN_TIMEOUT="5") as task:
-        task.first.signal(signal.SIGTERM)
+    with chain(tmp_path, DRAIN_TIMEOUT="50") as task:
+        task.stop()
         task.first.event("draining")
-        with running(**task.common, **SECOND) as late:
+        with running(**task.of_second) as late:
             late.event("waiting")
             assert "DRAINING" == task.envoy.admin("GET", "/ready")[1].strip()

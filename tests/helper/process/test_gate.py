@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab.parts.processes import die_with_parent, free_address
+from lab.parts.processes import free_address
 from task_helper.gate import METADATA_URI, Status, status
-from tests.helper.process.program import command, environment
+from tests.helper.process.program import PROGRAM, command, started
 
 SHOW = (
     "import sys; from task_helper.gate import show; [(show(s.strip()), print('shown', flush=True)) for s in sys.stdin]"
@@ -38,21 +38,10 @@ class Shower:
 @contextmanager
 def showing(shown: Status, *prefix: str, **environ: str) -> Iterator[Shower]:
     """A process that shows this status, started with a command before it."""
-    process = subprocess.Popen(
-        [*prefix, sys.executable, "-c", SHOW],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(**environ),
-        preexec_fn=die_with_parent,
-    )
-    try:
+    with started([*prefix, sys.executable, "-c", SHOW], environ, stdin=subprocess.PIPE) as process:
         shower = Shower(process)
         shower.show(shown)
         yield shower
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_one_status_at_a_time(container: dict[str, str]) -> None:
@@ -81,6 +70,34 @@ def test_other_settings_of_the_health_check(container: dict[str, str]) -> None:
         done = command("healthcheck", **container)
 
     assert (0, "") == (done.returncode, done.stdout)
+
+
+def test_without_proc() -> None:
+    """Where it cannot see processes, `healthcheck` says so in one line and fails."""
+    without_proc = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+    if subprocess.run([*without_proc, "true"], capture_output=True).returncode:
+        pytest.skip("THIS MACHINE ALLOWS NO MOUNT NAMESPACE: a missing /proc is not tried")
+    done = subprocess.run([*without_proc, str(PROGRAM), "healthcheck"], capture_output=True, text=True, timeout=60)
+
+    assert (1, "") == (done.returncode, done.stderr)
+    assert done.stdout.startswith("cannot see this container's processes: ")
+    assert 1 == done.stdout.count("\n")
+
+
+def test_imports() -> None:
+    """Each container health check of a fleet imports the gate, and nothing that takes as long as Python's own start."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "importtime", str(PROGRAM), "healthcheck"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+    assert {"task_helper", "task_helper.__main__", "task_helper.gate"} == {
+        name for name in imported if name.startswith("task_helper")
+    }
+    assert not {"typing", "re", "enum", "signal", "argparse", "asyncio", "collections"} & imported
 
 
 @pytest.mark.parametrize("prefix", [(), ("unshare", "--mount", "--propagation", "unchanged")])

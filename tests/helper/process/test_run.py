@@ -1,6 +1,5 @@
 """The installed program under real signals, beside real Envoys."""
 
-import fcntl
 import os
 import pty
 import signal
@@ -17,9 +16,12 @@ import pytest
 from lab.parts import envoy_process as real
 from lab.parts.processes import free_address, wait_for
 from task_helper.gate import METADATA_URI
-from tests.helper.process.program import PROGRAM, command, environment, metadata_of, running, wait_until_armed
+from tests.helper.process.program import PATIENCE, PROGRAM, command, metadata_of, running, started, wait_until_armed
 
 QUICK = {"DRAIN_DELAY": "0.2", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "30"}
+
+# as the image's entry point has it
+BLOCKED = "--block-signal=TERM,INT,QUIT"
 
 
 @pytest.fixture
@@ -132,14 +134,31 @@ def test_repeated_stop_signal(envoy: real.Envoy) -> None:
 
 
 def test_never_in_service(older_envoy: real.Envoy, nobody: str) -> None:
-    """A task that is stopped before it came into service, and whose Envoy has served nobody, is let go at once."""
+    """A task that is stopped before it came into service, and whose Envoy has served nobody, skips the whole plan."""
     with running(ENVOY_ADMIN_URL=older_envoy.admin_url, APP_HEALTH_URL=nobody) as helper:
         helper.event("waiting")
-        began = time.monotonic()
         helper.signal(signal.SIGTERM)
+        summary = helper.event("summary")
 
         assert 0 == helper.exit()
-    assert time.monotonic() - began < 1
+    assert "never in service" == summary["reason"]
+    # of a plan of 80 s: a busy machine may take a few
+    assert summary["delaying_seconds"] + summary["draining_seconds"] < 20
+
+
+@pytest.mark.parametrize("desired", ["STOPPED", "RUNNING"])
+def test_restart_beside_an_envoy_that_drains(envoy: real.Envoy, desired: str) -> None:
+    """A helper that is restarted in place undoes the drain of one before it; if the task is to stop, it keeps it."""
+    envoy.admin("POST", "/healthcheck/fail")
+    with metadata_of([], {"DesiredStatus": desired}) as uri:
+        with running(ENVOY_ADMIN_URL=envoy.admin_url, **{METADATA_URI: uri}, **QUICK) as helper:
+            helper.event("sigterm" if desired == "STOPPED" else "in_service")
+            found = state(envoy)
+            if desired == "RUNNING":
+                helper.signal(signal.SIGTERM)
+
+            assert 0 == helper.exit()
+    assert ("DRAINING" if desired == "STOPPED" else "LIVE", "DRAINING") == (found, state(envoy))
 
 
 def test_never_answered(nobody: str) -> None:
@@ -155,7 +174,7 @@ def test_never_answered(nobody: str) -> None:
 
 
 def test_envoy_dead_at_sigterm(envoy: real.Envoy) -> None:
-    """Where Envoy is dead, as ECS says, there is nothing to drain: the helper is gone within a second."""
+    """Where Envoy is dead, as ECS says, there is nothing to drain: the helper skips the whole plan."""
     task: dict[str, object] = {"Name": "envoy", "Type": "NORMAL", "KnownStatus": "RUNNING"}
     with metadata_of([task]) as uri, running(ENVOY_ADMIN_URL=envoy.admin_url, **{METADATA_URI: uri}) as helper:
         helper.event("in_service")
@@ -168,28 +187,29 @@ def test_envoy_dead_at_sigterm(envoy: real.Envoy) -> None:
 
         assert 0 == helper.exit()
     assert "envoy gone" == summary["reason"]
-    assert summary["delaying_seconds"] < 1
+    # of a plan of 80 s: a busy machine may take a few
+    assert summary["delaying_seconds"] + summary["draining_seconds"] < 20
 
 
 def test_full_stdout(envoy: real.Envoy) -> None:
     """A log that nobody reads, and whose pipe is full at SIGTERM, does not hold up the drain."""
     reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    settings = environment(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK)
-    with subprocess.Popen([PROGRAM, "run"], stdout=writer, env=settings) as process:
-        taken = b""
-        while b"in_service" not in taken:
-            taken += os.read(reader, 4096)
-        os.set_blocking(writer, False)
-        with suppress(BlockingIOError):
-            while True:
-                os.write(writer, b"x" * 512)
-        os.set_blocking(writer, True)
-        process.send_signal(signal.SIGTERM)
+    try:
+        with started([PROGRAM, "run"], {"ENVOY_ADMIN_URL": envoy.admin_url, **QUICK}, stdout=writer) as process:
+            taken = b""
+            while b"in_service" not in taken:
+                taken += os.read(reader, 65536)
+            # of this end of the pipe alone: the helper's own stays as it was
+            own = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
+            with suppress(BlockingIOError), os.fdopen(own, "wb", buffering=0) as filling:
+                while filling.write(b"x" * 512) is not None:
+                    pass
+            process.send_signal(signal.SIGTERM)
 
-        assert 0 == process.wait(60)
-    os.close(reader)
-    os.close(writer)
+            assert 0 == process.wait(PATIENCE)
+    finally:
+        os.close(reader)
+        os.close(writer)
     assert "DRAINING" == state(envoy)
 
 
@@ -243,17 +263,34 @@ def test_pid_1_in_the_first_moment(older_envoy: real.Envoy) -> None:
         assert 0 == helper.exit()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: str(number.name))
+def test_signal_before_python(number: signal.Signals, older_envoy: real.Envoy) -> None:
+    """A signal that came while it was blocked, before Python was executed, stops the task, and none stays blocked."""
+    raised = f'kill -{number.name.removeprefix("SIG")} $$; exec "$@"'
+    with running(("env", BLOCKED, "sh", "-c", raised, "sh"), ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
+        assert number.name == helper.event("sigterm")["signal"]
+        assert 0 == helper.exit()
+
+
+def test_no_signal_stays_blocked(envoy: real.Envoy) -> None:
+    """What the image's entry point blocks, the helper and its threads unblock."""
+    with running(("env", BLOCKED), ENVOY_ADMIN_URL=envoy.admin_url) as helper:
+        helper.event("in_service")
+        status = Path(f"/proc/{helper.process.pid}/status").read_text()
+
+        assert 0 == int(status.partition("SigBlk:")[2].split()[0], 16)
+
+
 def test_closed_stdout(envoy: real.Envoy) -> None:
     """A log that nobody reads any more ends neither the helper nor the drain."""
-    settings = environment(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK)
-    with subprocess.Popen([PROGRAM, "run"], stdout=subprocess.PIPE, env=settings) as process:
+    with started([PROGRAM, "run"], {"ENVOY_ADMIN_URL": envoy.admin_url, **QUICK}) as process:
         assert process.stdout
-        while b"in_service" not in process.stdout.readline():
-            pass
+        while "in_service" not in process.stdout.readline():
+            assert process.poll() is None
         process.stdout.close()
         process.send_signal(signal.SIGTERM)
 
-        assert 0 == process.wait(60)
+        assert 0 == process.wait(PATIENCE)
     assert "DRAINING" == state(envoy)
 
 
@@ -267,7 +304,8 @@ def test_hanging_admin_api() -> None:
             helper.signal(signal.SIGTERM)
 
             assert 75 == helper.exit()
-            assert -4 <= helper.event("summary")["budget_left_seconds"] <= 0
+            # how late it may be is a matter of the machine; without a deadline it would wait for ever
+            assert helper.event("summary")["budget_left_seconds"] <= 0
 
 
 def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
@@ -284,13 +322,51 @@ def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
     assert summary["budget_left_seconds"] <= 0
 
 
+def test_frozen_across_the_deadline(envoy: real.Envoy) -> None:
+    """A helper that was frozen until after its deadline calls an Envoy that was never called, once, in the margin."""
+    settings = {"DRAIN_DELAY": "2.5", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "8"}
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, **settings) as helper:
+        helper.event("in_service")
+        helper.signal(signal.SIGTERM)
+        helper.event("delaying")
+        helper.signal(signal.SIGSTOP)
+        time.sleep(3.2)  # past the deadline, three seconds after the signal
+        helper.signal(signal.SIGCONT)
+        summary = helper.event("summary")
+
+        assert 75 == helper.exit()
+        assert "DRAINING" == state(envoy)
+    assert ("not confirmed", True, 1, 0) == tuple(
+        summary[field] for field in ("reason", "confirmed", "attempts", "budget_left_seconds")
+    )
+    (called,) = [line for line in helper.log if line["event"] == "called_at_deadline"]
+    assert called["confirmed"] and 0.2 <= called["seconds_late"] < 5
+
+
+def test_request_that_the_drain_cuts(tmp_path: Path) -> None:
+    """A request that a real Envoy still has in flight at the end of the drain is warned of; the exit code stays 0."""
+    with socket.create_server((application := free_address(), 8080)) as server:
+        options = real.EnvoyOptions(free_address(), (application, 8080))
+        with real.running(options, tmp_path) as envoy, running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+            helper.event("in_service")
+            with socket.create_connection((options.address, real.INBOUND_PORT)) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nhost: task\r\n\r\n")
+                connection = server.accept()[0]  # the application has the request, and does not answer
+                helper.signal(signal.SIGTERM)
+                cut = helper.event("requests_cut")
+
+                assert 0 == helper.exit()
+                connection.close()
+    assert (1, "drained", "warning") == (cut["requests"], cut["reason"], cut["level"])
+
+
 def test_bad_settings() -> None:
     """Bad settings end the helper before it does anything, with all of them in one message."""
     done = command("run", DRAIN_DELAY="soon", DRAIN_TIMEOUT="-1")
 
     assert 78 == done.returncode
     (line,) = done.stdout.splitlines()
-    assert "DRAIN_DELAY: 'soon' is not a time" in line
+    assert "DRAIN_DELAY: the value is not a time" in line
     assert "DRAIN_TIMEOUT: '-1' is negative" in line
 
 
@@ -331,15 +407,12 @@ def test_in_service_without_a_wake_up(envoy: real.Envoy) -> None:
         def switches() -> list[str]:
             return [line for line in (proc / "status").read_text().splitlines() if "ctxt_switches" in line]
 
-        def busy() -> str | None:  # the look at Envoy's configuration
+        def busy() -> str | None:  # at first it looks at Envoy's configuration
             before = switches()
-            time.sleep(0.3)
-            return None if switches() == before else "still at work"
+            time.sleep(2)  # the fact is that nothing happens in this time
+            return None if switches() == before else f"{before} became {switches()}"
 
         wait_for(busy)
-        before = switches()
-        time.sleep(2)  # the fact is that nothing happens in this time
-        assert switches() == before
         listening = {
             line.split()[9] for line in (proc / "net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
         }

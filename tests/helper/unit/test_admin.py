@@ -7,12 +7,12 @@ import pytest
 
 from task_helper.envoy.admin import About, AdminError, Envoy
 from task_helper.envoy.listeners import Listener
-from task_helper.envoy.traffic import Watched
+from task_helper.envoy.accounting import Account
 from task_helper.http import Response
 from task_helper.settings import Url
 from tests.helper import virtual
 from tests.helper.fakes import ENVOY
-from tests.helper.unit.test_traffic import listener
+from tests.helper.unit.test_accounting import listener
 
 
 def envoy(answer: Response | Exception | None, accepting: Sequence[tuple[str, int]] = (), url: Url = ENVOY) -> Envoy:
@@ -51,7 +51,7 @@ HANGS = 7
 
 
 def at(*places: tuple[str, int] | None) -> list[Listener]:
-    return [listener(f"l{n}", place=place) for n, place in enumerate(places)]
+    return [listener(f"l{n}", places=(place,) if place else ()) for n, place in enumerate(places)]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def at(*places: tuple[str, int] | None) -> list[Listener]:
         (at(("orders.internal", 80)), [("orders.internal", 80)], True),
         (at(None), [], None),
         ([], [], None),
-        ([listener("out", for_others=True, place=("0.0.0.0", 81)), *at(("0.0.0.0", 80))], [("127.0.0.1", 81)], False),
+        ([listener("out", excluded=True, places=(("0.0.0.0", 81),)), *at(("0.0.0.0", 80))], [("127.0.0.1", 81)], False),
     ],
 )
 def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], expected: bool | None) -> None:
@@ -88,7 +88,7 @@ def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], ex
 )
 def test_uptime_that_is_not_told(body: bytes) -> None:
     """An answer that does not tell the times is none."""
-    with pytest.raises(AdminError, match="^/server_info: "):
+    with pytest.raises(AdminError, match="^/server_info: the answer cannot be read$"):
         virtual.run(envoy(Response(200, body)).about())
 
 
@@ -125,14 +125,13 @@ def test_host_of_listeners(url: Url, host: str) -> None:
 @pytest.mark.parametrize(
     ("call", "answer", "words"),
     [
-        ("state", Response(200, b"hello"), "/ready answered 'hello', which is no state of an Envoy"),
-        ("state", Response(200, b"\xff"), "/ready answered '\ufffd', which is no state of an Envoy"),
-        ("state", Response(200, b"x" * 50), f"/ready answered '{'x' * 40}', which is no state of an Envoy"),
+        ("state", Response(200, b"hello"), "/ready answered no state of an Envoy"),
+        ("state", Response(200, b"\xff"), "/ready answered no state of an Envoy"),
         ("state", Response(500, b""), "/ready answered 500"),
         ("state", Response(403, b""), "GET /ready is denied: allow it in the admin API's allow_paths"),
         ("fail_health_checks", Response(503, b""), "/healthcheck/fail answered 503"),
-        ("bootstrap", Response(200, b"<html>"), "/config_dump: JSON is malformed"),
-        ("listeners", Response(200, b"<html>"), "/config_dump: JSON is malformed"),
+        ("bootstrap", Response(200, b"<html>"), "/config_dump: the answer cannot be read"),
+        ("listeners", Response(200, b"<html>"), "/config_dump: the answer cannot be read"),
         ("drain_listeners", Response(403, b""), "POST /drain_listeners is denied"),
     ],
 )
@@ -158,8 +157,8 @@ def test_calls_are_bounded() -> None:
 
 def test_words_for_statistics() -> None:
     """Statistics that cannot be read are told by their path."""
-    with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
-        virtual.run(envoy(Response(200, b"<html>")).traffic(Watched(frozenset(), {}, frozenset())))
+    with pytest.raises(AdminError, match="^/stats: the answer cannot be read"):
+        virtual.run(envoy(Response(200, b"<html>")).traffic(Account()))
 
 
 def test_words_for_statistics_at_the_beginning() -> None:
@@ -168,8 +167,8 @@ def test_words_for_statistics_at_the_beginning() -> None:
     async def request(method: str, url: Url, target: str) -> Response:
         return Response(200, b"<html>" if target.startswith("/stats") else b"{}")
 
-    with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
-        virtual.run(Envoy(ENVOY, request).watched())
+    with pytest.raises(AdminError, match="^/stats: the answer cannot be read"):
+        virtual.run(Envoy(ENVOY, request).look())
 
 
 def test_what_shows_that_envoy_answers() -> None:

@@ -78,7 +78,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "Envoy goes in the hands of the first": (
         LONG,
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
-        [(0, 150.5, "envoy gone"), (0, 150.55, "envoy gone")],
+        [(0, 151, "envoy gone"), (0, 151.05, "envoy gone")],
         [140],
     ),
     # the first says more than is known, or less
@@ -140,8 +140,8 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "the metadata endpoint is silent as the second begins: the whole plan of its own": (
         UNTIL_QUIET,
         [SIGTERM, (170, "metadata hangs")],
-        [(0, 171, "drained"), (0, 204.15, "drained")],
-        [140, 173.15],
+        [(0, 171, "drained"), (0, 204.05, "drained")],
+        [140, 173.05],
     ),
     "the first hands over in the moment in which Envoy hangs: the second's look is bounded": (
         SLOW,
@@ -159,14 +159,51 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "the second is dead: the first keeps to what it can do alone": (
         SLOW,
         [(99, "second killed"), SIGTERM],
-        [(10, 215, "handed over")],
+        [(0, 215, "deadline")],
+        [184],
+    ),
+    "the second dies when the delay is longer than the first can drain after: the drain begins at once": (
+        SLOW,
+        [SIGTERM, (190.5, "second killed")],
+        [(0, 215, "deadline")],
+        [191],
+    ),
+    "the second dies just before it is to go on: the first calls Envoy, and gives downstreams what is left": (
+        SLOW,
+        [SIGTERM, (214.5, "second killed")],
+        [(75, 218, "not confirmed")],
+        [215],
+    ),
+    "the task has no container of the second's name: the first keeps to what it can do alone": (
+        SLOW,
+        [(50, "second has another name"), SIGTERM],
+        [(0, 215, "deadline"), (0, 215.05, "drained")],
         [184],
     ),
     "the second is dead, and the delay fits": (
         LONG,
         [(99, "second killed"), SIGTERM],
-        [(10, 215, "handed over")],
+        [(0, 215, "deadline")],
         [140],
+    ),
+    # the first is frozen until after its deadline
+    "Envoy was to be called meanwhile: the first does, and hands over late": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [SIGTERM, (101, "helper freezes until 216")],
+        [(11, 216, "handed over late"), (0, 316.05, "drained")],
+        [216, 216.05],
+    ),
+    "the delay is the second's to end: the first hands over": (
+        SLOW,
+        [SIGTERM, (101, "helper freezes until 216")],
+        [(10, 216, "handed over"), (0, 311.05, "drained")],
+        [251.05],
+    ),
+    "the second is dead: the first calls Envoy, and gives downstreams what is left": (
+        SLOW,
+        [(99, "second killed"), SIGTERM, (101, "helper freezes until 216")],
+        [(75, 218, "not confirmed")],
+        [216],
     ),
     "whether the second is there, is not known: the plan is kept": (
         SLOW,
@@ -223,18 +260,57 @@ def test_what_the_second_says(settings: Mapping[str, str], told: dict[str, Any])
 
 
 @pytest.mark.parametrize(
+    "chain", [{}, {"TAKES_OVER_FROM": "first:120"}, {"HANDS_OVER_TO": "first-2:120"}], ids=["single", "second", "first"]
+)
+@pytest.mark.parametrize(
     ("desired", "mood", "undone"),
     [("RUNNING", "fine", True), ("STOPPED", "fine", False), ("RUNNING", "hangs", False), ("", "fine", False)],
 )
-def test_drain_that_the_second_finds(desired: str, mood: Any, undone: bool) -> None:
-    """One that comes up beside an Envoy that drains undoes it only where ECS says that the task is to run."""
+def test_drain_that_a_helper_finds(chain: Mapping[str, str], desired: str, mood: Any, undone: bool) -> None:
+    """A helper that starts next to a draining Envoy undoes the drain only if ECS reports that the task is to run.
+
+    If ECS reports that the task is to stop, a helper that ECS stops first takes that for its signal.
+    """
     world = World()
     world.envoy.state, world.metadata.desired, world.metadata.mood = "DRAINING", desired, mood
 
-    world.live([(5, "SIGTERM")], metadata=True, settings={"TAKES_OVER_FROM": "first:120"})
+    life = world.live([(5, "SIGTERM")], metadata=True, settings=chain)
 
     before = [target for moment, target in world.envoy.journal if moment < 5]
     assert (["/healthcheck/ok"] if undone else []) == before
+    assert undone == ("in_service" in life.events)
+    stops_at_once = desired == "STOPPED" and "TAKES_OVER_FROM" not in chain
+    assert ("waiting" in life.events) == (not undone and not stops_at_once)
+
+
+@pytest.mark.parametrize(
+    ("chain", "undone_after"),
+    [({}, 120), ({"TAKES_OVER_FROM": "first:90"}, 210), ({"HANDS_OVER_TO": "first-2:90"}, 210)],
+    ids=["single", "second", "first"],
+)
+def test_drain_that_nobody_reports_of(chain: Mapping[str, str], undone_after: float) -> None:
+    """A helper that outlived all stopTimeouts is in no task that is to stop: it undoes the drain without ECS's word."""
+    world = World()
+    world.envoy.state, world.metadata.mood = "DRAINING", 500
+
+    life = world.live([(300, "SIGTERM")], metadata=True, settings=chain)
+
+    (undone,) = [moment for moment, target in life.journal if target == "/healthcheck/ok"]
+    assert undone_after <= undone <= undone_after + 1
+    assert 1 == life.events.count("stale_drain_undone") == life.events.count("in_service")
+
+
+@pytest.mark.parametrize(("first", "drained_at"), [("RUNNING", 100), ("STOPPED", 40)])
+def test_second_that_starts_in_a_task_that_stops(first: str, drained_at: float) -> None:
+    """ECS's wish to stop the task is no stop of the second helper as long as the first one runs."""
+    world = World()
+    world.metadata.run("first")
+    world.metadata.containers["first"]["KnownStatus"] = first
+    world.metadata.desired, world.metadata.restart_count = "STOPPED", 1
+
+    life = world.live([(60, "SIGTERM")], metadata=True, settings={"TAKES_OVER_FROM": "first:120"})
+
+    assert [(drained_at, FAIL)] == life.journal
 
 
 def test_exit_code_of_one_that_runs() -> None:
@@ -263,12 +339,34 @@ MOODS = ["fine", "500", "hangs", "refuses", "resets", "babbles", "breaks"]
 WHAT = st.sampled_from(
     [f"{who} {mood}" for who in ("envoy", "app", "metadata") for mood in MOODS]
     + ["envoy restarts", "envoy takes 0.3", "envoy takes 1.5", "envoy gets requests", "envoy ends requests"]
-    + ["first killed", "second restarts", "SIGTERM"]
+    + ["first killed", "second restarts", "SIGTERM", "helper freezes until 216"]
 )
 MOMENT = st.floats(100, 330).map(lambda moment: round(moment, 1))
 SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=6).map(
     lambda schedule: sorted(schedule, key=lambda each: each[0])
 )
+
+
+@given(
+    schedule=SCHEDULE,
+    killed=st.floats(100, 214).map(lambda moment: round(moment, 1)),
+    delay=st.integers(0, 60) | st.sampled_from([114, 115, 150]),
+    timeout=st.integers(1, 60) | st.sampled_from([80, "auto"]),
+)
+@example(schedule=[], killed=214.0, delay=150, timeout=60)
+@example(schedule=[(101.0, "helper freezes until 216")], killed=120.0, delay=150, timeout=60)
+def test_every_chain_whose_second_dies(schedule: Timeline, killed: float, delay: int, timeout: int | str) -> None:
+    """Where ECS reports that the second has died, the first does not leave without a call of Envoy."""
+    world = World()
+    unknown = ("metadata", "second", "first")
+    schedule = [(moment, what) for moment, what in schedule if moment > 100 and not what.startswith(unknown)]
+    settings = {"DRAIN_DELAY": f"{delay}", "DRAIN_TIMEOUT": f"{timeout}"}
+
+    first, *_ = world.live_in_chain([SIGTERM, *sorted([*schedule, (killed, "second killed")])], settings, 120, 120)
+
+    assert world.envoy.journal
+    assert first.at >= killed or first.ending == "drained"
+    assert first.exit not in (10, 11) or first.at < killed
 
 
 @given(
@@ -286,6 +384,8 @@ def test_every_chain(schedule: Timeline, delay: int, timeout: int | str, first: 
     second = 250 - first
     least = 31 if timeout == "auto" else int(timeout)
     assume(delay + least <= 240)
+    # a helper that is frozen as SIGTERM comes sees it later, and counts from then
+    assume(all(moment > 100 for moment, what in schedule if what.startswith("helper freezes")))
 
     *_, last = world.live_in_chain(
         [SIGTERM, *schedule], {"DRAIN_DELAY": f"{delay}", "DRAIN_TIMEOUT": f"{timeout}"}, first, second
@@ -296,3 +396,26 @@ def test_every_chain(schedule: Timeline, delay: int, timeout: int | str, first: 
     assert min(100 + delay + least, deadline) - ROUNDED <= last.at <= deadline + ROUNDED
     if last.ending == "drained" and "DRAINING" == world.envoy.state:
         assert last.at - world.envoy.draining_since >= least - ROUNDED
+
+
+@pytest.mark.parametrize(
+    ("health_sync", "expected"),
+    [
+        (None, [(12, 115, "still sending"), (12, 115.05, "still sending")]),
+        ("container consul-ecs-health-sync stops", [(12, 115, "still sending"), (0, 230.05, "deadline")]),
+    ],
+)
+def test_in_consul_both_exit_where_downstreams_still_send(
+    health_sync: str | None, expected: list[tuple[int, float, str]]
+) -> None:
+    """The second exits at once, as long as health-sync still runs and can deregister the task."""
+    world = World()
+    world.envoy.health_check_filter, world.envoy.listener_name = False, "public_listener:10.0.0.1:20000"
+    world.metadata.run("consul-ecs-health-sync")
+    timeline = [SIGTERM, *((moment / 2, "envoy answers requests") for moment in range(198, 600))]
+    if health_sync:
+        timeline.append((115.02, health_sync))
+
+    lives = world.live_in_chain(timeline, {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto"}, 120, 120)
+
+    assert [(code, pytest.approx(at, abs=ROUNDED), ending) for code, at, ending in expected] == ends(lives)

@@ -9,7 +9,7 @@ import pytest
 
 from task_helper.envoy.traffic import Traffic
 from task_helper.life import early
-from task_helper.life.early import Keep, Leave
+from task_helper.life.early import Keep, Leave, Quiet
 
 BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
 FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
@@ -26,6 +26,8 @@ APPLICATION_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
     "Envoy was restarted": ({"after": Traffic(0, 105, 105, 0)}, Keep("Envoy serves requests")),
     "a request is in flight": ({"after": FAILING._replace(in_flight=1)}, Keep("Envoy serves requests")),
     "a connection is open": ({"after": FAILING._replace(connections=1)}, Keep("Envoy serves requests")),
+    "a connection came and went": ({"after": FAILING._replace(accepted=1)}, Keep("Envoy serves requests")),
+    "a listener is uncounted": ({"uncounted": ["dns", "udp"]}, Keep("no statistic covers dns, udp")),
     "too few have failed": (
         {"after": FAILING._replace(completed=104, failed=9)},
         Keep("too few requests have come to tell"),
@@ -38,6 +40,7 @@ APPLICATION_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
 def test_application_gone(name: str) -> None:
     """A container that has stopped for good, and requests of which each one fails; without a URL, these two alone."""
     facts: dict[str, Any] = {"stopped": ("app", "web"), "refuses": True, "before": BEFORE, "after": FAILING}
+    facts |= {"uncounted": []}
     missing, expected = APPLICATION_GONE[name]
 
     verdict = early.application_gone(**facts | missing)
@@ -73,35 +76,76 @@ def test_envoy_gone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("may_have_been", "served", "expected"),
+    ("facts", "expected"),
     [
-        (None, False, Leave("Envoy has served no request since it started")),
-        (None, True, Keep("Envoy has served requests")),
-        (None, None, Keep("what Envoy has served is not known")),
-        ("the helper was restarted", False, Keep("the helper was restarted")),
+        ({}, Leave("Envoy has had no connection since it started")),
+        ({"used": True}, Keep("Envoy has had connections, requests or health checks")),
+        ({"used": None}, Keep("what Envoy has served is not known")),
+        ({"uncounted": ["dns", "udp"]}, Keep("no statistic covers dns, udp")),
+        ({"may_have_been": "the helper was restarted"}, Keep("the helper was restarted")),
     ],
 )
-def test_never_in_service(may_have_been: str | None, served: bool | None, expected: early.Verdict) -> None:
-    """A helper that was there from the beginning, and an Envoy that has served nobody."""
-    verdict = early.never_in_service(may_have_been=may_have_been, served=served)
+def test_never_in_service(facts: dict[str, Any], expected: early.Verdict) -> None:
+    """A helper that was there from the beginning, and an Envoy that nothing has ever come to, all of it counted."""
+    verdict = early.never_in_service(**{"may_have_been": None, "used": False, "uncounted": [], **facts})
 
     assert (type(expected), expected) == (type(verdict), verdict)
 
 
 @pytest.mark.parametrize(
-    ("drained_for", "quiet_for", "expected"),
+    ("uptime", "helper", "expected"),
     [
-        (31, 3, Leave("nothing has been in flight or come for a while")),
-        (30.9, 3, Keep("some downstreams may not have checked yet")),
-        (31, 2.9, Keep("requests are under way, or were until a moment ago")),
-        (100, 0, Keep("requests are under way, or were until a moment ago")),
+        (5, 5.0, None),
+        (6, 5.0, None),
+        (5, 5.1, "Envoy may have started after the helper"),
+        (5, 5.999, "Envoy may have started after the helper"),
+        (5, 6.0, "Envoy was restarted after the helper had started"),
+        (0, 60.0, "Envoy was restarted after the helper had started"),
     ],
 )
-def test_quiet(drained_for: float, quiet_for: float, expected: early.Verdict) -> None:
-    """Health checks that fail for as long as each downstream takes to see it, and three seconds without a request."""
-    verdict = early.quiet(drained_for=drained_for, least=31, quiet_for=quiet_for)
+def test_younger_than_helper(uptime: float, helper: float, expected: str | None) -> None:
+    """Envoy rounds its uptime down, so it is surely younger than the helper only where a second more would be, too."""
+    because = early.younger_than_helper(uptime=uptime, helper=helper)
 
-    assert (type(expected), expected) == (type(verdict), verdict)
+    assert because is None if expected is None else because and because.startswith(f"{expected}, and counts requests")
+
+
+OVER = Leave("nothing has been in flight or come for a while")
+BUSY = Keep("requests are under way, or were until a moment ago")
+RARE = Keep("requests come so rarely that this silence shows nothing")
+# what is known | whether the drain may end before its fixed time is over, and after
+QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = {
+    "all proofs": ({}, Quiet(3, 3), OVER, OVER),
+    "some may not have checked": (
+        {"drained_for": 30.9},
+        Quiet(3, 3),
+        Keep("some downstreams may not have checked yet"),
+        Keep("some downstreams may not have checked yet"),
+    ),
+    "a request came a moment ago": ({}, Quiet(2.9, 3), BUSY, BUSY),
+    "nobody can say": ({"drained_for": 100}, Quiet(0, 0), BUSY, BUSY),
+    "a listener is uncounted": ({"uncounted": ["dns", "udp"]}, Quiet(9, 9), Keep("no statistic covers dns, udp"), OVER),
+    "some send on whatever they check": ({}, Quiet(9, 9, unmoved="so"), Keep("so"), OVER),
+    "what may be other traffic": (
+        {},
+        Quiet(9, 2.9),
+        Keep("what may be downstreams' traffic is under way, or was until a moment ago"),
+        OVER,
+    ),
+    "requests come rarely": ({}, Quiet(7.9, 9, gap=4), RARE, OVER),
+    "silence twice as long as between requests": ({}, Quiet(8, 9, gap=4), OVER, OVER),
+}
+
+
+@pytest.mark.parametrize("name", QUIETS)
+def test_quiet(name: str) -> None:
+    """Health checks that fail for as long as each downstream takes to see it, and a silence that shows something."""
+    facts, traffic, before, after = QUIETS[name]
+    facts = {"drained_for": 31, "least": 31, "uncounted": [], "traffic": traffic, **facts}
+
+    verdicts = [early.quiet(**facts, fixed_over=over) for over in (False, True)]
+
+    assert [(type(each), each) for each in (before, after)] == [(type(each), each) for each in verdicts]
 
 
 # how the first ended, Envoy draining, things under way | whether nothing is left, else where the plan stands
@@ -117,6 +161,15 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
     "handed over in the delay": ({"ended": "handed over", "draining": False}, early.GoOn(115, 0, False)),
     "handed over, and Envoy does not say": ({"ended": "handed over", "draining": None}, early.GoOn(115, 0, False)),
     "handed over late": ({"ended": "handed over late"}, early.GoOn(115, 0, True)),
+    "downstreams still send": (
+        {"ended": "still sending"},
+        Leave("the helper before this one has exited as downstreams still send, and health-sync still runs"),
+    ),
+    "they did, and health-sync has stopped": (
+        {"ended": "still sending", "waits_for_envoy": False},
+        early.GoOn(0, 0, True),
+    ),
+    "they did, and ECS does not say": ({"ended": "still sending", "waits_for_envoy": None}, early.GoOn(0, 0, True)),
     "handed over late, and not told": ({"ended": "handed over late", "draining": False}, early.GoOn(115, 0, False)),
 }
 
@@ -125,8 +178,35 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
 def test_taken_over(name: str) -> None:
     """The word of the helper before, and Envoy's, each for what it can know; without them nothing has been done."""
     facts: dict[str, Any] = {"ended": "drained", "draining": True, "under_way": False, "held": 115.0, "drained": 74.0}
+    facts["waits_for_envoy"] = True
     missing, expected = TAKEN_OVER[name]
 
     verdict = early.taken_over(**facts | missing)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+STILL_SENDING: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+    "all proofs": ({}, Leave("5 requests arrived although consul-ecs-health-sync was stopped")),
+    "health-sync has stopped": (
+        {"waits_for_envoy": False},
+        Keep("ECS does not report that consul-ecs-health-sync still runs in a task that is to stop"),
+    ),
+    "ECS does not say": (
+        {"waits_for_envoy": None},
+        Keep("ECS does not report that consul-ecs-health-sync still runs in a task that is to stop"),
+    ),
+    "too few": ({"arrived": 4}, Keep("too few requests arrive to prove that downstreams still send")),
+    "none lately": ({"lately": False}, Keep("too few requests arrive to prove that downstreams still send")),
+}
+
+
+@pytest.mark.parametrize("name", STILL_SENDING)
+def test_still_sending(name: str) -> None:
+    """In Consul: a health-sync that waits for Envoy's stop, and requests that arrive long after its own."""
+    facts: dict[str, Any] = {"waits_for_envoy": True, "arrived": 5, "lately": True}
+    missing, expected = STILL_SENDING[name]
+
+    verdict = early.still_sending(**facts | missing)
 
     assert (type(expected), expected) == (type(verdict), verdict)

@@ -1,6 +1,6 @@
 """What holds in every life, whatever fails and whenever."""
 
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.helper.fakes import CONTAINERS
@@ -12,7 +12,7 @@ WHAT = st.sampled_from(
     + ["envoy restarts", "envoy takes 0.3", "envoy takes 1.5", "envoy dies", "SIGTERM", "SIGINT"]
     + ["envoy answers requests", "envoy fails requests", "envoy denies /ready", "envoy denies /stats"]
     + [f"container {name} stops" for name in (*CONTAINERS, "sidecar")]
-    + ["container sidecar runs"]
+    + ["container sidecar runs", "helper freezes until 160", "helper freezes until 216"]
 )
 MOMENT = st.floats(100, 230).map(lambda moment: round(moment, 1))
 SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=8).map(
@@ -32,12 +32,16 @@ def last_change(schedule: Timeline, who: str, before: float) -> tuple[float, str
 
 @given(schedule=SCHEDULE, delay=SECONDS, timeout=SECONDS, app=st.booleans(), metadata=st.booleans())
 @example(schedule=[(140.0, "envoy hangs")], delay=57, timeout=57, app=True, metadata=True)
+@example(schedule=[(101.0, "helper freezes until 216")], delay=40, timeout=40, app=True, metadata=True)
 @example(schedule=[(101.0, "envoy breaks"), (120.0, "envoy fine")], delay=0, timeout=57, app=True, metadata=False)
 def test_every_life(schedule: Timeline, delay: int, timeout: int, app: bool, metadata: bool) -> None:
     """It ends by the deadline, an Envoy that can be told is told, and a confirmed drain lasts as long as it should.
 
-    And it ends earlier than planned only with both proofs.
+    And it ends earlier than planned only with both proofs. A helper that is frozen until after the deadline ends within
+    the margin. None ends without a call of Envoy, unless that is gone.
     """
+    # a helper that is frozen as SIGTERM comes sees it later, and counts from then
+    assume(all(moment > 100 for moment, what in schedule if what.startswith("helper freezes")))
     world = World()
 
     life = world.live(
@@ -48,12 +52,14 @@ def test_every_life(schedule: Timeline, delay: int, timeout: int, app: bool, met
         DRAIN_TIMEOUT=str(timeout),
     )
 
-    assert life.at <= 215.001
+    frozen = any(what == "helper freezes until 216" and moment <= life.at for moment, what in schedule)
+    assert life.at <= (218.001 if frozen else 215.001)
+    assert life.journal or life.ending == "envoy gone"
     since, mood = last_change(schedule, "envoy", life.at)
     if life.ending in ("drained", "deadline") and mood != "envoy restarts" and world.envoy.mood == "fine":
         if life.at - since > TIME_TO_TELL and life.at - 100 > TIME_TO_TELL:
             assert life.journal
-            assert "DRAINING" == world.envoy.state or 70 == life.exit
+            assert "DRAINING" == world.envoy.state or 70 == life.exit or frozen
     if life.ending == "drained":
         confirmed = [moment for moment, event, _ in life.log if event == "health_checks_failed"]
         assert life.at >= (confirmed or [life.journal[-1][0]])[-1] + timeout - 0.001

@@ -51,3 +51,90 @@ def test_quiet_for(name: str) -> None:
         meter.read(moment, Traffic(in_flight, completed, 0, connections))
 
     assert seconds == meter.quiet_for(10)
+
+
+def fed(*readings: tuple[float, Traffic]) -> Meter:
+    meter = Meter()
+    for moment, traffic in readings:
+        meter.read(moment, traffic)
+    return meter
+
+
+def test_arrival_between_two_readings() -> None:
+    """An arrival surely came after the reading before the one that shows it."""
+    meter = fed((0, Traffic()), (4, Traffic(completed=1)), (9, Traffic(completed=2)), (12, Traffic(completed=2)))
+
+    assert (4, 9) == (meter.last_arrival_after, meter.last_arrival)
+
+
+def test_nothing_read() -> None:
+    """Without a reading nothing has arrived, at no known moment."""
+    meter = Meter()
+
+    assert (0, None, None, None) == (meter.arrived, meter.checks, meter.last_arrival, meter.last_arrival_after)
+
+
+def test_recounted_without_health_checks() -> None:
+    """Where the account changes at the second reading, no health check has come."""
+    meter = fed((0, Traffic(completed=5, checks=7)))
+    meter.read(1, Traffic(completed=1, checks=1), recounted=True)
+
+    assert (0, 0, 2, 1) == (meter.arrived, meter.checks, meter.quiet_for(2), meter.doubtful_quiet_for(1))
+
+
+def test_health_checks() -> None:
+    """Health checks are counted since the first reading, over a restart; with one reading they are unknown."""
+    readings = [(0.0, Traffic(completed=5, checks=7)), (1.0, Traffic(completed=5, checks=9)), (2.0, Traffic(checks=3))]
+
+    assert [None, None, 2, 5] == [fed(*readings[:number]).checks for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "quiet_for"),
+    [
+        (Traffic(), Traffic(), 9),
+        (Traffic(), Traffic(connections=1), 0),
+        (Traffic(), Traffic(doubtful=Traffic(in_flight=1)), 9),
+    ],
+)
+def test_doubtful_traffic_is_no_other(before: Traffic, after: Traffic, quiet_for: float) -> None:
+    """What may be other traffic does not make the task busy."""
+    assert quiet_for == fed((1, before), (10, after)).quiet_for(10)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "quiet_for"),
+    [
+        (None, None, 9),
+        (None, Traffic(completed=0), 9),
+        (Traffic(completed=3), Traffic(completed=3), 9),
+        (Traffic(), Traffic(in_flight=1), 0),
+        (Traffic(), Traffic(connections=1), 0),
+        (Traffic(completed=3), Traffic(completed=4), 0),
+        (Traffic(accepted=3), Traffic(accepted=4), 0),
+    ],
+)
+def test_doubtful_quiet_for(before: Traffic | None, after: Traffic | None, quiet_for: float) -> None:
+    """What may be other traffic is quiet since the last reading that showed any of it."""
+    meter = fed((1, Traffic(doubtful=before)), (10, Traffic(doubtful=after)))
+
+    assert quiet_for == meter.doubtful_quiet_for(10)
+    assert 0 == Meter().doubtful_quiet_for(10)
+
+
+def test_connection_that_came_and_went() -> None:
+    """Short connections without requests may be checks: they are in doubt, and do not make the task busy."""
+    meter = fed((1, Traffic(accepted=3)), (10, Traffic(accepted=4)))
+
+    assert (9, 0) == (meter.quiet_for(10), meter.doubtful_quiet_for(10))
+
+
+def test_reading_of_something_else() -> None:
+    """Where the account has changed, what came before stays counted, and the difference is no arrival."""
+    meter = fed((0, Traffic(completed=100, checks=3)), (1, Traffic(completed=110, checks=5)))
+    meter.read(2, Traffic(completed=7, checks=90), recounted=True)
+    assert (10, 2, 1) == (meter.arrived, meter.checks, meter.last_arrival)
+
+    meter.read(3, Traffic(completed=9, checks=91))
+
+    assert (12, 3, 3) == (meter.arrived, meter.checks, meter.last_arrival)

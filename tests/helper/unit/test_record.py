@@ -4,6 +4,11 @@ from typing import Any
 
 import pytest
 
+from task_helper.envoy.accounting import Account
+from task_helper.envoy.traffic import Traffic
+from task_helper.life.record import Record
+from task_helper.life.summary import causes_of_traffic
+from task_helper.settings import from_env
 from tests.helper.unit.timelines import Life, Timeline, World
 
 SIGTERM = (100, "SIGTERM")
@@ -48,6 +53,50 @@ def test_what_a_second_helper_tells() -> None:
 
     first, second = world.live_in_chain([(99, "envoy gets requests"), SIGTERM], settings, 120, 120)
 
-    assert 3 == first.log[-1][2]["requests_in_flight_at_end"] and "handed over" == first.ending
-    assert "requests_in_flight_at_end" not in metrics_of(first.log[-1][2])
+    assert "handed over" == first.ending and "requests_cut" not in first.events
+    assert (None, None) == tuple(first.log[-1][2][f"{what}_at_end"] for what in ("requests_in_flight", "connections"))
+    assert not {"requests_in_flight_at_end", "budget_left_seconds"} & metrics_of(first.log[-1][2]).keys()
     assert 3 == metrics_of(second.log[-1][2])["requests_in_flight_at_end"]
+    assert {"requests": 3, "reason": "deadline"} == second.fields("requests_cut")
+
+
+@pytest.mark.parametrize(
+    ("timeline", "expected"),
+    [
+        ([SIGTERM], {"requests": 3, "reason": "drained"}),
+        ([SIGTERM, (139, "envoy 500"), (200, "envoy fine")], {"requests": 3, "reason": "deadline"}),
+        ([SIGTERM, (170, "envoy ends requests")], None),
+        ([SIGTERM, (150, "envoy statistics fail")], None),
+        ([SIGTERM, (141, "envoy dies"), (141, "container envoy stops")], None),
+    ],
+    ids=["by the drain's end", "by the deadline", "none", "unknown", "by the end of Envoy"],
+)
+def test_requests_that_are_cut(timeline: Timeline, expected: dict[str, object] | None) -> None:
+    """Requests in flight at the end of the drain are warned of with their number, where Envoy reports it."""
+    world = World()
+    world.envoy.in_flight = 3
+
+    life = world.live(timeline, metadata=True)
+
+    assert [expected] * bool(expected) == [fields for _, event, fields in life.log if event == "requests_cut"]
+    assert 0 == life.exit
+
+
+@pytest.mark.parametrize(
+    ("doubt", "who"),
+    [
+        ("it is on loopback", "requests from the task itself"),
+        ("it is internal", "requests from the task itself"),
+        ("its name has 'metrics'", "scrapes or other requests"),
+    ],
+)
+@pytest.mark.parametrize("seen", [True, False])
+def test_cause_of_traffic_that_may_be_other(doubt: str, who: str, seen: bool) -> None:
+    """Traffic that may not be downstreams' is a cause only if there was any at the end."""
+    record = Record(account=Account(doubts={"web": doubt}))
+    record.meter.read(0, Traffic(doubtful=Traffic()))
+    record.meter.read(10, Traffic(doubtful=Traffic(completed=int(seen))))
+
+    causes = causes_of_traffic(record, from_env({}).plan, 10)
+
+    assert seen == (f"{who} through web: {doubt}, and no traffic_direction" in causes)

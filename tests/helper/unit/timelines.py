@@ -110,7 +110,8 @@ class World:
     def live_in_chain(self, timeline: Timeline, settings: Mapping[str, str], first: float, second: float) -> list[Life]:
         """Two helpers with stopTimeouts of `first` and `second` seconds live while `timeline` happens, which is as ECS
         does it: it stops the first, and the second as soon as that has gone. What else may happen to them: `first
-        killed`, `second killed`, `second restarts`; the lives that ended by themselves are told."""
+        killed`, `second killed`, `second has another name`, `second restarts`. Returns the lives that ended by
+        themselves."""
         settings_of_first = {**settings, "STOP_TIMEOUT": f"{first}", "HANDS_OVER_TO": f"first-2:{second}"}
         settings_of_second = {**settings, "STOP_TIMEOUT": f"{second}", "TAKES_OVER_FROM": f"first:{first}"}
         random.seed(0)
@@ -136,6 +137,8 @@ class World:
                 case "second killed":
                     helpers[1].cancel()
                     self.metadata.helper_status = "STOPPED"
+                case "second has another name":
+                    self.metadata.name = "another"
                 case "second restarts" if self.metadata.containers["first"]["KnownStatus"] == "RUNNING":
                     helpers[1].cancel()
                     self.metadata.restart_count += 1
@@ -178,6 +181,8 @@ class World:
             number = int(match[2] or 10)
             self.envoy.completed += number
             self.envoy.failed += number if match[1] == "fails" else 0
+        elif what == "envoy gets health checks":
+            self.envoy.checks += 3
         elif what == "envoy dies":
             self.envoy.mood, self.envoy.accepts = "refuses", False
         elif what.startswith("envoy denies "):
@@ -188,6 +193,10 @@ class World:
             self.envoy.connections = 1
         elif what == "envoy allows all":
             self.envoy.denied = set()
+        elif what.startswith("helper freezes until "):
+            virtual.freeze(float(mood.removeprefix("freezes until ")))
+        elif what == "task stops":
+            self.metadata.desired = "STOPPED"
         elif who == "container" and mood.endswith(" runs"):
             self.metadata.run(mood.removesuffix(" runs"))
         elif who == "container":

@@ -97,6 +97,7 @@ locals {
         retries     = 10
         startPeriod = 300
       }
+      cpu                    = 64
       memory                 = 96
       user                   = "65532"
       readonlyRootFilesystem = true

@@ -1,0 +1,198 @@
+"""One account of everything that Envoy serves. Pure: Envoy's own lists of listeners and statistics in, counts out.
+
+Every listener is counted by its requests, counted by its connections or UDP sessions, excluded by a declaration, or
+uncounted. Names are matched, never built: a statistic that belongs to no known listener counts, in doubt, and a
+listener to which no statistic belongs is uncounted.
+
+Requests are counted, not connections, where there are any: downstreams keep idle HTTP connections open during the
+whole drain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Final, NamedTuple
+
+from task_helper.envoy.listeners import ADMIN, Listener, counted
+from task_helper.envoy.traffic import Group, Stats, Traffic, group
+
+
+class Source(NamedTuple):
+    """What one group of statistics counts: for which `listeners`, and the `doubt` whether it is for downstreams.
+
+    `http` are the prefixes whose connections are part of these connections, and are counted by their requests.
+    """
+
+    listeners: tuple[str, ...]
+    doubt: str | None = None
+    http: tuple[str, ...] = ()
+
+
+# of statistics that belong to no known listener
+NOBODYS: Final = Source((), "no known listener has these statistics")
+
+
+class Account(NamedTuple):
+    """Which statistics count, and for what; by the `key` of their prefix.
+
+    `ignored` are those that do not, of each kind. `unknown` is the source of statistics that belong to no known
+    listener. `uncounted` has the listeners that no statistic covers, and why.
+    """
+
+    requests: Mapping[str, Source] = {}
+    connections: Mapping[str, Source] = {}
+    sessions: Mapping[str, Source] = {}
+    ignored_requests: frozenset[str] = frozenset({ADMIN})
+    ignored_connections: frozenset[str] = frozenset()
+    ignored_sessions: frozenset[str] = frozenset()
+    unknown: Source = NOBODYS
+    uncounted: Mapping[str, str] = {}
+    doubts: Mapping[str, str] = {}
+
+    @property
+    def listeners(self) -> Set[str]:
+        """The keys of the listeners' connections."""
+        return self.connections.keys() | self.ignored_connections
+
+
+def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> Account:
+    """The account of `listeners`.
+
+    With `lists_all`, `stats` has every statistic that Envoy keeps: a listener without one is uncounted. Otherwise Envoy
+    keeps all, and `stats` has only those that were used.
+    """
+    ours = counted(listeners)
+    others = [each for each in listeners if each.excluded]
+    uncounted = {each.name: each.uncountable for each in ours if each.uncountable}
+    covered = [each for each in ours if not each.uncountable]
+    requests = _sources((prefix, each) for each in covered for prefix in each.prefixes)
+    sessions = _sources((prefix, each) for each in covered for prefix in each.sessions)
+    connections = {
+        name: source._replace(http=_alone(name, listeners))
+        for name, source in _sources((each.stat_name, each) for each in covered if each.other_protocols).items()
+    }
+    discovering = [each for each in covered if each.discovers_http]
+    result = Account(
+        requests=requests,
+        connections=connections,
+        sessions=sessions,
+        ignored_requests=frozenset(prefix for each in others for prefix in each.prefixes if prefix not in requests)
+        | {ADMIN},
+        # idle connections of HTTP do not count; nor do those of what is uncounted, which keeps the plan anyway
+        ignored_connections=frozenset(each.stat_name for each in listeners if each.stat_name not in connections),
+        ignored_sessions=frozenset(prefix for each in others for prefix in each.sessions if prefix not in sessions),
+        unknown=_source(discovering) if discovering else NOBODYS,
+        uncounted=uncounted,
+        doubts={each.name: each.doubt for each in ours if each.doubt},
+    )
+    return result._replace(uncounted=uncounted | _missing(result, stats)) if lists_all else result
+
+
+def _sources(pairs: Iterable[tuple[str, Listener]]) -> dict[str, Source]:
+    owners: dict[str, list[Listener]] = {}
+    for name, listener in pairs:
+        owners.setdefault(name, []).append(listener)
+    return {name: _source(each) for name, each in owners.items()}
+
+
+def _source(listeners: Sequence[Listener]) -> Source:
+    """Statistics that several listeners share are in doubt only if each of them is."""
+    doubts = [each.doubt for each in listeners]
+    return Source(tuple(each.name for each in listeners), None if None in doubts else doubts[0])
+
+
+def _alone(stat_name: str, listeners: Sequence[Listener]) -> tuple[str, ...]:
+    """The prefixes of the listener with these connections that no other listener has."""
+    theirs = {prefix for each in listeners if each.stat_name != stat_name for prefix in each.prefixes}
+    own = (prefix for each in listeners if each.stat_name == stat_name for prefix in each.prefixes)
+    return tuple(dict.fromkeys(prefix for prefix in own if prefix not in theirs))
+
+
+def _missing(account: Account, stats: Stats) -> dict[str, str]:
+    """The listeners of which Envoy keeps no statistics, and one that is not there."""
+    groups = group(stats, account.listeners)
+    needed: list[tuple[str, Mapping[str, Source], Mapping[str, Group], Sequence[str]]] = [
+        ("http.{}.downstream_rq_{}", account.requests, groups.requests, ("active", "total", "completed")),
+        ("listener.{}.downstream_cx_{}", account.connections, groups.connections, ("active", "total")),
+        ("udp.{}.downstream_sess_{}", account.sessions, groups.sessions, ("active", "total")),
+    ]
+    missing: dict[str, str] = {}
+    for pattern, sources, there, kinds in needed:
+        for prefix, source in sources.items():
+            counts = there.get(prefix, Group())
+            absent = [pattern.format(prefix, kind) for kind in kinds if getattr(counts, kind) is None]
+            for name in source.listeners if absent else ():
+                missing[name] = f"Envoy has no statistic {absent[0]}: does its stats_matcher leave it out?"
+    if account.unknown.listeners and not _unknown(groups.requests, account.requests, account.ignored_requests):
+        missing |= dict.fromkeys(account.unknown.listeners, "its HTTP connection manager has no statistics")
+    return missing
+
+
+def _unknown(groups: Mapping[str, Group], sources: Mapping[str, Source], ignored: frozenset[str]) -> dict[str, Group]:
+    """The statistics that belong to no known listener."""
+    return {prefix: each for prefix, each in groups.items() if prefix not in sources and prefix not in ignored}
+
+
+def unknown_requests(stats: Stats, account: Account) -> set[str]:
+    """The prefixes of HTTP that belong to no known listener: they may be those of one that is excluded."""
+    return set(_unknown(group(stats).requests, account.requests, account.ignored_requests))
+
+
+def count(stats: Stats, account: Account) -> Traffic:
+    """Count what downstreams have under way; a statistic that is not there is one that was never used."""
+    groups = group(stats, account.listeners)
+    sure, doubtful, unknown = _Sum(), _Sum(), list[str]()
+    kinds: list[tuple[str, Mapping[str, Source], frozenset[str], Mapping[str, Group], Source]] = [
+        ("http", account.requests, account.ignored_requests, groups.requests, account.unknown),
+        ("listener", account.connections, account.ignored_connections, groups.connections, NOBODYS),
+        ("udp", account.sessions, account.ignored_sessions, groups.sessions, NOBODYS),
+    ]
+    for kind, sources, ignored, there, otherwise in kinds:
+        for prefix, counts in there.items():
+            if prefix in ignored:
+                continue
+            source = sources.get(prefix, otherwise)
+            into = doubtful if source.doubt else sure
+            if kind == "http":
+                into.add_requests(counts)
+            else:
+                into.add_connections(counts, [groups.requests.get(each, Group()) for each in source.http])
+            if source is NOBODYS:
+                unknown.append(f"{kind}.{prefix}")
+    return sure.traffic()._replace(doubtful=doubtful.traffic() if doubtful.there else None, unknown=tuple(unknown))
+
+
+class _Sum:
+    """Adds groups of statistics up."""
+
+    def __init__(self) -> None:
+        self.there = False
+        self._active = self._completed = self._failed = self._checks = self._connections = self._accepted = 0
+        self._used = False
+
+    def add_requests(self, counts: Group) -> None:
+        active, total, completed = counts.active or 0, counts.total or 0, counts.completed or 0
+        self.there = True
+        self._active += active
+        self._completed += completed
+        self._failed += counts.failed or 0
+        self._checks += max(0, total - completed - active)
+        # a counter that was used is there even if it was reset to zero
+        self._used |= bool(active or counts.total is not None or counts.cx_total is not None)
+
+    def add_connections(self, counts: Group, http: Sequence[Group]) -> None:
+        self.there = True
+        self._connections += max(0, (counts.active or 0) - sum(each.cx_active or 0 for each in http))
+        self._accepted += max(0, (counts.total or 0) - sum(each.cx_total or 0 for each in http))
+        self._used |= bool(counts.active or counts.total is not None)
+
+    def traffic(self) -> Traffic:
+        return Traffic(
+            in_flight=self._active,
+            completed=self._completed,
+            failed=self._failed,
+            connections=self._connections,
+            accepted=self._accepted,
+            checks=self._checks,
+            used=self._used,
+        )

@@ -1,0 +1,546 @@
+"""Every shape of Envoy's configuration in which traffic once was not counted, on a real Envoy.
+
+Each test has one listener of a kind beside another one, something in progress on it, and asks what the account says.
+"""
+
+import asyncio
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+
+from lab.parts import envoy_process as real
+from lab.parts import processes
+from lab.parts.certificate import self_signed
+from lab.parts.processes import free_address, free_port, wait_for
+from task_helper.envoy.admin import Envoy, Look
+from task_helper.envoy.listeners import without_health_check_filter
+from task_helper.envoy.traffic import Traffic
+from task_helper.settings import admin_url
+
+T = TypeVar("T")
+
+WEB, TCP, UDP = 15010, 15011, 15012
+MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
+EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+
+
+def ask(call: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(call)
+
+
+class Shape(NamedTuple):
+    """An Envoy that runs, and where it is; its application accepts connections, and never answers on them."""
+
+    envoy: Envoy
+    address: str
+    admin: Callable[[str, str], tuple[int, str]]
+
+    def look(self) -> Look:
+        return ask(self.envoy.look())
+
+    def open(self, port: int, data: bytes = b"", host: str | None = None) -> socket.socket:
+        connection = socket.create_connection((host or self.address, port), timeout=30)
+        connection.sendall(data)
+        return connection
+
+    def request(self, port: int, path: str = "/", host: str | None = None) -> socket.socket:
+        """A request that stays in flight."""
+        return self.open(port, f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode(), host)
+
+    def answered(self, port: int, path: str = "/ok", host: str | None = None) -> int:
+        connection = http.client.HTTPConnection(host or self.address, port, timeout=30)
+        with closing(connection):
+            connection.request("GET", path)
+            return connection.getresponse().status
+
+
+def soon(condition: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    wait_for(lambda: None if condition() else "not yet")
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[str, int]]:
+    """An application that accepts connections and never answers."""
+    with socket.create_server((free_address(), real.APPLICATION_PORT)) as server:
+        yield server.getsockname()
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run(silent: tuple[str, int], tmp_path: Path) -> Iterator[Run]:
+    """Run Envoys whose static listeners are these, in a bootstrap with `more`; each answers when it is returned."""
+    with ExitStack() as stack:
+
+        def start(listeners: list[real.Json], address: str, *arguments: str, **more: Any) -> Shape:
+            config = real.bootstrap(address, listeners, [real.cluster("application", [silent])]) | more
+            return stack.enter_context(running(config, address, tmp_path, *arguments))
+
+        yield start
+
+
+@contextmanager
+def running(config: real.Json, address: str, folder: Path, *arguments: str) -> Iterator[Shape]:
+    name = f"{address}-{time.monotonic_ns()}"
+    command = real.command(config, folder / f"{name}.json")
+    if arguments:  # of a hot restart
+        command.remove("--disable-hot-restart")
+    process = processes.start([*command, *arguments], folder / f"{name}.log")
+    options = real.EnvoyOptions(address, (address, 1))
+
+    def not_ready() -> str | None:
+        if process.poll() is not None:
+            raise RuntimeError((folder / f"{name}.log").read_text())
+        try:
+            status, body = real.ask_admin(options, "GET", "/server_info")
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        info = json.loads(body) if status == 200 else {}
+        epoch = arguments[arguments.index("--restart-epoch") + 1] if "--restart-epoch" in arguments else "0"
+        there = str(info.get("command_line_options", {}).get("restart_epoch", 0)) == epoch
+        return None if info.get("state") == "LIVE" and there else body
+
+    try:
+        wait_for(not_ready)
+        envoy = Envoy(admin_url(f"http://{address}:{real.ADMIN_PORT}"))
+        yield Shape(envoy, address, lambda method, path: real.ask_admin(options, method, path))
+    finally:
+        processes.kill_group(process.pid)
+        process.wait()
+
+
+def manager(prefix: str = "web", *filters: real.Json, codec: str = "AUTO") -> real.Json:
+    routes: list[real.Json] = [
+        {"match": {"prefix": "/ok"}, "direct_response": {"status": 200}},
+        {"match": {"prefix": "/"}, "route": {"cluster": "application", "timeout": "0s"}},
+    ]
+    return real.http_manager(prefix, routes, list(filters), codec)
+
+
+def proxy() -> real.Json:
+    return real.tcp_proxy("lines", "application")
+
+
+def listener(name: str, host: str, port: int, network_filter: real.Json, **fields: Any) -> real.Json:
+    return real.listener(name, (host, port), network_filter) | fields
+
+
+def inbound(address: str) -> real.Json:
+    """Another listener, which nothing comes through."""
+    return listener("inbound", address, real.INBOUND_PORT, manager("inbound"), traffic_direction="INBOUND")
+
+
+CHECK_FILTER = real.typed(
+    "envoy.filters.http.health_check",
+    "extensions.filters.http.health_check.v3.HealthCheck",
+    dict(pass_through_mode=False, headers=[{"name": ":path", "string_match": {"exact": "/health"}}]),
+)
+
+
+# 1. loopback and several addresses
+
+
+def test_loopback_without_a_direction(run: Run) -> None:
+    """A request through a listener on loopback without a direction is in flight, and in doubt."""
+    address, port = free_address(), free_port()
+    shape = run([inbound(address), listener("web", "127.0.0.1", port, manager())], address)
+    with shape.request(port, host="127.0.0.1"):
+        soon(lambda: bool((shape.look().traffic.doubtful or Traffic()).in_flight))
+
+        assert {"web": "it is on loopback"} == shape.look().account.doubts
+
+
+def test_loopback_that_is_declared_inbound(run: Run) -> None:
+    """A request through a listener on loopback that is declared INBOUND is in no doubt."""
+    address, port = free_address(), free_port()
+    web = listener("web", "127.0.0.1", port, manager(), traffic_direction="INBOUND")
+    shape = run([inbound(address), web], address)
+    with shape.request(port, host="127.0.0.1"):
+        soon(lambda: shape.look().traffic.in_flight == 1)
+
+
+@pytest.mark.parametrize("first", ["127.0.0.1", None])
+def test_several_addresses(run: Run, first: str | None) -> None:
+    """A listener with another address beside loopback is in no doubt, whichever is the first."""
+    address, port = free_address(), free_port()
+    places = (first or address, address if first else "127.0.0.1")
+    more = [{"address": {"socket_address": {"address": places[1], "port_value": port}}}]
+    shape = run([inbound(address), listener("web", places[0], port, proxy(), additional_addresses=more)], address)
+    with shape.open(port, host=places[1]):
+        soon(lambda: shape.look().traffic.connections == 1)
+
+        assert {} == shape.look().account.doubts
+
+
+# 2. never in service
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", None])
+@pytest.mark.parametrize("what", ["connection", "health check", "request"])
+def test_used_since_start(run: Run, what: str, host: str | None) -> None:
+    """A connection, a health check or a request shows that a listener was used, and goes on to after a reset of the
+    counters."""
+    address, port = free_address(), free_port()
+    web = listener("web", host or address, port, proxy() if what == "connection" else manager("web", CHECK_FILTER))
+    shape = run([inbound(address), web], address)
+    assert not shape.look().traffic.whole.used
+
+    if what == "connection":
+        shape.open(port, host=host).close()
+    else:
+        shape.answered(port, "/health" if what == "health check" else "/ok", host)
+
+    soon(lambda: shape.look().traffic.whole.used)
+    assert 200 == shape.admin("POST", "/reset_counters")[0]
+    assert shape.look().traffic.whole.used
+
+
+def test_health_checks_are_counted(run: Run) -> None:
+    """Seven health checks and five requests are told apart, with the filter passing checks through and without."""
+    address = free_address()
+    through = CHECK_FILTER["typed_config"] | {"pass_through_mode": True}
+    listeners = [
+        listener("answers", address, WEB, manager("answers", CHECK_FILTER)),
+        listener("passes", address, TCP, manager("passes", CHECK_FILTER | {"typed_config": through})),
+    ]
+    listeners[1]["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"][0][
+        "match"
+    ] = {"prefix": "/"}
+    shape = run(listeners, address)
+    for port in (WEB, TCP):
+        for path in 7 * ["/health"] + 5 * ["/ok"]:
+            assert 200 == shape.answered(port, path)
+
+    soon(lambda: (shape.look().traffic.completed, shape.look().traffic.checks) == (10, 14))
+
+
+# 3. hot restart
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp"])
+def test_hot_restart(run: Run, kind: str) -> None:
+    """What is in progress in the process before a hot restart counts, though `usedonly` leaves it out."""
+    address = free_address()
+    listeners = [listener("web", address, WEB, manager() if kind == "http" else proxy())]
+    base = ("--base-id", str(free_port()), "--parent-shutdown-time-s", "60", "--drain-time-s", "30")
+    shape = run(listeners, address, *base)
+    with shape.request(WEB):
+        soon(lambda: shape.look().traffic.under_way)
+        shape = run(listeners, address, *base, "--restart-epoch", "1")
+
+        soon(lambda: shape.look().traffic.under_way)
+        look = shape.look()
+        assert (1, None) == (look.traffic.in_flight + look.traffic.connections, look.uptime)
+
+
+# 4. internal listeners
+
+INTERNAL = {
+    "bootstrap_extensions": [
+        real.typed(
+            "envoy.bootstrap.internal_listener", "extensions.bootstrap.internal_listener.v3.InternalListener", {}
+        )
+    ]
+}
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp"])
+def test_internal_listener(run: Run, kind: str) -> None:
+    """What an internal listener serves is counted; it is in doubt, and no cause to warn that it has no filter."""
+    address = free_address()
+    to_inner = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": "inner:0"}}}}
+    cluster = {
+        "name": "inner",
+        "load_assignment": {"cluster_name": "inner", "endpoints": [{"lb_endpoints": [to_inner]}]},
+    }
+    chain = {"filters": [manager("inner") if kind == "http" else proxy()]}
+    inner = {"name": "inner:0", "internal_listener": {}, "filter_chains": [chain]}
+    outer = listener("outer", address, TCP, real.tcp_proxy("outer", "inner"), traffic_direction="OUTBOUND")
+    config = real.bootstrap(address, [inbound(address), inner, outer], [cluster])
+    shape = run(config["static_resources"]["listeners"], address, **INTERNAL)
+    assert {} == shape.look().account.uncounted
+    assert "inner:0" not in without_health_check_filter(ask(shape.envoy.listeners()))
+    assert {"inner:0": "it is internal"} == shape.look().account.doubts
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp"])
+def test_traffic_of_an_internal_listener(silent: tuple[str, int], tmp_path: Path, kind: str) -> None:
+    """A connection or request that comes to an internal listener is in progress there."""
+    address = free_address()
+    to_inner = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": "inner:0"}}}}
+    clusters = [real.cluster("application", [silent]), real.cluster("inner", [(address, 1)])]
+    clusters[1]["load_assignment"]["endpoints"] = [{"lb_endpoints": [to_inner]}]
+    inner = {
+        "name": "inner:0",
+        "internal_listener": {},
+        "filter_chains": [{"filters": [manager("inner") if kind == "http" else proxy()]}],
+    }
+    outer = listener("outer", address, TCP, real.tcp_proxy("outer", "inner"), traffic_direction="OUTBOUND")
+    config = real.bootstrap(address, [inbound(address), inner, outer], clusters) | INTERNAL
+    with running(config, address, tmp_path) as shape, shape.request(TCP):
+        soon(lambda: (shape.look().traffic.doubtful or Traffic()).under_way)
+        assert not shape.look().traffic.under_way
+
+
+# 5. UDP
+
+
+def udp_listener(address: str, prefix: str) -> real.Json:
+    route = {"@type": "type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.Route", "cluster": "application"}
+    fields = {
+        "stat_prefix": prefix,
+        "matcher": {"on_no_match": {"action": {"name": "route", "typed_config": route}}},
+    }
+    place = {"socket_address": {"protocol": "UDP", "address": address, "port_value": UDP}}
+    filter = real.typed(
+        "envoy.filters.udp_listener.udp_proxy", "extensions.filters.udp.udp_proxy.v3.UdpProxyConfig", fields
+    )
+    return {"name": "udp", "address": place, "udp_listener_config": {}, "listener_filters": [filter]}
+
+
+def test_udp_session(run: Run) -> None:
+    """A UDP session is counted while it lasts."""
+    address = free_address()
+    shape = run([inbound(address), udp_listener(address, "datagrams://")], address)
+    assert not shape.look().traffic.used
+    with socket.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"?", (address, UDP))
+
+        soon(lambda: shape.look().traffic.connections == 1)
+        assert shape.look().traffic.used
+
+
+def test_udp_that_nothing_counts(run: Run) -> None:
+    """A listener for DNS over UDP is uncounted."""
+    address = free_address()
+    dns = udp_listener(address, "x")
+    fields = {"stat_prefix": "dns", "server_config": {"inline_dns_table": {}}}
+    kind = "extensions.filters.udp.dns_filter.v3.DnsFilterConfig"
+    dns["listener_filters"] = [real.typed("envoy.filters.udp.dns_filter", kind, fields)]
+
+    uncounted = run([inbound(address), dns], address).look().account.uncounted
+
+    assert {"udp": "it serves UDP, which Envoy counts only for a udp_proxy"} == uncounted
+
+
+# 6. large configurations
+
+
+def routes(number: int) -> list[real.Json]:
+    return [{"match": {"prefix": f"/{n:0100}"}, "route": {"cluster": "application"}} for n in range(number)]
+
+
+def outbound(address: str, number: int, size: int, **fields: Any) -> real.Json:
+    egress = listener(
+        f"outbound-{number}", address, 20000 + number, real.http_manager(f"out-{number}", routes(size), [], "AUTO")
+    )
+    return egress | {"traffic_direction": "OUTBOUND", "bind_to_port": number < 3} | fields
+
+
+@pytest.mark.parametrize("by_lds", [False, True])
+def test_more_listeners_than_fit_into_an_answer(run: Run, tmp_path: Path, by_lds: bool) -> None:
+    """The inbound listener among 300 large ones is read, and what the application sends through others is excluded."""
+    address = free_address()
+    listeners = [inbound(address), *(outbound(address, number, 250) for number in range(300))]
+    assert 16 * 2**20 < len(json.dumps(listeners, indent=1))
+    lds = tmp_path / "lds.json"
+    real.publish_listeners(lds, listeners)
+    source = {"lds_config": {"path_config_source": {"path": str(lds)}, "resource_api_version": "V3"}}
+    shape = run([], address, dynamic_resources=source) if by_lds else run(listeners, address)
+    with shape.request(20001), shape.request(real.INBOUND_PORT):
+        soon(lambda: shape.look().traffic.in_flight == 1)
+        look = shape.look()
+
+        assert ((), None, {}) == (look.traffic.unknown, look.traffic.doubtful, look.account.uncounted)
+    assert ["inbound"] == without_health_check_filter(ask(shape.envoy.listeners()))
+
+
+def test_listener_that_is_too_large_to_be_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single listener that is larger than an answer may be is uncounted; the others are counted."""
+    monkeypatch.setattr("task_helper.http.LARGEST_BODY", 256 * 1024)
+    address = free_address()
+    large = listener("large", address, WEB, real.http_manager("large", routes(2500), [], "AUTO"))
+
+    look = run([inbound(address), large], address).look()
+
+    assert {"large": "its configuration could not be read"} == look.account.uncounted
+    assert {"inbound"} == look.account.requests.keys()
+
+
+# 7. names
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["admin", "admin.x", "x.worker_1", "x.main_thread", "a://b", "a:/b", "dots.", "worker_0", "with space", "é"],
+)
+@pytest.mark.parametrize("beside", ["x", "inbound"])
+def test_names_of_connections(run: Run, prefix: str, beside: str) -> None:
+    """Whatever the stat_prefix of a TCP listener is, its connection counts."""
+    address = free_address()
+    other = inbound(address) | {"stat_prefix": beside}
+    shape = run([other, listener("tcp", address, TCP, proxy(), stat_prefix=prefix)], address)
+    with shape.open(TCP):
+        soon(lambda: shape.look().traffic.connections == 1)
+
+
+@pytest.mark.parametrize("prefix", ["admin.x", "a://b", "a:/b", "dots.", "x.worker_1", "with space", "é"])
+def test_names_of_requests(run: Run, prefix: str) -> None:
+    """Whatever the stat_prefix of an HTTP listener is, its requests count, and its idle connections do not."""
+    address = free_address()
+    web = listener("web", address, WEB, manager(prefix), traffic_direction="INBOUND")
+    shape = run([inbound(address), web], address)
+    with shape.request(WEB, "/ok") as idle, shape.request(WEB):
+        assert idle.recv(1000)
+        soon(lambda: shape.look().traffic.in_flight == 1)
+        traffic = shape.look().traffic
+        assert (0, 1, None) == (traffic.connections, traffic.completed, traffic.doubtful)
+
+
+def test_prefix_of_the_admin_api(run: Run) -> None:
+    """A listener whose requests Envoy counts together with its admin API's is uncounted, not busy for ever."""
+    address = free_address()
+    shape = run([inbound(address), listener("web", address, WEB, manager("admin"))], address)
+
+    look = shape.look()
+
+    assert ["web"] == list(look.account.uncounted)
+    assert not look.traffic.whole.under_way
+
+
+@pytest.mark.parametrize("host", ["::1", "0:0:0:0:0:0:0:1", "::0:1"])
+@pytest.mark.parametrize("kind", ["http", "tcp"])
+def test_ipv6(run: Run, host: str, kind: str) -> None:
+    """However an IPv6 address is written, connections of TCP count, and idle ones of HTTP do not."""
+    address, port = free_address(), free_port()
+    six = listener("six", host, port, manager() if kind == "http" else proxy(), traffic_direction="INBOUND")
+    shape = run([inbound(address), six], address)
+    with shape.request(port, "/ok", host="::1"):
+        soon(lambda: shape.look().traffic.used)
+        traffic = shape.look().traffic
+        assert (int(kind == "tcp"), None) == (traffic.connections, traffic.doubtful)
+
+
+def test_pipe(run: Run, tmp_path: Path) -> None:
+    """A connection to a listener on a Unix socket counts."""
+    address = free_address()
+    path = str(tmp_path / "in:socket")
+    tcp = {"name": "pipe", "address": {"pipe": {"path": path}}, "filter_chains": [{"filters": [proxy()]}]}
+    shape = run([inbound(address), tcp], address)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        soon(lambda: shape.look().traffic.connections == 1)
+
+
+def discovered(tmp_path: Path, name: str, config: real.Json, kind: str) -> real.Json:
+    """A filter of this name whose configuration comes by ECDS."""
+    file = tmp_path / f"{name}.json"
+    resource = {"@type": EXTENSION, "name": name, "typed_config": config["typed_config"]}
+    file.write_text(json.dumps({"version_info": "1", "resources": [resource]}))
+    source = {"path_config_source": {"path": str(file)}, "resource_api_version": "V3"}
+    return {"name": name, "config_discovery": {"config_source": source, "type_urls": [kind]}}
+
+
+def test_manager_by_discovery(run: Run, tmp_path: Path) -> None:
+    """Requests through an HTTP connection manager that comes by network ECDS count, and its idle connections do not."""
+    address = free_address()
+    web = listener("web", address, WEB, discovered(tmp_path, "mine", manager("found"), MANAGER))
+    shape = run([inbound(address), web | {"traffic_direction": "INBOUND"}], address)
+    assert {} == shape.look().account.uncounted
+    with shape.request(WEB, "/ok") as idle, shape.request(WEB):
+        assert idle.recv(1000)
+        soon(lambda: shape.look().traffic.in_flight == 1)
+        traffic = shape.look().traffic
+        assert (0, 1, None) == (traffic.connections, traffic.completed, traffic.doubtful)
+    assert [True, True] == [each.inbound for each in ask(shape.envoy.listeners())]
+
+
+def test_http3(run: Run, tmp_path: Path) -> None:
+    """A QUIC listener is counted by its requests."""
+    address = free_address()
+    certificate, key = self_signed(tmp_path, "lab")
+    pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+    tls = real.typed(
+        "tls",
+        "extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
+        {"downstream_tls_context": {"common_tls_context": {"tls_certificates": [pair]}}},
+    )
+    quic = listener("quic", address, UDP, manager("quic", codec="HTTP3"))
+    quic["address"]["socket_address"]["protocol"] = "UDP"
+    quic["udp_listener_config"] = {"quic_options": {}}
+    quic["filter_chains"][0]["transport_socket"] = tls
+
+    look = run([inbound(address), quic], address).look()
+
+    assert ({}, True) == (look.account.uncounted, "quic" in look.account.requests)
+    assert "udp" not in str(look.account.sessions)
+
+
+# 10. the health_check filter
+
+
+def test_filter_by_discovery(run: Run, tmp_path: Path) -> None:
+    """A health_check filter that comes by ECDS under any name is there."""
+    address = free_address()
+    web = listener("web", address, WEB, manager("web", discovered(tmp_path, "mine", CHECK_FILTER, CHECK)))
+
+    shape = run([web], address)
+
+    assert [] == without_health_check_filter(ask(shape.envoy.listeners()))
+
+
+def test_filter_that_is_disabled(run: Run) -> None:
+    """A health_check filter that is disabled is not there: health checks go on passing."""
+    address = free_address()
+    shape = run([listener("web", address, WEB, manager("web", CHECK_FILTER | {"disabled": True}))], address)
+    ask(shape.envoy.fail_health_checks())
+
+    assert ["web"] == without_health_check_filter(ask(shape.envoy.listeners()))
+
+
+# what is excluded
+
+
+def test_outbound_is_excluded(run: Run) -> None:
+    """What the application sends through listeners that are declared OUTBOUND is no downstream's traffic."""
+    address = free_address()
+    shape = run(
+        [
+            inbound(address),
+            listener("out", address, WEB, manager("out"), traffic_direction="OUTBOUND"),
+            listener("out-tcp", address, TCP, proxy(), traffic_direction="OUTBOUND"),
+        ],
+        address,
+    )
+    with shape.request(WEB), shape.open(TCP), ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: shape.answered(WEB), range(3)))
+        look = shape.look()
+
+    assert (False, False, None) == (look.traffic.under_way, look.traffic.used, look.traffic.doubtful)
+
+
+def test_listener_that_comes_later(run: Run, tmp_path: Path) -> None:
+    """A listener that comes by LDS after the account was made counts, in doubt until the next look."""
+    address = free_address()
+    lds = tmp_path / "lds.json"
+    real.publish_listeners(lds, [inbound(address)])
+    source = {"lds_config": {"path_config_source": {"path": str(lds)}, "resource_api_version": "V3"}}
+    shape = run([], address, dynamic_resources=source)
+    account = shape.look().account
+    real.publish_listeners(lds, [inbound(address), listener("later", address, TCP, proxy())])
+    wait_for(lambda: None if "later" in shape.admin("GET", "/listeners")[1] else "it is not there yet")
+    with shape.open(TCP):
+        soon(lambda: bool(ask(shape.envoy.traffic(account)).unknown))
+        assert 1 == (ask(shape.envoy.traffic(account)).doubtful or Traffic()).connections
+        assert 1 == shape.look().traffic.connections
