@@ -84,6 +84,8 @@ def change(source: Source, edit: Edit) -> Change:
     if source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
         raise NotEditable(f"a list of containers has no place for {edit.place[2:]}; give the whole task definition")
     place = source.file_place(edit.place)
+    if "<<" in steps(place):
+        raise NotEditable(f"{place} is a merge key; change it by hand")
     text = _Text(source)
     if edit.rename:
         return text.rename(place, _spelt_key(source, edit.rename))
@@ -116,7 +118,9 @@ def _as_written(source: Source, value: Any) -> Any:
 
 
 def _copy_of(source: Source, place: str) -> Any:
-    """What stands at `place` of the file, with its merge keys carried out."""
+    """What stands at `place` of the file, with its merge keys carried out; raises NotEditable."""
+    if "<<" in steps(place):
+        raise NotEditable(f"{place} comes from a merge key; copy it by hand")
     value: Any = _written(source.tree)[source.tree.number if source.tree.yaml else 0]
     for key in steps(place):
         held: Any = _merged(value) if isinstance(value, dict) else value
@@ -154,7 +158,7 @@ def _edit_written(documents: list[Any], source: Source, edit: Edit) -> None:
     if not steps(source.file_place(edit.place)):
         holder, last = documents, number
     for key, following in pairwise([*path, last]):
-        if isinstance(holder, dict) and (key not in holder or _is_null(holder[key])):
+        if (isinstance(holder, dict) and key not in holder) or _is_null(holder[key]):
             holder[key] = [] if isinstance(following, int) else {}
         holder = holder[key]
     if edit.rename:
@@ -204,7 +208,7 @@ def changed(document: Any, edits: Iterable[Edit]) -> Any:
         *keys, last = steps(edit.place)
         holder = document
         for key, following in pairwise([*keys, last]):
-            if isinstance(holder, dict) and holder.get(key) is None:
+            if (isinstance(holder, dict) and key not in holder) or holder[key] is None:
                 holder[key] = [] if isinstance(following, int) else {}
             holder = holder[key]
         if edit.rename:
@@ -214,7 +218,7 @@ def changed(document: Any, edits: Iterable[Edit]) -> Any:
         elif edit.remove:
             del holder[last]
         elif edit.append:
-            items = holder.get(last)
+            items = holder.get(last) if isinstance(holder, dict) else holder[last]
             if items is not None and not isinstance(items, list):
                 raise NotEditable(f"{edit.place} is made by a function of the template; change it by hand")
             holder[last] = [*(items or []), value]
@@ -296,7 +300,9 @@ class _Text:
             return self.put(place, [*_copy_of(self._source, place), item])
         self._refuse_shared(place)
         self._refuse_function(place)
-        items = self._tree.children[place]
+        items = self._tree.children.get(place)
+        if items is None:
+            raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
         if self._spans[place].flow:
             return self._add_flow(self._spans[place], items, lambda column: self._flow(item, column))
         dash = _BEFORE_DASH.match(self._text, self._spans[place].start)
