@@ -27,6 +27,8 @@ KUMA_WITH_SOCKET: Final = (2, 14)
 # Before this version kuma-dp takes the first free port from 30001 on (kumahq/kuma, pkg/config/app/kuma-dp/config.go).
 KUMA_WITH_FIXED_PORT: Final = (1, 5)
 OLD_KUMA_PORT: Final = 30001
+# the first version of kuma-dp that waits for the drain before it stops Envoy (kumahq/kuma, app/kuma-dp/cmd/run.go)
+KUMA_THAT_WAITS: Final = (1, 7)
 # Istio's proxyAdminPort (istio/api, mesh/v1alpha1/proxy.proto)
 ISTIO_PORT: Final = 15000
 

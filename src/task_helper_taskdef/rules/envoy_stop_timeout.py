@@ -63,15 +63,13 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from task_helper_taskdef.definition import Container
-from task_helper_taskdef.envoy_admin import kuma_version, option_of
+from task_helper_taskdef.envoy_admin import KUMA_THAT_WAITS, kuma_version, option_of
 from task_helper_taskdef.findings import Finding, warning
 from task_helper_taskdef.roles import Task, identifying_places
 
 AWS: Final = "LISTENER_DRAIN_WAIT_TIME_S"
 KUMA: Final = "KUMA_DATAPLANE_DRAIN_TIME"
 CONSUL: Final = "DP_SHUTDOWN_GRACE_PERIOD_SECONDS"
-# the first version of kuma-dp that waits for the drain (kumahq/kuma, app/kuma-dp/cmd/run.go)
-KUMA_THAT_WAITS: Final = (1, 7)
 
 
 class Wait(NamedTuple):
@@ -92,9 +90,20 @@ def check(task: Task) -> Iterator[Finding]:
                 f"ECS kills {envoy.name} after {envoy.stop_seconds} s, but its agent waits {wait.seconds} s"
                 " before it stops Envoy, so what is open then is cut.",
                 f"Set {wait.name} to {wait.less} at {envoy.name}, or raise its stopTimeout.",
-                rests_on=identifying_places(envoy),
+                rests_on=_open_places(envoy),
                 fix=[envoy.set_variable(wait.name, wait.less)] if by_variable and envoy.stop_seconds > 5 else [],
             )
+
+
+def _open_places(envoy: Container) -> list[str]:
+    """The places that may show another wait if they are unknown; a command of which a part is known shows its options."""
+    parts = {
+        f"{envoy.place}.{key}[{i}]"
+        for key, words in (("entryPoint", envoy.entry_point), ("command", envoy.command))
+        for i, word in enumerate(words)
+        if not re.fullmatch(r"\$\{[^{}]*\}", word)
+    }
+    return [place for place in identifying_places(envoy) if place not in parts]
 
 
 def wait_of(envoy: Container) -> Wait | None:
