@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from task_helper.settings import SETTINGS, BadSettings, from_env
 from task_helper.settings import stop_timeout as stop_timeout_of
+from task_helper_taskdef.add.application import application_url
 from task_helper_taskdef.add.stop_timeouts import stop_timeout_edits
-from task_helper_taskdef.definition import Container, read, read_source
+from task_helper_taskdef.definition import Container, Definition, VirtualNode, read, read_source
 from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_api, envoy_mesh, user_of
 from task_helper_taskdef.findings import Edit
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats.editing import NotEditable, apply_edits, changed
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown
-from task_helper_taskdef.presets import presets
+from task_helper_taskdef.presets import envoy_presets, presets
 from task_helper_taskdef.roles import (
     BadName,
     Mesh,
@@ -24,6 +27,7 @@ from task_helper_taskdef.roles import (
     chain_of,
     condition_for,
     is_helper,
+    knows_settings,
     logging_neighbour,
     needed_dependencies,
     shares_network,
@@ -32,6 +36,7 @@ from task_helper_taskdef.rules import cpu, memory
 from task_helper_taskdef.rules.auto_egress import UNPRIVILEGED_USER, ignored_user
 from task_helper_taskdef.rules.health_check import CHECK
 
+NO_SETTINGS: Final[Mapping[str, str]] = {}
 DEFAULT_NAME: Final = "task-helper"
 DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
 DEFAULT_STOP_TIMEOUT: Final = 120
@@ -44,6 +49,10 @@ KUMA_VOLUME: Final = "kuma-admin"
 FOLDER_INIT: Final = "kuma-admin-folder"
 
 
+class BadSetting(ValueError):
+    """A setting that is given for the helper is none, or has a value that the helper refuses."""
+
+
 def add(
     source: Source,
     image: str,
@@ -52,6 +61,9 @@ def add(
     spot: bool = False,
     mesh: Mesh | None = None,
     stop_timeout: int | None = None,
+    helper: str | None = None,
+    settings: Mapping[str, str] = NO_SETTINGS,
+    virtual_node: VirtualNode | None = None,
 ) -> Source:
     """`source` with a helper, wired for its mesh; `text` of the result is the new text of the whole file.
 
@@ -61,9 +73,13 @@ def add(
     spot: whether the times leave room for all containers in Spot's two minutes
     mesh: the mesh; None where the containers show it
     stop_timeout: seconds for which the helper keeps the task running; on Fargate above 120 with a chain of two helpers
+    helper: the container that is the helper; None where the containers show it
+    settings: environment variables of the helper; they replace what is set
+    virtual_node: the mesh's virtual node, for its health check
 
     A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
-    a second run changes nothing. Raises NotATaskDefinition, NotEditable, BadName and BadStopTimeout.
+    a second run changes nothing. Raises NotATaskDefinition, NotEditable, BadName, BadSetting and BadStopTimeout. A task
+    for Windows and one without an Envoy are not editable.
     """
     if source.tree.duplicates:
         place = source.tree.duplicates[0][0]
@@ -73,8 +89,23 @@ def add(
             f"{source.file}: a plan is not where the containers are written down; examples/terraform shows the helper's"
         )
     # reports what is wrong with the shape at its place in the file
-    read_source(source)
-    return apply_edits(source, edits(source.document, image, name, envoy, spot, mesh, stop_timeout))
+    definition = read_source(source)
+    _refuse_unfit(source, definition, helper, envoy)
+    return apply_edits(
+        source,
+        edits(source.document, image, name, envoy, spot, mesh, stop_timeout, helper, settings, virtual_node),
+    )
+
+
+def _refuse_unfit(source: Source, definition: Definition, helper: str | None, envoy: str | None) -> None:
+    """Raise NotEditable for a task that the helper cannot serve."""
+    name = " ".join(filter(None, (source.file, source.label)))
+    if definition.windows:
+        raise NotEditable(f"{name}: the helper's image is for Linux, and this task runs on Windows")
+    if not assign_roles(definition, helper, envoy).envoys:
+        raise NotEditable(
+            f"{name}: no container is an Envoy, so the helper has nothing to drain; if one is, name it with --envoy NAME"
+        )
 
 
 def edits(
@@ -85,33 +116,51 @@ def edits(
     spot: bool = False,
     mesh: Mesh | None = None,
     stop_timeout: int | None = None,
+    helper: str | None = None,
+    settings: Mapping[str, str] = NO_SETTINGS,
+    virtual_node: VirtualNode | None = None,
 ) -> list[Edit]:
     """The edits that `add` makes of `document`, a definition in the API's spelling; parameters and errors are its."""
-    one = _one_helper(document, image, name, envoy, spot, mesh)
+    definition = read(document)
+    task = assign_roles(definition, helper, envoy, spot, virtual_node, mesh=mesh)
+    one = _one_helper(task, image, name, settings)
     return one if stop_timeout is None else [*one, *stop_timeout_edits(changed(document, one), stop_timeout)]
 
 
-def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: bool, mesh: Mesh | None) -> list[Edit]:
-    definition = read(document)
+def _one_helper(task: Task, image: str, name: str, settings: Mapping[str, str]) -> list[Edit]:
+    definition = task.definition
     if not re.fullmatch("[A-Za-z0-9_-]{1,255}", name):
         raise BadName(f"{name!r} is no name for a container; ECS takes letters, digits, - and _")
     if name in definition.by_name and not is_helper(definition.by_name[name]):
         raise BadName(f"{name} is the name of a container that is no helper; give the helper another name")
-    task = assign_roles(definition, envoy=envoy, spot=spot, mesh=mesh)
     # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
     socket, shared = _kuma_socket_edits(task, image)
+    shared += _envoy_edits(task)
     if task.helpers:
         helper = task.helpers[0]
-        wanted = _container(task, image, helper, socket)
+        wanted = _container(task, image, helper, socket, settings)
         # two in a chain are one program
         others = [c for c in chain_of(task) or () if c is not helper and c.image != image]
         alike = [Edit(f"{other.place}.image", image) for other in others]
-        return [*shared, *_missing_parts(helper, definition.value_at(helper.place), wanted), *alike]
+        given = [helper.set_variable(*pair) for pair in settings.items() if pair[0] in helper.env]
+        return [*shared, *given, *_missing_parts(helper, definition.value_at(helper.place), wanted), *alike]
     helper = Container(name, place="", unknown=[])
-    return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
+    return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket, settings), append=True)]
 
 
-def _container(task: Task, image: str, helper: Container, socket: PurePosixPath | None) -> dict[str, Any]:
+def _envoy_edits(task: Task) -> list[Edit]:
+    """What Envoy's own container lacks of its mesh's settings."""
+    return [
+        envoy.set_variable(preset.variable, preset.value)
+        for envoy in task.envoys
+        for preset in envoy_presets(task, envoy)
+        if envoy.knows_variable(preset.variable) and preset.variable not in envoy.env
+    ]
+
+
+def _container(
+    task: Task, image: str, helper: Container, socket: PurePosixPath | None, settings: Mapping[str, str]
+) -> dict[str, Any]:
     """The helper's container as it is to be, in the light of the settings that `helper` has already."""
     container: dict[str, Any] = {
         "name": helper.name,
@@ -123,7 +172,7 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
             {"containerName": task.definition.written_name(c), "condition": condition_for(task, c)}
             for c in needed_dependencies(task)
         ],
-        "stopTimeout": _stop_timeout(task, helper),
+        "stopTimeout": _stop_timeout(task, {**helper.env, **settings}),
         "healthCheck": dict(CHECK),
         "cpu": cpu.need(helper),
         "memory": memory.need(helper).enough,
@@ -135,7 +184,8 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
         del container["memory"]
     if not cpu.fits(task.definition, helper):
         del container["cpu"]  # the rule says whose to lower
-    environment = _environment(task, helper, socket)
+    environment = {**_environment(task, helper, socket), **settings}
+    _refuse_bad_settings(helper, environment, settings)
     if environment:
         container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
     if socket:
@@ -145,10 +195,23 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
     return container | _logging(task)
 
 
-def _stop_timeout(task: Task, helper: Container) -> int:
-    """The seconds that its STOP_TIMEOUT says, whatever else is not known of its settings; else what suits the task."""
+def _refuse_bad_settings(helper: Container, environment: Mapping[str, str], settings: Mapping[str, str]) -> None:
+    """Raise BadSetting where `settings` make what the helper would refuse."""
+    names = [setting.name for setting in SETTINGS]
+    for name in settings:
+        if name not in names:
+            raise BadSetting(f"{name} is no setting of the helper; there are {', '.join(names)}")
+    if settings and knows_settings(helper):
+        try:
+            from_env({**environment, **helper.env, **settings})
+        except BadSettings as error:
+            raise BadSetting(str(error)) from None
+
+
+def _stop_timeout(task: Task, settings: Mapping[str, str]) -> int:
+    """The seconds that STOP_TIMEOUT says, whatever else is not known of its settings; else what suits the task."""
     with suppress(ValueError):
-        return round(stop_timeout_of(helper.env.get("STOP_TIMEOUT", "").strip()))
+        return round(stop_timeout_of(settings.get("STOP_TIMEOUT", "").strip()))
     return int(SPOT["STOP_TIMEOUT"]) if task.spot else DEFAULT_STOP_TIMEOUT
 
 
@@ -163,6 +226,8 @@ def _environment(task: Task, helper: Container, socket: PurePosixPath | None) ->
     url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
     environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
     environment |= {preset.variable: preset.value for preset in presets(task, helper)}
+    if answers := application_url(task):
+        environment["APP_HEALTH_URL"] = answers
     return environment | (SPOT if task.spot else {})
 
 

@@ -52,7 +52,7 @@ def check(task: Task) -> Iterator[Finding]:
     shown = [place for envoy in task.envoys for place in identifying_places(envoy)]
     for helper in task.helpers:
         if settings_of(helper) is not None:
-            yield from _of_helper(task, helper, shown)
+            yield from _of_helper(task, helper, [] if task.named_mesh else shown)
     for envoy in task.envoys if task.helpers else ():
         for variable, value, why in envoy_presets(task, envoy):
             if envoy.knows_variable(variable) and not envoy.env.get(variable):
