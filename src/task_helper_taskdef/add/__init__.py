@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -12,11 +12,12 @@ from task_helper.settings import SETTINGS, BadSettings, from_env
 from task_helper.settings import stop_timeout as stop_timeout_of
 from task_helper_taskdef.add.application import application_url
 from task_helper_taskdef.add.stop_timeouts import stop_timeout_edits
+from task_helper_taskdef.add.variants import edit_variants
 from task_helper_taskdef.definition import Container, Definition, VirtualNode, read, read_source
 from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_api, envoy_mesh, user_of
-from task_helper_taskdef.findings import Edit
+from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.formats import Source
-from task_helper_taskdef.formats.editing import NotEditable, apply_edits, changed
+from task_helper_taskdef.formats.editing import NotEditable, changed, with_copies
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown
 from task_helper_taskdef.presets import envoy_presets, presets
 from task_helper_taskdef.roles import (
@@ -89,23 +90,41 @@ def add(
             f"{source.file}: a plan is not where the containers are written down; examples/terraform shows the helper's"
         )
     # reports what is wrong with the shape at its place in the file
-    definition = read_source(source)
-    _refuse_unfit(source, definition, helper, envoy)
-    return apply_edits(
-        source,
-        edits(source.document, image, name, envoy, spot, mesh, stop_timeout, helper, settings, virtual_node),
-    )
+    definitions = [read_source(variant) for variant in source.variants]
+    if not source.complete:
+        raise NotEditable(f"{source.file}: its conditions can be met together in too many ways; write it by hand")
+    _refuse_unfit(source, definitions, helper, envoy)
+
+    def of_helper(document: Any) -> list[Edit]:
+        definition = read(document)
+        names = _those_in(definition, helper, envoy)
+        return _one_helper(assign_roles(definition, *names, spot, virtual_node, mesh=mesh), image, name, settings)
+
+    source = edit_variants(source, of_helper, envoy)
+    if stop_timeout is None:
+        return source
+    return edit_variants(source, lambda document: list(stop_timeout_edits(document, stop_timeout)), envoy)
 
 
-def _refuse_unfit(source: Source, definition: Definition, helper: str | None, envoy: str | None) -> None:
+def _refuse_unfit(source: Source, variants: list[Definition], helper: str | None, envoy: str | None) -> None:
     """Raise NotEditable for a task that the helper cannot serve."""
     name = " ".join(filter(None, (source.file, source.label)))
-    if definition.windows:
+    if any(definition.windows for definition in variants):
         raise NotEditable(f"{name}: the helper's image is for Linux, and this task runs on Windows")
-    if not assign_roles(definition, helper, envoy).envoys:
+    if not has_envoy(variants, helper, envoy):
         raise NotEditable(
             f"{name}: no container is an Envoy, so the helper has nothing to drain; if one is, name it with --envoy NAME"
         )
+
+
+def has_envoy(variants: Sequence[Definition], helper: str | None = None, envoy: str | None = None) -> bool:
+    """Whether one of `variants` of a definition has an Envoy; a name that it has no container of counts for nothing."""
+    return any(assign_roles(each, *_those_in(each, helper, envoy)).envoys for each in variants)
+
+
+def _those_in(definition: Definition, *names: str | None) -> list[str | None]:
+    """The names of containers that `definition` has, None for each other one."""
+    return [name if name in definition.by_name else None for name in names]
 
 
 def edits(
@@ -142,8 +161,12 @@ def _one_helper(task: Task, image: str, name: str, settings: Mapping[str, str]) 
         # two in a chain are one program
         others = [c for c in chain_of(task) or () if c is not helper and c.image != image]
         alike = [Edit(f"{other.place}.image", image) for other in others]
-        given = [helper.set_variable(*pair) for pair in settings.items() if pair[0] in helper.env]
-        return [*shared, *given, *_missing_parts(helper, definition.value_at(helper.place), wanted), *alike]
+        given = [
+            helper.set_variable(variable, value)
+            for variable, value in settings.items()
+            if helper.env.get(variable, value) != value
+        ]
+        return [*shared, *given, *_missing_parts(definition, helper, wanted), *alike]
     helper = Container(name, place="", unknown=[])
     return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket, settings), append=True)]
 
@@ -218,7 +241,7 @@ def _stop_timeout(task: Task, settings: Mapping[str, str]) -> int:
 def _logging(task: Task) -> dict[str, Any]:
     """The logConfiguration of a neighbour, if there is one."""
     neighbour = logging_neighbour(task)
-    return {"logConfiguration": task.definition.value_at(f"{neighbour.place}.logConfiguration")} if neighbour else {}
+    return {"logConfiguration": Copied(f"{neighbour.place}.logConfiguration")} if neighbour else {}
 
 
 def _environment(task: Task, helper: Container, socket: PurePosixPath | None) -> dict[str, str]:
@@ -298,9 +321,10 @@ def _mount(task: Task, socket: PurePosixPath) -> dict[str, str]:
     return {"sourceVolume": KUMA_VOLUME, "containerPath": str(socket.parent)}
 
 
-def _missing_parts(helper: Container, there: dict[str, Any], wanted: dict[str, Any]) -> list[Edit]:
-    """What `there` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
+def _missing_parts(definition: Definition, helper: Container, wanted: dict[str, Any]) -> list[Edit]:
+    """What `helper` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
     found: list[Edit] = []
+    there = definition.value_at(helper.place)
     for key, value in wanted.items():
         have = there.get(key)
         place = f"{helper.place}.{key}"
@@ -309,7 +333,8 @@ def _missing_parts(helper: Container, there: dict[str, Any], wanted: dict[str, A
             continue
         if key in ("dependsOn", "environment", "links", "mountPoints"):
             keys = list(map(_key, have or []))
-            found += [Edit(place, item, append=True) for item in value if _key(item) not in keys]
+            lacking = [item for item in value if _key(with_copies(item, definition.document)) not in keys]
+            found += [Edit(place, item, append=True) for item in lacking]
         elif have is None or (key == "image" and have != value):
             found.append(Edit(place, value))
     return found
