@@ -113,7 +113,8 @@ def _refuse_unfit(source: Source, variants: list[Definition], helper: str | None
         raise NotEditable(f"{name}: the helper's image is for Linux, and this task runs on Windows")
     if not has_envoy(variants, helper, envoy):
         raise NotEditable(
-            f"{name}: no container is an Envoy, so the helper has nothing to drain; if one is, name it with --envoy NAME"
+            f"{name}: no container is an Envoy, so the helper has nothing to drain; if one is, name it with"
+            " --envoy NAME"
         )
 
 
@@ -122,9 +123,9 @@ def has_envoy(variants: Sequence[Definition], helper: str | None = None, envoy: 
     return any(assign_roles(each, *_those_in(each, helper, envoy)).envoys for each in variants)
 
 
-def _those_in(definition: Definition, *names: str | None) -> list[str | None]:
-    """The names of containers that `definition` has, None for each other one."""
-    return [name if name in definition.by_name else None for name in names]
+def _those_in(definition: Definition, helper: str | None, envoy: str | None) -> tuple[str | None, str | None]:
+    """Both names, None for one that `definition` has no container of."""
+    return helper if helper in definition.by_name else None, envoy if envoy in definition.by_name else None
 
 
 def edits(

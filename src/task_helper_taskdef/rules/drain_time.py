@@ -6,8 +6,8 @@ less close none, as the `drain_timeout` of 5 s that its HTTP connection managers
 the drain has to last a second longer. Measured with Envoy 1.40, `make test-envoys`.
 
 AWS's images (App Mesh) give Envoy their LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, kuma-dp its
-KUMA_DATAPLANE_DRAIN_TIME or `--drain-time`, consul-dataplane its DP_ENVOY_DRAIN_TIME, both 30 s by default (hashicorp/consul-dataplane,
-pkg/consuldp).
+KUMA_DATAPLANE_DRAIN_TIME or `--drain-time`, consul-dataplane its DP_ENVOY_DRAIN_TIME, both 30 s by default
+(hashicorp/consul-dataplane, pkg/consuldp).
 
 Passes:
 

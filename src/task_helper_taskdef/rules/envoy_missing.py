@@ -5,9 +5,9 @@ service, and a deployment waits with it. A task with neither Envoy nor helper is
 fault. With Service Connect, which the service has and the task definition does not, ECS adds an Envoy of its own and
 drains it itself; its admin API is closed to other containers.
 
-A container counts as Envoy if `proxyConfiguration` names it, if its image is an Envoy's (the data planes of Consul, Kuma
-and Istio included), or if its command line starts one; else if its own name has `envoy` in it. `--envoy NAME` names any
-other. A container whose end others wait for (COMPLETE, SUCCESS) is none: it prepares something.
+A container counts as Envoy if `proxyConfiguration` names it, if its image is an Envoy's (the data planes of Consul,
+Kuma and Istio included), or if its command line starts one; else if its own name has `envoy` in it. `--envoy NAME`
+names any other. A container whose end others wait for (COMPLETE, SUCCESS) is none: it prepares something.
 
 Passes:
 

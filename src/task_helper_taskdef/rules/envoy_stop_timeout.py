@@ -52,7 +52,8 @@ Fails:
        "command": ["-shutdown-drain-listeners", "-shutdown-grace-period-seconds=45"]}]}
 
     warning $.containerDefinitions[1].stopTimeout
-      ECS kills consul-dataplane after 30 s, but its agent waits 45 s before it stops Envoy, so what is open then is cut.
+      ECS kills consul-dataplane after 30 s, but its agent waits 45 s before it stops Envoy, so what is open then is \
+cut.
       Set -shutdown-grace-period-seconds to 0 at consul-dataplane, or raise its stopTimeout.
 """
 
@@ -96,7 +97,10 @@ def check(task: Task) -> Iterator[Finding]:
 
 
 def _open_places(envoy: Container) -> list[str]:
-    """The places that may show another wait if they are unknown; a command of which a part is known shows its options."""
+    """The places that may show another wait if they are unknown.
+
+    A word of which a part is known shows whether it is an option.
+    """
     parts = {
         f"{envoy.place}.{key}[{i}]"
         for key, words in (("entryPoint", envoy.entry_point), ("command", envoy.command))

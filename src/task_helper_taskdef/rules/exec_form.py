@@ -4,9 +4,10 @@ A shell that is the container's first process does not hand SIGTERM on: the help
 kills both when `stopTimeout` has run out. `exec` puts the helper in the shell's place, and `dumb-init` or `tini -g`
 tell both. The image's own entry point and command run the helper directly; with another command it does something else,
 with another entry point alone it has no command. The image's entry point is `task-helper` already: the command
-`task-helper run` without an entry point becomes `task-helper task-helper run`, which the helper refuses. Consul's Terraform module gives `consul-ecs app-entrypoint` to each
-container without an entry point of its own where `application_shutdown_delay_seconds` is set, and that keeps SIGTERM to
-itself for so long (hashicorp/terraform-aws-consul-ecs, modules/mesh-task).
+`task-helper run` without an entry point becomes `task-helper task-helper run`, which the helper refuses. Consul's
+Terraform module gives `consul-ecs app-entrypoint` to each container without an entry point of its own where
+`application_shutdown_delay_seconds` is set, and that keeps SIGTERM to itself for so long
+(hashicorp/terraform-aws-consul-ecs, modules/mesh-task).
 
 Passes:
 

@@ -1,8 +1,8 @@
 """The helper's image is a certain one
 
-A tag that moves, as `latest`, `main` or `stable` do, changes what drains the tasks of a service without anybody having decided it: two
-tasks of one deployment may run different helpers, and a rollback brings nothing back. A container without an image is
-refused by ECS; the other containers' may be filled in by a pipeline.
+A tag that moves, as `latest`, `main` or `stable` do, changes the helper of a service's tasks without a decision: two
+tasks of one deployment may run different helpers, and a rollback brings nothing back. ECS refuses a container without
+an image; the other containers' may be filled in by a pipeline.
 
 Passes:
 
@@ -60,6 +60,7 @@ def check(task: Task) -> Iterator[Finding]:
         elif "@" not in helper.image and (not tag or tag.lower() in MOVING):
             yield warning(
                 f"{helper.place}.image",
-                f"The helper's image has the tag {tag or 'latest'}, so another helper may drain this service's tasks any day.",
+                f"The helper's image has the tag {tag or 'latest'}, so another helper may drain this service's tasks"
+                " any day.",
                 "Name the version, such as :1.2.3, or the digest.",
             )
