@@ -76,6 +76,8 @@ def _check(source: Source, options: Options) -> Checked:
         duplicates=source.duplicates,
         mesh=options.mesh,
         complete=source.complete,
+        spelling=source.spelling,
+        small_keys=source.small_keys,
     )
     selected = [finding for finding in apply_rules(task) if not options.select or finding.rule in options.select]
     findings, suppressed = suppress(selected, definition, source, options.ignore, RULES)

@@ -92,9 +92,14 @@ def kuma_port(envoy: Container) -> int | None:
     if version is None or version >= (2, 0):
         return PORT
     # Kong Mesh counted its versions in its own way then
-    if "kong" in envoy.image:
+    if is_kong_mesh(envoy):
         return None
     return OLD_KUMA_PORT if version < KUMA_WITH_FIXED_PORT else PORT
+
+
+def is_kong_mesh(envoy: Container) -> bool:
+    """Whether it is Kong's own edition of Kuma, by its image's registry."""
+    return "kong/" in envoy.image or "kong-mesh" in envoy.image
 
 
 def kuma_version(envoy: Container) -> tuple[int, int] | None:

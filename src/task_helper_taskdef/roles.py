@@ -13,6 +13,7 @@ import msgspec
 from task_helper.settings import SETTINGS, BadSettings, Settings, from_env
 from task_helper_taskdef.definition import Container, Definition, VirtualNode
 from task_helper_taskdef.envoy_command import read_bootstrap
+from task_helper_taskdef.formats import Spelling
 
 HELPER_NAMES: Final = {"ecs-task-helper", "task-helper", "ecs-appmesh-task-helper"}
 # images that run an Envoy and do not have it in their name: the data planes of Consul, of Kuma (Kong Mesh) and of Istio
@@ -57,6 +58,9 @@ class Task(msgspec.Struct, frozen=True):
     named_mesh: Mesh | None = None
     # whether this and the other variants that are checked are all that the file's conditions make
     complete: bool = True
+    # how the file has it, and the places of its keys that a template must not have with a small letter
+    spelling: Spelling = "api"
+    small_keys: list[str] = []
 
     @property
     def long_running(self) -> list[Container]:
@@ -92,6 +96,8 @@ def assign_roles(
     duplicates: list[str] | None = None,
     mesh: Mesh | None = None,
     complete: bool = True,
+    spelling: Spelling = "api",
+    small_keys: list[str] | None = None,
 ) -> Task:
     """The task of `definition`: the containers named `helper` and `envoy`, else detected by images and names.
 
@@ -99,7 +105,9 @@ def assign_roles(
     """
     helpers = [_named(definition, helper)] if helper else list(filter(is_helper, definition.container_definitions))
     envoys = [_named(definition, envoy)] if envoy else _envoys(definition, helpers)
-    return Task(definition, helpers, envoys, spot, virtual_node, duplicates or [], mesh, complete)
+    return Task(
+        definition, helpers, envoys, spot, virtual_node, duplicates or [], mesh, complete, spelling, small_keys or []
+    )
 
 
 def finished_at_start(definition: Definition, helpers: list[Container]) -> set[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from task_helper.cli import main
+from task_helper_taskdef.reports import PAGE
 
 SHOP: dict[str, Any] = {
     "family": "shop",
@@ -86,7 +87,7 @@ def test_check_prints_json_for_programs(shop: Path, capsys: pytest.CaptureFixtur
     assert (1, 0, 0) == (report["errors"], report["warnings"], report["notes"])
     (problem,) = report["problems"]
     assert (str(shop), 4, 5) == (problem["file"], problem["line"], problem["column"])
-    assert ("helper-missing", "docs/rules.md#helper-missing") == (problem["rule"], problem["page"])
+    assert ("helper-missing", f"{PAGE}#helper-missing") == (problem["rule"], problem["page"])
     assert {"severity", "place", "message", "remedy"} < set(problem)
 
 

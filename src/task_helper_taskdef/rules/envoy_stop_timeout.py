@@ -64,7 +64,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from task_helper_taskdef.definition import Container
-from task_helper_taskdef.envoy_admin import KUMA_THAT_WAITS, kuma_version, option_of
+from task_helper_taskdef.envoy_admin import KUMA_THAT_WAITS, is_kong_mesh, kuma_version, option_of
 from task_helper_taskdef.findings import Finding, warning
 from task_helper_taskdef.roles import Task, identifying_places
 
@@ -130,7 +130,7 @@ def wait_of(envoy: Container) -> Wait | None:
 def _kuma(envoy: Container) -> Wait | None:
     version = kuma_version(envoy)
     # Kong Mesh counted its versions in its own way before 2.0
-    if version and version < (2, 0) and (version < KUMA_THAT_WAITS or "kong" in envoy.image):
+    if version and version < (2, 0) and (version < KUMA_THAT_WAITS or is_kong_mesh(envoy)):
         return None
     option = option_of(envoy, "drain-time")
     # kuma-dp reads its variables after its options
