@@ -35,8 +35,8 @@ from task_helper_taskdef.formats import aws_shapes
 from task_helper_taskdef.formats.tree import below, steps
 from task_helper_taskdef.roles import Task
 
-# of so many unknown keys the nearest known one is searched for; more are another kind of document
-MOST: Final = 200
+# to search what is near takes a millisecond; where there are more keys that ECS does not know, they are no slips
+_MOST_SEARCHES: Final = 200
 
 
 def check(task: Task) -> Iterator[Finding]:
@@ -49,7 +49,7 @@ def check(task: Task) -> Iterator[Finding]:
         )
     for number, (place, key, known) in enumerate(aws_shapes.unknown_keys(task.definition.document)):
         same = [name for name in known if name.lower() == key.lower()]
-        near = same or (get_close_matches(key, known, n=1, cutoff=0.75) if number < MOST else [])
+        near = same or (get_close_matches(key, known, n=1, cutoff=0.75) if number < _MOST_SEARCHES else [])
         yield warning(
             below(place, key),
             f"ECS knows no key {key} here: it is refused, or dropped without a word.",
