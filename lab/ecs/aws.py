@@ -39,7 +39,8 @@ def task_arn(id: str) -> str:
 def environment(url: str) -> dict[str, str]:
     """The variables with which botocore asks the API at `url`, with credentials that it does not look at."""
     credentials = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "lab")
-    return {"AWS_ENDPOINT_URL": url, "AWS_DISABLE_HOST_PREFIX_INJECTION": "true", **credentials}
+    endpoints = dict.fromkeys(("AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL_SERVICEDISCOVERY"), url)
+    return {**endpoints, "AWS_DISABLE_HOST_PREFIX_INJECTION": "true", **credentials}
 
 
 def task_metadata(task: TaskState, time: Callable[[float], str]) -> Json:

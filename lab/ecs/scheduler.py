@@ -31,7 +31,7 @@ from lab.ecs.behaviour import (
     stoppable,
     waits_for_health,
 )
-from lab.parts import processes
+from lab.ecs.engine import ContainerProcess, Start, start
 from lab.parts.history import Recorder
 from lab.parts.processes import free_address
 
@@ -120,6 +120,7 @@ class Scheduler:
         record: Recorder,
         group: asyncio.TaskGroup,
         target_group: TargetGroup | None = None,
+        start_process: Start = start,
     ) -> None:
         self.service = service
         self.desired = service.desired
@@ -128,9 +129,9 @@ class Scheduler:
         self.tasks: dict[str, TaskState] = {}
         self.change = asyncio.Event()  # set at the next change; take it before you look, or one is missed
         self._folder, self._record, self._group = folder, record, group
-        self._target_group = target_group
+        self._target_group, self._start_process = target_group, start_process
         self._specs: dict[tuple[str, str], ContainerSpec] = {}
-        self._processes: dict[tuple[str, str], asyncio.subprocess.Process] = {}
+        self._processes: dict[tuple[str, str], ContainerProcess] = {}
         self._unread: dict[tuple[str, str], tuple[int, int]] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._agents: dict[str, asyncio.Event] = {}  # of each task, set while it is up
@@ -144,7 +145,7 @@ class Scheduler:
             work.cancel()
         for process in self._processes.values():
             if process.returncode is None:
-                processes.kill_group(process.pid)
+                process.kill()
                 await process.wait()
         for pipe in self._unread.values():
             for end in pipe:
@@ -185,7 +186,7 @@ class Scheduler:
     def crash(self, task: TaskState, container: str) -> None:
         """The container's process dies."""
         self._record.event("container", "crashed", task.id, container=container)
-        processes.kill_group(self._processes[task.id, container].pid)
+        self._processes[task.id, container].kill()
 
     def signal(self, task: TaskState, container: str, number: signal.Signals) -> None:
         """A signal that is none of ECS's doing: only the container's own process gets it."""
@@ -330,23 +331,13 @@ class Scheduler:
         """A process of the container, the first one or that of a restart."""
         spec = self._specs[task.id, container.name]
         log = self._folder / f"{task.id[:6]}-{container.name}.log"
-        with log.open("ab") as output:
-            pipe = self._unread_pipe(task, container) if spec.unread else None
-            stdout = asyncio.subprocess.PIPE if spec.on_line else output.fileno()
-            process = await asyncio.create_subprocess_exec(
-                *processes.bound(spec.command),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=stdout if pipe is None else pipe,
-                stderr=output,
-                env=spec.environ,
-                process_group=0,
-            )
+        pipe = self._unread_pipe(task, container) if spec.unread else None
+        process = await self._start_process(spec.command, spec.environ, log, spec.on_line, pipe)
         if pipe is not None:
             os.close(pipe)
         self._processes[task.id, container.name] = process
         self.spawn(self._watch(task, container, process))
-        if process.stdout and spec.on_line:
-            self.spawn(_read_lines(process, spec.on_line, log))
+        self.spawn(process.read())
         if spec.check:
             self.spawn(self._check(task, container, spec, process))
 
@@ -357,10 +348,10 @@ class Scheduler:
         self._unread[task.id, container.name] = (read_end, own)
         return write_end
 
-    async def _watch(self, task: TaskState, container: ContainerState, process: asyncio.subprocess.Process) -> None:
+    async def _watch(self, task: TaskState, container: ContainerState, process: ContainerProcess) -> None:
         code = await process.wait()
         container.finished_at = self._record.now()
-        processes.kill_group(process.pid)  # what the container's process has left behind
+        process.kill()  # what the container's process has left behind
         await asyncio.sleep(NOTICED_AFTER)
         await self._agents[task.id].wait()
         if restarts(task, container, container.finished_at):
@@ -387,7 +378,7 @@ class Scheduler:
             self.spawn(self._signal(task, container))  # the stop came before the new process
 
     async def _check(
-        self, task: TaskState, container: ContainerState, spec: ContainerSpec, process: asyncio.subprocess.Process
+        self, task: TaskState, container: ContainerState, spec: ContainerSpec, process: ContainerProcess
     ) -> None:
         """The container engine's health check. To start slowly is no sickness: as with a startPeriod without end."""
         if spec.check is None:
@@ -434,7 +425,7 @@ class Scheduler:
                 await process.wait()
         except TimeoutError:
             self._record.event("container", "sigkill", task.id, container=container.name)
-            processes.kill_group(process.pid)
+            process.kill()
 
     def _send_stop(self, task: TaskState, container: ContainerState) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -446,7 +437,7 @@ class Scheduler:
         for container in task.containers.values():
             if container.status == "RUNNING":
                 self._record.event("container", "sigkill", task.id, container=container.name)
-                processes.kill_group(self._processes[task.id, container.name].pid)
+                self._processes[task.id, container.name].kill()
             elif container.status == "PENDING":
                 container.status = "STOPPED"
         self._changed(task, container)
@@ -502,13 +493,3 @@ class Scheduler:
         task = self._group.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
-
-
-async def _read_lines(process: asyncio.subprocess.Process, on_line: Callable[[bytes], None], log: Path) -> None:
-    if process.stdout is None:
-        raise ValueError("the container's output is not a pipe")
-    with log.open("ab") as output:
-        async for line in process.stdout:
-            output.write(line)
-            output.flush()
-            on_line(line)

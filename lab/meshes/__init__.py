@@ -4,10 +4,10 @@ import os
 
 from lab.meshes.app_mesh import AppMesh
 from lab.meshes.cloud_map_dns import CloudMapDns
-from lab.meshes.consul import Consul, ConsulHeld
-from lab.meshes.consul_server import ConsulServer, ConsulServerHeld
-from lab.meshes.kuma import Kuma
-from lab.meshes.kuma_control_plane import KumaControlPlane
+from lab.meshes.consul import Consul, ConsulFollowsHelper, ConsulHeld
+from lab.meshes.consul_server import ConsulServer, ConsulServerFollowsHelper, ConsulServerHeld, ConsulServers
+from lab.meshes.kuma import Kuma, KumaTwo
+from lab.meshes.kuma_control_plane import KumaControlPlane, KumaControlPlanes
 from lab.meshes.load_balancer import ApplicationLoadBalancer, NetworkLoadBalancer
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.scenarios.scenario import MeshName
@@ -19,21 +19,30 @@ MESHES: dict[MeshName, type[Mesh]] = {
     "cloud-map-dns": CloudMapDns,
     "consul": Consul,
     "consul-held": ConsulHeld,
+    "consul-servers": Consul,
+    "consul-follows-helper": ConsulFollowsHelper,
     "kuma": Kuma,
+    "kuma-two": KumaTwo,
     "alb": ApplicationLoadBalancer,
     "nlb": NetworkLoadBalancer,
 }
 
-# by the variable that names the control plane's program
-REAL: dict[str, dict[MeshName, type[Mesh]]] = {
-    "KUMA_CP": {"kuma": KumaControlPlane},
-    "CONSUL": {"consul": ConsulServer, "consul-held": ConsulServerHeld},
+# by the variables that name the programs, all of which it needs
+REAL: dict[tuple[str, ...], dict[MeshName, type[Mesh]]] = {
+    ("KUMA_CP",): {"kuma": KumaControlPlane},
+    ("KUMA_CP", "POSTGRES"): {"kuma-two": KumaControlPlanes},
+    ("CONSUL",): {
+        "consul": ConsulServer,
+        "consul-held": ConsulServerHeld,
+        "consul-servers": ConsulServers,
+        "consul-follows-helper": ConsulServerFollowsHelper,
+    },
 }
 
 
 def mesh_class(name: MeshName) -> type[Mesh]:
     """The class of the mesh with this name: with its real control plane where that is given."""
-    for variable, meshes in REAL.items():
-        if name in meshes and os.environ.get(variable):
+    for variables, meshes in REAL.items():
+        if name in meshes and all(map(os.environ.get, variables)):
             return meshes[name]
     return MESHES[name]

@@ -2,8 +2,8 @@
 registers the task, `consul-ecs envoy-entrypoint`, which runs Envoy by `consul-dataplane` and lets it go when the
 application has gone, and `consul-ecs health-sync`. The downstream has a consul-dataplane of its own.
 
-Used for the meshes "consul" and "consul-held" where CONSUL names the program; CONSUL_DATAPLANE and CONSUL_ECS name the
-others, else they are looked for beside it.
+Used for the meshes whose names begin with "consul" where CONSUL names the program; CONSUL_DATAPLANE and CONSUL_ECS name
+the others, else they are looked for beside it.
 """
 
 import asyncio
@@ -12,7 +12,9 @@ import os
 import secrets
 import shlex
 import shutil
+import subprocess  # nosec B404
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,18 +26,20 @@ import aiohttp
 from lab.ecs.behaviour import AgentTimes, Condition
 from lab.ecs.scheduler import ContainerSpec
 from lab.meshes import control_plane, health_sync
-from lab.meshes.consul import PORT, STOP_TIMEOUT, Consul
+from lab.meshes.consul import PORT, Consul, ConsulFollowsHelper
 from lab.meshes.mesh import Surroundings
 from lab.parts import downstream, envoy_process, processes
 from lab.parts.downstream import SERVICE
 from lab.parts.envoy_process import ADMIN_PORT, APPLICATION_PORT, INBOUND_PORT, EnvoyOptions, Json, Protocol
 from lab.parts.history import Recorder
 from lab.parts.probes import answers
-from lab.scenarios.scenario import Column, Scenario
+from lab.scenarios.scenario import Column, Scenario, ServerFault
 
 # as Consul calls them
 PROTOCOLS: Mapping[Protocol, str] = {"http1": "http", "http2": "http2"}
-GRPC_PORT = 8502
+GRPC_PORT, GRPC_TLS_PORT, HTTPS_PORT = 8502, 8503, 8501
+# what the certificate of every server of the datacenter is for
+TLS_NAME = "server.dc1.consul"
 METADATA = "ECS_CONTAINER_METADATA_URI_V4"
 MESH_INIT = "consul-ecs-mesh-init"
 # the tasks once more, for requests that get a connection of their own
@@ -62,7 +66,9 @@ class ConsulServer(Consul):
             raise ValueError(f"{scenario.name}: Consul is given HTTP/1.1, and HTTP/2 without connections of their own")
         self._work = Path(tempfile.gettempdir(), f"lab-{secrets.token_hex(4)}")
         self._metadata: dict[str, str] = {}
-        self._url = f"http://{self._address}:{PORT}"
+        # of the tasks; the lab and the downstream have another one where there are several
+        self._server_address = self._address
+        self._token: str | None = None
 
     @classmethod
     def versions(cls) -> Mapping[str, str]:
@@ -83,16 +89,18 @@ class ConsulServer(Consul):
         folder = self._work / id
         folder.mkdir()
         self._metadata[id] = f"{metadata}/{self.envoy_container}"
-        ecs_config = json.dumps(self._ecs_config(address, folder))
+        environ = {**os.environ, "CONSUL_ECS_CONFIG_JSON": json.dumps(self._ecs_config(address, folder))}
+        if self._token:
+            environ["CONSUL_HTTP_TOKEN"] = self._token
 
         def container(name: str, command: str, depends_on: Mapping[str, Condition]) -> ContainerSpec:
             return ContainerSpec(
                 name,
                 [str(program("consul-ecs")), command],
-                {**os.environ, METADATA: f"{metadata}/{name}", "CONSUL_ECS_CONFIG_JSON": ecs_config},
+                {**environ, METADATA: f"{metadata}/{name}"},
                 depends_on,
                 essential=False,
-                stop_timeout=STOP_TIMEOUT * self.scenario.times.scale,
+                stop_timeout=self.health_sync_stop_timeout,
             )
 
         return [
@@ -124,27 +132,45 @@ class ConsulServer(Consul):
             "healthSyncContainers": [self.followed()],
             "service": {"name": SERVICE, "port": APPLICATION_PORT},
             "proxy": proxy,
-            "consulServers": {
-                "hosts": self._address,
-                "defaults": {"tls": False},
-                "grpc": {"port": GRPC_PORT},
-                "http": {"port": PORT, "https": False},
-            },
+            "consulServers": self._connection(),
             # each task has an address of its own, and needs no redirection
             "transparentProxy": {"enabled": False},
+        }
+
+    def _connection(self) -> Json:
+        """How the containers of consul-ecs reach the servers."""
+        return {
+            "hosts": self._address,
+            "defaults": {"tls": False},
+            "grpc": {"port": GRPC_PORT},
+            "http": {"port": PORT, "https": False},
         }
 
     # the downstream
 
     def downstream(self, address: str) -> list[str]:
         for registration in registrations(address, self._trust_domain()):
-            health_sync.put(f"{self._url}/v1/catalog/register", registration)
+            self._put("/v1/catalog/register", registration)
+        # a server that does not lead has it a moment later
+        known = f"{self._url}/v1/catalog/service/downstream-proxy?stale"
+        processes.wait_for(lambda: None if health_sync.fetch(known, self._token) else "the downstream is registered")
         config = self.folder / "downstream-dataplane.json"
-        config.write_text(json.dumps(dataplane(self._address), indent=1))
+        config.write_text(json.dumps(self._downstream_dataplane(), indent=1))
         return self._dataplane(config, address, ADMIN_PORT, None)
 
+    def _downstream_dataplane(self) -> Json:
+        return dataplane(self._server_address, {"disabled": True}, GRPC_PORT)
+
     def _trust_domain(self) -> str:
-        return str(health_sync.fetch(f"{self._url}/v1/connect/ca/roots")["TrustDomain"])
+        return str(health_sync.fetch(f"{self._url}/v1/connect/ca/roots", self._token)["TrustDomain"])
+
+    @property
+    def _url(self) -> str:
+        """Of the HTTP API of the server that the lab calls."""
+        return f"http://{self._server_address}:{PORT}"
+
+    def _put(self, path: str, body: Json) -> None:
+        health_sync.put(self._url + path, body, self._token)
 
     def _dataplane(self, config: Path, address: str, admin_port: int, drain_time: int | None) -> list[str]:
         """The command of a consul-dataplane, which runs its Envoy; its own servers are on this address."""
@@ -155,9 +181,14 @@ class ConsulServer(Consul):
             "DP_ENVOY_ADMIN_BIND_PORT": str(admin_port),
             "DP_GRACEFUL_ADDR": address,
             **({} if drain_time is None else {"DP_ENVOY_DRAIN_TIME": str(drain_time)}),
+            **self._dataplane_settings(),
         }
         environ = [f"{key}={value}" for key, value in settings.items()]
         return ["env", *environ, str(program("consul-dataplane")), "-config-file", str(config)]
+
+    def _dataplane_settings(self) -> Mapping[str, str]:
+        """Variables of every consul-dataplane, beside what its configuration file has."""
+        return {}
 
     # the server
 
@@ -165,20 +196,34 @@ class ConsulServer(Consul):
     async def running(self) -> AsyncIterator[None]:
         self._work.mkdir(mode=0o700)
         self._write_envoy()
-        settings = self.folder / "consul.json"
-        settings.write_text(json.dumps(server(self._address), indent=1))
-        # -dev: one server, in memory
-        command = [str(program("consul")), "agent", "-dev", "-config-file", str(settings)]
-        self._server = control_plane.Server(command, self.folder / "consul.log")
+        self._servers: list[control_plane.Server] = []
         try:
-            # it has a leader and a certificate authority then
-            await self._server.until(lambda: answers(f"{self._url}/v1/connect/ca/roots"))
+            await self._start_servers()
             for entry in config_entries(PROTOCOLS[self.scenario.protocol]):
-                health_sync.put(f"{self._url}/v1/config", entry)
+                self._put("/v1/config", entry)
             yield
         finally:
-            self._server.stop()
+            for server in self._servers:
+                server.stop()
             shutil.rmtree(self._work, ignore_errors=True)
+
+    async def _start_servers(self) -> None:
+        # -dev: one server, in memory
+        self._start_server("consul", server(self._address), ["-dev"])
+        await self._until_led(self._address)
+
+    def _start_server(self, name: str, settings: Json, options: list[str]) -> None:
+        file = self.folder / f"{name}.json"
+        file.write_text(json.dumps(settings, indent=1))
+        command = [str(program("consul")), "agent", *options, "-config-file", str(file)]
+        self._servers.append(control_plane.Server(command, self.folder / f"{name}.log"))
+
+    async def _until_led(self, address: str) -> None:
+        """Wait until this server has a leader and a certificate authority."""
+        await self._servers[0].until(lambda: answers(f"http://{address}:{PORT}/v1/connect/ca/roots"))
+
+    async def fail(self, fault: ServerFault, seconds: float) -> None:
+        await self._servers[0].fail(fault, seconds)
 
     def _write_envoy(self) -> None:
         """What consul-dataplane runs: it gives Envoy a process group of its own, too."""
@@ -189,29 +234,92 @@ class ConsulServer(Consul):
     async def follow(self, around: Surroundings) -> None:
         # the downstream learns of the tasks from the server; here the record does
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._server.watch())
+            for each in self._servers:
+                group.create_task(each.watch())
             group.create_task(self._follow_catalog())
 
     async def _follow_catalog(self) -> None:
         """What the catalog says of each task; it answers each change at once (blocking queries)."""
         timeout, index = aiohttp.ClientTimeout(total=30), "0"
         known: dict[str, str] = {}
-        async with aiohttp.ClientSession(self._url, timeout=timeout) as session:
+        headers = health_sync.credentials(self._token)
+        async with aiohttp.ClientSession(self._url, timeout=timeout, headers=headers) as session:
             while True:
                 query = {"index": index, "wait": "10s"}
-                async with session.get(f"/v1/health/service/{SERVICE}", params=query) as answer:
-                    index = answer.headers["X-Consul-Index"]
-                    now = statuses(await answer.json())
+                try:
+                    async with session.get(f"/v1/health/service/{SERVICE}", params=query) as answer:
+                        answer.raise_for_status()
+                        index = answer.headers["X-Consul-Index"]
+                        now = statuses(await answer.json())
+                except (OSError, TimeoutError, aiohttp.ClientError):
+                    if not self.scenario.hazards:
+                        raise
+                    await asyncio.sleep(0.2)  # the server is down, or has no leader
+                    continue
                 for task in known.keys() | now.keys():
                     if now.get(task) != known.get(task):
                         self.record.event("discovery", now.get(task, "deregistered"), task)
                 known = now
 
 
+class ConsulServers(ConsulServer):
+    """Three servers with ACLs and TLS, as in production; the tasks are connected to the leader, which is what fails.
+
+    The token is the management token, in place of one that consul-ecs gets by an IAM role.
+    """
+
+    def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
+        super().__init__(scenario, column, folder, record)
+        self._addresses = [self._address, *(processes.free_address() for _ in range(2))]
+        self._token = self._management_token = str(uuid.uuid4())
+        self._ca = self._work / "consul-agent-ca.pem"
+
+    def _connection(self) -> Json:
+        return {
+            "hosts": self._address,
+            "defaults": {"tls": True, "caCertFile": str(self._ca), "tlsServerName": TLS_NAME},
+            "grpc": {"port": GRPC_TLS_PORT},
+            "http": {"port": HTTPS_PORT, "https": True},
+        }
+
+    def _downstream_dataplane(self) -> Json:
+        return dataplane(self._server_address, {"caCertsPath": str(self._ca)}, GRPC_TLS_PORT)
+
+    def _dataplane_settings(self) -> Mapping[str, str]:
+        # consul-ecs 0.10.0 writes the name as `tlsServerName`, consul-dataplane 2.0.1 reads `serverName`
+        return {
+            "DP_TLS_SERVER_NAME": TLS_NAME,
+            "DP_CREDENTIAL_TYPE": "static",
+            "DP_CREDENTIAL_STATIC_TOKEN": self._management_token,
+        }
+
+    async def _start_servers(self) -> None:
+        for command in (["ca", "create"], ["cert", "create", "-server"]):
+            subprocess.run(  # nosec B603
+                [str(program("consul")), "tls", *command], cwd=self._work, check=True, capture_output=True, timeout=30
+            )
+        for number, address in enumerate(self._addresses):
+            settings = server_of_three(address, self._addresses, self._management_token, self._work)
+            self._start_server(f"consul-{number}", settings, ["-server"])
+        for address in self._addresses:
+            await self._until_led(address)
+        self._address = health_sync.fetch(f"http://{self._addresses[0]}:{PORT}/v1/status/leader").partition(":")[0]
+        self._server_address = next(each for each in self._addresses if each != self._address)
+
+    async def fail(self, fault: ServerFault, seconds: float) -> None:
+        await self._servers[self._addresses.index(self._address)].fail(fault, seconds)
+
+
 class ConsulServerHeld(ConsulServer):
     """The wrong wiring: the helper holds health-sync up, so that peers hear of the stop when the drain is over."""
 
     held = (health_sync.CONTAINER,)
+
+
+class ConsulServerFollowsHelper(ConsulServer):
+    """The wrong wiring: healthSyncContainers has the helper, so that its restart takes the task out of the mesh."""
+
+    followed = ConsulFollowsHelper.followed
 
 
 def server(address: str) -> Json:
@@ -223,6 +331,35 @@ def server(address: str) -> Json:
         "disable_update_check": True,
         "log_level": "INFO",
         "ui_config": {"enabled": False},
+    }
+
+
+def server_of_three(address: str, addresses: list[str], token: str, folder: Path) -> Json:
+    """The settings of one of several servers; `folder` has the certificate that they share."""
+    certificate = {
+        "ca_file": f"{folder}/consul-agent-ca.pem",
+        "cert_file": f"{folder}/dc1-server-consul-0.pem",
+        "key_file": f"{folder}/dc1-server-consul-0-key.pem",
+    }
+    return {
+        **server(address),
+        "ports": {"grpc": -1, "grpc_tls": GRPC_TLS_PORT, "http": PORT, "https": HTTPS_PORT, "dns": -1, "serf_wan": -1},
+        "node_name": f"server-{address}",
+        "data_dir": f"{folder}/{address}",
+        "connect": {"enabled": True},
+        # as recommended for production; without it an election takes five times as long
+        "performance": {"raft_multiplier": 1},
+        "tls": {
+            "defaults": {**certificate, "verify_outgoing": True},
+            "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
+        },
+        "acl": {
+            "enabled": True,
+            "default_policy": "deny",
+            "tokens": {"initial_management": token, "agent": token},
+        },
+        "bootstrap_expect": len(addresses),
+        "retry_join": addresses,
     }
 
 
@@ -243,6 +380,8 @@ def config_entries(protocol: str) -> list[Json]:
         {**defaults, "Name": "downstream", "EnvoyExtensions": [_extension(one_request_each)]},
         {"Kind": "service-resolver", "Name": SERVICE, "Subsets": {NEW: {"Filter": ""}}},
         {"Kind": "service-resolver", "Name": new, "Redirect": {"Service": SERVICE, "ServiceSubset": NEW}},
+        # ACLs deny what is not allowed, between services too
+        {"Kind": "service-intentions", "Name": SERVICE, "Sources": [{"Name": "downstream", "Action": "allow"}]},
     ]
 
 
@@ -278,10 +417,10 @@ def registrations(address: str, trust_domain: str) -> list[Json]:
     return [{**node, "Service": service}, {**node, "Service": {**of_proxy, "Port": INBOUND_PORT + 1, "Proxy": proxy}}]
 
 
-def dataplane(server: str) -> Json:
+def dataplane(server: str, tls: Json, port: int) -> Json:
     """The downstream's consul-dataplane, as mesh-init would write it for a task."""
     return {
-        "consul": {"addresses": server, "grpcPort": GRPC_PORT, "tls": {"disabled": True}},
+        "consul": {"addresses": server, "grpcPort": port, "tls": tls},
         "proxy": {"nodeName": "downstream", "id": "downstream-proxy"},
         "logging": {"logLevel": "INFO"},
     }

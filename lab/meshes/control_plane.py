@@ -3,12 +3,15 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess  # nosec B404
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from lab.parts import processes
+from lab.scenarios.scenario import ServerFault
 
 UP_WITHIN = 60.0  # seconds
 
@@ -40,11 +43,13 @@ def version(command: list[str]) -> str:
 
 
 class Server:
-    """The server process, started at once; what it says is in `log`. To be ended by `stop`."""
+    """The server process, started at once; its output is in `log`. To be ended by `stop`."""
 
     def __init__(self, command: list[str], log: Path, environ: dict[str, str] | None = None) -> None:
         self._name, self._log = Path(command[0]).name, log
-        self._process = processes.start(command, log, environ)
+        self._start = partial(processes.start, command, log, environ)
+        self._process = self._start()
+        self._killed = False
 
     async def until(self, up: Callable[[], Awaitable[bool]]) -> None:
         """Wait until it is up. Raises RuntimeError where it ends, TimeoutError after a minute."""
@@ -56,15 +61,31 @@ class Server:
             await asyncio.sleep(0.1)
 
     async def watch(self) -> None:
-        """Runs until it is cancelled. Raises RuntimeError where the server ends."""
+        """Runs until it is cancelled. Raises RuntimeError where the server ends by itself."""
         while True:
             self._see_that_it_runs()
             await asyncio.sleep(0.5)
+
+    async def fail(self, fault: ServerFault, seconds: float) -> None:
+        """Kill or freeze the server, and return at once if it is to stay so (`seconds` 0), else when it runs again."""
+        if fault == "dies":
+            self._killed = True
+            self.stop()
+        else:
+            os.killpg(self._process.pid, signal.SIGSTOP)
+        if not seconds:
+            return
+        await asyncio.sleep(seconds)
+        if fault == "dies":
+            self._process = self._start()
+            self._killed = False
+        else:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         processes.kill_group(self._process.pid)
         self._process.wait()
 
     def _see_that_it_runs(self) -> None:
-        if (code := self._process.poll()) is not None:
+        if not self._killed and (code := self._process.poll()) is not None:
             raise RuntimeError(f"{self._name} exited with {code}: see {self._log.name} in {self._log.parent}")

@@ -8,14 +8,15 @@ import argparse
 import json
 import signal
 import threading
-import urllib.error
+import time
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 CONTAINER = "consul-ecs-health-sync"
 SERVICE = "shop"
-# seconds, of each call: what fails is done again at the next look
-TIMEOUT = 2.0
+# seconds, of each call; health-sync has no limit
+TIMEOUT = 30.0
 
 
 def main() -> None:
@@ -31,22 +32,24 @@ def main() -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     reported = ""
-    while True:
+    while not stopping.is_set():
         try:
-            containers = fetch(f"{options.metadata}/task")["Containers"]
-            if stopping.is_set() and envoy_has_stopped(containers):
-                put(f"{options.consul}/v1/catalog/deregister", deregistration(options.task))
-                return
-            status = "critical" if stopping.is_set() else status_of(options.containers, containers)
+            status = status_of(options.containers, fetch(f"{options.metadata}/task")["Containers"])
             if status != reported:
                 put(f"{options.consul}/v1/catalog/register", registration(options, status))
                 reported = status
-        except (OSError, ValueError):  # not up yet, or slow: the next look tells
+        except (OSError, ValueError):  # not up yet, or slow: the next look repeats it
             pass
-        if stopping.is_set():
-            threading.Event().wait(options.interval)
-        else:
-            stopping.wait(options.interval)
+        stopping.wait(options.interval)
+    with suppress(OSError):  # health-sync makes this call once, and the next one too
+        put(f"{options.consul}/v1/catalog/register", registration(options, "critical"))
+    while True:
+        time.sleep(options.interval)
+        with suppress(OSError, ValueError):
+            if envoy_has_stopped(fetch(f"{options.metadata}/task")["Containers"]):
+                break
+    with suppress(OSError):
+        put(f"{options.consul}/v1/catalog/deregister", deregistration(options.task))
 
 
 def status_of(followed: list[str], containers: list[dict[str, Any]]) -> str:
@@ -70,14 +73,20 @@ def deregistration(task: str) -> dict[str, Any]:
     return {"Node": task, "ServiceID": f"{SERVICE}-{task}"}
 
 
-def fetch(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # nosec B310
+def credentials(token: str | None) -> dict[str, str]:
+    """The headers of a request with this token of Consul's ACLs; none without one."""
+    return {"X-Consul-Token": token} if token else {}
+
+
+def fetch(url: str, token: str | None = None) -> Any:
+    request = urllib.request.Request(url, headers=credentials(token))
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # nosec B310
         return json.load(answer)
 
 
-def put(url: str, body: dict[str, Any]) -> None:
+def put(url: str, body: dict[str, Any], token: str | None = None) -> None:
     """Raises OSError where it is not taken."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), method="PUT")
+    request = urllib.request.Request(url, json.dumps(body).encode(), credentials(token), method="PUT")
     with urllib.request.urlopen(request, timeout=TIMEOUT):  # nosec B310
         pass
 

@@ -12,10 +12,12 @@ from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts.envoy_process import APPLICATION_PORT, EnvoyOptions, Json
 from lab.parts.history import Recorder
 from lab.parts.probes import accepts, answers
-from lab.scenarios.scenario import Column, Scenario
+from lab.scenarios.scenario import Column, Scenario, ServerFault
 
 # seconds between two probes, in real time, and how many of them make a report
 PROBES, A_REPORT = 1.0, 5
+# seconds until a data plane whose control plane has died is connected to the other one
+RECONNECTED = 1.0
 
 
 class Kuma(Mesh):
@@ -31,6 +33,8 @@ class Kuma(Mesh):
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
         super().__init__(scenario, column, folder, record)
         self._ready: dict[str, str] = {}
+        self._up = asyncio.Event()
+        self._up.set()
 
     def options(self, options: EnvoyOptions) -> EnvoyOptions:
         return replace(options, health_check_filter=False)
@@ -57,16 +61,31 @@ class Kuma(Mesh):
                 ready = await _is_ready(options)
                 await asyncio.sleep(PROBES * self.scenario.times.scale)
             self._report(task, ready, group)
+        await self._up.wait()  # no report: the control plane notices when the stream ends
         self._report(task, False, group)
 
+    async def fail(self, fault: ServerFault, seconds: float) -> None:
+        """No report is heard meanwhile; each is repeated at its time."""
+        self._up.clear()
+        if seconds:
+            await asyncio.sleep(seconds)
+            self._up.set()
+
     def _report(self, task: TaskState, ready: bool, group: asyncio.TaskGroup) -> None:
-        if ready is not (task.id in self._ready):
+        if self._up.is_set() and ready is not (task.id in self._ready):
             if ready:
                 self._ready[task.id] = task.address
             else:
                 del self._ready[task.id]
             self.record.event("discovery", "healthy" if ready else "not ready", task.id)
             group.create_task(self.push(dict.fromkeys(self._ready.values(), True)))
+
+
+class KumaTwo(Kuma):
+    """With two control planes: where one dies, all data planes are connected to the other a moment later."""
+
+    async def fail(self, fault: ServerFault, seconds: float) -> None:
+        await super().fail(fault, RECONNECTED if fault == "dies" else seconds)
 
 
 async def _is_ready(options: EnvoyOptions) -> bool:

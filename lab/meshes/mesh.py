@@ -13,7 +13,7 @@ from lab.ecs.scheduler import ContainerSpec, Scheduler, TargetGroup
 from lab.parts import downstream, envoy_process
 from lab.parts.envoy_process import ADMIN_PORT, EnvoyOptions, Json
 from lab.parts.history import Recorder
-from lab.scenarios.scenario import Column, Scenario
+from lab.scenarios.scenario import Column, Scenario, ServerFault
 from task_helper_taskdef import roles as taskdef
 from task_helper_taskdef.presets import PRESETS
 
@@ -39,6 +39,7 @@ class Mesh(ABC):
     preset: the mesh whose settings `taskdef add` writes; None for those of the scenario
     held: more containers that the helper holds up
     envoy_container, envoy_depends_on: the name of Envoy's container, and what has to have happened before it starts
+    checks_application: whether the application has a health check of its own beside the helper's
     unix_admin, admin_port: where the task's Envoy has its admin API
     downstream_admin: where the downstream has its own, if that is a Unix socket
     passes_connections: whether the downstream only passes on what clients send, and connections are the clients' own
@@ -50,6 +51,7 @@ class Mesh(ABC):
     held: Collection[str] = ()
     envoy_container = "envoy"
     envoy_depends_on: Mapping[str, Condition] = {}
+    checks_application = False
     unix_admin = False
     admin_port = ADMIN_PORT
     downstream_admin: Path | None = None
@@ -114,6 +116,13 @@ class Mesh(ABC):
     async def running(self) -> AsyncIterator[None]:
         """Around everything else of the run: what must be there before the first task, and as long as one is there."""
         yield
+
+    async def fail(self, fault: ServerFault, seconds: float) -> None:
+        """The control plane dies or freezes, and runs again after so many seconds; 0: never.
+
+        Raises ValueError where the mesh has none.
+        """
+        raise ValueError(f"{self.scenario.name}: this mesh has no control plane that could fail")
 
     def begin_lag(self) -> None:
         """From now on news takes its time."""

@@ -77,9 +77,15 @@ class History(msgspec.Struct, frozen=True):
 class Recorder:
     """Writes the record of a run that begins now, and tells `hear` each line. Close it to be sure of the last lines."""
 
-    def __init__(self, file: Path, run: Run, hear: Callable[[Run | Event | Request], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        run: Run,
+        hear: Callable[[Run | Event | Request], None] = lambda line: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.began = run.began
-        self._zero = time.monotonic()
+        self._clock, self._zero = clock, clock()
         self._wall_zero = datetime.fromisoformat(run.began).timestamp()
         self._encode = msgspec.json.Encoder().encode
         self._output = file.open("wb")
@@ -88,7 +94,7 @@ class Recorder:
 
     def now(self) -> float:
         """Seconds since the run began."""
-        return time.monotonic() - self._zero
+        return self._clock() - self._zero
 
     def event(self, what: str, name: str, task: str = "", *, clock: str | None = None, **detail: Any) -> None:
         """Record an event now, or at the wall `clock` time, ISO 8601, that a process has told."""

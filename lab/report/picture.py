@@ -1,20 +1,21 @@
-"""The picture of runs side by side: requests by outcome over time, above the stages of each task."""
+"""The picture of runs side by side: requests by outcome over time, above the stages of each task.
+
+matplotlib is imported where something is drawn: a run without a picture does not need its 170 MB.
+"""
+
+from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import matplotlib
+from lab.parts.history import OK, History
 
-matplotlib.use("Agg")
-
-from matplotlib.artist import Artist  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.patches import Patch  # noqa: E402
-
-from lab.parts.history import OK, History  # noqa: E402
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STORY = (
     "ECS replaces two tasks by new ones. It stops the old ones as soon as the new ones are healthy, but the "
@@ -98,6 +99,10 @@ def turning_points(history: History) -> list[tuple[float, str]]:
 
 def draw(runs: Mapping[str, History]) -> Figure:
     """One column a run, on common axes; times count from the change."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     figure = Figure(figsize=(7.6 * len(runs), 7.6), layout="constrained")
     axes = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 2])
     seconds = max(end_of(history) - (history.phase("baseline") or 0.0) for history in runs.values())

@@ -22,6 +22,8 @@ PICTURE_TITLES: dict[Column, str] = {
     "trap": "with a shell trap",
     "fixed": "with the helper",
     "auto": "with the helper, auto",
+    "contour": "with Contour's shutdown manager",
+    "gateway": "with Envoy Gateway's shutdown manager",
 }
 
 

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lab.ecs.behaviour import TaskState
 from lab.ecs.scheduler import Scheduler
+from lab.meshes import Mesh
 from lab.parts import envoy_process
 from lab.parts.history import OK, Recorder, Request
 from lab.run.task_definition import HELPER, TaskDefinition
-from lab.scenarios.scenario import Hazard
+from lab.scenarios.scenario import Hazard, HazardKind, ServerFault
+
+SERVER_FAULTS: Mapping[HazardKind, ServerFault] = {"control plane dies": "dies", "control plane freezes": "freezes"}
 
 # who holds TCP connections to a task, each with a request every half second
 HELD, EVERY = 3, 0.5
@@ -24,20 +27,40 @@ async def inject(
     scheduler: Scheduler,
     definition: TaskDefinition,
     record: Recorder,
+    mesh: Mesh,
 ) -> None:
-    """Do what is to be done before the change, and leave the rest to `scheduler`, to be done after each task's stop."""
+    """Do what is to be done before the change, and leave the rest to `scheduler`, to be done after each task's stop.
+
+    A control plane fails once, at its time before the change or after the first stop.
+    """
     for task in tasks:
         options = definition.options(task.id, task.address)
         if options.lds:
             envoy_process.publish_listeners(options.lds, [envoy_process.tcp_listener(options)])
     each_task = [_TaskHazards(task, scheduler, definition, record) for task in tasks]
     for hazard in sorted(hazards, key=lambda hazard: hazard.at):
+        if hazard.kind in SERVER_FAULTS:
+            scheduler.spawn(_control_plane_fails(hazard, tasks, scheduler, mesh, record))
+            continue
         for task_hazards in each_task:
             if hazard.at < 0:
                 await task_hazards.happens(hazard)
             else:
                 scheduler.spawn(task_hazards.happens_after_stop(hazard))
     await asyncio.sleep(-min((hazard.at for hazard in hazards if hazard.at < 0), default=0.0))
+
+
+async def _control_plane_fails(
+    hazard: Hazard, tasks: Sequence[TaskState], scheduler: Scheduler, mesh: Mesh, record: Recorder
+) -> None:
+    if hazard.at >= 0:
+        while not (stops := [task.stopping_at for task in tasks if task.stopping_at is not None]):
+            await scheduler.change.wait()
+        await asyncio.sleep(min(stops) + hazard.at - record.now())
+    record.event("hazard", hazard.kind)
+    await mesh.fail(SERVER_FAULTS[hazard.kind], hazard.seconds)
+    if hazard.seconds:
+        record.event("hazard", "control plane is back")
 
 
 class _TaskHazards:

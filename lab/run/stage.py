@@ -16,7 +16,7 @@ from lab.meshes import Mesh, Surroundings, mesh_class
 from lab.parts import downstream, envoy_process, load, processes
 from lab.parts.history import Recorder, Run, began_now
 from lab.parts.serving import served
-from lab.run import admin_fault, hazards
+from lab.run import admin_fault, hazards, peers
 from lab.run.narrator import Narrator
 from lab.run.task_definition import TaskDefinition, helper_settings
 from lab.scenarios.scenario import Column, Scenario
@@ -35,6 +35,7 @@ def run_of(scenario: Scenario, column: Column, mesh: type[Mesh]) -> Run:
         "task-helper": version("ecs-task-helper"),
         "kernel": platform.release(),
         **mesh.versions(),
+        **peers.versions(column),
     }
     settings = asdict(scenario) | {"helper": helper_settings(scenario, column, mesh)}
     for key in ("name", "title"):
@@ -105,7 +106,7 @@ class Stage:
             self.mesh.begin_lag()
             api.settled = frozenset(self.scheduler.tasks)
             old = list(self.scheduler.tasks.values())
-            await hazards.inject(self.scenario.hazards, old, self.scheduler, self.definition, self.record)
+            await hazards.inject(self.scenario.hazards, old, self.scheduler, self.definition, self.record, self.mesh)
             self._phase("change")
             await self._change()
             await self._until_settled()

@@ -19,7 +19,8 @@ from lab.parts import admin_proxy, cpu_quota, cpu_shares, envoy_process, process
 from lab.parts.history import Recorder
 from lab.parts.probes import accepts, answers
 from lab.parts.sample_application import DEEP_HEALTH_PATH
-from lab.scenarios.scenario import AppHealth, Column, Scenario
+from lab.run import peers
+from lab.scenarios.scenario import COLUMN_TITLES, AppHealth, Column, Scenario
 
 TASK_HELPER = str(Path(sys.executable).with_name("task-helper"))
 
@@ -47,6 +48,8 @@ def missing(column: Column) -> str | None:
     """Why this column cannot be run here; None if it can."""
     if column == "trap" and shutil.which("curl") is None:
         return "shell trap: needs curl"
+    if column in peers.PROGRAMS and (why := peers.missing(column)):
+        return f"{COLUMN_TITLES[column]}: {why}"
     return None
 
 
@@ -97,7 +100,7 @@ class TaskDefinition:
         self._neighbour: cpu_shares.BusyNeighbour | None = None
         self._unwell: set[str] = set()
         self._gated = scenario.gate and column in ("fixed", "auto")
-        self._unix_admin = mesh.unix_admin or scenario.admin == "unix"
+        self._unix_admin = mesh.unix_admin or scenario.admin == "unix" or column == "contour"
 
     def close(self) -> None:
         self._sockets.cleanup()
@@ -119,7 +122,8 @@ class TaskDefinition:
             address,
             (address, envoy_process.APPLICATION_PORT),
             scenario.protocol,
-            admin_port=self._mesh.admin_port,
+            # Envoy Gateway's has one port for it, and no option
+            admin_port=peers.GATEWAY_ADMIN_PORT if self._column == "gateway" else self._mesh.admin_port,
             **scenario.envoy,
         )
         if self._unix_admin:
@@ -145,6 +149,11 @@ class TaskDefinition:
             containers.insert(0, self._sidecar(id, address))
         if self._column == "trap":
             containers.append(self._holder(id, TRAP_COMMAND, address, {}))
+        elif self._column in peers.PROGRAMS:
+            files = Path(self._sockets.name) / f"{id[:6]}-peer"
+            files.mkdir()
+            command = peers.command(self._scenario, self._column, self.options(id, address), files)
+            containers.append(self._holder(id, command, address, {}))
         elif self._column != "none":
             containers += self._helpers(id, address)
         return containers
@@ -166,7 +175,7 @@ class TaskDefinition:
     def _application(self, id: str, address: str, is_new: bool) -> ContainerSpec:
         never = 3600.0
         starts_in = (never if self._scenario.starts_in is None else self._scenario.starts_in) if is_new else 0.0
-        has_check = not self._gated or self._scenario.change == "application unwell"
+        has_check = not self._gated or self._mesh.checks_application or self._scenario.change == "application unwell"
 
         async def check() -> bool:
             return await accepts(address, envoy_process.APPLICATION_PORT) and id not in self._unwell

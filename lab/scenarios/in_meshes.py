@@ -90,6 +90,14 @@ ROWS: tuple[Scenario, ...] = (
         envoy={"drain_time": 30},
         mesh="consul",
     ),
+    Scenario(
+        "consul-servers-update",
+        "Consul with ACLs, TLS and three servers: rolling update",
+        ALL_VALID,
+        times=CONSUL,
+        mesh="consul-servers",
+        plain=True,
+    ),
     *_three("kuma", "Kuma", KUMA, long=12),
     Scenario("alb-update", "ALB: rolling update", MAYBE, mesh="alb", plain=True),
     Scenario(

@@ -11,13 +11,15 @@ from lab.parts.envoy_process import Protocol
 from lab.parts.load import Stream
 
 # what stands between SIGTERM and the end of a task: nothing, the shell trap that people write, or the helper
-Column = Literal["none", "trap", "fixed", "auto"]
-COLUMNS: tuple[Column, ...] = ("none", "trap", "fixed", "auto")
+Column = Literal["none", "trap", "fixed", "auto", "contour", "gateway"]
+COLUMNS: tuple[Column, ...] = ("none", "trap", "fixed", "auto", "contour", "gateway")
 COLUMN_TITLES: dict[Column, str] = {
     "none": "no helper",
     "trap": "shell trap",
     "fixed": "helper, fixed",
     "auto": "helper, auto",
+    "contour": "Contour's manager",
+    "gateway": "Envoy Gateway's manager",
 }
 
 # what happens to the service
@@ -47,10 +49,26 @@ HazardKind = Literal[
     "admin socket is removed",
     "log is not read",
     "connections are held",
+    "control plane dies",
+    "control plane freezes",
 ]
 
+# what happens to a mesh's control plane; where it has several servers, to the one that counts
+ServerFault = Literal["dies", "freezes"]
+
 # how downstreams find the tasks, and who tells them that one of them stops: lab/meshes
-MeshName = Literal["app-mesh", "cloud-map-dns", "consul", "consul-held", "kuma", "alb", "nlb"]
+MeshName = Literal[
+    "app-mesh",
+    "cloud-map-dns",
+    "consul",
+    "consul-held",
+    "consul-servers",
+    "consul-follows-helper",
+    "kuma",
+    "kuma-two",
+    "alb",
+    "nlb",
+]
 
 # where APP_HEALTH_URL points to: the application, nowhere, the sidecar, or a path of the application that answers 503
 AppHealth = Literal["application", "none", "sidecar", "unwell"]
@@ -78,7 +96,7 @@ class Expectation:
 class Hazard:
     """Something that happens to each old task, `at` seconds after its stop; negative: before the change.
 
-    seconds: how long connections are held, or Envoy is frozen; 0: for good
+    seconds: how long connections are held, Envoy is frozen, or the control plane is down or frozen; 0: for good
     """
 
     kind: HazardKind
@@ -159,6 +177,9 @@ class Scenario:
     panic_threshold: of the downstream, in percent; None: Envoy's own
     cpu: what the helper's container, or the trap's, may use of a core, as a share; None: no quota
     shares: CPU shares of that container, and of a busy one with which it shares `cpu`; None: it has `cpu` for itself
+    health_sync_stop_timeout: in Consul, of the container that takes the task out of discovery, in seconds; None: ECS's
+        30 s at the run's scale
+    peers_delay: whether other programs than the helper wait for `times.delay` before they make Envoy drain
     chain: whether two helpers hold the task, one after the other, each with its stop_timeout
     gate: whether the helper has its health check; without one the application has, as where there is no helper
     plain: nothing goes wrong, so that nobody needs to be held for longer than by the trap
@@ -191,6 +212,8 @@ class Scenario:
     panic_threshold: float | None = None
     cpu: float | None = None
     shares: tuple[int, int] | None = None
+    health_sync_stop_timeout: float | None = None
+    peers_delay: bool = False
     chain: bool = False
     gate: bool = True
     plain: bool = False

@@ -3,10 +3,17 @@
 from dataclasses import replace
 
 from lab.parts.load import Stream
-from lab.scenarios import beside_trap, in_meshes, promised, world
+from lab.scenarios import bad_days, beside_peers, beside_trap, in_meshes, promised, world
 from lab.scenarios.scenario import Scenario
 
-ALL: tuple[Scenario, ...] = (*promised.ROWS, *beside_trap.ROWS, *in_meshes.ROWS, *world.ROWS)
+ALL: tuple[Scenario, ...] = (
+    *promised.ROWS,
+    *beside_trap.ROWS,
+    *in_meshes.ROWS,
+    *bad_days.ROWS,
+    *world.ROWS,
+    *beside_peers.ROWS,
+)
 
 BY_NAME = {scenario.name: scenario for scenario in ALL}
 

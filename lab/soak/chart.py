@@ -1,22 +1,35 @@
 """The picture of a soak: what may be lost, how long tasks are held, and what requests take, by column."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from lab.report import picture
 from lab.scenarios.scenario import COLUMN_TITLES, Column
 from lab.soak.figures import MILLION, PART_TITLES, PARTS, Summary
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # after Okabe and Ito, as in the other picture
-COLOURS: Mapping[Column, str] = {"none": picture.FAILED, "trap": "#8a8a8a", "fixed": picture.NEW, "auto": "#009e73"}
+COLOURS: Mapping[Column, str] = {
+    "none": picture.FAILED,
+    "trap": "#8a8a8a",
+    "fixed": picture.NEW,
+    "auto": "#009e73",
+    "contour": "#cc79a7",
+    "gateway": "#e69f00",
+}
 
 # where the points of a row lie beside each other that would hide each other: even, and without a pattern
 GOLDEN = 0.618
 
 
 def draw(summary: Summary) -> Figure:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(17, 5.6), layout="constrained")
     lost, held, latency = figure.subplots(1, 3, width_ratios=[1, 1, 1.1])
     rows = range(len(summary.columns))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from msgspec import structs
+
 from task_helper import http
 from task_helper.settings import Url
 
@@ -17,10 +19,10 @@ class Unready(OSError):
 
 
 class Application:
-    """The application that answers at `url`."""
+    """The application that answers at `url`, to requests with the Host header `host` where it is given."""
 
-    def __init__(self, url: Url, request: http.Request = http.request) -> None:
-        self.url = url
+    def __init__(self, url: Url, request: http.Request = http.request, *, host: str | None = None) -> None:
+        self.url = structs.replace(url, host_header=host or "")
         self._request = request
 
     async def check(self) -> None:

@@ -8,6 +8,7 @@ has a bound of its own.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -20,6 +21,10 @@ from task_helper.timing import now
 
 # Envoy's listeners, in large meshes, come to a few megabytes; more than this is not for a helper of 64 MiB to hold.
 LARGEST_BODY: Final = 8 * 1024 * 1024
+
+
+# an id in a path, such as that of the metadata endpoint
+_ID: Final = re.compile("[0-9A-Fa-f-]{20,}")
 
 
 class TooLarge(ConnectionError):
@@ -51,7 +56,8 @@ async def request(method: str, url: Url, target: str) -> Response:
         return response
     finally:
         whom = str(url) if url.scheme == "unix" else url.authority
-        path = target.partition("?")[0]  # what follows can be a secret
+        # what follows the mark can be a secret, and an id is one: that of the metadata endpoint also protects a task
+        path = _ID.sub("…", target.partition("?")[0])
         log(Event.ASKED, method=method, whom=whom, path=path, status=status, seconds=now() - began)
 
 
@@ -74,12 +80,13 @@ async def _ask(method: str, url: Url, target: str) -> Response:
         head = h11.Request(
             method=method,
             target=target,
-            headers=[("host", url.authority), ("connection", "close"), ("content-length", "0")],
+            headers=[("host", url.host_header or url.authority), ("connection", "close"), ("content-length", "0")],
         )
         writer.write((connection.send(head) or b"") + (connection.send(h11.EndOfMessage()) or b""))
         return await _read(connection, reader)
     except h11.RemoteProtocolError as error:
-        raise ConnectionError(f"not an HTTP answer: {error}") from error
+        # its own text repeats parts of the answer
+        raise ConnectionError("not an HTTP answer") from error
     finally:
         writer.close()
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import select
+import sys
+import threading
+import traceback
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from enum import Enum
@@ -72,6 +75,10 @@ class Event(Enum):
         "whether new tasks are in service cannot be seen `because` of this; the delay goes on, and `waits_until`",
     )
     CLOUD_MAP_DENIED = logging.WARNING, "Cloud Map may not be asked `because` of this; DISCOVERY_LAG is used instead"
+    CLOUD_MAP_UNSEEN = (
+        logging.WARNING,
+        "Cloud Map did not answer `because` of this; its last answer is used, or DISCOVERY_LAG where there is none",
+    )
     REPLACED = logging.INFO, "other tasks are in service, as many as there can be, after so many `seconds`"
     PLAN_KEPT = logging.INFO, "the task was not seen in service, yet is drained as planned `because` of this"
     TAKING_OVER = (
@@ -138,13 +145,21 @@ class Event(Enum):
         " within its own stopTimeout",
     )
     ENVOY_GONE = logging.WARNING, "Envoy has stopped, as told by `because`; there is nothing left to drain"
+    STILL_SENDING = (
+        logging.WARNING,
+        "in Consul, downstreams still send, as `because` counts; the helper leaves, so that health-sync deregisters"
+        " the task before ECS kills it",
+    )
     FAULT = (
         logging.ERROR,
         "an error inside the helper; the plan goes on with fixed times, the gate opens by a plain rule",
     )
     SUMMARY = logging.INFO, "how the shutdown went; the last line"
     ASKED = logging.DEBUG, "an HTTP call: its `method`, `whom` and `path`, the answer's `status`, null without one"
-    LOG = logging.INFO, "a message of a library, in `message`"
+    LOG = (
+        logging.INFO,
+        "a library logged a message, at `place` in its source; the text, which may have secrets, is left out",
+    )
 
     @property
     def level(self) -> int:
@@ -165,13 +180,54 @@ def log(event: Event, *, whatever_level: bool = False, **fields: object) -> None
 
 
 def why(error: OSError) -> str:
-    """The error in words: a timeout has none of its own."""
-    return str(error) or "no answer in time"
+    """The error in words; a timeout has none of its own. Of the operating system's errors without the file's name."""
+    return error.strerror or str(error) or "no answer in time"
 
 
 def log_fault(error: BaseException) -> None:
     """Log an error of the helper's own, with its traceback."""
     _LOGGER.log(Event.FAULT.level, Event.FAULT.name.lower(), exc_info=error)
+
+
+def traceback_of(error: BaseException | None) -> str:
+    """Where `error` and those that led to it were raised, the first one first: places and types, no texts.
+
+    An error's text may have a secret, such as the URL of the credentials, or a part of an answer. Of other packages'
+    calls only the innermost stands here.
+    """
+    lines: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        frames = traceback.extract_tb(error.__traceback__)
+        kept = [frame for frame in frames if frame.filename.startswith(_OURS) or frame is frames[-1]]
+        places = [f"  {_place(frame.filename)}:{frame.lineno} {frame.name}" for frame in kept]
+        lines = [*places, f"{type(error).__module__}.{type(error).__qualname__}", *lines]
+        error = error.__cause__ or error.__context__
+    return "\n".join(["Traceback, without the errors' texts:", *lines])
+
+
+# where the packages stand, and this one of them
+_PACKAGES: Final = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/"
+_OURS: Final = f"{_PACKAGES}task_helper/"
+
+
+def _place(file: str) -> str:
+    """The last two parts of a source file's path."""
+    return "/".join(file.split("/")[-2:])
+
+
+def log_uncaught() -> None:
+    """From now on log, without their texts, the uncaught errors and the warnings that Python itself would print."""
+    sys.excepthook = lambda type, error, frames: log_fault(error)
+    threading.excepthook = _log_of_python
+    sys.unraisablehook = _log_of_python
+    logging.captureWarnings(True)
+
+
+def _log_of_python(uncaught: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+    """Log an error that ends a thread, or that Python ignores, as one of a library."""
+    logging.getLogger("python").error("", exc_info=uncaught.exc_value)
 
 
 def set_up(level: str, format: str) -> None:
@@ -220,9 +276,9 @@ def _content(record: logging.LogRecord) -> dict[str, Any]:
     if record.name == _LOGGER.name:
         content = {"event": record.msg, **_bounded(getattr(record, "fields", {}))}
     else:
-        content = {"event": Event.LOG.name.lower(), "message": record.getMessage()[:MOST_CHARACTERS]}
+        content = {"event": Event.LOG.name.lower(), "place": f"{_place(record.pathname)}:{record.lineno}"}
     if record.exc_info:
-        content["traceback"] = logging.Formatter().formatException(record.exc_info)[-MOST_CHARACTERS:]
+        content["traceback"] = traceback_of(record.exc_info[1])[-MOST_CHARACTERS:]
     if dropped := getattr(record, "dropped", 0):
         content["dropped"] = dropped
     return content

@@ -33,6 +33,13 @@ CONFIRMATION: Final = 1.0
 SHORTEST_DRAIN_TIME: Final = 15.0
 
 
+# In Consul, what ECS needs to stop the application and Envoy, and consul-ecs-health-sync to deregister the task, before
+# ECS kills health-sync; 3 s measured where the application stops at once. And how long after the stop requests still
+# have to arrive to prove that downstreams did not learn of it; where they did, the last one came 0.3 s after it.
+DEREGISTRATION: Final = 15.0
+SHORTEST_PROOF: Final = 10.0
+
+
 class OtherHelper(msgspec.Struct, frozen=True):
     """The other helper of a chain: the name of its container, and its stopTimeout in seconds."""
 
@@ -58,6 +65,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     takes_over_from: OtherHelper | None = None
     health_check_interval: Seconds
     discovery_lag: Seconds
+    health_sync_stop_timeout: Seconds = 30.0
+    # With `auto` the drain lasts at least until Envoy has closed idle connections, this long after it began; 0 where
+    # Envoy closes none. No variable sets it: `waiting_for_idle` does.
+    idle_closed_after: Seconds = 0.0
 
     @property
     def budget(self) -> Seconds:
@@ -91,11 +102,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def longest_delay(self) -> Seconds:
-        """How long the delay may last and leave enough for the drain; in a chain, that of both helpers together."""
+        """How long the delay may last and leave enough for the drain; in a chain, that of both helpers together.
+
+        With `auto` it is never less than the time for which the helper delays without an answer (`fixed_delay`).
+        """
         if self.drain_delay != "auto":
             return self.drain_delay
         reserved = self.shortest_drain + (REST if self.drain_timeout == "auto" else 0)
-        return max(0.0, self.whole_budget - reserved)
+        return max(self.fixed_delay, self.whole_budget - reserved)
 
     @property
     def own_longest_delay(self) -> Seconds:
@@ -109,7 +123,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shortest_drain(self) -> Seconds:
         """How long a drain lasts at least."""
-        return self.health_check_interval + MERGE if self.drain_timeout == "auto" else self.drain_timeout
+        if self.drain_timeout == "auto":
+            return max(self.health_check_interval, self.idle_closed_after) + MERGE
+        return self.drain_timeout
 
     @property
     def fixed_timeout(self) -> Seconds:
@@ -121,10 +137,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def longest_drain(self) -> Seconds:
-        """How long a drain may last that follows the delay: with `auto`, as long as it is for what it waits."""
-        if self.drain_timeout != "auto":
-            return self.drain_timeout
-        return self.whole_budget - (0 if self.drain_delay == "auto" else self.drain_delay)
+        """How long a drain may last that follows the delay; with `auto`, what `fixed_delay` leaves of the budget."""
+        return self.whole_budget - self.fixed_delay if self.drain_timeout == "auto" else self.drain_timeout
 
     def drained_for(self, held: Seconds) -> Seconds:
         """For how long Envoy has failed its health checks at least where a helper has `held` the task and hands over
@@ -141,18 +155,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return SHORTEST_DRAIN_TIME < drain_time <= self.longest_drain - MERGE
 
     def waiting_for_idle(self, drain_time: Seconds) -> Plan:
-        """These, but with `auto` the drain also lasts until an Envoy with this --drain-time-s has closed idle ones.
+        """This plan, but with `auto` the drain also lasts until an Envoy with this --drain-time-s has closed idle
+        connections. In that time a downstream without health checks stops sending."""
+        return structs.replace(self, idle_closed_after=drain_time)
 
-        That is the time in which a downstream that does not check goes, as others do in their HEALTH_CHECK_INTERVAL.
-        """
-        return structs.replace(self, health_check_interval=max(self.health_check_interval, drain_time))
+    @property
+    def still_sending_limit(self) -> Seconds:
+        """How long after the stop of a task in Consul its downstreams may still send, before the helper exits."""
+        return max(SHORTEST_PROOF, self.health_sync_stop_timeout - DEREGISTRATION)
 
     def problems(self) -> list[str]:
         """Why these times cannot be kept, a sentence each; none where they can."""
-        delay = 0.0 if self.drain_delay == "auto" else self.drain_delay
         other = self.other_helper
         free = 2 * MARGIN if other else MARGIN
-        needed = delay + self.shortest_drain + free
+        needed = self.fixed_delay + self.shortest_drain + free
         if self.hands_over_to and self.takes_over_from:
             return [
                 "HANDS_OVER_TO: a chain has two helpers, and TAKES_OVER_FROM makes this one the second;"
@@ -160,7 +176,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             ]
         if needed <= self.whole_budget + free:
             return []
-        delay_text = "" if self.drain_delay == "auto" else f"DRAIN_DELAY {delay:g}s + "
+        delay_text = f"DRAIN_DELAY {self.fixed_delay:g}s"
+        if self.drain_delay == "auto":
+            delay_text += f" (at least, as DISCOVERY_LAG is {self.discovery_lag:g}s)"
         drain_text = f"DRAIN_TIMEOUT {self.shortest_drain:g}s"
         if self.drain_timeout == "auto":
             drain_text += f" (at least, as HEALTH_CHECK_INTERVAL is {self.health_check_interval:g}s)"
@@ -170,7 +188,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             given = f"{self.stop_timeout:g}s and the {other.stop_timeout:g}s of {other.name} are"
             remedy = f"raise the stopTimeouts of both containers to {needed:g} in all (Fargate allows 120 each)"
         return [
-            f"STOP_TIMEOUT: {given} too short for {delay_text}{drain_text}"
+            f"STOP_TIMEOUT: {given} too short for {delay_text} + {drain_text}"
             f" + {free:g}s that stay free = {needed:g}s, so ECS would kill the drain half way; make them shorter,"
             f" or {remedy}"
         ]
@@ -184,7 +202,7 @@ def draw(plan: Plan, width: int) -> str:
     auto_delay, auto_drain = plan.drain_delay == "auto", plan.drain_timeout == "auto"
     end = plan.whole_budget
     delay = plan.longest_delay
-    drain = min(plan.fixed_timeout, max(end - delay, plan.shortest_drain))
+    drain = min(plan.fixed_timeout, end - delay)
     stages = [("delaying", delay), ("draining", drain), ("spare", end - delay - drain), ("", MARGIN)]
     delaying = f"serves on for {delay:g}s, so that new tasks come into service"
     if auto_delay:

@@ -17,7 +17,7 @@ from task_helper.ecs.service import looking
 from task_helper.envoy.admin import Envoy
 from task_helper.life.lifecycle import Lifecycle, Stop, Surroundings
 from task_helper.life.record import Exit
-from task_helper.logs import Event, log, log_fault, set_up
+from task_helper.logs import Event, log, log_fault, log_uncaught, set_up
 from task_helper.settings import BadSettings, Settings, from_env, misspelt
 
 # a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
@@ -26,6 +26,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def run(environ: Mapping[str, str], early_signals: Sequence[tuple[str, float]]) -> int:
     """Live until the task is stopped; the exit code."""
+    log_uncaught()
     try:
         settings = from_env(environ)
     except BadSettings as error:
@@ -51,7 +52,7 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
     )
     surroundings = Surroundings(
         Envoy(settings.envoy_admin_url),
-        Application(settings.app_health_url) if settings.app_health_url else None,
+        Application(settings.app_health_url, host=settings.app_health_host) if settings.app_health_url else None,
         metadata,
         gate.show,
         looking(metadata, settings.cloud_map_service),

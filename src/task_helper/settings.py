@@ -25,12 +25,16 @@ Graceful = Literal["graceful"]
 
 
 class Url(msgspec.Struct, frozen=True):
-    """Where to ask: `http` has host, port and, where it matters, the target as `path`; `unix` has the socket's path."""
+    """Where to ask: `http` has host, port and, where it matters, the target as `path`; `unix` has the socket's path.
+
+    `host_header` is the Host header of requests, where it is not the `authority`.
+    """
 
     scheme: str
     host: str = ""
     port: int = 0
     path: str = ""
+    host_header: str = ""
 
     @property
     def authority(self) -> str:
@@ -50,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     envoy_admin_url: Url
     app_health_url: Url | None
+    app_health_host: str | None
     cloud_map_service: str | None
     drain_listeners: bool | Graceful
     metrics: str | None
@@ -130,20 +135,33 @@ def health_url(text: str) -> Url:
 
 
 def _http_url(text: str, remedy: str) -> Url:
+    # the errors' own texts repeat parts of the URL, which may be secret
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, 80 if parts.port is None else parts.port
-    except ValueError as error:
-        raise ValueError(f"is not an address ({error}); {remedy}") from None
+    except ValueError:
+        raise ValueError(f"has a host or a port that cannot be read; {remedy}") from None
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError(f"has a space or another character that a URL has only as %XX; {remedy}")
+    if not text.lower().startswith("http://"):
+        raise ValueError(f"does not begin with http://; {remedy}")
+    if not host:
+        raise ValueError(f"has no host; {remedy}")
     if port == 0:
-        raise ValueError(f"has port 0, at which nobody listens; {remedy}")
-    if parts.scheme != "http" or not host or parts.username is not None or parts.fragment:
-        raise ValueError(f"is not an address of this kind; {remedy}")
+        raise ValueError(f"has port 0, at which no program listens; {remedy}")
+    if parts.username is not None:
+        raise ValueError(f"has a user name or a password, which the helper does not send; {remedy}")
+    if parts.fragment:
+        raise ValueError(f"has a fragment (#), which no request carries; {remedy}")
     # some containers resolve localhost to ::1 first, where neither Envoy nor the application listens
     host = "127.0.0.1" if host == "localhost" else host
     return Url("http", host, port, parts.path + (f"?{parts.query}" if parts.query else ""))
+
+
+def host_header(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._~:\[\]-]{1,255}", text):
+        raise ValueError("is not HOST or HOST:PORT, such as shop.example.com")
+    return text
 
 
 def how_to_drain_listeners(text: str) -> bool | Graceful:
@@ -224,6 +242,13 @@ SETTINGS: Final = (
         " set, make `http://127.0.0.1:$PORT$HEALTHCHECK_PATH`",
     ),
     Setting(
+        "APP_HEALTH_HOST",
+        None,
+        host_header,
+        "the Host header of the calls to APP_HEALTH_URL, such as `shop.example.com`, for an application that answers"
+        " 400 to others; by default the URL's host and port",
+    ),
+    Setting(
         "HEALTH_CHECK_INTERVAL",
         "30",
         some_seconds,
@@ -234,6 +259,13 @@ SETTINGS: Final = (
         "40",
         seconds,
         "how long after it is up a new task is known to all downstreams; `auto` uses it where it cannot see that",
+    ),
+    Setting(
+        "HEALTH_SYNC_STOP_TIMEOUT",
+        "30",
+        some_seconds,
+        "in Consul, the `stopTimeout` of `consul-ecs-health-sync`: if downstreams still send 15 s before it is over,"
+        " the helper exits, so that ECS stops Envoy and health-sync deregisters the task",
     ),
     Setting(
         "CLOUD_MAP_SERVICE",
@@ -283,11 +315,11 @@ def from_env(environ: Mapping[str, str]) -> Settings:
             name = setting.name.lower()
             (times if name in Plan.__struct_fields__ else values)[name] = None if text is None else setting.parse(text)
         except ValueError as error:
-            problems.append(f"{setting.name}: {_shown(text)!r} {error}")
+            problems.append(f"{setting.name}: {_shown(text)} {error}")
     try:
         health_url(given.get(METADATA_URI, "http://unset"))
     except ValueError as error:
-        problems.append(f"{METADATA_URI}: {_shown(given[METADATA_URI])!r} {error}, or leave it to ECS")
+        problems.append(f"{METADATA_URI}: {_shown(given[METADATA_URI])} {error}, or leave it to ECS")
     if not problems:
         problems = contradictions(settings := Settings(plan=Plan(**times), **values))
     if problems:
@@ -295,16 +327,19 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _shown(text: str | None) -> str | None:
-    """A value as it may be shown: a URL without its password and its query."""
-    if not text or "//" not in text:
-        return text
-    return re.sub(r"//[^/?#]*@", "//…@", text).partition("?")[0]
+def _shown(text: str | None) -> str:
+    """A refused value as a problem may show it: only what looks like a number.
+
+    Any other text may be a secret, or have one at any place: a URL without its scheme, or another variable's value.
+    """
+    return repr(text) if text and re.fullmatch(r"[-+]?[0-9][0-9.,_]{0,9}[a-z]{0,3}", text, re.ASCII) else "the value"
 
 
 def contradictions(settings: Settings) -> list[str]:
     """What is wrong with settings that are each good by themselves, a sentence each."""
     problems = settings.plan.problems()
+    if settings.app_health_host and not settings.app_health_url:
+        problems.append("APP_HEALTH_HOST: no call is made without APP_HEALTH_URL; set both, or remove the variable")
     if settings.metrics == "emf" and settings.log_format == "text":
         problems.append("METRICS: 'emf' needs LOG_FORMAT=json, as CloudWatch reads the metrics from JSON lines")
     return problems

@@ -74,7 +74,8 @@ class Task(msgspec.Struct, frozen=True):
 
         A container whose SIGTERM deregisters the task is none of them: no container may delay that.
         """
-        return [c for c in self.long_running if c not in self.helpers and not deregisters_task(c)]
+        others = (c for c in self.long_running if c not in self.helpers)
+        return [c for c in others if not (deregisters_task(c) or is_consul_control_plane(c))]
 
     @property
     def applications(self) -> list[Container]:
@@ -238,19 +239,17 @@ def identifying_places(container: Container) -> list[str]:
 
 
 def deregisters_task(container: Container) -> bool:
-    """Whether its own SIGTERM removes the task from discovery.
-
-    Consul's health-sync marks the checks critical; in HashiCorp's module 0.7 `is_consul_control_plane` does.
-    """
-    return (
-        container.name == "consul-ecs-health-sync"
-        or (container.repository.startswith("consul-ecs") and "health-sync" in container.command_line)
-        or is_consul_control_plane(container)
+    """Whether its own SIGTERM removes the task from discovery: Consul's health-sync marks the checks critical."""
+    return container.name == "consul-ecs-health-sync" or (
+        container.repository.startswith("consul-ecs") and "health-sync" in container.command_line
     )
 
 
 def is_consul_control_plane(container: Container) -> bool:
-    """Whether it runs `consul-ecs control-plane`, which all containers of HashiCorp's module 0.7 depend on."""
+    """Whether it runs `consul-ecs control-plane`, whose SIGTERM deregisters the tasks of HashiCorp's module 0.7.
+
+    The module makes all other containers depend on it.
+    """
     return container.name == "consul-ecs-control-plane" or (
         container.repository.startswith("consul-ecs") and "control-plane" in container.command_line
     )

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cfnlint.decode
-import hcl2
 import pytest
 
 from tests.helper.unit.timelines import World
+
+# the whole file: cfn-lint and a reader of Terraform's language are for `make test-all` (group `opinions`)
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "examples" / "cloudformation" / "monitoring.yaml"
@@ -27,6 +28,8 @@ UNCONFIRMED, KILLED = 75, 137
 @pytest.fixture(scope="module")
 def template() -> Any:
     """The template, its functions in their long form."""
+    import cfnlint.decode
+
     found, problems = cfnlint.decode.decode(str(TEMPLATE))
     assert not problems
     return found
@@ -153,6 +156,8 @@ def test_docs_name_every_metric() -> None:
 
 def test_terraform_gives_the_template_what_it_needs(template: Any) -> None:
     """Terraform's example makes a stack of this template, and gives it each parameter that has no default."""
+    import hcl2
+
     code = hcl2.loads(
         (ROOT / "examples" / "terraform" / "monitoring" / "main.tf").read_text(encoding="utf-8"),
         serialization_options=hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True),

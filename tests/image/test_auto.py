@@ -103,7 +103,8 @@ def test_auto(engine: Engine, image: str, aws: Aws, tmp_path: Path) -> None:
         "ENVOY_ADMIN_URL": f"http://{address}:{envoy_process.ADMIN_PORT}",
         "ECS_CONTAINER_METADATA_URI_V4": f"{aws.url}/v4/own",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{aws.url}/credentials",
-        "AWS_ENDPOINT_URL": f"http://aws.test:{aws.server_port}",
+        "AWS_ENDPOINT_URL_ECS": f"http://aws.test:{aws.server_port}",
+        "AWS_ENDPOINT_URL_SERVICEDISCOVERY": f"http://aws.test:{aws.server_port}",
     }
     # DiscoverInstances goes to a host with a prefix of its own
     hosts = ("--add-host", "aws.test:127.0.0.1", "--add-host", "data-aws.test:127.0.0.1")

@@ -24,7 +24,7 @@ TASKS = {name: task["run"]["command"] for name, task in BATECT["tasks"].items()}
 DOCKERFILES = ("Dockerfile", "Dockerfile.batect")
 
 # All tests pass natively, in the same change; of the runner image they need only show that it can run some.
-FEW_TESTS = "tests/unit --cov-fail-under=0"
+FEW_TESTS = "-k test_settings --cov-fail-under=0"
 
 
 def test_schema() -> None:

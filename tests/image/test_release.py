@@ -142,6 +142,16 @@ def test_jenkins_runs_make() -> None:
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_jenkins_checks_what_ci_run_checks() -> None:
+    """The stages before the publication are the targets of .ci/run."""
+    script = (ROOT / ".ci" / "run").read_text()
+    stages = JENKINSFILE.partition("stage('Publish')")[0]
+    targets = {target for each in re.findall(r"sh 'make ([a-z -]+)'", stages) for target in each.split()}
+
+    assert targets == {*re.findall(r"^make ([a-z-]+)", script, re.MULTILINE), "audit"}
+    assert "tools/audit.py" in script
+
+
 def test_no_secret_in_a_log() -> None:
     """The shell, not Groovy, fills in the password, so that it is in no command's text and in no argument."""
     assert 'sh "' not in JENKINSFILE

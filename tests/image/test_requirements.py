@@ -19,7 +19,9 @@ OPTIONAL = {name for names in LOCK["extras"].values() for name in names}
     [
         ("requirements.txt", {"main"}),
         ("requirements-dev.txt", {"main", "dev", "lab"}),
-        ("requirements-examples.txt", {"examples"}),
+        ("requirements-pictures.txt", {"pictures"}),
+        ("requirements-opinions.txt", {"opinions"}),
+        ("requirements-audit.txt", {"audit"}),
         ("requirements-poetry.txt", {"poetry"}),
     ],
 )

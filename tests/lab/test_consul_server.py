@@ -3,14 +3,25 @@
 import asyncio
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from lab.meshes import mesh_class
-from lab.meshes.consul import Consul, ConsulHeld
-from lab.meshes.consul_server import ConsulServer, ConsulServerHeld, config_entries, program, registrations, statuses
+from lab.meshes.consul import RECONNECTED, Consul, ConsulHeld
+from lab.meshes.consul_server import (
+    ConsulServer,
+    ConsulServerHeld,
+    ConsulServers,
+    config_entries,
+    program,
+    registrations,
+    server_of_three,
+    statuses,
+)
 from lab.parts import envoy_process
 from lab.parts.envoy_process import Protocol
 from lab.parts.history import Recorder
@@ -121,6 +132,55 @@ def test_applications_speak_http1_behind_http2() -> None:
     """Consul would have Envoy speak HTTP/2 to them as well; where it speaks HTTP/1.1 anyway nothing is patched."""
     assert [patch["Op"] for patch in patches(config_entries("http2"))["service"]] == ["remove"]
     assert "service" not in patches(config_entries("http"))
+
+
+def test_three_servers_wait_for_each_other(programs: Path) -> None:
+    """They have one certificate and data of their own, and ACLs deny what no token allows."""
+    addresses = ["127.9.9.1", "127.9.9.2", "127.9.9.3"]
+    first, second, _ = (server_of_three(each, addresses, "token", programs) for each in addresses)
+    assert first["bootstrap_expect"] == 3 and first["retry_join"] == addresses
+    assert first["tls"]["defaults"]["cert_file"] == second["tls"]["defaults"]["cert_file"]
+    assert second["acl"]["default_policy"] == "deny" and second["data_dir"] != first["data_dir"]
+
+
+def test_tasks_of_three_servers_have_a_token_and_tls(programs: Path, record: Recorder) -> None:
+    """All containers of consul-ecs have the token, and their consul-dataplane the server's name."""
+    mesh = ConsulServers(ROW, "auto", programs, record)
+    mesh._work.mkdir()
+    try:
+        containers = mesh.containers("one", "127.9.9.9", "http://127.9.9.8:8000/v4/one")
+        dataplane = mesh.envoy("one", envoy_process.EnvoyOptions("127.9.9.9", ("127.9.9.9", 8080)))
+    finally:
+        shutil.rmtree(mesh._work)
+    assert {each.environ["CONSUL_HTTP_TOKEN"] for each in containers} == {mesh._token}
+    config = json.loads(containers[0].environ["CONSUL_ECS_CONFIG_JSON"])
+    assert config["consulServers"]["defaults"]["tls"] and config["consulServers"]["http"]["https"]
+    assert "DP_TLS_SERVER_NAME=server.dc1.consul" in dataplane
+
+
+def test_the_imitations_leader_refuses_and_then_waits(record: Recorder, tmp_path: Path) -> None:
+    """The call of a moment after the leader's death is lost, one that comes later is answered when another leads."""
+
+    async def calls() -> list[str]:
+        consul = Consul(ROW, "auto", tmp_path, record)
+        outcomes = []
+
+        async def call(outcome: str) -> None:
+            try:
+                await consul._until_it_answers()
+                outcomes.append(outcome)
+            except web.HTTPInternalServerError:
+                outcomes.append(f"{outcome} refused")
+
+        failing = asyncio.create_task(consul.fail("dies", 0))
+        await asyncio.sleep(0.1)
+        await call("at once")
+        await asyncio.sleep(RECONNECTED)
+        await call("later")
+        assert failing.done()
+        return outcomes
+
+    assert asyncio.run(calls()) == ["at once refused", "later"]
 
 
 @pytest.mark.skipif(not GIVEN, reason="needs Consul: CONSUL is to name consul, with consul-dataplane and consul-ecs")

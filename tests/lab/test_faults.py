@@ -26,6 +26,7 @@ def first(wanted: str) -> int:
     return next(number for number in range(10_000) if is_it(random_schedule(1, number)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("happening", ["", "application restarts"])
 def test_a_schedule_is_played_and_judged(happening: str) -> None:
     """Both trials are played, the judgement is printed with what happened, and the exit code is 0 for `kept`."""

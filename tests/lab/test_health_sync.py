@@ -42,8 +42,12 @@ def test_envoy_has_stopped_when_the_metadata_says_so() -> None:
     assert envoy_has_stopped([container("envoy", "UNHEALTHY", "STOPPED")])
 
 
-def test_its_own_sigterm_makes_the_task_critical() -> None:
-    """It tells that the task passes, on SIGTERM that it is critical, and takes it away when Envoy has gone."""
+@pytest.mark.parametrize("refused", [False, True])
+def test_its_own_sigterm_makes_the_task_critical(refused: bool) -> None:
+    """It tells that the task passes, on SIGTERM that it is critical, and takes it away when Envoy has gone.
+
+    As the real one it tells once that the task is critical, also where Consul does not take that.
+    """
     containers = [container("envoy", "HEALTHY")]
     told: list[str] = []
     heard = asyncio.Event()
@@ -54,7 +58,7 @@ def test_its_own_sigterm_makes_the_task_critical() -> None:
     async def register(request: web.Request) -> web.Response:
         told.append((await request.json())["Check"]["Status"])
         heard.set()
-        return web.json_response(True)
+        return web.json_response(True, status=500 if refused and told[-1] == "critical" else 200)
 
     async def deregister(request: web.Request) -> web.Response:
         told.append("deregistered")
@@ -83,11 +87,12 @@ def test_its_own_sigterm_makes_the_task_critical() -> None:
         async with served(application, address, PORT):
             process = await asyncio.create_subprocess_exec(*command)
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await heard.wait()
                     heard.clear()
                     process.send_signal(signal.SIGTERM)
                     await heard.wait()
+                    await asyncio.sleep(0.3)  # in which it would repeat the call
                     assert process.returncode is None
                     containers[:] = [container("envoy", "UNHEALTHY", "STOPPED")]
                     return await process.wait()

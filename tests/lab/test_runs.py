@@ -1,8 +1,11 @@
 """Real runs: a short choice of scenarios comes to what the table promises, and nothing is left behind."""
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,13 +17,6 @@ from lab.scenarios.scenario import Column
 from lab.scenarios.table import ALL, DEMO
 
 SCENARIOS = {each.name: each for each in (*ALL, DEMO)}
-DEMONSTRATED: list[tuple[str, Column]] = [("demo", "none"), ("demo", "fixed")]
-CHOICE: list[tuple[str, Column]] = [
-    ("sigterm-thrice", "fixed"),
-    ("application-crash", "fixed"),
-    ("scale-in", "auto"),
-    ("consul-scale-in", "auto"),
-]
 
 
 def lab(*arguments: str) -> subprocess.Popen[bytes]:
@@ -29,38 +25,66 @@ def lab(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`make demo` and the chosen runs. One that could not be judged, on a busy machine, is tried again, twice."""
-    folder = tmp_path_factory.mktemp("runs")
-    print(lab("demo", "--folder", str(folder)).communicate(timeout=300)[0].decode())
-    run_two_by_two(folder, CHOICE)
-    for _ in range(2):
-        every = [*DEMONSTRATED, *CHOICE]
-        run_two_by_two(folder, [each for each in every if result(folder, *each).verdict.kind == "unknown"])
+def finish(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the lab's end and print what it has written; whatever is raised, it ends."""
+    try:
+        print(process.communicate(timeout=200)[0].decode())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def play(folder: Path, *runs: tuple[str, Column]) -> Path:
+    """Play these runs. A run that could not be judged, on a busy machine, is played again, twice."""
+    for _ in range(3):
+        for each in runs:
+            place = folder / "-".join(each)
+            if not place.exists() or result(folder, *each).verdict.kind == "unknown":
+                finish(lab("run", *each, "--folder", str(place)))
     return folder
-
-
-def run_two_by_two(folder: Path, wanted: list[tuple[str, Column]]) -> None:
-    for first in range(0, len(wanted), 2):
-        pair = [lab("run", *each, "--folder", f"{folder}/{'-'.join(each)}") for each in wanted[first : first + 2]]
-        for process in pair:
-            print(process.communicate(timeout=300)[0].decode())
 
 
 def result(folder: Path, name: str, column: Column) -> report.Result:
     return report.results(folder, SCENARIOS[name])[column]
 
 
-@pytest.mark.parametrize(("name", "column"), [*DEMONSTRATED, *CHOICE])
-def test_a_scenario_comes_to_what_the_table_promises(runs: Path, name: str, column: Column) -> None:
-    """The scenario fails without a helper, and comes to what is promised with it."""
-    assert result(runs, name, column).shortcomings == []
+def once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], object]) -> Path:
+    """The folder that `make` has filled, in one worker of xdist for all of them."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            make(folder)
+            (folder / "made").touch()
+    return folder
 
 
-def test_each_request_names_its_task_and_its_connection(runs: Path) -> None:
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make demo` leaves."""
+
+    def make(folder: Path) -> None:
+        finish(lab("demo", "--folder", str(folder)))
+        play(folder, ("demo", "none"), ("demo", "fixed"))
+
+    return once("demo", tmp_path_factory, make)
+
+
+@pytest.fixture(scope="module")
+def thrice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return once("thrice", tmp_path_factory, lambda folder: play(folder, ("sigterm-thrice", "fixed")))
+
+
+def test_a_rolling_update_loses_nothing(thrice: Path) -> None:
+    """With the helper a rolling update comes to what the table promises."""
+    assert result(thrice, "sigterm-thrice", "fixed").shortcomings == []
+
+
+def test_each_request_names_its_task_and_its_connection(thrice: Path) -> None:
     """Every answered request names the task and the connection; persistent ones are used again, new ones are not."""
-    history = read(runs / "sigterm-thrice-fixed" / report.RECORD)
+    history = read(thrice / "sigterm-thrice-fixed" / report.RECORD)
     tasks = history.times("task", "created").keys()
     assert {request.task for request in history.requests} == set(tasks)
     connections: dict[str, list[str]] = {"persistent": [], "new connections": []}
@@ -70,15 +94,33 @@ def test_each_request_names_its_task_and_its_connection(runs: Path) -> None:
     assert len(set(connections["persistent"])) < len(connections["persistent"]) / 10
 
 
-def test_a_repeated_stop_request_reaches_the_helper(runs: Path) -> None:
+def test_a_repeated_stop_request_reaches_the_helper(thrice: Path) -> None:
     """The scenario with three signals has sent three, and the helper has heard the repeated ones."""
-    history = read(runs / "sigterm-thrice-fixed" / report.RECORD)
+    history = read(thrice / "sigterm-thrice-fixed" / report.RECORD)
     assert len(history.times("helper", "sigterm_repeated")) == 2
 
 
-def test_discovery_lags_behind_ecs(runs: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("application-crash", "fixed"), ("scale-in", "auto"), ("consul-scale-in", "auto")],
+)
+def test_a_scenario_comes_to_what_the_table_promises(tmp_path: Path, name: str, column: Column) -> None:
+    """The scenario comes to what is promised with the helper."""
+    assert result(play(tmp_path, (name, column)), name, column).shortcomings == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", ["none", "fixed"])
+def test_the_demo_shows_what_it_promises(demo: Path, column: Column) -> None:
+    """The demo's update fails without a helper, and loses nothing with it."""
+    assert result(demo, "demo", column).shortcomings == []
+
+
+@pytest.mark.slow
+def test_discovery_lags_behind_ecs(demo: Path) -> None:
     """A new task is healthy in Cloud Map a lag after it is in ECS, and the downstream hears of it a push later."""
-    history = read(runs / "demo-fixed" / report.RECORD)
+    history = read(demo / "demo-fixed" / report.RECORD)
     change = history.phase("change")
     assert change is not None
     new = [task for task, at in history.times("task", "created").items() if at > change]
@@ -89,20 +131,22 @@ def test_discovery_lags_behind_ecs(runs: Path) -> None:
         assert history.times("downstream", "serving")[task] - in_cloud_map >= DEMO.times.push - 0.01
 
 
-def test_the_demo_leaves_a_picture_and_a_page(runs: Path) -> None:
+@pytest.mark.slow
+def test_the_demo_leaves_a_picture_and_a_page(demo: Path) -> None:
     """The demo's page holds its picture and needs no other file; both can be made again from the records."""
     for _ in range(2):
-        assert (runs / "demo.png").read_bytes().startswith(b"\x89PNG")
-        page = (runs / "demo.html").read_text()
+        assert (demo / "demo.png").read_bytes().startswith(b"\x89PNG")
+        page = (demo / "demo.html").read_text()
         assert "data:image/png;base64," in page
         assert "http:" not in page and "https:" not in page
         # the failed requests are named
         assert "503 " in page
-        (runs / "demo.png").unlink()
-        (runs / "demo.html").unlink()
-        report.write(runs, DEMO, ("none", "fixed"))
+        (demo / "demo.png").unlink()
+        (demo / "demo.html").unlink()
+        report.write(demo, DEMO, ("none", "fixed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_nothing_outlives_the_lab(tmp_path: Path, end: signal.Signals) -> None:
     """However the lab ends, in the middle of a run, every process that it has started ends too."""

@@ -215,6 +215,7 @@ def test_no_update_begins_after_the_hours_are_over(tmp_path: Path) -> None:
     assert [next(endless).folder.name for _ in range(3)] == ["0001-auto", "0001-trap", "0002-trap"]
 
 
+@pytest.mark.slow  # it draws: group `pictures`
 def test_the_page(tmp_path: Path) -> None:
     """Markdown, HTML that needs no other file, a picture, and JSON with the same figures."""
     for number in range(1, 5):
@@ -242,6 +243,7 @@ def lab_soak(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.slow
 def test_an_interrupted_soak_leaves_its_page_and_goes_on(tmp_path: Path) -> None:
     """After Ctrl-C the page has what has been played; given the folder again it plays the rest, and only the rest."""
     arguments = ("--folder", str(tmp_path), "--scenario", "never-in-service", "--columns", "fixed", "--jobs", "1")

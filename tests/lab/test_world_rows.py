@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.ecs.behaviour import AgentTimes
+from lab.ecs.engine import OsProcess
 from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
 from lab.parts import cpu_quota, cpu_shares, processes
 from lab.parts.envoy_process import APPLICATION_PORT
@@ -19,9 +20,8 @@ from lab.run import hazards
 from lab.run.task_definition import TaskDefinition, missing_for
 from lab.scenarios.scenario import FIFTH, Change, Hazard
 from lab.scenarios.world import ROWS
-from tests.lab.test_agent import leaves, times_of
+from tests.lab.playing import Program, Story, container, play, scale_to_none, times_of, told, until
 from tests.lab.test_meshes import in_mesh
-from tests.lab.test_scheduler import Story, container, play, scale_to_none, told, until
 
 SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
 
@@ -47,13 +47,13 @@ def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = No
     """A hazard happens to a task whose helper has a restart policy of that period, and the story goes on."""
 
     def containers() -> list[ContainerSpec]:
-        helper = container("helper", leaves(0, 0.5), envoy="HEALTHY")
-        return [container("envoy", leaves(0)), replace(helper, restart_period=period)]
+        helper = container("helper", Program(after=0.5), envoy="HEALTHY")
+        return [container("envoy", Program()), replace(helper, restart_period=period)]
 
     async def whole_story(scheduler: Scheduler) -> None:
         mesh = in_mesh("app-mesh", folder, scheduler._record)
         definition = TaskDefinition(mesh.scenario, "auto", folder, "http://127.9.9.9:8000", scheduler._record, mesh)
-        await hazards.inject([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record)
+        await hazards.inject([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record, mesh)
         await story(scheduler)
         definition.close()
 
@@ -62,8 +62,9 @@ def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = No
 
 def is_frozen(scheduler: Scheduler) -> bool:
     """Whether the first task's Envoy is: its state in /proc is T, for stopped."""
-    pid = scheduler._processes[next(iter(scheduler.tasks)), "envoy"].pid
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    process = scheduler._processes[next(iter(scheduler.tasks)), "envoy"]
+    assert isinstance(process, OsProcess)
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_an_envoy_that_is_frozen_for_a_while_thaws(tmp_path: Path) -> None:

@@ -207,12 +207,44 @@ def test_stop_timeout_follows_its_variable_where_other_settings_are_unknown() ->
     assert 90 == helper_of(with_helper(document))["stopTimeout"]
 
 
+HEALTH_SYNC = {"name": "consul-ecs-health-sync", "image": "hashicorp/consul-ecs:0.10.0", "command": ["health-sync"]}
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "seconds", "variable"),
+    [
+        ({}, {}, 120, "120"),
+        ({}, {"spot": True}, 60, "60"),
+        ({"stopTimeout": 90}, {}, 90, "90"),
+        ({"stopTimeout": 30}, {}, 30, None),
+        ({"stopTimeout": Unknown("${Seconds}")}, {}, Unknown("${Seconds}"), None),
+    ],
+)
+def test_consuls_health_sync_lives_as_long_as_the_helper(
+    written: dict[str, Any], options: dict[str, Any], seconds: Any, variable: str | None
+) -> None:
+    """It deregisters the task when Envoy has stopped; a time that was written by hand stays, and the helper gets it."""
+    document = with_envoy({"name": "consul-dataplane", "image": "hashicorp/consul-dataplane:2.0.1"})
+    document["containerDefinitions"].append({**HEALTH_SYNC, **written})
+
+    added = with_helper(document, **options)
+
+    assert seconds == added["containerDefinitions"][2]["stopTimeout"]
+    assert variable == settings_of(added).get("HEALTH_SYNC_STOP_TIMEOUT")
+    assert added == with_helper(added, **options)
+
+
+def test_consuls_module_does_not_follow_the_helpers_health() -> None:
+    """It follows the containers that have the key `essential`; ECS takes the helper for essential without it."""
+    document = with_envoy({"name": "consul-dataplane", "image": "hashicorp/consul-dataplane:2.0.1"})
+
+    assert "essential" not in helper_of(with_helper(document))
+
+
 def test_container_that_deregisters_the_task_is_no_dependency() -> None:
     """Consul's health-sync is no dependency of the helper that add writes."""
     document = with_envoy({"name": "consul-dataplane", "image": "hashicorp/consul-dataplane:2.0.1"})
-    document["containerDefinitions"].append(
-        {"name": "consul-ecs-health-sync", "image": "hashicorp/consul-ecs:0.10.0", "command": ["health-sync"]}
-    )
+    document["containerDefinitions"].append(HEALTH_SYNC)
     added = with_helper(document)
 
     assert ["consul-dataplane", "app"] == [d["containerName"] for d in helper_of(added)["dependsOn"]]

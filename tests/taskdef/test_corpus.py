@@ -25,7 +25,7 @@ from task_helper_taskdef.reports import Report, as_json
 from task_helper_taskdef.reports.github import as_github
 from task_helper_taskdef.reports.sarif import as_sarif
 from task_helper_taskdef.reports.text import as_text
-from task_helper_taskdef.roles import assign_roles
+from task_helper_taskdef.roles import assign_roles, deregisters_task
 
 CORPUS = Path(__file__).with_name("corpus")
 CASES = sorted(path.stem for path in CORPUS.glob("*.findings"))
@@ -254,7 +254,10 @@ def test_any_json_is_checked_or_refused(document: Any) -> None:
 @THOROUGH
 @given(mutated())
 def test_add_keeps_the_rest_and_its_helper_passes(document: Any) -> None:
-    """Add touches the helper's container alone, of an existing one only image and gaps, and a second run nothing."""
+    """Add touches the helper's container alone, of an existing one only image and gaps, and a second run nothing.
+
+    Consul's health-sync gets a stopTimeout where it has none.
+    """
     try:
         before = assign_roles(read(document))
     except NotATaskDefinition:
@@ -276,10 +279,13 @@ def test_add_keeps_the_rest_and_its_helper_passes(document: Any) -> None:
     for i, container in enumerate(document["containerDefinitions"]):
         now = added["containerDefinitions"][i]
         # where a container should be there can be a text, which a template computes
-        if not isinstance(container, dict) or not before.helpers or container.get("name") != before.helpers[0].name:
+        if isinstance(container, dict) and deregisters_task(before.definition.container_definitions[i]):
+            gained = {"stopTimeout"} if container.get("stopTimeout") is None else set()
+            assert without(now, gained) == without(container, gained)
+        elif not isinstance(container, dict) or not before.helpers or container.get("name") != before.helpers[0].name:
             # AWS's agent gets a variable of its own
-            agent = isinstance(container, dict) and container.get("name") in agents
-            assert now == container or (agent and {**now, "environment": 0} == {**container, "environment": 0})
+            gained = {"environment"} if isinstance(container, dict) and container.get("name") in agents else set()
+            assert now == container or without(now, gained) == without(container, gained)
         else:
             assert {key: now[key] for key in container if kept(key, container[key])} == {
                 key: value for key, value in container.items() if kept(key, value)
@@ -287,6 +293,10 @@ def test_add_keeps_the_rest_and_its_helper_passes(document: Any) -> None:
     if not before.helpers:
         # where the other containers leave the helper no CPU, add cannot decide whose to lower
         assert set(faults_of_helper(added)) <= {"admin-address", "misspelt-key", "quoted-value", "cpu"}
+
+
+def without(container: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in container.items() if key not in keys}
 
 
 def kept(key: str, value: Any) -> bool:

@@ -65,3 +65,14 @@ def test_without_graceful() -> None:
     containers = [{"name": "task-helper"}, {"name": "envoy", "image": ENVOY}]
 
     assert [] == list(drain_time.check(assign_roles(read({"containerDefinitions": containers}))))
+
+
+def test_auto_that_leaves_no_time() -> None:
+    """Where the delay of `auto` leaves too little of STOP_TIMEOUT, the finding says by how much to raise it."""
+    times = {"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5", "STOP_TIMEOUT": "60"}
+    helper = {"name": "task-helper", "environment": [*GRACEFUL, *(variable(*each)[0] for each in times.items())]}
+    containers = [helper, {"name": "envoy", "image": ENVOY}]
+    (finding,) = drain_time.check(assign_roles(read({"containerDefinitions": containers})))
+
+    assert finding.message.endswith("is 600 s, and the drain 15 s.")
+    assert finding.remedy.startswith("Raise STOP_TIMEOUT by 6 or more, and ")

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
 import yaml
 
@@ -24,6 +23,9 @@ from task_helper_taskdef.definition import read
 from task_helper_taskdef.formats import parse, sources
 from task_helper_taskdef.formats.editing import changed
 from task_helper_taskdef.roles import assign_roles
+
+# the whole file: cfn-lint, the CDK and a reader of Terraform's language are for `make test-all` (group `opinions`)
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -64,6 +66,8 @@ def terraform_plan(kind: str) -> str:
 def terraform_code(kind: str) -> dict[str, Any]:
     """The code that has the task definition of the example of `kind`; both services of static-dns have one module."""
     folder = EXAMPLES / "terraform" / kind / ("service" if kind == "static-dns" else "")
+    import hcl2
+
     code: dict[str, Any] = hcl2.loads(
         (folder / "main.tf").read_text(encoding="utf-8"),
         serialization_options=hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True),
@@ -288,7 +292,6 @@ def words(command: list[str]) -> list[str]:
 
 
 @pytest.mark.timeout(400)  # jsii unpacks and compiles hundreds of megabytes on a first run
-@pytest.mark.skipif(not importlib.util.find_spec("aws_cdk"), reason="needs examples/cdk/requirements.txt")
 def test_cdk_example_synthesises_well_wired_tasks(tmp_path: Path) -> None:
     """What `cdk synth` runs gives templates that cfn-lint takes and task definitions in which check finds nothing."""
     settings = json.loads((EXAMPLES / "cdk" / "cdk.json").read_text(encoding="utf-8"))

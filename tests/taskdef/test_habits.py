@@ -130,7 +130,7 @@ def test_baseline_leaves_out_the_findings_of_its_day(capsys: pytest.CaptureFixtu
     assert 0 == check("a.json", "--baseline", "base.json", "--fail-on", "warning")
 
     cache = {"name": "cache", "image": "cache:1"}
-    write("a.json", cache, ENVOY, {**APP, "dependsOn": [*APP["dependsOn"]]}, HELPER)  # type: ignore[misc]
+    write("a.json", cache, ENVOY, {**APP, "dependsOn": [*APP["dependsOn"]]}, HELPER)
     assert ["holds-all"] == found(capsys, "a.json", "--baseline", "base.json")
 
 

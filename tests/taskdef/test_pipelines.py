@@ -110,6 +110,7 @@ def test_action_writes_sarif_for_code_scanning(folder: Path) -> None:
     assert '"version": "2.1.0"' in (folder / "out.sarif").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # it asks the package index
 def test_action_installs_what_stands_in_this_repository(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

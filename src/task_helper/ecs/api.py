@@ -7,22 +7,15 @@ and GetNamespace (the last two not where CLOUD_MAP_SERVICE names the service).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
 import msgspec
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import Session
 
+from task_helper.ecs.client import Denied, ask, connect, date_of
 from task_helper.ecs.replacement import Look, Other
 from task_helper.logs import Event, log
-
-T = TypeVar("T")
-
-# A call is given up before the next look is due; looks are repeated anyway, so calls are not.
-CONFIG: Final = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
 
 # DescribeTasks takes 100 tasks: this many others and the own one. Of a larger service they are a sample: looking at all
 # of them would cost more calls than its tasks can share (docs/scale.md).
@@ -95,12 +88,85 @@ class DescribedService(msgspec.Struct, rename="camel"):
         return self.scheduling_strategy == "DAEMON" or self.deployment_configuration.maximum_percent <= 100
 
 
+class Headers(msgspec.Struct):
+    """The headers of an answer, by their names in lower case."""
+
+    headers: dict[str, str] = msgspec.field(default={}, name="HTTPHeaders")
+
+
+class TasksAnswer(msgspec.Struct):
+    """The answer of DescribeTasks."""
+
+    tasks: list[DescribedTask]
+    headers: Headers = msgspec.field(default_factory=Headers, name="ResponseMetadata")
+
+
+class ServicesAnswer(msgspec.Struct):
+    """The answer of DescribeServices."""
+
+    services: list[DescribedService]
+
+
+class PageOfTasks(msgspec.Struct, rename="camel"):
+    """The answer of ListTasks."""
+
+    task_arns: list[str]
+
+
+class Instance(msgspec.Struct, rename="pascal"):
+    """An instance as Cloud Map lists it."""
+
+    instance_id: str
+    attributes: dict[str, str]
+
+    @property
+    def names(self) -> set[str]:
+        """What a task's own names may be among: its id and its addresses."""
+        addresses = {self.attributes.get(name) for name in ("AWS_INSTANCE_IPV4", "AWS_INSTANCE_IPV6")}
+        return {self.instance_id, *(address for address in addresses if address)}
+
+
+class InstancesAnswer(msgspec.Struct, rename="pascal"):
+    """The answer of DiscoverInstances."""
+
+    instances: list[Instance]
+
+
+class CloudMapService(msgspec.Struct, rename="pascal"):
+    """A service of Cloud Map."""
+
+    name: str
+    namespace_id: str
+
+
+class CloudMapServiceAnswer(msgspec.Struct, rename="pascal"):
+    """The answer of GetService."""
+
+    service: CloudMapService
+
+
+class Namespace(msgspec.Struct, rename="pascal"):
+    """A namespace of Cloud Map."""
+
+    name: str
+
+
+class NamespaceAnswer(msgspec.Struct, rename="pascal"):
+    """The answer of GetNamespace."""
+
+    namespace: Namespace
+
+
 class Seen(NamedTuple):
-    """What one look has seen of a service: a page of its tasks, with this one; `page_is_full` where it has more."""
+    """What ECS has answered of a service: a page of its tasks, with this one; `page_is_full` where it has more.
+
+    `at` is when ECS described the tasks, by its own clock; None where it described none.
+    """
 
     service: DescribedService
     tasks: list[DescribedTask]
     page_is_full: bool
+    at: datetime | None = None
 
 
 def others_of(own: str, tasks: Sequence[DescribedTask], listed: set[str] | None, now: datetime) -> list[Other]:
@@ -144,6 +210,13 @@ def wanted(seen: Seen, others: int) -> int:
     return min(desired, others) if seen.page_is_full or seen.service.replaces_afterwards else desired
 
 
+def look_of(own: str, seen: Seen, listed: set[str] | None, later: float = 0.0, *, listing_failed: bool = False) -> Look:
+    """The judgement's view of what ECS answered so many seconds ago (`later`), and of what Cloud Map lists."""
+    now = None if seen.at is None else seen.at + timedelta(seconds=later)
+    others = [] if now is None else others_of(own, seen.tasks, listed, now)
+    return Look(seen.service.desired_count, wanted(seen, len(others)), others, listing_failed)
+
+
 class Ecs:
     """The service of the task with this ARN, in the cluster that the task metadata names.
 
@@ -152,29 +225,20 @@ class Ecs:
     """
 
     def __init__(self, task_arn: str, cluster: str, cloud_map_service: str | None, service: str = "") -> None:
-        self._task_arn = task_arn
+        self.task_arn = task_arn
         self._cluster = cluster
         self._cloud_map_service = cloud_map_service
         self._name: str | None = service or None
-        session = Session()
-        # the task's own, whatever the environment says for the application
-        region = task_arn.split(":")[3]
-        self._ecs = session.create_client("ecs", region_name=region, config=CONFIG)
-        self._cloud_map = session.create_client("servicediscovery", region_name=region, config=CONFIG)
+        parts = task_arn.split(":")
+        if len(parts) < 6:
+            raise OSError("the task metadata endpoint does not say the task's ARN")
+        # the task's own region, whatever the environment says for the application
+        self._ecs, self._cloud_map = connect(parts[3])
 
-    def look(self, seen: Seen | None = None) -> tuple[Seen, Look]:
-        """See how many tasks the service desires and which others there are; a task of no service has no others.
-
-        With what an earlier look has `seen`, what Cloud Map lists is all that is asked anew.
-        """
-        seen = seen or self._see()
-        listed = self._listed(seen.service) if seen.tasks else None
-        others = others_of(self._task_arn, seen.tasks, listed, datetime.now(timezone.utc))
-        return seen, Look(seen.service.desired_count, wanted(seen, len(others)), others)
-
-    def _see(self) -> Seen:
+    def see(self) -> Seen:
+        """How many tasks the service desires, and which there are; a task of no service has no others."""
         if self._name is None:
-            (own,) = self._describe([self._task_arn])
+            (own, *_), _ = self._describe([self.task_arn])
             self._name = own.group.removeprefix("service:") if own.group.startswith("service:") else ""
         if not self._name:
             return Seen(DescribedService(desired_count=0, running_count=0), [], False)
@@ -183,27 +247,27 @@ class Ecs:
         if service.running_count < service.desired_count and not service.replaces_afterwards:
             return Seen(service, [], False)
         page = self._list(self._name)
-        tasks = self._describe([self._task_arn, *(arn for arn in page if arn != self._task_arn)])
-        return Seen(service, tasks, len(page) == PAGE)
+        tasks, at = self._describe([self.task_arn, *(arn for arn in page if arn != self.task_arn)])
+        return Seen(service, tasks, len(page) == PAGE, at)
 
     def _list(self, service: str) -> list[str]:
         """ARNs of tasks of the service that ECS means to keep, a page of them."""
         arguments = {"cluster": self._cluster, "serviceName": service, "desiredStatus": "RUNNING", "maxResults": PAGE}
-        return _convert(_ask(self._ecs.list_tasks, **arguments)["taskArns"], list[str])
+        return ask(self._ecs.list_tasks, PageOfTasks, **arguments).task_arns
 
-    def _describe(self, arns: Sequence[str]) -> list[DescribedTask]:
-        answer = _ask(self._ecs.describe_tasks, cluster=self._cluster, tasks=list(arns))
-        if not answer["tasks"]:
+    def _describe(self, arns: Sequence[str]) -> tuple[list[DescribedTask], datetime]:
+        answer = ask(self._ecs.describe_tasks, TasksAnswer, cluster=self._cluster, tasks=list(arns))
+        if not answer.tasks:
             raise OSError("DescribeTasks: ECS does not know the task")
-        return _convert(answer["tasks"], list[DescribedTask])
+        return answer.tasks, date_of(answer.headers.headers)
 
     def _service(self, name: str) -> DescribedService:
-        answer = _ask(self._ecs.describe_services, cluster=self._cluster, services=[name])
-        if not answer["services"]:
+        answer = ask(self._ecs.describe_services, ServicesAnswer, cluster=self._cluster, services=[name])
+        if not answer.services:
             raise OSError(f"DescribeServices: ECS does not know the service {name}")
-        return _convert(answer["services"][0], DescribedService)
+        return answer.services[0]
 
-    def _listed(self, service: DescribedService) -> set[str] | None:
+    def listed(self, service: DescribedService) -> set[str] | None:
         """Addresses and ids that Cloud Map lists as healthy; None where it does not or may not tell all of them."""
         try:
             if self._cloud_map_service is None and service.service_registries:
@@ -211,41 +275,24 @@ class Ecs:
             if not self._cloud_map_service:
                 return None
             namespace, _, name = self._cloud_map_service.partition("/")
-            arguments = {"NamespaceName": namespace, "ServiceName": name, "HealthStatus": "HEALTHY"}
-            instances = _ask(self._cloud_map.discover_instances, **arguments, MaxResults=MOST_INSTANCES)["Instances"]
+            names = {"NamespaceName": namespace, "ServiceName": name}
+            instances = ask(
+                self._cloud_map.discover_instances,
+                InstancesAnswer,
+                **names,
+                HealthStatus="HEALTHY",
+                MaxResults=MOST_INSTANCES,
+            ).instances
         except Denied as error:
             log(Event.CLOUD_MAP_DENIED, because=str(error))
             self._cloud_map_service = ""
             return None
         if len(instances) == MOST_INSTANCES:
             return None
-        attributes = ("AWS_INSTANCE_IPV4", "AWS_INSTANCE_IPV6")
-        known_by = [{each["InstanceId"], *(each["Attributes"].get(name) for name in attributes)} for each in instances]
-        return set().union(*known_by) - {None}
+        return set().union(*(each.names for each in instances))
 
     def _find(self, registry_arn: str) -> str:
-        service = _ask(self._cloud_map.get_service, Id=registry_arn.rpartition("/")[2])["Service"]
-        namespace = _ask(self._cloud_map.get_namespace, Id=service["NamespaceId"])["Namespace"]
-        return f"{namespace['Name']}/{service['Name']}"
-
-
-class Denied(OSError):
-    """The task's role may not make the call."""
-
-
-def _ask(call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-    try:
-        return call(**arguments)
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        kind = Denied if code in ("AccessDeniedException", "AccessDenied") else OSError
-        raise kind(f"{error.operation_name}: {code}") from error
-    except BotoCoreError as error:
-        raise OSError(str(error)) from error
-
-
-def _convert(value: object, type: type[T]) -> T:
-    try:
-        return msgspec.convert(value, type)
-    except msgspec.ValidationError as error:
-        raise OSError(f"AWS answered what its API does not say: {error}") from error
+        id = registry_arn.rpartition("/")[2]
+        service = ask(self._cloud_map.get_service, CloudMapServiceAnswer, Id=id).service
+        namespace = ask(self._cloud_map.get_namespace, NamespaceAnswer, Id=service.namespace_id).namespace
+        return f"{namespace.name}/{service.name}"

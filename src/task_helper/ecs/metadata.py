@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoi
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
@@ -13,15 +14,29 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from task_helper import http
+from task_helper.gate import METADATA_URI
+from task_helper.logs import why
 from task_helper.settings import Url, health_url
+from task_helper.timing import now
 
 T = TypeVar("T")
 
-# the endpoint is on the same host and answers in milliseconds; one that does not is not asked for longer
-CALL_TIMEOUT: Final = 0.5
+# The endpoint is on the same host and mostly answers in milliseconds. The agent gives up an answer after 5 s
+# (ecs-agent/tmds/server.go); the helper does so earlier, as it watches other things meanwhile.
+CALL_TIMEOUT: Final = 2.0
+
+# How long one reading of the task serves all that ask which containers have stopped. The agent answers 40 calls a
+# second from one address, after a burst of 60, and with 429 beyond (ECS_TASK_METADATA_RPS_LIMIT). In a task with an
+# address of its own all containers share that, and so do the application's calls for credentials. Fargate's limit is
+# not documented, and cannot be raised (containers-roadmap#1649).
+READING_SERVES: Final = 1.0
 
 # containers that carry an Envoy, by their name or image
 ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
+
+
+# the container that deregisters a task of Consul (hashicorp/terraform-aws-consul-ecs)
+HEALTH_SYNC: Final = "consul-ecs-health-sync"
 
 
 class ContainerMetadata(msgspec.Struct, rename="pascal"):
@@ -37,6 +52,10 @@ class ContainerMetadata(msgspec.Struct, rename="pascal"):
     @property
     def is_envoy(self) -> bool:
         return any(word in f"{self.name} {self.image}".lower() for word in ENVOY_NAMES)
+
+    @property
+    def is_health_sync(self) -> bool:
+        return self.name == HEALTH_SYNC
 
     @property
     def stopped_for_good(self) -> bool:
@@ -110,6 +129,9 @@ class Metadata:
         self._since = since
         self._request = request
         self._other_helper = other_helper
+        self._reading = asyncio.Lock()
+        self._stopped = Stopped()
+        self._stopped_until = -math.inf
 
     async def has_restarted(self) -> bool | None:
         """Whether this container's restart policy has restarted it; None where ECS does not say."""
@@ -121,9 +143,27 @@ class Metadata:
             return None
 
     async def stopped(self) -> Stopped:
-        """Which containers have stopped; none where the endpoint is missing or gave no answer."""
+        """Which containers have stopped; none where the endpoint is missing or gave no answer.
+
+        The endpoint is read once for all calls within READING_SERVES.
+        """
+        async with self._reading:
+            if now() >= self._stopped_until:
+                task = await self.task()
+                self._stopped = stopped(task, self._since, self._other_helper) if task else Stopped()
+                self._stopped_until = now() + READING_SERVES
+        return self._stopped
+
+    async def waits_for_envoy(self) -> bool | None:
+        """Whether the task is to stop and consul-ecs-health-sync still runs, which waits for Envoy's stop.
+
+        None where the endpoint is missing or gave no answer.
+        """
         task = await self.task()
-        return stopped(task, self._since, self._other_helper) if task else Stopped()
+        if task is None:
+            return None
+        running = any(each.name == HEALTH_SYNC and each.known_status == "RUNNING" for each in task.containers)
+        return running and task.desired_status == "STOPPED"
 
     async def of_other_helper(self) -> ContainerMetadata | None:
         """The container of the other helper; None where the task has none of its name.
@@ -131,28 +171,38 @@ class Metadata:
         Raises OSError where the endpoint is missing or gave no answer, or one that lists nothing that runs: this helper
         runs, so such an answer does not cover the task.
         """
-        if (task := await self.task()) is None:
-            raise OSError("no answer from the task metadata endpoint")
+        task = await self.ask_for_task()
         if not any(each.known_status == "RUNNING" for each in task.containers):
             raise OSError("the task metadata endpoint lists no container that runs")
         return next((each for each in task.containers if each.name == self._other_helper), None)
 
     async def task(self) -> TaskMetadata | None:
         """The task, or None where the endpoint is missing or gave no answer."""
-        if self.url is None:
-            return None
         try:
-            return await self._ask(self.url, "/task", TaskMetadata)
+            return await self.ask_for_task()
         except OSError:
             return None
 
+    async def ask_for_task(self) -> TaskMetadata:
+        """The task; raises OSError, which says why the endpoint gave no answer."""
+        if self.url is None:
+            raise OSError(f"{METADATA_URI} is not set, as outside ECS")
+        return await self._ask(self.url, "/task", TaskMetadata)
+
     async def _ask(self, url: Url, path: str, type: type[T]) -> T:
-        target = f"{url.path}{path}"
-        async with asyncio.timeout(CALL_TIMEOUT):
-            response = await self._request("GET", url, target)
+        endpoint = "the task metadata endpoint"
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                response = await self._request("GET", url, f"{url.path}{path}")
+        except TimeoutError as error:
+            raise OSError(f"{endpoint} gave no answer within {CALL_TIMEOUT:g} s") from error
+        except OSError as error:
+            raise OSError(f"{endpoint} cannot be reached: {why(error)}") from error
+        if response.status == 429:
+            raise OSError(f"{endpoint} answered 429: the task's containers ask it too often")
         if response.status != 200:
-            raise OSError(f"{target} answered {response.status}")
+            raise OSError(f"{endpoint} answered {response.status}")
         try:
             return msgspec.json.decode(response.body, type=type)
         except msgspec.DecodeError as error:
-            raise OSError(f"{target}: {error}") from error
+            raise OSError(f"{endpoint} answered something else than its JSON") from error

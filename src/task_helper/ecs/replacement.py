@@ -35,16 +35,20 @@ class Other(NamedTuple):
 class Look(NamedTuple):
     """One look at a service of so many `tasks`: the other tasks that were seen, and how many of them are desired.
 
-    Of a large service a look sees a sample; `desired` is how many of it have to be in service.
+    Of a large service a look sees a sample; `desired` is how many of it have to be in service. Where `listing_failed`,
+    what the others say of Cloud Map's listing is what it listed at last, None where it never answered.
     """
 
     tasks: int
     desired: int
     others: Sequence[Other]
+    listing_failed: bool = False
 
     @property
     def awaits_listing(self) -> bool:
-        """Whether enough others are there, and only Cloud Map does not list them yet."""
+        """Whether enough others are there, and Cloud Map answers and does not list them yet."""
+        if self.listing_failed:
+            return False
         there = [other for other in self.others if other.age is not None and other.healthy is not False]
         return len(there) >= self.desired and any(other.listed is False for other in there)
 

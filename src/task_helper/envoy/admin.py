@@ -100,7 +100,7 @@ def _seconds(duration: str) -> float:
     try:
         return float(duration.removesuffix("s"))
     except ValueError as error:
-        raise msgspec.DecodeError(str(error)) from error
+        raise msgspec.DecodeError("not a duration") from error
 
 
 class Envoy:
@@ -125,7 +125,7 @@ class Envoy:
         for state in get_args(State):
             if answer == state:
                 return state  # type: ignore[no-any-return]
-        raise AdminError(f"/ready answered {answer[:40]!r}, which is no state of an Envoy")
+        raise AdminError("/ready answered no state of an Envoy: is ENVOY_ADMIN_URL that of an Envoy?")
 
     async def about(self) -> About:
         """What it says of itself; raises OSError."""
@@ -366,4 +366,5 @@ def _understood(target: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:  # msgspec.DecodeError is one, and so is a statistic that is no number
-        raise AdminError(f"{target}: {error}") from error
+        # its own text may repeat parts of the answer
+        raise AdminError(f"{target}: the answer cannot be read") from error

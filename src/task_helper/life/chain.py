@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from task_helper.ecs.metadata import Metadata
 from task_helper.envoy.admin import Envoy
@@ -18,9 +18,10 @@ from task_helper.logs import Event, log
 from task_helper.plan import Plan
 from task_helper.timing import now
 
-# An endpoint that is busy, as the machine may be while tasks stop, is asked again; each try has a bound of its own. The
-# pauses before the tries, in seconds.
+# An endpoint that is busy, as the machine may be while tasks stop, is asked again. The pauses before the tries, and the
+# bound of all tries together, in seconds.
 PAUSES: Final = (0.0, 0.3, 0.3)
+TRIES_WITHIN: Final = 2.0
 
 # between two looks of the first helper, in its delay, at whether the second has stopped
 POLL: Final = 1.0
@@ -29,6 +30,7 @@ _ENDED: Final[dict[int | None, Ended]] = {
     Exit.DRAINED: "drained",
     Exit.HANDED_OVER: "handed over",
     Exit.HANDED_OVER_LATE: "handed over late",
+    Exit.STILL_SENDING: "still sending",
 }
 
 
@@ -62,22 +64,26 @@ async def until_second_has_stopped(metadata: Metadata, record: Record) -> None:
         await asyncio.sleep(POLL)
 
 
-async def take_over(envoy: Envoy, metadata: Metadata, plan: Plan, record: Record, stopped_at: float) -> bool:
-    """Note in `record` how far the helper before this one came, if there was one; whether nothing is left to do."""
+async def take_over(
+    envoy: Envoy, metadata: Metadata, plan: Plan, record: Record, stopped_at: float
+) -> Ending | Literal[False]:
+    """Note in `record` how far the helper before this one came, if there was one; how it ended, if nothing is left."""
     if plan.takes_over_from is None:
         return False
     exit_code, (draining, under_way) = await asyncio.gather(_exit_code(metadata), _look(envoy))
+    ended = _ENDED.get(exit_code)
     verdict = early.taken_over(
-        ended=_ENDED.get(exit_code),
+        ended=ended,
         draining=draining,
         under_way=under_way,
         held=plan.held_before,
         drained=plan.drained_for(plan.held_before),
+        waits_for_envoy=await metadata.waits_for_envoy() if ended == "still sending" else None,
     )
     if isinstance(verdict, Leave):
         log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, because=verdict.because)
         record.drain_began_at = record.confirmed_at = now()
-        return True
+        return "still sending" if ended == "still sending" else "drained"
     log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, plan_began=verdict.ago, told=verdict.drained_for)
     record.plan_began_at = stopped_at - verdict.ago
     record.delay_over, record.drained_before = verdict.delay_over, verdict.drained_for
@@ -86,11 +92,13 @@ async def take_over(envoy: Envoy, metadata: Metadata, plan: Plan, record: Record
 
 async def _exit_code(metadata: Metadata) -> int | None:
     """That of the helper before; None where it runs, the task has no such container, or ECS does not say."""
-    for pause in PAUSES:
-        await asyncio.sleep(pause)
-        with suppress(OSError):
-            first = await metadata.of_other_helper()
-            return first.exit_code if first and first.known_status == "STOPPED" else None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TRIES_WITHIN):
+            for pause in PAUSES:
+                await asyncio.sleep(pause)
+                with suppress(OSError):
+                    first = await metadata.of_other_helper()
+                    return first.exit_code if first and first.known_status == "STOPPED" else None
     return None
 
 

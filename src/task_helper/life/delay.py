@@ -64,6 +64,7 @@ class ReplacementWatcher:
         self._look = look
         self._replacement = Replacement(discovery_lag)
         self._latest = Look(0, 0, ())
+        self._in_service_from: float | None = None
         self._failures = 0
         self._logged: set[str] = set()
         self._whole_look_at = 0.0
@@ -72,8 +73,11 @@ class ReplacementWatcher:
     async def wait(self) -> bool:
         """Return True when the replacement is in service."""
         await asyncio.sleep(first_pause(random.random()))  # nosec B311  # spreads calls, keeps no secret
-        while (moment := await self._step()) is None:
-            await sleep_until(self._next_at())
+        while (moment := await self._step()) is None or self._latest.listing_failed:
+            next_at = self._next_at()
+            await sleep_until(next_at if moment is None else min(next_at, moment))
+            if moment is not None and moment <= next_at:
+                return True
         # no more looks: in a large service they would be taken from helpers that have not seen theirs yet
         await sleep_until(moment)
         return True
@@ -81,24 +85,25 @@ class ReplacementWatcher:
     async def _step(self) -> float | None:
         """Look once, at the listing alone until the next whole look is due.
 
-        Returns from when on the replacement is in service, None while it is not.
+        Returns from when on the replacement is in service, None while it is not. A look that fails changes neither.
         """
         listing_only = now() < self._whole_look_at
-        moment = None
         try:
             self._latest = await self._look(listing_only)
-            self._failures, self.has_seen = 0, True
-            moment = self._replacement.in_service_from(now(), self._latest)
+            self._failures, self.has_seen = self._failures if listing_only else 0, True
+            self._in_service_from = self._replacement.in_service_from(now(), self._latest)
         except OSError as error:
             self._failures += 1
+            # until the next whole look succeeds, the listing is not asked in between
+            self._latest = self._latest._replace(listing_failed=self._latest.listing_failed or listing_only)
             self._log_once(why(error))
         if not listing_only:
             self._whole_look_at = now() + pause(self._latest.tasks, self._failures, random.random())  # nosec B311
-        return moment
+        return self._in_service_from
 
     def _next_at(self) -> float:
         """When to look again."""
-        if not self._latest.awaits_listing or self._failures:
+        if not self._latest.awaits_listing:
             return self._whole_look_at
         return min(self._whole_look_at, now() + listing_pause(self._latest.tasks, random.random()))  # nosec B311
 

@@ -22,7 +22,7 @@ from task_helper.settings import Graceful
 from task_helper.timing import first, forever, now, sleep_until
 
 # Between two calls of an Envoy that does not confirm: a busy admin API gets some air, a lost second is lost traffic.
-# Each pause is twice as long as the one before, up to LONGEST_PAUSE.
+# Each pause is twice as long as the one before, up to guard.LONGEST_PAUSE.
 FIRST_PAUSE: Final = 0.1
 
 # between two looks at whether a confirmed drain still is one; Envoy does not report that by itself

@@ -2,8 +2,9 @@
 but for that of a delay which the replacement ends (`replacement.py`).
 
 An early exit, a skipped delay and the verdict that a task is quiet need two independent proofs, one of them that
-nothing is being served. A fact that nobody told is None: neither zero nor gone, and it keeps the plan. So the helper
-is never worse than a shell that sleeps, tells Envoy, and sleeps.
+nothing is being served; `still_sending` is the exception, where it is the wait that costs requests. A fact that is not
+known is None: neither zero nor gone, and it keeps the plan. So the helper is never worse than a shell that sleeps,
+calls Envoy, and sleeps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from task_helper.envoy.traffic import Traffic
 # So many requests have to fail one after another, and none succeed, before nothing counts as served. Where one in ten
 # fails for other reasons, that comes about by chance in one of 100,000 tries; each further one is lost where all fail.
 ENOUGH_FAILURES: Final = 5
+
+# So many requests have to arrive in ten seconds, after all downstreams should have stopped sending; a scraper of
+# metrics that comes every few seconds sends fewer.
+ENOUGH_ARRIVALS: Final = 5
 
 # how long nothing may be in flight or arrive before the task is quiet: the second in which a downstream Envoy merges
 # what it has learnt, twice, and one more
@@ -48,7 +53,7 @@ class GoOn(NamedTuple):
 
 
 Verdict = Leave | Keep
-Ended = Literal["drained", "handed over", "handed over late"]
+Ended = Literal["drained", "handed over", "handed over late", "still sending"]
 
 
 def younger_than_helper(*, uptime: float, helper: float) -> str | None:
@@ -164,8 +169,32 @@ def quiet(*, drained_for: float, least: float, fixed_over: bool, traffic: Quiet,
     return Leave("nothing has been in flight or come for a while")
 
 
+def still_sending(*, waits_for_envoy: bool | None, arrived: int, lately: bool) -> Verdict:
+    """May the helper exit, in Consul, since downstreams still send long after they should have stopped?
+
+    There `consul-ecs-health-sync` marks the task critical once, at its stop; if that call fails, it does not repeat it.
+    Then only its deregistration stops downstreams. It deregisters the task when Envoy has stopped, and before ECS kills
+    it. So a helper that keeps Envoy running for longer than health-sync runs costs every request that comes later.
+
+    The proofs: ECS reports that the task is to stop and that this container still runs (`waits_for_envoy`); and Envoy
+    counts requests that `arrived` after all downstreams should have stopped sending, some of them `lately`. Where Envoy
+    does not answer, none are known to have arrived.
+    """
+    if not waits_for_envoy:
+        return Keep("ECS does not report that consul-ecs-health-sync still runs in a task that is to stop")
+    if arrived < ENOUGH_ARRIVALS or not lately:
+        return Keep("too few requests arrive to prove that downstreams still send")
+    return Leave(f"{arrived} requests arrived although consul-ecs-health-sync was stopped")
+
+
 def taken_over(
-    *, ended: Ended | None, draining: bool | None, under_way: bool | None, held: float, drained: float
+    *,
+    ended: Ended | None,
+    draining: bool | None,
+    under_way: bool | None,
+    held: float,
+    drained: float,
+    waits_for_envoy: bool | None = None,
 ) -> Leave | GoOn:
     """Where does the plan stand that another helper has begun?
 
@@ -174,8 +203,11 @@ def taken_over(
 
     The proofs that all is done: the other helper has drained, and Envoy is `draining` with nothing `under_way`. That
     the time which has passed counts takes the other helper's word, and that Envoy was told takes Envoy's as well:
-    unknown is not long ago. Where Envoy turns downstreams away, there is nothing left to delay.
+    unknown is not long ago. Where Envoy turns downstreams away, there is nothing left to delay. In Consul the other
+    helper may have exited as downstreams are still sending (`still_sending`), which holds as long as `waits_for_envoy`.
     """
+    if ended == "still sending" and waits_for_envoy:
+        return Leave("the helper before this one has exited as downstreams still send, and health-sync still runs")
     if ended == "drained" and draining and under_way is False:
         return Leave("the helper before this one has drained, and nothing is under way")
     return GoOn(

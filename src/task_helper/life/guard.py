@@ -20,7 +20,7 @@ from task_helper.timing import now, sleep_until
 
 T = TypeVar("T")
 
-# between two calls of an Envoy that does not confirm the drain
+# between two tries of a call that fails, in the drain and at the start
 LONGEST_PAUSE: Final = 1.0
 
 # For so many seconds after a fault at the start the whole step is tried again. It is as long as the gate waits for

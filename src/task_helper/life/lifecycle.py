@@ -3,7 +3,8 @@ follows in the order in which it happens. Three rules hold throughout:
 
 - One deadline, STOP_TIMEOUT - 5 s after the signal, bounds everything: past STOP_TIMEOUT ECS kills every container.
   Only an Envoy that was not called by then is called after it, once.
-- The plan ends early only on two proofs, one of them that nothing is being served: `early` is the judge of that.
+- The plan ends early only on two proofs, one of them that nothing is being served: `early` is the judge of that. The
+  exception is Consul, where waiting for a call that failed costs every later request (`early.still_sending`).
 - The promise outlives the feature. As long as this process lives, ECS leaves the application and Envoy alone, so
   after a fault in here the plan continues with its fixed times: `guard` sees to that.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
@@ -79,10 +80,11 @@ class Lifecycle:
     async def shut_down(self) -> Ending:
         if await guarded(self.never_in_service(), say_no, self.record):
             return "never in service"
-        if await guarded(self.taken_over(), say_no, self.record):
-            return "drained"
+        if ending := await guarded(self.take_over(), say_no, self.record):
+            return ending
         fixed_times = partial(keep_the_plan, self.envoy, self.plan, self.record, self.stop.at)
-        return await first(guarded(self.delay_and_drain(), fixed_times, self.record), self.envoy_gone())
+        plan = guarded(self.delay_and_drain(), fixed_times, self.record)
+        return await first(plan, self.envoy_gone(), self.still_sending())
 
     async def never_in_service(self) -> bool:
         if self.record.in_service_at is not None:
@@ -93,7 +95,7 @@ class Lifecycle:
         log(Event.PLAN_KEPT, because=verdict.because)
         return False
 
-    async def taken_over(self) -> bool:
+    async def take_over(self) -> Ending | Literal[False]:
         return await chain.take_over(self.envoy, self.metadata, self.settings.plan, self.record, self.stop.at)
 
     async def delay_and_drain(self) -> Ending:
@@ -107,6 +109,7 @@ class Lifecycle:
         replaced = delay.until_replaced(self.plan, self.record, self.look_at_service)
         fixed = partial(delay.for_fixed_time, self.plan, self.record)
         due = delay.until_drain_is_due(self.plan, self.record, self.metadata, self.stop.at)
+        # shows who sends and who checks, and never ends the delay
         reading = guarded(watch.first_reading(self.envoy, self.record), forever, self.record)
         await first(
             guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_gone(), reading
@@ -132,13 +135,22 @@ class Lifecycle:
         log(Event.ENVOY_GONE, because=await guarded(watching, forever, self.record))
         return "envoy gone"
 
+    async def still_sending(self) -> Ending:
+        """In Consul, exit while health-sync can still deregister the task, where that alone stops downstreams."""
+        if self.record.mesh is None or self.record.mesh.name != "consul":
+            return await forever()
+        limit = self.record.plan_began_at + self.plan.still_sending_limit
+        watching = watch.still_sending(self.envoy, self.metadata, limit)
+        log(Event.STILL_SENDING, because=await guarded(watching, forever, self.record))
+        return "still sending"
+
     async def deadline(self) -> None:
         await sleep_until(self.stop.at + self.plan.budget)
 
     async def out_of_time(self) -> Ending:
         """At the deadline, call an Envoy once that was never called, unless the second helper of a chain is to."""
         confirmed_in_time = self.record.confirmed_at is not None
-        hands_over = self.plan.hands_over_to and not await self.is_alone()
+        hands_over = self.plan.hands_over_to and not await self.second_has_stopped()
         drain_was_due = self.record.drain_began_at is not None or self.plan.longest_delay <= self.plan.budget
         if not self.record.called and (drain_was_due or not hands_over):
             last_call = drain.call_at_deadline(self.envoy, self.record, self.stop.at + self.plan.budget)
@@ -149,7 +161,7 @@ class Lifecycle:
             return chain.hand_over(self.settings.plan, self.record)
         return "deadline" if confirmed_in_time else "not confirmed"
 
-    async def is_alone(self) -> bool:
+    async def second_has_stopped(self) -> bool:
         return await guarded(chain.second_has_stopped(self.metadata, self.record), say_no, self.record)
 
 

@@ -13,7 +13,14 @@ from task_helper.envoy.mesh import Bootstrap, Mesh
 from task_helper.envoy.traffic import Meter
 
 Ending = Literal[
-    "never in service", "drained", "not confirmed", "envoy gone", "deadline", "handed over", "handed over late"
+    "never in service",
+    "drained",
+    "not confirmed",
+    "envoy gone",
+    "deadline",
+    "handed over",
+    "handed over late",
+    "still sending",
 ]
 
 # requests that came this shortly before the end of the drain would have gone on coming
@@ -29,6 +36,7 @@ class Exit(IntEnum):
     DRAINED = 0
     HANDED_OVER = 10
     HANDED_OVER_LATE = 11
+    STILL_SENDING = 12
     FAULT = 70
     UNCONFIRMED = 75
     BAD_SETTINGS = 78
@@ -38,6 +46,7 @@ _EXITS: Final[dict[Ending, Exit]] = {
     "not confirmed": Exit.UNCONFIRMED,
     "handed over": Exit.HANDED_OVER,
     "handed over late": Exit.HANDED_OVER_LATE,
+    "still sending": Exit.STILL_SENDING,
 }
 
 

@@ -40,10 +40,12 @@ async def is_stopping(metadata: Metadata, before: str | None) -> bool:
     """
     if metadata.url is None:
         return False
-    for pause in chain.PAUSES:
-        await asyncio.sleep(pause)
-        if task := await metadata.task():
-            return stops_helper(task, before)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(chain.TRIES_WITHIN):
+            for pause in chain.PAUSES:
+                await asyncio.sleep(pause)
+                if task := await metadata.task():
+                    return stops_helper(task, before)
     return False
 
 

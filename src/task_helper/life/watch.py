@@ -10,7 +10,7 @@ from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
 from task_helper.envoy.accounting import Account
 from task_helper.envoy.admin import Envoy, Look
-from task_helper.envoy.traffic import Traffic
+from task_helper.envoy.traffic import Meter, Traffic
 from task_helper.life import early
 from task_helper.life.early import Leave, Quiet, Verdict
 from task_helper.life.record import Record
@@ -31,6 +31,11 @@ LONGEST_READING_PAUSE: Final = 5.0
 # first one and one at its end are the others. At the fixed end of a drain the last one is a moment before it.
 LAST_READINGS: Final = early.QUIET + 0.1
 A_MOMENT: Final = 0.5
+
+# In Consul, in seconds: for how long before the limit arrivals are counted, and for how long after it an exit helps.
+# Where health-sync marks the task critical, downstreams stop sending within 0.3 s (measured).
+ARRIVALS_COUNTED: Final = 10.0
+EXIT_HELPS: Final = 9.0
 
 # between two readings where a container beside Envoy has stopped: each request that comes meanwhile may fail, in the
 # first second; for one that lives on in the rest of the delay READING_EVERY will do
@@ -105,6 +110,36 @@ async def application_gone(envoy: Envoy, application: Application | None, metada
             before = after
         hurry_until = now() + READING_EVERY if hurry_until is None else hurry_until
         await asyncio.sleep(SHORT_PAUSE if now() < hurry_until else READING_EVERY)
+
+
+async def still_sending(envoy: Envoy, metadata: Metadata, limit: float) -> str:
+    """Wait until it is proven that Consul's downstreams do not stop sending; why. Never returns where it is not.
+
+    `limit` is until when they may still send, by the event loop's clock.
+    """
+    meter, account = Meter(), None
+    await sleep_until(limit - ARRIVALS_COUNTED)
+    while now() < limit + EXIT_HELPS:
+        try:
+            if account is None:
+                account, traffic, *_ = await envoy.look()
+            else:
+                traffic = await envoy.traffic(account)
+            meter.read(now(), traffic)
+        except OSError:
+            pass  # none are known to have arrived
+        else:
+            if now() >= limit:
+                verdict = early.still_sending(
+                    waits_for_envoy=await metadata.waits_for_envoy(),
+                    arrived=meter.arrived,
+                    lately=meter.last_arrival is not None and now() - meter.last_arrival < early.QUIET,
+                )
+                if isinstance(verdict, Leave):
+                    return verdict.because
+        following = max(now() + READING_EVERY, limit - LAST_READINGS)
+        await sleep_until(min(following, limit) if now() < limit else following)
+    return await forever()
 
 
 async def first_reading(envoy: Envoy, record: Record) -> Never:

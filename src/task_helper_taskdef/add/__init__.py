@@ -13,6 +13,7 @@ from task_helper.settings import stop_timeout as stop_timeout_of
 from task_helper_taskdef.add.application import application_url
 from task_helper_taskdef.add.stop_timeouts import stop_timeout_edits
 from task_helper_taskdef.add.variants import edit_variants
+from task_helper_taskdef.definition import DEFAULT_STOP_TIMEOUT as ECS_STOP_TIMEOUT
 from task_helper_taskdef.definition import Container, Definition, VirtualNode, read, read_source
 from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_api, envoy_mesh, user_of
 from task_helper_taskdef.findings import Copied, Edit
@@ -27,6 +28,7 @@ from task_helper_taskdef.roles import (
     assign_roles,
     chain_of,
     condition_for,
+    deregisters_task,
     is_helper,
     knows_settings,
     logging_neighbour,
@@ -156,6 +158,7 @@ def _one_helper(task: Task, image: str, name: str, settings: Mapping[str, str]) 
     # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
     socket, shared = _kuma_socket_edits(task, image)
     shared += _envoy_edits(task)
+    shared += _health_sync_edits(task, settings)
     if task.helpers:
         helper = task.helpers[0]
         wanted = _container(task, image, helper, socket, settings)
@@ -182,6 +185,32 @@ def _envoy_edits(task: Task) -> list[Edit]:
     ]
 
 
+def _health_sync_edits(task: Task, settings: Mapping[str, str]) -> list[Edit]:
+    """What lets Consul's health-sync deregister the task after a drain, where its stopTimeout is not set."""
+    seconds = _stop_timeout(task, {**(task.helpers[0].env if task.helpers else {}), **settings})
+    return [
+        Edit(f"{container.place}.stopTimeout", seconds)
+        for container in task.definition.container_definitions
+        if _is_unset(task, container) and seconds > container.stop_seconds
+    ]
+
+
+def _health_sync_seconds(task: Task, settings: Mapping[str, str]) -> dict[str, str]:
+    """The variable that gives the helper the stopTimeout of Consul's health-sync, where that is known."""
+    for container in filter(deregisters_task, task.definition.container_definitions):
+        if _is_unset(task, container):
+            return {"HEALTH_SYNC_STOP_TIMEOUT": str(max(_stop_timeout(task, settings), container.stop_seconds))}
+        if container.stop_timeout is not None and container.stop_timeout != ECS_STOP_TIMEOUT:
+            return {"HEALTH_SYNC_STOP_TIMEOUT": str(container.stop_timeout)}
+    return {}
+
+
+def _is_unset(task: Task, container: Container) -> bool:
+    """Whether this is Consul's health-sync, and ECS's default is known to be its stopTimeout."""
+    place = f"{container.place}.stopTimeout"
+    return deregisters_task(container) and container.stop_timeout is None and place not in task.definition.unknown
+
+
 def _container(
     task: Task, image: str, helper: Container, socket: PurePosixPath | None, settings: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -204,11 +233,14 @@ def _container(
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
     }
+    if task.mesh == "consul":
+        # the same to ECS; with the key, Consul's module would make the helper's health a condition of the task's
+        del container["essential"]
     if helper.memory_reservation is not None:
         del container["memory"]
     if not cpu.fits(task.definition, helper):
         del container["cpu"]  # the rule says whose to lower
-    environment = {**_environment(task, helper, socket), **settings}
+    environment = {**_environment(task, helper, socket, settings), **settings}
     _refuse_bad_settings(helper, environment, settings)
     if environment:
         container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
@@ -245,11 +277,14 @@ def _logging(task: Task) -> dict[str, Any]:
     return {"logConfiguration": Copied(f"{neighbour.place}.logConfiguration")} if neighbour else {}
 
 
-def _environment(task: Task, helper: Container, socket: PurePosixPath | None) -> dict[str, str]:
+def _environment(
+    task: Task, helper: Container, socket: PurePosixPath | None, settings: Mapping[str, str]
+) -> dict[str, str]:
     admin = admin_api(task, task.envoys[0]) if task.envoys else None
     url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
     environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
     environment |= {preset.variable: preset.value for preset in presets(task, helper)}
+    environment |= _health_sync_seconds(task, {**helper.env, **settings})
     if answers := application_url(task):
         environment["APP_HEALTH_URL"] = answers
     return environment | (SPOT if task.spot else {})

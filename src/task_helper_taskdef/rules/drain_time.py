@@ -67,6 +67,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
+from task_helper.plan import Plan
 from task_helper.settings import Settings
 from task_helper_taskdef.definition import Container
 from task_helper_taskdef.envoy_admin import option_of
@@ -119,10 +120,17 @@ def _too_long_or_short(envoy: Container, drain_time: DrainTime, settings: Settin
         envoy.variable_place(drain_time.variable) if drain_time.variable else f"{envoy.place}.command",
         f"DRAIN_LISTENERS=graceful closes no idle connection: the {OPTION} of {envoy.name} is"
         f" {drain_time.seconds:g} s, and the drain {settings.plan.longest_drain:g} s.",
-        f"{mend[0].upper()}{mend[1:]}." if good else f"Raise DRAIN_TIMEOUT to {wanted + 1} or more, and {mend}.",
+        f"{mend[0].upper()}{mend[1:]}." if good else f"{_longer_drain(settings.plan, wanted + 1)}, and {mend}.",
         rests_on=identifying_places(envoy),
         fix=fix,
     )
+
+
+def _longer_drain(plan: Plan, needed: float) -> str:
+    """The advice that makes the drain last for so many seconds."""
+    if plan.drain_timeout == "auto":
+        return f"Raise STOP_TIMEOUT by {needed - plan.longest_drain:g} or more"
+    return f"Raise DRAIN_TIMEOUT to {needed:g} or more"
 
 
 def drain_time_of(envoy: Container) -> DrainTime | None:

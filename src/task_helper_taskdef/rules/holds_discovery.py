@@ -63,7 +63,7 @@ def check(task: Task) -> Iterator[Finding]:
                 " deregisters the task.",
                 rests_on=[f"{control_plane.place}.{key}" for key in ("name", "image", "command")],
             )
-    deregistering = {c.name for c in containers if deregisters_task(c) and not is_consul_control_plane(c)}
+    deregistering = {c.name for c in containers if deregisters_task(c)}
     for container in running:
         direct = [dependency for dependency in container.depends_on if dependency.container_name in deregistering]
         by_other_means = (task.definition.waits_for(container) & deregistering) - {d.container_name for d in direct}

@@ -2,6 +2,8 @@
 
 The helper refuses bad settings before anything else, with exit code 78, and the task stops. So it does with a plan that
 cannot fit: DRAIN_DELAY + DRAIN_TIMEOUT must leave 5 s of STOP_TIMEOUT, else ECS kills the drain half way.
+`auto` counts with its shortest times: DRAIN_DELAY=auto with DISCOVERY_LAG, and DRAIN_TIMEOUT=auto with
+HEALTH_CHECK_INTERVAL and 1 s.
 
 Passes:
 

@@ -372,7 +372,7 @@ def test_more_listeners_than_fit_into_an_answer(run: Run, tmp_path: Path, by_lds
 
 def test_listener_that_is_too_large_to_be_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single listener that is larger than an answer may be is uncounted; the others are counted."""
-    monkeypatch.setattr("task_helper.http.LARGEST_BODY", 64 * 1024)
+    monkeypatch.setattr("task_helper.http.LARGEST_BODY", 256 * 1024)
     address = free_address()
     large = listener("large", address, WEB, real.http_manager("large", routes(2500), [], "AUTO"))
 

@@ -2,18 +2,21 @@
 
 import asyncio
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import datetime, tzinfo
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.session import Session
-from moto.server import ThreadedMotoServer
 
 from lab.ecs import aws
 from lab.ecs.cloud_map import Instance
-from task_helper.ecs.api import Denied, Ecs
+from task_helper.ecs.api import DescribedService, DescribedTask, Ecs, Seen, look_of
+from task_helper.ecs.client import Denied, drop_variables_of_others
 from task_helper.ecs.metadata import Metadata, TaskMetadata
 from task_helper.ecs.replacement import Look
 from task_helper.ecs.service import looking
@@ -34,15 +37,21 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return point_to
 
 
+def one_look(ecs: Ecs, seen: Seen | None = None) -> tuple[Seen, Look]:
+    """One look, at the listing alone of what was `seen` before."""
+    seen = seen or ecs.see()
+    return seen, look_of(ecs.task_arn, seen, ecs.listed(seen.service) if seen.tasks else None)
+
+
 def test_look(tmp_path: Path, environment: Callable[[str], None]) -> None:
     """A look sees the other task, since when it runs, its health, and what Cloud Map says of it, found by itself."""
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
         ecs = Ecs(aws.task_arn(OLD), "lab", None)
-        _, first = ecs.look()
+        _, first = one_look(ecs)
         in_cloud_map(api)[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
-        _, second = ecs.look()
+        _, second = one_look(ecs)
 
         ((arn, age, healthy, listed),) = first.others
         assert (1, 1, aws.task_arn(NEW), True, False) == (first.tasks, first.desired, arn, healthy, listed)
@@ -58,11 +67,11 @@ def test_listing_only(tmp_path: Path, environment: Callable[[str], None]) -> Non
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
         ecs = Ecs(aws.task_arn(OLD), "lab", None)
-        seen, _ = ecs.look()
+        seen, _ = one_look(ecs)
         api.faults["ecs"] = "denied"
         in_cloud_map(api)[NEW] = Instance(NEW, "127.1.1.2", healthy=True)
 
-        assert [(aws.task_arn(NEW), True)] == [(other.arn, other.listed) for other in ecs.look(seen)[1].others]
+        assert [(aws.task_arn(NEW), True)] == [(other.arn, other.listed) for other in one_look(ecs, seen)[1].others]
 
     ask(tmp_path, questions)
 
@@ -72,7 +81,7 @@ def test_service_that_is_named(tmp_path: Path, environment: Callable[[str], None
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
-        (other,) = Ecs(aws.task_arn(OLD), "lab", f"{aws.NAMESPACE}/{aws.SERVICE}").look()[1].others
+        (other,) = one_look(Ecs(aws.task_arn(OLD), "lab", f"{aws.NAMESPACE}/{aws.SERVICE}"))[1].others
         assert other.listed is False
 
     ask(tmp_path, questions)
@@ -94,9 +103,9 @@ def test_cloud_map_that_may_not_be_asked(tmp_path: Path, environment: Callable[[
         environment(url)
         ecs = Ecs(aws.task_arn(OLD), "lab", None)
         api.faults["servicediscovery"] = "denied"
-        assert [None] == [other.listed for other in ecs.look()[1].others]
+        assert [None] == [other.listed for other in one_look(ecs)[1].others]
         api.faults["servicediscovery"] = "hanging"
-        assert [None] == [other.listed for other in ecs.look()[1].others]
+        assert [None] == [other.listed for other in one_look(ecs)[1].others]
 
     ask(tmp_path, questions)
 
@@ -106,7 +115,7 @@ def test_cloud_map_that_may_not_be_asked(tmp_path: Path, environment: Callable[[
     [
         ("ecs", "throttled", OSError, "DescribeTasks: ThrottlingException"),
         ("ecs", "denied", Denied, "DescribeTasks: AccessDeniedException"),
-        ("ecs", "hanging", OSError, "Read timeout"),
+        ("ecs", "hanging", OSError, r"^DescribeTasks: no answer in time \(ReadTimeoutError\)$"),
         ("servicediscovery", "throttled", OSError, "GetService: RequestLimitExceeded"),
     ],
 )
@@ -119,7 +128,7 @@ def test_faults(
         environment(url)
         served.faults[api] = fault
         with pytest.raises(kind, match=words):
-            Ecs(aws.task_arn(OLD), "lab", None).look()
+            one_look(Ecs(aws.task_arn(OLD), "lab", None))
 
     ask(tmp_path, questions)
 
@@ -128,8 +137,8 @@ def test_nobody_answers(environment: Callable[[str], None]) -> None:
     """An API that cannot be reached is an error, too."""
     environment("http://127.0.0.1:1")
 
-    with pytest.raises(OSError, match="Could not connect"):
-        Ecs(aws.task_arn(OLD), "lab", None).look()
+    with pytest.raises(OSError, match=r"^DescribeTasks: could not connect \(EndpointConnectionError\)$"):
+        one_look(Ecs(aws.task_arn(OLD), "lab", None))
 
 
 def test_no_credentials(environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,10 +147,9 @@ def test_no_credentials(environment: Callable[[str], None], monkeypatch: pytest.
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
 
-    with pytest.raises(OSError, match="Unable to locate credentials"):
-        Ecs(aws.task_arn(OLD), "lab", None).look()
+    with pytest.raises(OSError, match="the task has no role and no other credentials"):
+        one_look(Ecs(aws.task_arn(OLD), "lab", None))
 
 
 def test_unknown_task_and_service(tmp_path: Path, environment: Callable[[str], None]) -> None:
@@ -150,31 +158,40 @@ def test_unknown_task_and_service(tmp_path: Path, environment: Callable[[str], N
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
         with pytest.raises(OSError, match="ECS does not know the task"):
-            Ecs(aws.task_arn("f" * 32), "lab", None).look()
+            one_look(Ecs(aws.task_arn("f" * 32), "lab", None))
 
     ask(tmp_path, questions)
 
 
-def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str], None]) -> None:
+def test_looking_from_the_event_loop(
+    tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The task is known from its metadata, and a look does not block the event loop."""
+    ticked = threading.Event()
+    listed = Ecs.listed
+
+    def listed_after_a_tick(ecs: Ecs, service: DescribedService) -> set[str] | None:
+        assert ticked.wait(60), "the event loop stands still"
+        return listed(ecs, service)
+
+    monkeypatch.setattr(Ecs, "listed", listed_after_a_tick)
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
 
         async def look_twice() -> tuple[Look, Look]:
             look = looking(Metadata(f"{url}/v4/{OLD}/helper", SINCE), None)
-            ticks = 0
 
             async def tick() -> None:
-                nonlocal ticks
                 while True:
                     await asyncio.sleep(0.001)
-                    ticks += 1
+                    ticked.set()
 
             ticking = asyncio.create_task(tick())
-            first, second = await look(False), await look(True)
+            first = await look(False)
+            ticked.clear()
+            second = await look(True)
             ticking.cancel()
-            assert ticks > 5
             return first, second
 
         first, second = asyncio.run(look_twice())
@@ -183,47 +200,277 @@ def test_looking_from_the_event_loop(tmp_path: Path, environment: Callable[[str]
     ask(tmp_path, questions)
 
 
-@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:1/v4/x"])
-def test_looking_without_metadata(uri: str | None) -> None:
+@pytest.mark.parametrize(
+    ("uri", "because"),
+    [
+        (None, "^ECS_CONTAINER_METADATA_URI_V4 is not set, as outside ECS$"),
+        ("http://127.0.0.1:1/v4/x", "^the task metadata endpoint cannot be reached: Connect call failed"),
+    ],
+)
+def test_looking_without_metadata(uri: str | None, because: str) -> None:
     """Without metadata there is nothing to look at."""
-    with pytest.raises(OSError, match="no answer from the task metadata endpoint"):
+    with pytest.raises(OSError, match=because):
         asyncio.run(looking(Metadata(uri, SINCE), None)(False))  # type: ignore[arg-type]
+
+
+def test_looking_at_a_task_without_arn() -> None:
+    """An answer of the metadata endpoint without the task's ARN is no fault of the helper."""
+    with pytest.raises(OSError, match="^the task metadata endpoint does not say the task's ARN$"):
+        Ecs("", "", None)
+
+
+# A variable that is meant for the application, with a value that made botocore fail in the helper before.
+OF_THE_APPLICATION = {
+    "AWS_PROFILE": "orders",
+    "AWS_DEFAULT_PROFILE": "orders",
+    "AWS_CONFIG_FILE": "/app/aws.ini",
+    "AWS_SHARED_CREDENTIALS_FILE": "/app/aws.ini",
+    "AWS_ENDPOINT_URL": "localstack:4566",
+    "AWS_RETRY_MODE": "eager",
+    "AWS_MAX_ATTEMPTS": "many",
+    "AWS_DEFAULTS_MODE": "fast",
+    "AWS_STS_REGIONAL_ENDPOINTS": "none",
+    "AWS_CA_BUNDLE": "/app/ca.pem",
+    "REQUESTS_CA_BUNDLE": "/app/ca.pem",
+    "AWS_DATA_PATH": "/app/models",
+    "AWS_ROLE_ARN": "arn:aws:iam::1:role/orders",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/app/token",
+    "AWS_METADATA_SERVICE_TIMEOUT": "soon",
+    "AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES": "-1",
+    "AWS_ACCOUNT_ID_ENDPOINT_MODE": "maybe",
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "never",
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_APPLICATION)
+def test_variables_of_the_application(
+    name: str, tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that is meant for the application's SDK does not keep the helper from seeing."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        monkeypatch.setenv(name, OF_THE_APPLICATION[name])
+        _, look = one_look(Ecs(aws.task_arn(OLD), "lab", None))
+        assert [aws.task_arn(NEW)] == [other.arn for other in look.others]
+
+    ask(tmp_path, questions)
+
+
+def test_variables_that_are_kept(tmp_path: Path) -> None:
+    """What ECS sets for the task's role is kept, what leads to the APIs, and a bundle that this container has."""
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    kept = {
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/x",
+        "AWS_ENDPOINT_URL_ECS": "http://vpce",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "AWS_CA_BUNDLE": f"{bundle}",
+        "HTTPS_PROXY": "http://proxy:3128",
+        "PATH": "/bin",
+    }
+    environ = {**kept, "AWS_ACCESS_KEY_ID": "a", "AWS_REGION": "us-east-1", "AWS_PROFILE": "orders"}
+
+    drop_variables_of_others(environ)
+
+    assert {**kept, "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"} == environ
+
+
+def test_keys_of_a_task_without_a_role() -> None:
+    """Where ECS gives the task no role, keys in the environment are what the helper has."""
+    environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
+
+    drop_variables_of_others(environ)
+
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} < environ.keys()
+
+
+# variables that are the helper's own, with values that botocore cannot use | what is said of it
+UNUSABLE = {
+    "endpoint": (
+        {"AWS_ENDPOINT_URL_ECS": "ecs.hunter2:443"},
+        r"^AWS's client: it failed \(ValueError\)$",
+    ),
+    "a URL of credentials that is none": (
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://hunter2/credentials"},
+        r"^AWS's client: it failed \(ValueError\)$",
+    ),
+    "credentials that nobody gives": (
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/hunter2"},
+        r"^AWS's client: the credentials of the task's role cannot be read \(CredentialRetrievalError\)$",
+    ),
+    "half of the keys": (
+        {"AWS_ACCESS_KEY_ID": "hunter2", "AWS_SECRET_ACCESS_KEY": ""},
+        r"^AWS's client: the credentials in the environment are not complete \(PartialCredentialsError\)$",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_setup_that_fails(name: str, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that cannot be set up are an error in the helper's own words, not a fault."""
+    variables, because = UNUSABLE[name]
+    environment("http://127.0.0.1:1")
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0.01)
+
+    with pytest.raises(OSError, match=because):
+        Ecs(aws.task_arn(OLD), "lab", None)
+
+
+def test_setup_is_tried_again(
+    tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look fails while the clients cannot be set up, and a later one sees."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+
+        async def look_twice() -> Look:
+            look = looking(Metadata(f"{url}/v4/{OLD}/helper", SINCE), None)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", "without-scheme:443")
+            with pytest.raises(OSError, match="AWS's client"):
+                await look(False)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", url)
+            return await look(False)
+
+        assert [aws.task_arn(NEW)] == [other.arn for other in asyncio.run(look_twice()).others]
+
+    ask(tmp_path, questions)
+
+
+@pytest.mark.parametrize("fault", ["throttled", "hanging", "denied"])
+def test_cloud_map_that_fails(
+    fault: aws.Fault, tmp_path: Path, environment: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What ECS says of the tasks counts, too, where Cloud Map refuses or does not answer."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        api.faults["servicediscovery"] = fault
+
+        async def look_twice() -> tuple[Look, Look]:
+            look = looking(Metadata(f"{url}/v4/{OLD}/helper", SINCE), None)
+            return await look(False), await look(False)
+
+        for each in asyncio.run(look_twice()):
+            ((arn, age, healthy, listed),) = each.others
+            assert (aws.task_arn(NEW), True, None) == (arn, healthy, listed)
+            assert age is not None and (fault != "denied") == each.listing_failed
+
+    ask(tmp_path, questions)
+    assert ["cloud_map_denied" if fault == "denied" else "cloud_map_unseen"] == [each.msg for each in caplog.records]
+
+
+def test_last_listing_counts_while_cloud_map_fails(tmp_path: Path, environment: Callable[[str], None]) -> None:
+    """A task that Cloud Map did not list is not taken for one in service when Cloud Map fails later."""
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+
+        async def look_twice() -> tuple[Look, Look]:
+            look = looking(Metadata(f"{url}/v4/{OLD}/helper", SINCE), None)
+            first = await look(False)
+            api.faults["servicediscovery"] = "throttled"
+            return first, await look(True)
+
+        first, second = asyncio.run(look_twice())
+        assert [False] == [other.listed for other in first.others] == [other.listed for other in second.others]
+        assert (False, True) == (first.listing_failed, second.listing_failed)
+        assert first.awaits_listing and not second.awaits_listing
+
+    ask(tmp_path, questions)
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 0.0, 240.0])
+def test_clock_of_this_machine(
+    ahead: float, tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task's age is by AWS's clock, whatever this machine's says."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls.fromtimestamp(time.time() + ahead, tz)
+
+    def questions(url: str, api: aws.Aws) -> None:
+        environment(url)
+        monkeypatch.setattr("task_helper.ecs.client.datetime", Clock)
+        ((_, age, _, _),) = one_look(Ecs(aws.task_arn(OLD), "lab", None))[1].others
+        assert age is not None and age < 60
+
+    ask(tmp_path, questions)
+
+
+@pytest.mark.parametrize("body", [b"<html>no healthy upstream</html>", b"[]", b'"x"', b"{}", b'{"tasks": [{}]}'])
+def test_another_program_answers(body: bytes, environment: Callable[[str], None]) -> None:
+    """An answer that is not AWS's, such as a proxy's, is an error that repeats nothing of the answer."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        environment(f"http://127.0.0.1:{server.server_port}")
+        try:
+            with pytest.raises(OSError, match="^DescribeTasks: ") as raised:
+                Ecs(aws.task_arn(OLD), "lab", None).see()
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "healthy upstream" not in f"{raised.value}"
 
 
 def test_look_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a look finds that was given up for its slowness does not take the place of what a later one has found."""
     go_on, gone_on = threading.Event(), threading.Event()
     listed_of: list[object] = []
+    names = iter(("given up", "new", "newer"))
 
     class SlowAtFirst:
-        def look(self, seen: object) -> tuple[object, Look]:
-            listed_of.append(seen)
-            if len(listed_of) == 1:
+        task_arn = ""
+
+        def see(self) -> Seen:
+            if (name := next(names)) == "given up":
                 go_on.wait(60)
                 gone_on.set()
-                return "old", Look(1, 1, [])
-            return "new", Look(2, 2, [])
+            return Seen(DescribedService(1, 1), [DescribedTask(name)], False)
+
+        def listed(self, service: object) -> None:
+            listed_of.append(service)
 
     async def task() -> object:
         return object()
 
-    async def look_three_times() -> None:
+    async def look_three_times() -> list[int]:
         metadata = Metadata(None, SINCE)
-        monkeypatch.setattr(metadata, "task", task)
+        monkeypatch.setattr(metadata, "ask_for_task", task)
         look = looking(metadata, None)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"^ECS gave no answer within 0.5 s$"):
             await look(False)
         await look(False)
         go_on.set()
         await asyncio.to_thread(gone_on.wait, 60)
         await look(True)
-        await look(False)
+        return [len(listed_of), len([await look(False)])]
 
+    seen: list[str] = []
     monkeypatch.setattr("task_helper.ecs.service._connect", lambda *_: SlowAtFirst())
-    monkeypatch.setattr("task_helper.ecs.service.LOOK_TIMEOUT", 0.5)
-    asyncio.run(look_three_times())
+    monkeypatch.setattr("task_helper.ecs.service._look_of", lambda ecs, of, *_: seen.append(of.tasks[0].task_arn))
+    monkeypatch.setattr("task_helper.ecs.service.STEP_TIMEOUT", 0.5)
+    assert [2, 1] == asyncio.run(look_three_times())
 
-    assert [None, None, "new", None] == listed_of
+    assert ["new", "new", "newer"] == seen
 
 
 def test_what_a_look_knows_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,17 +478,19 @@ def test_what_a_look_knows_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
     known: list[object] = []
 
     class Knowing:
+        task_arn = ""
+
         def __init__(self, *facts: object) -> None:
             known.extend(facts)
 
-        def look(self, seen: object) -> tuple[object, Look]:
-            return None, Look(0, 0, [])
+        def see(self) -> Seen:
+            return Seen(DescribedService(0, 0), [], False)
 
     async def task() -> TaskMetadata:
         return TaskMetadata(task_arn="arn:aws:ecs:eu-west-2:1:task/c/1", cluster="c", service_name="s")
 
     metadata = Metadata(None, SINCE)
-    monkeypatch.setattr(metadata, "task", task)
+    monkeypatch.setattr(metadata, "ask_for_task", task)
     monkeypatch.setattr("task_helper.ecs.api.Ecs", Knowing)
     asyncio.run(looking(metadata, "n/s")(False))  # type: ignore[arg-type]
 
@@ -250,6 +499,8 @@ def test_what_a_look_knows_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def moto(environment: Callable[[str], None]) -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -260,10 +511,11 @@ def moto(environment: Callable[[str], None]) -> Iterator[str]:
         urllib.request.urlopen(f"http://{host}:{port}")
 
 
+@pytest.mark.slow
 def test_a_second_opinion_of_the_protocol(moto: str) -> None:
     """What moto makes of the same calls is understood too: a service with another task, and a task of no service."""
-    ecs = Session().create_client("ecs", region_name="eu-west-2")
-    ec2 = Session().create_client("ec2", region_name="eu-west-2")
+    ecs = Session().create_client("ecs", region_name="eu-west-2", endpoint_url=moto)
+    ec2 = Session().create_client("ec2", region_name="eu-west-2", endpoint_url=moto)
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
     network: Any = {"awsvpcConfiguration": {"subnets": [subnet], "securityGroups": []}}
     ecs.create_cluster(clusterName="c")
@@ -275,10 +527,10 @@ def test_a_second_opinion_of_the_protocol(moto: str) -> None:
     (own,) = ecs.run_task(**task, group="service:s")["tasks"]
     (alone,) = ecs.run_task(**task)["tasks"]
 
-    _, look = Ecs(own["taskArn"], "c", None).look()
+    _, look = one_look(Ecs(own["taskArn"], "c", None))
     assert (0, 0) == (look.tasks, look.desired)
     assert [alone["taskArn"]] == [other.arn for other in look.others]  # moto lists the whole cluster
-    assert Look(0, 0, []) == Ecs(alone["taskArn"], "c", None).look()[1]
+    assert Look(0, 0, []) == one_look(Ecs(alone["taskArn"], "c", None))[1]
 
 
 Change = Callable[[aws.Aws], None]
@@ -290,7 +542,7 @@ def look_at(change: Change, tmp_path: Path, environment: Callable[[str], None]) 
     def questions(url: str, api: aws.Aws) -> Look:
         environment(url)
         change(api)
-        return Ecs(aws.task_arn(OLD), "lab", None).look()[1]
+        return one_look(Ecs(aws.task_arn(OLD), "lab", None))[1]
 
     look: Look = ask(tmp_path, questions)
     return look
@@ -350,6 +602,6 @@ def test_odd_answers(change: Change, words: str, tmp_path: Path, environment: Ca
         environment(url)
         change(api)
         with pytest.raises(OSError, match=words):
-            Ecs(aws.task_arn(OLD), "lab", None).look()
+            one_look(Ecs(aws.task_arn(OLD), "lab", None))
 
     ask(tmp_path, questions)

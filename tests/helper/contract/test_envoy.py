@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -470,3 +470,63 @@ def test_socket_file_that_is_removed(upstream: tuple[str, int], tmp_path: Path) 
         with pytest.raises(FileNotFoundError):
             ask(envoy.state())
         assert (False, True) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
+
+
+_MONITOR = "envoy.resource_monitors.global_downstream_max_connections"
+_MOST = {"max_active_downstream_connections": 3}
+_LIMITS: dict[str, dict[str, Any]] = {
+    "runtime key": {
+        "layered_runtime": {
+            "layers": [{"name": "limit", "static_layer": {"overload": {"global_downstream_max_connections": 3}}}]
+        }
+    },
+    "resource monitor": {
+        "overload_manager": {
+            "resource_monitors": [
+                real.typed(
+                    _MONITOR,
+                    "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    _MOST,
+                )
+            ]
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("limit", "ignored", "answers"),
+    [
+        ("runtime key", False, False),
+        ("runtime key", True, True),
+        ("resource monitor", False, True),
+    ],
+)
+def test_global_limit_of_connections(
+    limit: str, ignored: bool, answers: bool, upstream: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An Envoy with as many connections as its runtime key allows resets calls, unless its admin API ignores that."""
+    options = real.EnvoyOptions(free_address(), upstream)
+    config = real.configuration(options)
+    config["admin"]["ignore_global_conn_limit"] = ignored
+    monkeypatch.setattr(real, "configuration", lambda _: config | _LIMITS[limit])
+    with real.running(options, tmp_path) as running, ExitStack() as open:
+        connections = []
+
+        def not_full() -> str | None:
+            connection = open.enter_context(socket.create_connection((options.address, real.INBOUND_PORT), 5))
+            connection.settimeout(5)
+            connections.append(connection)
+            try:
+                connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                return None if not connection.recv(1) else f"{len(connections)} connections are served"
+            except ConnectionResetError:
+                return None
+
+        wait_for(not_full)
+        envoy = Envoy(admin_url(running.admin_url))
+        if answers:
+            ask(envoy.fail_health_checks())
+        else:
+            with pytest.raises(OSError):
+                ask(envoy.fail_health_checks())

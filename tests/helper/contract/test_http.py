@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from task_helper import http
+from task_helper.application import Application, Unready
 from task_helper.http import Response, request
 from task_helper.settings import Url
 
@@ -58,6 +59,29 @@ def test_request() -> None:
     assert "post /x?y http/1.1" == head
     assert ["connection: close", "content-length: 0", "", ""] == headers[1:]
     assert headers[0].startswith("host: 127.0.0.1:")
+
+
+@pytest.mark.parametrize(("host", "answer"), [(None, 400), ("shop.example.com", 200)])
+def test_application_that_requires_a_host(host: str | None, answer: int) -> None:
+    """An application that answers one Host header alone, as Django may, is ready with APP_HEALTH_HOST."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        allowed = b"\r\nhost: shop.example.com\r\n" in head.lower()
+        writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\n\r\n" % (200 if allowed else 400))
+        writer.close()
+
+    async def check() -> int:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = Url("http", "127.0.0.1", server.sockets[0].getsockname()[1], "/health")
+            try:
+                await Application(url, host=host).check()
+            except Unready as error:
+                assert f"{url} answered 400" == f"{error}"
+                return 400
+            return 200
+
+    assert answer == asyncio.run(check())
 
 
 def test_request_and_no_more() -> None:
@@ -117,7 +141,7 @@ def test_largest_body(size: int, fits: bool, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(b"", "^the connection was closed without an answer$"), (b"hello\r\n\r\n", "^not an HTTP answer: .*")],
+    [(b"", "^the connection was closed without an answer$"), (b"hello\r\n\r\n", "^not an HTTP answer$")],
 )
 def test_words_for_no_answer(answer: bytes, words: str) -> None:
     """What was no answer is told in words that a log can have."""

@@ -7,19 +7,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from lab.parts.processes import die_with_parent, free_address, wait_for
+from lab.parts.processes import die_with_parent, free_address, kill_group, wait_for
 
-PROGRAM = Path(sys.executable).with_name("task-helper")
+# the program of the checkout, or the one that TASK_HELPER names: `make test-wheel`
+PROGRAM = Path(os.environ.get("TASK_HELPER") or Path(sys.executable).with_name("task-helper")).absolute()
+# seconds that a test waits for one fact: far more than a busy machine needs, and less than the test's own limit
+PATIENCE = 60
 
 
 class Helper:
-    """A running helper; `process` may be what started it."""
+    """A running helper, or what started it (`process`), and its log so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -35,26 +38,27 @@ class Helper:
         self._lines.put(None)
 
     def event(self, name: str) -> dict[str, Any]:
-        """The next line with this event; raises AssertionError with all lines where there is none."""
-        while (line := self._lines.get(timeout=60)) is not None:
-            self.log.append(json.loads(line))
-            if self.log[-1]["event"] == name:
-                return self.log[-1]
-        raise AssertionError(f"no {name!r} in {self.log}")
+        """The next line with this event; raises AssertionError with the log so far where there is none in time."""
+        why = "it has ended"
+        try:
+            while (line := self._lines.get(timeout=PATIENCE)) is not None:
+                self.log.append(json.loads(line))
+                if self.log[-1]["event"] == name:
+                    return self.log[-1]
+        except queue.Empty:
+            why = f"silent for {PATIENCE} s"
+        raise AssertionError(f"no {name!r}, {why}; logged so far: {self.log}")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def exit(self) -> int:
         """Its exit code, once it has ended."""
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        end(self.process)
         self._reader.join()
-        assert self.process.stdout
-        self.process.stdout.close()
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -63,21 +67,50 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(prefix: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL, /, **settings: str) -> Iterator[Helper]:
-    """Run `task-helper run` with these settings, `prefix` being a command to run it with."""
+def started(
+    command: Sequence[str | Path],
+    settings: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a process in a group of its own; whatever is raised, the group is killed. No test starts one otherwise.
+
+    Not `with Popen(...)`: that waits for the process, which may be what the test has failed to end.
+    """
     process = subprocess.Popen(
-        [*prefix, str(PROGRAM), "run"],
+        command,
         stdin=stdin,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         text=True,
         env=environment(**settings),
+        process_group=0,
         preexec_fn=die_with_parent,
     )
-    helper = Helper(process)
     try:
-        yield helper
+        yield process
     finally:
-        helper.close()
+        end(process)
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                pipe.close()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill what still runs of the process and its children."""
+    if process.poll() is None:
+        kill_group(process.pid)
+        process.wait()
+
+
+@contextmanager
+def running(prefix: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL, /, **settings: str) -> Iterator[Helper]:
+    """Run `task-helper run` with these settings, `prefix` being a command to run it with."""
+    with started([*prefix, PROGRAM, "run"], settings, stdin) as process:
+        helper = Helper(process)
+        try:
+            yield helper
+        finally:
+            helper.close()
 
 
 @contextmanager
@@ -121,5 +154,5 @@ def wait_until_armed(pid: int) -> None:
 def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run another of its commands to the end."""
     return subprocess.run(
-        [str(PROGRAM), *arguments], capture_output=True, text=True, env=environment(**settings), timeout=60
+        [str(PROGRAM), *arguments], capture_output=True, text=True, env=environment(**settings), timeout=PATIENCE
     )

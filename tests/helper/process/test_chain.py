@@ -12,10 +12,6 @@ from lab.parts.processes import free_address
 from task_helper.gate import METADATA_URI
 from tests.helper.process.program import Helper, metadata_of, running
 
-# the first hands over after 3 s
-PLAN = {"DRAIN_DELAY": "0.2", "STOP_TIMEOUT": "8"}
-FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:8"}, {"TAKES_OVER_FROM": "task-helper:8"}
-
 
 class Task:
     """A real Envoy, and two helpers that it is in service for."""
@@ -27,10 +23,10 @@ class Task:
         second: Helper,
         wanted: dict[str, object],
         containers: dict[str, dict[str, object]],
-        common: dict[str, str],
+        of_second: dict[str, str],
     ) -> None:
         self.envoy, self.first, self.second = envoy, first, second
-        self.wanted, self.containers, self.common = wanted, containers, common
+        self.wanted, self.containers, self.of_second = wanted, containers, of_second
 
     def stop(self) -> None:
         """ECS wants the task stopped, and begins with the first."""
@@ -50,7 +46,8 @@ class Task:
 
 
 @contextmanager
-def chain(folder: Path, **settings: str) -> Iterator[Task]:
+def chain(folder: Path, stop_timeout: int = 60, **settings: str) -> Iterator[Task]:
+    """The task; the first hands over 5 s before its `stop_timeout`."""
     names = ("envoy", "app", "task-helper", "task-helper-2")
     containers: dict[str, dict[str, object]] = {
         name: {"Name": name, "Type": "NORMAL", "KnownStatus": "RUNNING", "DesiredStatus": "STOPPED"} for name in names
@@ -59,30 +56,36 @@ def chain(folder: Path, **settings: str) -> Iterator[Task]:
     with ExitStack() as stack:
         envoy = stack.enter_context(real.running(real.EnvoyOptions(free_address(), ("127.0.0.1", 1)), folder))
         uri = stack.enter_context(metadata_of(list(containers.values()), wanted))
-        common = {"ENVOY_ADMIN_URL": envoy.admin_url, METADATA_URI: uri, **PLAN, **settings}
-        first, second = (stack.enter_context(running(**common, **own)) for own in (FIRST, SECOND))
+        common = {"ENVOY_ADMIN_URL": envoy.admin_url, METADATA_URI: uri, "DRAIN_DELAY": "0.2", **settings}
+        common["STOP_TIMEOUT"] = str(stop_timeout)
+        of_first = common | {"HANDS_OVER_TO": f"task-helper-2:{stop_timeout}"}
+        of_second = common | {"TAKES_OVER_FROM": f"task-helper:{stop_timeout}"}
+        first, second = (stack.enter_context(running(**settings)) for settings in (of_first, of_second))
         first.event("in_service")
         second.event("in_service")
-        yield Task(envoy, first, second, wanted, containers, common)
+        yield Task(envoy, first, second, wanted, containers, of_second)
 
 
 def test_handed_over(tmp_path: Path) -> None:
     """The first leaves at its deadline with 10, and the second drains for what is left of the plan."""
-    with chain(tmp_path, DRAIN_TIMEOUT="4.5") as task:
+    with chain(tmp_path, stop_timeout=8, DRAIN_TIMEOUT="4.5") as task:
         task.stop()
         handed_over = task.first.event("summary")
-        task.first_has_gone(10)
+        exit_code = task.first.exit()
+        task.first_has_gone(exit_code)
         drained = task.second.event("summary")
 
         assert 0 == task.second.exit()
-    assert ("handed over", "drained") == (handed_over["reason"], drained["reason"])
-    # of 4.5 s the first has drained 2.8 s, of which one may have gone until Envoy confirmed
-    assert 2.7 <= drained["draining_seconds"] < 4.4
+    # of 4.5 s the first has drained 2.8 s, of which one may have gone until Envoy confirmed; on a busy machine more
+    # than one may, and then the first says so
+    reason, left = {10: ("handed over", 2.7), 11: ("handed over late", 4.5)}[exit_code]
+    assert (reason, "drained") == (handed_over["reason"], drained["reason"])
+    assert left <= drained["draining_seconds"]
 
 
 def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
     """The second goes on with the drain at once, and with all of its time, as nobody knows how long it has lasted."""
-    with chain(tmp_path, DRAIN_DELAY="0.2", DRAIN_TIMEOUT="1") as task:
+    with chain(tmp_path, DRAIN_TIMEOUT="3") as task:
         task.stop()
         task.first.event("draining")
         task.first.signal(signal.SIGKILL)
@@ -91,12 +94,12 @@ def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
 
         assert 0 == task.second.exit()
     assert "delaying" not in [line["event"] for line in task.second.log]
-    assert drained["draining_seconds"] >= 1
+    assert drained["draining_seconds"] >= 3
 
 
 def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
     """The first calls Envoy after its deadline, and hands over late; the second gives the drain all of its time."""
-    with chain(tmp_path, DRAIN_DELAY="0.5", DRAIN_TIMEOUT="1") as task:
+    with chain(tmp_path, stop_timeout=8, DRAIN_DELAY="1.5", DRAIN_TIMEOUT="1") as task:
         task.first.signal(signal.SIGTERM)
         task.first.event("delaying")
         task.first.signal(signal.SIGSTOP)
@@ -114,7 +117,7 @@ def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
 
 def test_second_dies_in_the_delay_of_the_first(tmp_path: Path) -> None:
     """The first begins the drain while there is time for one, instead of leaving Envoy uncalled to a dead helper."""
-    with chain(tmp_path, DRAIN_DELAY="4", DRAIN_TIMEOUT="0.5") as task:
+    with chain(tmp_path, stop_timeout=8, DRAIN_DELAY="4", DRAIN_TIMEOUT="0.5") as task:
         task.first.signal(signal.SIGTERM)
         task.first.event("delaying")
         task.second.signal(signal.SIGKILL)
@@ -130,7 +133,7 @@ def test_second_dies_in_the_delay_of_the_first(tmp_path: Path) -> None:
 
 
 def test_first_has_drained(tmp_path: Path) -> None:
-    """With nothing under way the second leaves at once."""
+    """With nothing under way the second leaves at once, without a stage of its own."""
     with chain(tmp_path, DRAIN_TIMEOUT="0.5") as task:
         task.stop()
         task.first_has_gone(0)
@@ -138,14 +141,14 @@ def test_first_has_drained(tmp_path: Path) -> None:
 
         assert 0 == task.second.exit()
     assert "drained" == summary["reason"]
-    assert summary["delaying_seconds"] + summary["draining_seconds"] < 0.4
+    assert {"delaying", "draining"}.isdisjoint(line["event"] for line in task.second.log)
 
 
 def test_second_starts_while_the_first_drains(tmp_path: Path) -> None:
     """A second helper that comes up in the drain of the first leaves that alone."""
-    with chain(tmp_path, DRAIN_TIMEOUT="5") as task:
+    with chain(tmp_path, DRAIN_TIMEOUT="50") as task:
         task.stop()
         task.first.event("draining")
-        with running(**task.common, **SECOND) as late:
+        with running(**task.of_second) as late:
             late.event("waiting")
             assert "DRAINING" == task.envoy.admin("GET", "/ready")[1].strip()

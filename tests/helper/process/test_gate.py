@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab.parts.processes import die_with_parent, free_address
+from lab.parts.processes import free_address
 from task_helper.gate import METADATA_URI, Status, status
-from tests.helper.process.program import PROGRAM, command, environment
+from tests.helper.process.program import PROGRAM, command, started
 
 SHOW = (
     "import sys; from task_helper.gate import show; [(show(s.strip()), print('shown', flush=True)) for s in sys.stdin]"
@@ -38,21 +38,10 @@ class Shower:
 @contextmanager
 def showing(shown: Status, *prefix: str, **environ: str) -> Iterator[Shower]:
     """A process that shows this status, started with a command before it."""
-    process = subprocess.Popen(
-        [*prefix, sys.executable, "-c", SHOW],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(**environ),
-        preexec_fn=die_with_parent,
-    )
-    try:
+    with started([*prefix, sys.executable, "-c", SHOW], environ, stdin=subprocess.PIPE) as process:
         shower = Shower(process)
         shower.show(shown)
         yield shower
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_one_status_at_a_time(container: dict[str, str]) -> None:

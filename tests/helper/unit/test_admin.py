@@ -88,7 +88,7 @@ def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], ex
 )
 def test_uptime_that_is_not_told(body: bytes) -> None:
     """An answer that does not tell the times is none."""
-    with pytest.raises(AdminError, match="^/server_info: "):
+    with pytest.raises(AdminError, match="^/server_info: the answer cannot be read$"):
         virtual.run(envoy(Response(200, body)).about())
 
 
@@ -125,14 +125,13 @@ def test_host_of_listeners(url: Url, host: str) -> None:
 @pytest.mark.parametrize(
     ("call", "answer", "words"),
     [
-        ("state", Response(200, b"hello"), "/ready answered 'hello', which is no state of an Envoy"),
-        ("state", Response(200, b"\xff"), "/ready answered '\ufffd', which is no state of an Envoy"),
-        ("state", Response(200, b"x" * 50), f"/ready answered '{'x' * 40}', which is no state of an Envoy"),
+        ("state", Response(200, b"hello"), "/ready answered no state of an Envoy"),
+        ("state", Response(200, b"\xff"), "/ready answered no state of an Envoy"),
         ("state", Response(500, b""), "/ready answered 500"),
         ("state", Response(403, b""), "GET /ready is denied: allow it in the admin API's allow_paths"),
         ("fail_health_checks", Response(503, b""), "/healthcheck/fail answered 503"),
-        ("bootstrap", Response(200, b"<html>"), "/config_dump: JSON is malformed"),
-        ("listeners", Response(200, b"<html>"), "/config_dump: JSON is malformed"),
+        ("bootstrap", Response(200, b"<html>"), "/config_dump: the answer cannot be read"),
+        ("listeners", Response(200, b"<html>"), "/config_dump: the answer cannot be read"),
         ("drain_listeners", Response(403, b""), "POST /drain_listeners is denied"),
     ],
 )
@@ -158,7 +157,7 @@ def test_calls_are_bounded() -> None:
 
 def test_words_for_statistics() -> None:
     """Statistics that cannot be read are told by their path."""
-    with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
+    with pytest.raises(AdminError, match="^/stats: the answer cannot be read"):
         virtual.run(envoy(Response(200, b"<html>")).traffic(Account()))
 
 
@@ -168,7 +167,7 @@ def test_words_for_statistics_at_the_beginning() -> None:
     async def request(method: str, url: Url, target: str) -> Response:
         return Response(200, b"<html>" if target.startswith("/stats") else b"{}")
 
-    with pytest.raises(AdminError, match="^/stats: JSON is malformed"):
+    with pytest.raises(AdminError, match="^/stats: the answer cannot be read"):
         virtual.run(Envoy(ENVOY, request).look())
 
 

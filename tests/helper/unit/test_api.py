@@ -8,7 +8,6 @@ from botocore.stub import Stubber
 
 from task_helper.ecs.api import (
     Attachment,
-    Denied,
     DeploymentConfiguration,
     DescribedContainer,
     DescribedService,
@@ -16,9 +15,11 @@ from task_helper.ecs.api import (
     Detail,
     Ecs,
     Seen,
+    look_of,
     others_of,
     wanted,
 )
+from task_helper.ecs.client import Denied
 from task_helper.ecs.replacement import Look, Other
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -167,7 +168,8 @@ class Stubbed:
     def look(self) -> Look:
         for stub in self._stubs.values():
             stub.activate()
-        _, look = self.ecs.look()
+        seen = self.ecs.see()
+        look = look_of(ARN, seen, self.ecs.listed(seen.service) if seen.tasks else None)
         for stub in self._stubs.values():
             stub.assert_no_pending_responses()
         return look

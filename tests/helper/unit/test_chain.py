@@ -78,7 +78,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "Envoy goes in the hands of the first": (
         LONG,
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
-        [(0, 150.5, "envoy gone"), (0, 150.55, "envoy gone")],
+        [(0, 151, "envoy gone"), (0, 151.05, "envoy gone")],
         [140],
     ),
     # the first says more than is known, or less
@@ -140,8 +140,8 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "the metadata endpoint is silent as the second begins: the whole plan of its own": (
         UNTIL_QUIET,
         [SIGTERM, (170, "metadata hangs")],
-        [(0, 171, "drained"), (0, 204.15, "drained")],
-        [140, 173.15],
+        [(0, 171, "drained"), (0, 204.05, "drained")],
+        [140, 173.05],
     ),
     "the first hands over in the moment in which Envoy hangs: the second's look is bounded": (
         SLOW,
@@ -396,3 +396,26 @@ def test_every_chain(schedule: Timeline, delay: int, timeout: int | str, first: 
     assert min(100 + delay + least, deadline) - ROUNDED <= last.at <= deadline + ROUNDED
     if last.ending == "drained" and "DRAINING" == world.envoy.state:
         assert last.at - world.envoy.draining_since >= least - ROUNDED
+
+
+@pytest.mark.parametrize(
+    ("health_sync", "expected"),
+    [
+        (None, [(12, 115, "still sending"), (12, 115.05, "still sending")]),
+        ("container consul-ecs-health-sync stops", [(12, 115, "still sending"), (0, 230.05, "deadline")]),
+    ],
+)
+def test_in_consul_both_exit_where_downstreams_still_send(
+    health_sync: str | None, expected: list[tuple[int, float, str]]
+) -> None:
+    """The second exits at once, as long as health-sync still runs and can deregister the task."""
+    world = World()
+    world.envoy.health_check_filter, world.envoy.listener_name = False, "public_listener:10.0.0.1:20000"
+    world.metadata.run("consul-ecs-health-sync")
+    timeline = [SIGTERM, *((moment / 2, "envoy answers requests") for moment in range(198, 600))]
+    if health_sync:
+        timeline.append((115.02, health_sync))
+
+    lives = world.live_in_chain(timeline, {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto"}, 120, 120)
+
+    assert [(code, pytest.approx(at, abs=ROUNDED), ending) for code, at, ending in expected] == ends(lives)

@@ -161,6 +161,15 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
     "handed over in the delay": ({"ended": "handed over", "draining": False}, early.GoOn(115, 0, False)),
     "handed over, and Envoy does not say": ({"ended": "handed over", "draining": None}, early.GoOn(115, 0, False)),
     "handed over late": ({"ended": "handed over late"}, early.GoOn(115, 0, True)),
+    "downstreams still send": (
+        {"ended": "still sending"},
+        Leave("the helper before this one has exited as downstreams still send, and health-sync still runs"),
+    ),
+    "they did, and health-sync has stopped": (
+        {"ended": "still sending", "waits_for_envoy": False},
+        early.GoOn(0, 0, True),
+    ),
+    "they did, and ECS does not say": ({"ended": "still sending", "waits_for_envoy": None}, early.GoOn(0, 0, True)),
     "handed over late, and not told": ({"ended": "handed over late", "draining": False}, early.GoOn(115, 0, False)),
 }
 
@@ -169,8 +178,35 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
 def test_taken_over(name: str) -> None:
     """The word of the helper before, and Envoy's, each for what it can know; without them nothing has been done."""
     facts: dict[str, Any] = {"ended": "drained", "draining": True, "under_way": False, "held": 115.0, "drained": 74.0}
+    facts["waits_for_envoy"] = True
     missing, expected = TAKEN_OVER[name]
 
     verdict = early.taken_over(**facts | missing)
+
+    assert (type(expected), expected) == (type(verdict), verdict)
+
+
+STILL_SENDING: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+    "all proofs": ({}, Leave("5 requests arrived although consul-ecs-health-sync was stopped")),
+    "health-sync has stopped": (
+        {"waits_for_envoy": False},
+        Keep("ECS does not report that consul-ecs-health-sync still runs in a task that is to stop"),
+    ),
+    "ECS does not say": (
+        {"waits_for_envoy": None},
+        Keep("ECS does not report that consul-ecs-health-sync still runs in a task that is to stop"),
+    ),
+    "too few": ({"arrived": 4}, Keep("too few requests arrive to prove that downstreams still send")),
+    "none lately": ({"lately": False}, Keep("too few requests arrive to prove that downstreams still send")),
+}
+
+
+@pytest.mark.parametrize("name", STILL_SENDING)
+def test_still_sending(name: str) -> None:
+    """In Consul: a health-sync that waits for Envoy's stop, and requests that arrive long after its own."""
+    facts: dict[str, Any] = {"waits_for_envoy": True, "arrived": 5, "lately": True}
+    missing, expected = STILL_SENDING[name]
+
+    verdict = early.still_sending(**facts | missing)
 
     assert (type(expected), expected) == (type(verdict), verdict)

@@ -96,12 +96,12 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
     ),
     "Envoy goes in the delay": (
         [SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")],
-        (0, 120.5, "envoy gone"),
+        (0, 121, "envoy gone"),
         [],
     ),
     "Envoy goes in the drain": (
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
-        (0, 150.5, "envoy gone"),
+        (0, 151, "envoy gone"),
         [(140, FAIL)],
     ),
     "Envoy refuses, and its container runs: it may be restarted": (
@@ -126,7 +126,7 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
     ),
     "Envoy's container has stopped, and its admin API hangs": (
         [SIGTERM, (110.1, "envoy dies"), (110.1, "envoy hangs"), (110.1, "container envoy stops")],
-        (0, 112.5, "envoy gone"),
+        (0, 113, "envoy gone"),
         [],
     ),
     # the application is gone
@@ -136,9 +136,9 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         [(100.3, FAIL)],
     ),
     "the application goes in the delay: it ends there": (
-        [SIGTERM, (120.1, "app refuses"), (120.1, "container app stops"), (120.55, "envoy fails requests")],
-        (0, 160.6, "drained"),
-        [(120.6, FAIL)],
+        [SIGTERM, (120.1, "app refuses"), (120.1, "container app stops"), (121.05, "envoy fails requests")],
+        (0, 161.1, "drained"),
+        [(121.1, FAIL)],
     ),
     "the application goes in the drain: that goes on": (
         [SIGTERM, (150, "app refuses"), (150, "container app stops"), (151, "envoy fails requests")],
@@ -416,7 +416,7 @@ def test_unconfirmed(mood: str, timeout: str) -> None:
         "no answer in time",
         "Connection refused",
         "Connection reset by peer",
-        "/ready answered '<html>', which is no state of an Envoy",
+        "/ready answered no state of an Envoy: is ENVOY_ADMIN_URL that of an Envoy?",
     }
 
 
@@ -561,6 +561,27 @@ def test_auto_waits_for_idle_connections(drain_time: int, ends: float) -> None:
     life = world.live([SIGTERM], DRAIN_LISTENERS="graceful", DRAIN_TIMEOUT="auto", HEALTH_CHECK_INTERVAL="5")
 
     assert ends == life.at
+
+
+def test_readings_of_the_metadata_endpoint() -> None:
+    """While the task stops, the helper reads the metadata endpoint once a second, in the delay and in the drain."""
+    world = World()
+
+    life = world.live([SIGTERM], metadata=True, DRAIN_DELAY="9", DRAIN_TIMEOUT="9")
+
+    readings = [moment for moment, _, target in world.metadata.calls if moment >= 100 and target.endswith("/task")]
+    assert 118 == life.at and len(readings) <= 19
+
+
+def test_long_drain_time_does_not_take_the_delay() -> None:
+    """With an Envoy that closes idle connections too late for the drain, `auto` still delays for DISCOVERY_LAG."""
+    world = World()
+    world.envoy.drain_time = 90
+
+    life = world.live([SIGTERM], DRAIN_LISTENERS="graceful", DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto")
+
+    assert {"drain_time": 90, "seconds": 75} == life.fields("idle_stays_open")
+    assert 40 == pytest.approx(life.fields("summary")["delaying_seconds"], abs=0.1)
 
 
 def test_idle_connections_do_not_matter_without_graceful() -> None:
@@ -847,6 +868,43 @@ def test_look_in_a_mesh(name: str, hds: dict[str, str] | None, mesh: Any, warned
     assert (mesh, hints(Mesh(mesh, needs_filter=warned), from_env({}))) == (found["mesh"], found["hints"])
     assert warned == ("no_health_check_filter" in life.events)
     assert warned == any("no health_check filter" in each for each in life.fields("traffic_after_drain")["causes"])
+
+
+CONSULS = "public_listener:10.0.0.1:20000"
+STILL_SENDING: dict[str, tuple[dict[str, str], list[tuple[float, str]], tuple[int, float, str]]] = {
+    "requests go on: out at 15 s, while health-sync can deregister": ({}, [], (12, 115, "still sending")),
+    "fixed times: just the same": ({"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "40"}, [], (12, 115, "still sending")),
+    "health-sync has longer, and so have they": (
+        {"HEALTH_SYNC_STOP_TIMEOUT": "120"},
+        [],
+        (12, 205, "still sending"),
+    ),
+    "health-sync was killed: nothing to gain": (
+        {},
+        [(108, "container consul-ecs-health-sync stops")],
+        (0, 215, "deadline"),
+    ),
+    "they have stopped, and one request takes long": ({}, [(100.4, "envoy stops sending")], (0, 215, "deadline")),
+}
+
+
+@pytest.mark.parametrize("name", STILL_SENDING)
+def test_downstreams_in_consul_that_still_send(name: str) -> None:
+    """Only the deregistration stops what still arrives long after the stop, and that comes when Envoy has stopped."""
+    settings, more, (exit_code, at, ending) = STILL_SENDING[name]
+    world = World()
+    world.envoy.health_check_filter, world.envoy.listener_name = False, CONSULS
+    world.metadata.run("consul-ecs-health-sync")
+    stops = next((moment for moment, what in more if what == "envoy stops sending"), 300)
+    timeline = [(moment / 2, "envoy answers requests") for moment in range(198, 600) if moment / 2 < stops]
+    timeline += [each for each in more if each[1] != "envoy stops sending"]
+    world.envoy.in_flight = 1 if stops < 300 else 0
+
+    settings = {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto"} | settings
+    life = world.live([(99.9, "task stops"), SIGTERM, *timeline], metadata=True, settings=settings)
+
+    assert (exit_code, at, ending) == (life.exit, life.at, life.ending)
+    assert (ending == "still sending") == ("still_sending" in life.events)
 
 
 def test_look_at_tcp_that_is_cut() -> None:

@@ -1,5 +1,6 @@
 """The log as people and programs read it."""
 
+import asyncio
 import fcntl
 import json
 import logging
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from task_helper.logs import Event, JsonFormatter, Pipe, TextFormatter, log, log_fault, set_up
+from task_helper import http
+from task_helper.logs import Event, JsonFormatter, Pipe, TextFormatter, log, log_fault, set_up, traceback_of
+from task_helper.settings import Url
 
 
 @pytest.fixture(autouse=True)
@@ -52,25 +55,40 @@ def test_level(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("format", ["json", "text"])
 def test_fault(format: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """A fault comes with its traceback."""
+    """A fault comes with its traceback, which has places and types, and no text of an error."""
     set_up("info", format)
     try:
-        raise RuntimeError("oh")
+        try:
+            json.loads("hunter2")
+        except ValueError as error:
+            raise RuntimeError("hunter2") from error
     except RuntimeError as error:
         log_fault(error)
 
     out = capfd.readouterr().out
-    assert "fault" in out and "Traceback" in out and "RuntimeError: oh" in out
+    assert "fault" in out and "hunter2" not in out
+    assert out.index("json/decoder.py:") < out.index("json.decoder.JSONDecodeError")
+    assert out.index("json.decoder.JSONDecodeError") < out.index("unit/test_logs.py:") < out.index("RuntimeError")
+
+
+def test_traceback_of_the_helpers_own_calls() -> None:
+    """A traceback has each of the helper's own calls, and of other packages' calls the innermost."""
+    with pytest.raises(OSError) as raised:
+        asyncio.run(http.request("GET", Url("http", "127.0.0.1", 1), "/"))
+
+    places = [line.split()[0].partition(":")[0] for line in traceback_of(raised.value).splitlines()[1:-1]]
+    assert ["task_helper/http.py"] * 3 == places[-4:-1] and places[-1].startswith("asyncio/")
 
 
 def test_libraries(capfd: pytest.CaptureFixture[str]) -> None:
-    """What a library finds wrong comes in the same form, as the event `log`; the rest does not come at all."""
+    """Of what a library finds wrong the event `log` has the place, not the text; the rest does not come at all."""
     set_up("info", "json")
     logging.getLogger("botocore").info("Found credentials")
-    logging.getLogger("asyncio").warning("took %s", "long")
+    logging.getLogger("asyncio").warning("took %s", "hunter2")
 
     line = json.loads(capfd.readouterr().out)
-    assert ("log", "took long") == (line["event"], line["message"])
+    assert ("log", "warning") == (line["event"], line["level"])
+    assert line["place"].startswith("unit/test_logs.py:") and "hunter2" not in f"{line}"
 
 
 @pytest.fixture

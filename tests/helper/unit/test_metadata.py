@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from task_helper.ecs.metadata import ContainerMetadata, Metadata, Stopped, TaskMetadata, stopped
 from task_helper.http import Response
 from task_helper.settings import Url
+from task_helper.timing import now
+from tests.helper import virtual
 
 
 def at(second: float) -> datetime:
@@ -157,7 +160,7 @@ def test_other_helper_of_an_answer_that_does_not_cover_the_task(answer: bytes) -
 
 def test_other_helper_outside_ecs() -> None:
     """Without the endpoint the other helper is unknown."""
-    with pytest.raises(OSError, match="no answer"):
+    with pytest.raises(OSError, match="is not set, as outside ECS"):
         asyncio.run(Metadata(None, at(0), other_helper="task-helper-2").of_other_helper())
 
 
@@ -182,3 +185,101 @@ def test_outside_ecs() -> None:
     nowhere = Metadata(None, at(0))
 
     assert ((), (), False) == (*asyncio.run(nowhere.stopped()), asyncio.run(nowhere.has_restarted()))
+
+
+def calling(answer: Callable[[], Awaitable[Response]]) -> Metadata:
+    """The endpoint that answers each call so."""
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        return await answer()
+
+    return Metadata("http://169.254.170.2/v4/hunter2", at(0), request)
+
+
+# how the endpoint takes a call | what is said of it
+CAUSES: dict[str, tuple[Response | OSError | float, str]] = {
+    "refuses": (ConnectionRefusedError(111, "Connect call failed"), "cannot be reached: Connect call failed"),
+    "no HTTP": (ConnectionError("not an HTTP answer"), "cannot be reached: not an HTTP answer"),
+    "slow": (2.5, "gave no answer within 2 s"),
+    "too many calls": (Response(429, b"hunter2"), "answered 429: the task's containers ask it too often"),
+    "another status": (Response(500, b"hunter2"), "answered 500"),
+    "no JSON": (Response(200, b"hunter2"), "answered something else than its JSON"),
+    "other JSON": (Response(200, b'{"TaskARN": 5}'), "answered something else than its JSON"),
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_causes_of_no_answer(name: str) -> None:
+    """Each way in which the endpoint can fail has words of its own, which repeat nothing of its address or answer."""
+    behaviour, words = CAUSES[name]
+
+    async def answer() -> Response:
+        if isinstance(behaviour, OSError):
+            raise behaviour
+        if isinstance(behaviour, Response):
+            return behaviour
+        await asyncio.sleep(behaviour)
+        return Response(200, b"{}")
+
+    async def ask() -> None:
+        assert await calling(answer).task() is None
+        await calling(answer).ask_for_task()
+
+    with pytest.raises(OSError) as raised:
+        virtual.run(ask())
+    assert f"the task metadata endpoint {words}" == f"{raised.value}"
+
+
+def test_slow_answer() -> None:
+    """An answer that takes longer than half a second, as on a busy host, is waited for."""
+
+    async def answer() -> Response:
+        await asyncio.sleep(1.9)
+        return Response(200, recorded("envoy-crashed"))
+
+    assert ["envoy"] == virtual.run(calling(answer).stopped()).envoys
+
+
+def test_one_reading_serves_all() -> None:
+    """All calls within a second get the same reading, also one that is under way; a later call gets another."""
+    calls: list[float] = []
+
+    async def answer() -> Response:
+        calls.append(now())
+        await asyncio.sleep(0.25)
+        return Response(200, b"{}") if len(calls) < 3 else Response(200, recorded("envoy-crashed"))
+
+    async def watch() -> None:
+        endpoint = calling(answer)
+
+        async def poll() -> None:
+            while not (await endpoint.stopped()).envoys:
+                await asyncio.sleep(0.5)
+
+        await asyncio.gather(poll(), poll(), poll())
+
+    virtual.run(watch())
+    assert [0, 1.25, 2.5] == calls
+
+
+@pytest.mark.parametrize(
+    ("container", "desired", "expected"),
+    [
+        ({"Name": "consul-ecs-health-sync", "KnownStatus": "RUNNING"}, "STOPPED", True),
+        ({"Name": "consul-ecs-health-sync", "KnownStatus": "RUNNING"}, "RUNNING", False),
+        ({"Name": "consul-ecs-health-sync", "KnownStatus": "STOPPED"}, "STOPPED", False),
+        ({"Name": "app", "KnownStatus": "RUNNING"}, "STOPPED", False),
+        (None, "STOPPED", None),
+    ],
+)
+def test_waits_for_envoy(container: dict[str, str] | None, desired: str, expected: bool | None) -> None:
+    """Consul's health-sync does, in a task that is to stop and as long as it runs; no answer is none."""
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        if container is None:
+            return Response(500, b"")
+        return Response(200, json.dumps({"DesiredStatus": desired, "Containers": [container]}).encode())
+
+    metadata = Metadata("http://169.254.170.2/v4/x", at(100), request)
+
+    assert expected is asyncio.run(metadata.waits_for_envoy())

@@ -94,7 +94,7 @@ def test_chain_without_need() -> None:
         ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5", "STOP_TIMEOUT": "70"}, (40, 40), (6, 25)),
         ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "5", "STOP_TIMEOUT": "51"}, (40, 40), (6, 15)),
         ({"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "60"}, (40, 40), (61, 70)),
-        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": "38"}, (40, 0), (31, 40)),
+        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": "76"}, (40, 40), (31, 40)),
     ],
 )
 def test_times_of_auto(environ: dict[str, str], delay: tuple[float, float], drain: tuple[float, float]) -> None:
@@ -129,7 +129,7 @@ def test_drained_for(environ: dict[str, str], seconds: float) -> None:
     [
         ({}, 40),
         ({"DRAIN_TIMEOUT": "auto"}, 75),
-        ({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto"}, 115),
+        ({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto"}, 75),
         ({"DRAIN_TIMEOUT": "25", "DRAIN_DELAY": "auto"}, 25),
     ],
 )
@@ -143,10 +143,37 @@ def test_when_idle_connections_are_closed_in_time(environ: dict[str, str], longe
 
 
 def test_waiting_for_idle_connections() -> None:
-    """With `auto` the drain lasts until idle connections are closed, and the delay leaves it the time."""
+    """With `auto` the drain lasts until Envoy has closed idle connections, and the delay leaves the drain that time."""
     auto = from_env({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto", "HEALTH_CHECK_INTERVAL": "5"}).plan
     waiting = auto.waiting_for_idle(30)
 
     assert (6, 40, 100) == (auto.shortest_drain, auto.fixed_timeout, auto.longest_delay)
     assert (31, 40, 75) == (waiting.shortest_drain, waiting.fixed_timeout, waiting.longest_delay)
-    assert auto == auto.waiting_for_idle(4)
+    assert 6 == auto.waiting_for_idle(4).shortest_drain
+
+
+@pytest.mark.parametrize("chain", [{}, FIRST, SECOND], ids=["alone", "first", "second"])
+@pytest.mark.parametrize("drain_time", [30, 60, 74, 120])
+def test_drain_time_never_takes_the_least_delay(chain: dict[str, str], drain_time: float) -> None:
+    """However long Envoy takes to close idle connections, `auto` can still delay for DISCOVERY_LAG."""
+    auto = from_env({"DRAIN_TIMEOUT": "auto", "DRAIN_DELAY": "auto", **chain}).plan
+    plan = auto.waiting_for_idle(drain_time) if auto.sees_idle_closed(drain_time) else auto
+
+    assert 40 <= min(plan.longest_delay, plan.own_longest_delay)
+
+
+@pytest.mark.parametrize(("stop_timeout", "drain"), [("76", 31), ("80", 35), ("120", 40)])
+def test_bar_of_auto_in_a_short_stop_timeout(stop_timeout: str, drain: int) -> None:
+    """The drawing never shows a drain past the deadline."""
+    plan = from_env({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": stop_timeout}).plan
+    bar, *_ = draw(plan, 100).splitlines()
+
+    assert f" draining {drain}s " in bar
+
+
+@pytest.mark.parametrize(("given", "limit"), [(None, 15), ("120", 105), ("26", 11), ("10", 10)])
+def test_downstreams_in_consul_may_send_until_health_sync_needs_the_rest(given: str | None, limit: float) -> None:
+    """15 s before ECS kills it, and not before ten seconds of requests can prove anything."""
+    environ = {"HEALTH_SYNC_STOP_TIMEOUT": given} if given else {}
+
+    assert limit == from_env(environ).plan.still_sending_limit

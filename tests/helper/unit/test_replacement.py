@@ -1,6 +1,7 @@
 """When is the replacement in service: the judgement on literal looks, and the waiting in virtual time."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -240,3 +241,90 @@ def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
             "waits_until": "they are seen in service, or the drain needs the time",
         },
     ] == told
+
+
+Scene = list[tuple[float, Look]]
+
+FAILED = {"listing_failed": True}
+HEALTHY, UNWELL = new(10, healthy=True), new(10, healthy=False)
+
+# looks at a service that wants one task, by the moment from which each holds | when the wait ends, at the earliest and
+# at the latest: None where it does not end in 200 s
+FAILING_LISTINGS: dict[str, tuple[Scene, tuple[float, float] | None]] = {
+    "Cloud Map fails, and ECS says that the task is not healthy": ([(0, Look(1, 1, [UNWELL], **FAILED))], None),
+    "… until it is: DISCOVERY_LAG from then": (
+        [(0, Look(1, 1, [UNWELL], **FAILED)), (60, Look(1, 1, [HEALTHY], **FAILED))],
+        (100, 110),
+    ),
+    "Cloud Map fails at first, and then does not list the task": (
+        [(0, Look(1, 1, [HEALTHY], **FAILED)), (20, Look(1, 1, [HEALTHY._replace(listed=False)]))],
+        None,
+    ),
+    "Cloud Map fails at first, and then lists the task": (
+        [(0, Look(1, 1, [HEALTHY], **FAILED)), (10, Look(1, 1, [HEALTHY._replace(listed=True)]))],
+        # it was first seen within 2 s, which is when the push is counted from
+        (10, 18),
+    ),
+    "Cloud Map fails after it has not listed the task": (
+        [
+            (0, Look(1, 1, [HEALTHY._replace(listed=False)])),
+            (20, Look(1, 1, [HEALTHY._replace(listed=False)], **FAILED)),
+        ],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILING_LISTINGS)
+def test_failing_listings(name: str) -> None:
+    """Where only Cloud Map fails, what ECS says counts, and looks go on until Cloud Map answers or the time is over."""
+    scene, expected = FAILING_LISTINGS[name]
+
+    async def look(listing_only: bool) -> Look:
+        return [each for since, each in scene if since <= asyncio.get_running_loop().time()][-1]
+
+    async def wait() -> float | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(200):
+                assert await wait_until_in_service(look, LAG, blind_until=40)
+                return asyncio.get_running_loop().time()
+        return None
+
+    ended = virtual.run(wait())
+
+    assert (expected is None) == (ended is None)
+    assert ended is None or expected is None or expected[0] <= ended <= expected[1]
+
+
+def test_listing_is_asked_while_ecs_refuses() -> None:
+    """Where ECS refuses and only the listing is awaited, Cloud Map's answer still ends the wait."""
+    asked: list[float] = []
+
+    async def look(listing_only: bool) -> Look:
+        moment = asyncio.get_running_loop().time()
+        if not listing_only and moment > 2:
+            asked.append(moment)
+            raise OSError("ThrottlingException")
+        return Look(1, 1, [HEALTHY._replace(listed=moment >= 100)])
+
+    async def wait() -> float:
+        assert await wait_until_in_service(look, LAG, blind_until=40)
+        return asyncio.get_running_loop().time()
+
+    assert 105 <= virtual.run(wait()) <= 107
+    assert len(asked) <= 5, "each refusal doubles the pause, though listings are answered meanwhile"
+
+
+def test_last_good_look_counts_while_ecs_refuses() -> None:
+    """Where Cloud Map fails, ECS's answer sets DISCOVERY_LAG going, and refusals that follow do not stop it."""
+
+    async def look(listing_only: bool) -> Look:
+        if asyncio.get_running_loop().time() > 2:
+            raise OSError("ThrottlingException")
+        return Look(1, 1, [HEALTHY], **FAILED)
+
+    async def wait() -> float:
+        assert await wait_until_in_service(look, LAG, blind_until=30)
+        return asyncio.get_running_loop().time()
+
+    assert LAG <= virtual.run(wait()) <= LAG + 2

@@ -18,6 +18,7 @@ def test_defaults() -> None:
         plan=Plan(drain_delay=40, drain_timeout=40, stop_timeout=120, health_check_interval=30, discovery_lag=40),
         envoy_admin_url=Url("http", "127.0.0.1", 9901),
         app_health_url=None,
+        app_health_host=None,
         cloud_map_service=None,
         drain_listeners=False,
         metrics=None,
@@ -43,7 +44,7 @@ def test_empty_is_unset() -> None:
     ("name", "text", "problem"),
     [
         ("DRAIN_DELAY", "1m", "DRAIN_DELAY: '1m' is not a time; give seconds, such as 40, 2.5 or 40s, or auto"),
-        ("DRAIN_DELAY", "nan", "DRAIN_DELAY: 'nan' is not a time; give seconds, such as 40, 2.5 or 40s, or auto"),
+        ("DRAIN_DELAY", "nan", "DRAIN_DELAY: the value is not a time; give seconds, such as 40, 2.5 or 40s, or auto"),
         ("DRAIN_TIMEOUT", "-5", "DRAIN_TIMEOUT: '-5' is negative; give seconds, such as 40, 2.5 or 40s, or auto"),
         (
             "STOP_TIMEOUT",
@@ -54,51 +55,50 @@ def test_empty_is_unset() -> None:
         (
             "ENVOY_ADMIN_URL",
             "127.0.0.1:9901",
-            "ENVOY_ADMIN_URL: '127.0.0.1:9901' is not an address of this kind; give http://HOST:PORT or unix:///PATH",
+            "ENVOY_ADMIN_URL: the value does not begin with http://; give http://HOST:PORT or unix:///PATH",
         ),
         (
             "ENVOY_ADMIN_URL",
             "http://h:x",
-            "ENVOY_ADMIN_URL: 'http://h:x' is not an address (Port could not be cast to integer value as 'x');"
+            "ENVOY_ADMIN_URL: the value has a host or a port that cannot be read;"
             " give http://HOST:PORT or unix:///PATH",
         ),
         (
             "ENVOY_ADMIN_URL",
             "http://h:1/admin",
-            "ENVOY_ADMIN_URL: 'http://h:1/admin' has a path, which the admin API has not;"
+            "ENVOY_ADMIN_URL: the value has a path, which the admin API has not;"
             " give http://HOST:PORT or unix:///PATH",
         ),
         (
             "ENVOY_ADMIN_URL",
             "unix://tmp/a",
-            "ENVOY_ADMIN_URL: 'unix://tmp/a' names no socket by its whole path; give http://HOST:PORT or unix:///PATH",
+            "ENVOY_ADMIN_URL: the value names no socket by its whole path; give http://HOST:PORT or unix:///PATH",
         ),
         (
             "APP_HEALTH_URL",
             "https://h/",
-            "APP_HEALTH_URL: 'https://h/' is not an address of this kind; give http://HOST:PORT/PATH",
+            "APP_HEALTH_URL: the value does not begin with http://; give http://HOST:PORT/PATH",
         ),
         (
             "CLOUD_MAP_SERVICE",
             "orders",
-            "CLOUD_MAP_SERVICE: 'orders' is not NAMESPACE/SERVICE, such as example.local/orders",
+            "CLOUD_MAP_SERVICE: the value is not NAMESPACE/SERVICE, such as example.local/orders",
         ),
         (
             "HANDS_OVER_TO",
             "task-helper-2",
-            "HANDS_OVER_TO: 'task-helper-2' is not CONTAINER:STOP_TIMEOUT;"
+            "HANDS_OVER_TO: the value is not CONTAINER:STOP_TIMEOUT;"
             " give the other helper's, such as task-helper-2:120",
         ),
         (
             "TAKES_OVER_FROM",
             "task-helper:2m",
-            "TAKES_OVER_FROM: 'task-helper:2m' has a stopTimeout that is not a time;"
-            " give seconds, such as 40, 2.5 or 40s",
+            "TAKES_OVER_FROM: the value has a stopTimeout that is not a time;" " give seconds, such as 40, 2.5 or 40s",
         ),
         (
             "TAKES_OVER_FROM",
             "task-helper:5",
-            "TAKES_OVER_FROM: 'task-helper:5' has a stopTimeout that leaves nothing before the last 5s;"
+            "TAKES_OVER_FROM: the value has a stopTimeout that leaves nothing before the last 5s;"
             " give the container's stopTimeout, such as 120",
         ),
         ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' is none of true, false and graceful"),
@@ -107,34 +107,34 @@ def test_empty_is_unset() -> None:
             "1_0",
             "DRAIN_DELAY: '1_0' is not a time; give seconds, such as 40, 2.5 or 40s, or auto",
         ),
-        ("DRAIN_DELAY", "４０", "DRAIN_DELAY: '４０' is not a time; give seconds, such as 40, 2.5 or 40s, or auto"),
+        ("DRAIN_DELAY", "４０", "DRAIN_DELAY: the value is not a time; give seconds, such as 40, 2.5 or 40s, or auto"),
         (
             "ENVOY_ADMIN_URL",
             "http://h:0",
-            "ENVOY_ADMIN_URL: 'http://h:0' has port 0, at which nobody listens;"
+            "ENVOY_ADMIN_URL: the value has port 0, at which no program listens;"
             " give http://HOST:PORT or unix:///PATH",
         ),
         (
             "APP_HEALTH_URL",
             "http://h/a b",
-            "APP_HEALTH_URL: 'http://h/a b' has a space or another character that a URL has only as %XX;"
+            "APP_HEALTH_URL: the value has a space or another character that a URL has only as %XX;"
             " give http://HOST:PORT/PATH",
         ),
         (
             "APP_HEALTH_URL",
             "http://h/ä",
-            "APP_HEALTH_URL: 'http://h/ä' has a space or another character that a URL has only as %XX;"
+            "APP_HEALTH_URL: the value has a space or another character that a URL has only as %XX;"
             " give http://HOST:PORT/PATH",
         ),
         (
             "ECS_CONTAINER_METADATA_URI_V4",
             "169.254.170.2/v4",
-            "ECS_CONTAINER_METADATA_URI_V4: '169.254.170.2/v4' is not an address of this kind;"
+            "ECS_CONTAINER_METADATA_URI_V4: the value does not begin with http://;"
             " give http://HOST:PORT/PATH, or leave it to ECS",
         ),
-        ("METRICS", "statsd", "METRICS: 'statsd' is not one of emf"),
-        ("LOG_LEVEL", "loud", "LOG_LEVEL: 'loud' is not one of debug, info, warning, error"),
-        ("LOG_FORMAT", "xml", "LOG_FORMAT: 'xml' is not one of json, text"),
+        ("METRICS", "statsd", "METRICS: the value is not one of emf"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL: the value is not one of debug, info, warning, error"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT: the value is not one of json, text"),
     ],
 )
 def test_refused(name: str, text: str, problem: str) -> None:
@@ -164,13 +164,27 @@ def test_plan_that_just_fits() -> None:
 
 
 def test_auto_that_does_not_fit() -> None:
-    """A drain that is too short for one health check of each downstream is refused."""
-    (problem,) = problems(DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto", STOP_TIMEOUT="30")
+    """`auto` is refused where DISCOVERY_LAG and one health check of each downstream do not fit."""
+    (problem,) = problems(DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto", STOP_TIMEOUT="40")
 
     assert problem.startswith(
-        "STOP_TIMEOUT: 30s is too short for DRAIN_TIMEOUT 31s (at least, as HEALTH_CHECK_INTERVAL is 30s)"
-        " + 5s that stay free = 36s"
+        "STOP_TIMEOUT: 40s is too short for DRAIN_DELAY 40s (at least, as DISCOVERY_LAG is 40s)"
+        " + DRAIN_TIMEOUT 31s (at least, as HEALTH_CHECK_INTERVAL is 30s) + 5s that stay free = 76s"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "least"),
+    [
+        ({"DRAIN_TIMEOUT": "auto"}, 76),
+        ({"DRAIN_TIMEOUT": "20"}, 65),
+        ({"DRAIN_TIMEOUT": "auto", "DISCOVERY_LAG": "8", "HEALTH_CHECK_INTERVAL": "5"}, 19),
+    ],
+)
+def test_least_stop_timeout_of_auto(given: dict[str, str], least: int) -> None:
+    """The shortest STOP_TIMEOUT of DRAIN_DELAY=auto is DISCOVERY_LAG, the shortest drain and the margin."""
+    assert from_env({"DRAIN_DELAY": "auto", "STOP_TIMEOUT": f"{least}", **given}).plan.longest_delay
+    assert problems(DRAIN_DELAY="auto", STOP_TIMEOUT=f"{least - 1}", **given)
 
 
 FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:100"}, {"TAKES_OVER_FROM": "task-helper:100"}
@@ -231,20 +245,55 @@ def test_health_url(environ: dict[str, str], url: str) -> None:
     assert url == str(from_env(environ).app_health_url)
 
 
+SECRET = "hunter2Zq"
+
+
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    "url",
     [
-        ("https://anna:secret@h/health", "https://…@h/health"),
-        ("https://h/health?token=secret", "https://h/health"),
-        ("http://anna:secret@h:x/", "http://…@h:x/"),
+        "app:8080/health?token={}",
+        "localhost:8080/health?token={}",
+        "127.0.0.1:8080/health?token={}",
+        "//app:8080/health?token={}",
+        "http:/app:8080/health?token={}",
+        "http:app:8080/health?token={}",
+        "https://app:8080/health?token={}",
+        "http://app:port/health?token={}",
+        "http://app:99999/health?token={}",
+        "http://[::1/health?token={}",
+        "http://app:8080/health?token={} ",
+        "http://app:8080/health?to ken={}",
+        "http://app:8080/health#{}",
+        "http://app:8080/health?a=1#token={}",
+        "http://anna:{}@app:8080/health",
+        "http://{}@app:8080/health",
+        "anna:{}@app:8080/health",
+        "http:/anna:{}@app/health",
+        "http://anna:{}@[::1/health",
+        "http://app:{}/health",
+        "http://?token={}",
+        "{}://app:8080/health",
+        "{}:8080/health",
+        "unix:{}",
+        "/{}",
+        "{}",
     ],
 )
-def test_secrets_in_problems(url: str, shown: str) -> None:
-    """What is refused is shown without a password or a query."""
-    (problem,) = problems(APP_HEALTH_URL=url)
+@pytest.mark.parametrize("name", ["APP_HEALTH_URL", "ENVOY_ADMIN_URL", "ECS_CONTAINER_METADATA_URI_V4"])
+def test_no_part_of_a_malformed_url_is_shown(name: str, url: str) -> None:
+    """A problem names the variable and what is wrong, and has no part of the URL's text."""
+    try:
+        settings = from_env({name: url.format(SECRET)})
+    except BadSettings as error:
+        assert SECRET not in f"{error}" and all(problem.startswith(f"{name}: the value ") for problem in error.problems)
+    else:  # blank space around a value is no mistake, and what follows a question mark is never shown
+        assert SECRET not in f"{settings.shown()}"
 
-    assert problem.startswith(f"APP_HEALTH_URL: '{shown}' ")
-    assert "secret" not in problem
+
+@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS])
+def test_no_refused_value_is_shown(name: str) -> None:
+    """A secret in the wrong variable is refused, and is not shown."""
+    assert all(SECRET not in problem for problem in problems(**{name: f"{SECRET}//@"}))
 
 
 def test_query_is_asked_and_not_shown() -> None:
@@ -252,6 +301,27 @@ def test_query_is_asked_and_not_shown() -> None:
     url = from_env({"APP_HEALTH_URL": "http://h/ready?deep=1"}).app_health_url
 
     assert url and ("/ready?deep=1", "http://h:80/ready?…") == (url.path, str(url))
+
+
+@pytest.mark.parametrize("text", ["shop.example.com", "shop:8080", "[::1]:80"])
+def test_host_header(text: str) -> None:
+    """APP_HEALTH_HOST is a host, with or without a port."""
+    assert text == from_env({"APP_HEALTH_URL": "http://h", "APP_HEALTH_HOST": text}).app_health_host
+
+
+@pytest.mark.parametrize("text", ["a b", "a/b", "http://a", "a\r\nx: y", "ä", "a@b"])
+def test_host_header_that_is_none(text: str) -> None:
+    """What would end or add a header, or is a URL, is refused."""
+    assert ("APP_HEALTH_HOST: the value is not HOST or HOST:PORT, such as shop.example.com",) == problems(
+        APP_HEALTH_URL="http://h", APP_HEALTH_HOST=text
+    )
+
+
+def test_host_header_without_url() -> None:
+    """APP_HEALTH_HOST alone does nothing, and is refused."""
+    (problem,) = problems(APP_HEALTH_HOST="shop.example.com")
+
+    assert problem.startswith("APP_HEALTH_HOST: no call is made without APP_HEALTH_URL; ")
 
 
 def test_port_alone_says_nothing() -> None:

@@ -195,6 +195,8 @@ class World:
             self.envoy.denied = set()
         elif what.startswith("helper freezes until "):
             virtual.freeze(float(mood.removeprefix("freezes until ")))
+        elif what == "task stops":
+            self.metadata.desired = "STOPPED"
         elif who == "container" and mood.endswith(" runs"):
             self.metadata.run(mood.removesuffix(" runs"))
         elif who == "container":

@@ -1,0 +1,94 @@
+"""The programs of the scheduler's tests: the table in memory does what a real shell does."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from lab.ecs.engine import ContainerProcess, Start, start
+from tests.helper import virtual
+from tests.lab.playing import ENVIRON, Program, start_fake
+
+
+class Life:
+    """A program that runs, and the lines that it has said."""
+
+    def __init__(self, process: ContainerProcess, said: list[str]) -> None:
+        self.process, self.said = process, said
+
+    async def says(self, number: int) -> None:
+        """Wait until it has said so many lines."""
+        async with asyncio.timeout(60):
+            while len(self.said) < number:
+                await asyncio.sleep(0.02)
+
+
+Story = Callable[[Life], Awaitable[None]]
+
+
+async def live(program: Program, folder: Path, start_process: Start, story: Story) -> tuple[int, list[str]]:
+    """The exit code and the lines of a program, to which the story happens once it has said that it is ready."""
+    said: list[str] = []
+    log = folder / "log"
+    process = await start_process(program.command, ENVIRON, log, lambda line: said.append(line.decode()), None)
+    reading = asyncio.ensure_future(process.read())
+    try:
+        life = Life(process, said)
+        await life.says(1)
+        assert process.returncode is None
+        await story(life)
+        async with asyncio.timeout(60):
+            code = await process.wait()
+        assert process.returncode == code
+        with pytest.raises(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+    finally:
+        process.kill()
+    await reading
+    assert "".join(said) == log.read_text()
+    return code, said
+
+
+async def asked(life: Life) -> None:
+    life.process.send_signal(signal.SIGTERM)
+
+
+async def asked_thrice(life: Life) -> None:
+    for number in (2, 3, 4):
+        life.process.send_signal(signal.SIGTERM)
+        await life.says(number)
+
+
+async def asked_in_vain(life: Life) -> None:
+    life.process.send_signal(signal.SIGTERM)
+    await life.says(2)
+    await asyncio.sleep(0.2)
+    assert life.process.returncode is None
+    life.process.kill()
+
+
+async def killed(life: Life) -> None:
+    life.process.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("program", "story", "code", "asks"),
+    [
+        pytest.param(Program(3), asked, 3, 1, id="leaves when asked"),
+        pytest.param(Program(143, after=0.3), asked, 143, 1, id="leaves a while later"),
+        pytest.param(Program(33, asks=3), asked_thrice, 33, 3, id="leaves when asked for the third time"),
+        pytest.param(Program(33, asks=2), asked_in_vain, -9, 1, id="must be asked twice"),
+        pytest.param(Program(None), asked_in_vain, -9, 1, id="never leaves"),
+        pytest.param(Program(), killed, -9, 0, id="is killed"),
+    ],
+)
+@pytest.mark.parametrize("real", [True, False], ids=["real", "fake"])
+def test_program(program: Program, story: Story, code: int, asks: int, real: bool, tmp_path: Path) -> None:
+    """A program says that it is ready, and leaves as it is told; a signal after its end finds nobody."""
+    run = asyncio.run if real else virtual.run
+
+    assert (code, ["ready\n", *["asked\n"] * asks]) == run(
+        live(program, tmp_path, start if real else start_fake, story)
+    )
