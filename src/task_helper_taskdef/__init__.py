@@ -21,6 +21,7 @@ For example:
 are `BadName` (in `roles`), `NotEditable` (in `formats.editing`) and `BadStopTimeout` (in `add.stop_timeouts`).
 
 Around the core, `cli` is the command line, `commands` does what each command does, `files` finds and reads files,
-`config` reads the configuration, `reports` shows findings, and `writer` writes a file. This module and `cli` import
+`config` reads the configuration, `reports` shows findings, `selection` chooses among
+the definitions of a file, `baseline` leaves out known findings, `console` prints, and `writer` writes a file. This module and `cli` import
 nothing heavy. `task-helper run` and `task-helper healthcheck` import nothing of this package.
 '''
