@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,8 @@ from task_helper_taskdef.writer import NotWritten, encoded, replace_file
 STDIN: Final = "-"
 # so many of the files that were not read for the same reason are named
 _SHOWN: Final = 10
+# the rules whose notes are about settings that only the user knows
+_UNSUPPLIED: Final = {"application-health", "mesh-settings"}
 _REPORTS: Final[dict[str, Callable[[Report], str]]] = {
     "json": as_json,
     "sarif": as_sarif,
@@ -194,6 +197,7 @@ def _write_change(source: Source, text: str, what: str, arguments: argparse.Name
 
 def _diff(name: str, before: str, after: str) -> str:
     """What changes, as `patch` and `git apply` take it."""
+    name = os.path.relpath(name) if os.path.isabs(name) else name
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
     )
@@ -306,6 +310,8 @@ def add(arguments: argparse.Namespace) -> int:
             )
     if any(each.findings for each in checked):
         show(as_text(Report(checked, []), columns(), in_colour(sys.stderr, not arguments.no_color), arguments.quiet))
+    if any(finding.rule in _UNSUPPLIED for each in checked for finding in each.findings):
+        complain("what is unset can be given with --set NAME=VALUE")
     return ExitCode.FAILED if _fails(checked, "error") else ExitCode.PASSED
 
 

@@ -7,6 +7,7 @@ here the defaults are right.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from task_helper_taskdef.definition import Container
@@ -104,10 +105,21 @@ def presets(task: Task, helper: Container) -> list[Preset]:
 
 
 def envoy_presets(task: Task, envoy: Container) -> list[Preset]:
-    """What suits the agent that starts Envoy in the container `envoy`, where there is one."""
+    """What suits the agent that starts Envoy in the container `envoy`, where there is one.
+
+    The agent's time is Envoy's --drain-time-s, too. With DRAIN_LISTENERS=graceful it has to fit the drain, which the rule
+    drain-time wants.
+    """
+    if any(closes_idle(helper.env) for helper in task.helpers):
+        return []
     preset = ENVOY_PRESETS.get(task.mesh) if task.mesh else None
     has_agent = _has_aws_agent(envoy) if task.mesh == "app-mesh" else _waits_for_drain(envoy)
     return [preset] if preset and has_agent else []
+
+
+def closes_idle(settings: Mapping[str, str]) -> bool:
+    """Whether the helper's settings have Envoy close idle connections: DRAIN_LISTENERS=graceful."""
+    return settings.get("DRAIN_LISTENERS", "").strip().lower() == "graceful"
 
 
 def open_settings(task: Task) -> list[Open]:

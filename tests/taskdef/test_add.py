@@ -336,3 +336,12 @@ def test_add_refuses_a_task_that_the_helper_cannot_serve(fields: dict[str, Any],
 
     with pytest.raises(NotEditable, match=reason):
         add(source, IMAGE)
+
+
+def test_agent_keeps_its_time_where_idle_connections_are_closed() -> None:
+    """With DRAIN_LISTENERS=graceful the agent's time is Envoy's drain time, and 5 s would close no connection."""
+    envoy = {"name": "envoy", "image": "public.ecr.aws/appmesh/aws-appmesh-envoy:v1.34.13.0-prod"}
+    document = with_helper(with_envoy(envoy), settings={"DRAIN_LISTENERS": "graceful"})
+
+    assert envoy == document["containerDefinitions"][0]
+    assert {"mesh-settings"} == set(findings(document)) and document == with_helper(document)

@@ -148,7 +148,7 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
     written = capsys.readouterr()
 
     assert "the mesh is unknown, so the helper has the slowest mesh's times, 40 s and 40 s; name it" in written.err
-    assert "(application-health)" in written.err
+    assert "(application-health)" in written.err and "can be given with --set NAME=VALUE" in written.err
     assert json.loads(written.out)["containerDefinitions"][2] == {
         "name": "drain",
         "image": IMAGE,

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree  # nosec B405
@@ -348,3 +349,42 @@ def test_many_unknown_keys_take_little_time() -> None:
     after = os.times()
 
     assert after.user - before.user < 20
+
+
+def test_full_device_is_reported() -> None:
+    """Output that cannot be written is an error of its own, in one line."""
+    write("a.json", ENVOY)
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "task_helper", "taskdef", "check", "a.json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+
+    assert 73 == done.returncode
+    assert "task-helper: standard output cannot be written: No space left on device\n" == done.stderr
+
+
+@pytest.mark.parametrize("setting", ["DRAIN_DELAY", "DRAIN_DELAY=", "DRAIN_DELY=5"])
+def test_setting_without_name_or_value_is_refused(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--set takes NAME=VALUE of the helper's settings."""
+    assert 2 == main(["taskdef", "add", write("a.json", ENVOY), "--image", IMAGE, "--set", setting])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("command", [["taskdef", "add", "--image", IMAGE], ["plan", "--taskdef"]])
+def test_container_that_is_not_there_is_refused(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The names that there are are listed."""
+    assert 2 == main([*command, write("a.json", ENVOY), "--envoy", "proxy"])
+    assert capsys.readouterr().err == "task-helper: no container is named 'proxy'; there are envoy\n"
+
+
+@pytest.mark.parametrize("text", ['folder = "x"', "colour = 1", '[severity]\nimage = "fatal"', 'select = ["x"]'])
+def test_configuration_with_what_it_has_not_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing of a configuration is dropped without a word."""
+    Path(".task-helper.toml").write_text(text, encoding="utf-8")
+
+    assert 2 == check(write("a.json", ENVOY))
+    assert ".task-helper.toml: " in capsys.readouterr().err

@@ -20,7 +20,7 @@ from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats.editing import NotEditable, changed, with_copies
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown
-from task_helper_taskdef.presets import envoy_presets, presets
+from task_helper_taskdef.presets import closes_idle, envoy_presets, presets
 from task_helper_taskdef.roles import (
     BadName,
     Mesh,
@@ -157,7 +157,7 @@ def _one_helper(task: Task, image: str, name: str, settings: Mapping[str, str]) 
         raise BadName(f"{name} is the name of a container that is no helper; give the helper another name")
     # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
     socket, shared = _kuma_socket_edits(task, image)
-    shared += _envoy_edits(task)
+    shared += [] if closes_idle(settings) else _envoy_edits(task)
     shared += _health_sync_edits(task, settings)
     if task.helpers:
         helper = task.helpers[0]

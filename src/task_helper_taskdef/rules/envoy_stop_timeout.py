@@ -136,7 +136,13 @@ def _kuma(envoy: Container) -> Wait | None:
     # kuma-dp reads its variables after its options
     name = "--drain-time" if option is not None and KUMA not in envoy.env else KUMA
     text = envoy.env.get(KUMA, option or "30s")
-    return Wait(_seconds(text, r"(\d{1,6})s", 0, 999999, 30), name, "5s")
+    return Wait(_go_seconds(text), name, "5s")
+
+
+def _go_seconds(text: str) -> int:
+    """The seconds of a duration as Go writes it, `90s` or `1m30s`; kuma-dp's default where it is another text."""
+    match = re.fullmatch(r"(?:(\d{1,3})m)?(?:(\d{1,6})s)?", text, re.ASCII)
+    return 60 * int(match[1] or 0) + int(match[2] or 0) if match and text else 30
 
 
 def _seconds(text: str, pattern: str, least: int, most: int, default: int) -> int:
