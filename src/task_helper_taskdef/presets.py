@@ -107,8 +107,8 @@ def presets(task: Task, helper: Container) -> list[Preset]:
 def envoy_presets(task: Task, envoy: Container) -> list[Preset]:
     """What suits the agent that starts Envoy in the container `envoy`, where there is one.
 
-    The agent's time is Envoy's --drain-time-s, too. With DRAIN_LISTENERS=graceful it has to fit the drain, which the rule
-    drain-time wants.
+    The agent's time is Envoy's --drain-time-s, too. With DRAIN_LISTENERS=graceful it has to fit the drain, which the
+    rule drain-time wants.
     """
     if any(closes_idle(helper.env) for helper in task.helpers):
         return []
