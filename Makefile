@@ -153,7 +153,7 @@ test-image: $(VENV)/ready
 ENVOYS ?= 1.36.4 1.37.0 1.38.3 1.39.3
 test-envoys: .venv/ready $(ENVOYS:%=.envoys/%/envoy)
 	for version in $(ENVOYS); do echo "Envoy $$version"; \
-	  ENVOY_BINARY=$$PWD/.envoys/$$version/envoy/_bin/envoy $(BIN)/pytest -q tests/helper/contract/test_envoy.py \
+	  ENVOY_BINARY=$$PWD/.envoys/$$version/envoy/_bin/envoy $(BIN)/pytest -q tests/helper/contract/test_envoy.py tests/helper/contract/test_coverage.py \
 	    tests/helper/contract/test_downstream.py || exit; done
 
 .envoys/%/envoy: .venv/ready

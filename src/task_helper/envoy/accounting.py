@@ -62,7 +62,7 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> 
     keeps all, and `stats` has only those that were used.
     """
     ours = counted(listeners)
-    others = [each for each in listeners if each.excluded] if ours is not listeners else []
+    others = [each for each in listeners if each.excluded]
     uncounted = {each.name: each.uncountable for each in ours if each.uncountable}
     covered = [each for each in ours if not each.uncountable]
     requests = _sources((prefix, each) for each in covered for prefix in each.prefixes)
@@ -135,7 +135,7 @@ def _unknown(groups: Mapping[str, Group], sources: Mapping[str, Source], ignored
 
 def unknown_requests(stats: Stats, account: Account) -> set[str]:
     """The prefixes of HTTP that belong to no known listener: they may be those of one that is excluded."""
-    return set(_unknown(group(stats, account.listeners).requests, account.requests, account.ignored_requests))
+    return set(_unknown(group(stats).requests, account.requests, account.ignored_requests))
 
 
 def count(stats: Stats, account: Account) -> Traffic:

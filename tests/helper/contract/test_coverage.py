@@ -11,18 +11,14 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from lab.parts import envoy_process as real
 from lab.parts import processes
+from lab.parts.certificate import self_signed
 from lab.parts.processes import free_address, free_port, wait_for
 from task_helper.envoy.admin import Envoy, Look
 from task_helper.envoy.listeners import without_health_check_filter
@@ -470,23 +466,11 @@ def test_manager_by_discovery(run: Run, tmp_path: Path) -> None:
     assert [True, True] == [each.inbound for each in ask(shape.envoy.listeners())]
 
 
-def self_signed() -> tuple[str, str]:
-    """A certificate and its key, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "lab")])
-    since = datetime.now(timezone.utc).replace(tzinfo=None)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), since)
-    certificate = builder.not_valid_after(since + timedelta(days=1)).sign(key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(pem).decode(), private.decode()
-
-
-def test_http3(run: Run) -> None:
+def test_http3(run: Run, tmp_path: Path) -> None:
     """A QUIC listener is counted by its requests."""
     address = free_address()
-    certificate, key = self_signed()
-    pair = {"certificate_chain": {"inline_string": certificate}, "private_key": {"inline_string": key}}
+    certificate, key = self_signed(tmp_path, "lab")
+    pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
     tls = real.typed(
         "tls",
         "extensions.transport_sockets.quic.v3.QuicDownstreamTransport",

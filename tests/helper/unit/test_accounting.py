@@ -150,6 +150,21 @@ COUNTS: dict[str, tuple[list[Listener], dict[str, int], tuple[int, int, int], tu
         (1, 10, 0),
         None,
     ),
+    "… whichever of the two comes first": (
+        [
+            listener("a", stat_name="x", doubt="it is on loopback"),
+            listener("b", stat_name="x"),
+        ],
+        tcp("x", 2),
+        (1, 10, 2),
+        None,
+    ),
+    "HTTP of a listener of both that was never used": (
+        [listener("both", "b", other_protocols=True)],
+        tcp("both", 7),
+        (1, 10, 7),
+        None,
+    ),
     "an unknown prefix belongs to a manager by discovery": (
         [listener("web", discovers_http=True, other_protocols=False)],
         {**http("found", 2, 20), **tcp("web", 3)},
@@ -248,6 +263,43 @@ def test_health_checks() -> None:
     assert 7 == counted(stats, IN, listener("web", "web")).checks
 
 
+def test_order_of_statistics() -> None:
+    """What does not count may come before what does."""
+    stats = {"server.live": 1, **http("admin", 1, 1), **tcp("in", 3), **http("ingress", 1, 5), **tcp("tcp", 2)}
+
+    found = counted(stats, IN, listener("tcp"))
+
+    assert (1, 5, 2) == (found.in_flight, found.completed, found.connections)
+
+
+def test_statistics_in_part() -> None:
+    """A statistic that was not used adds nothing to those of its prefix that were."""
+    stats = {"http.ingress.downstream_cx_active": 0, "listener.tcp.downstream_cx_total": 0}
+    stats |= {"listener.both.downstream_cx_active": 3, "http.b.downstream_cx_active": 1}
+
+    found = counted(stats, IN, listener("tcp"), listener("both", "b", other_protocols=True))
+
+    assert (0, 2, 0) == (found.checks, found.connections, found.accepted)
+
+
+def test_connections_that_are_all_of_http() -> None:
+    """Where HTTP has accepted as many connections as its listener, no other protocol has any."""
+    stats = {"listener.both.downstream_cx_total": 3, "http.b.downstream_cx_total": 3}
+
+    assert 0 == counted(stats, listener("both", "b", other_protocols=True)).accepted
+    stats["http.b.downstream_cx_active"] = stats.pop("http.b.downstream_cx_total")
+    assert 3 == counted(stats, listener("both", "b", other_protocols=True)).accepted
+
+
+def test_use_of_one_is_use() -> None:
+    """What was never used does not hide what was, whichever comes first."""
+    used = {"http.ingress.downstream_rq_total": 1, "listener.tcp.downstream_cx_total": 1}
+    unused = {"http.web.downstream_rq_active": 0, "listener.other.downstream_cx_active": 0}
+    for one in used:
+        for stats in ({one: 1, **unused}, {**unused, one: 1}):
+            assert counted(stats, IN, listener("web", "web"), listener("tcp"), listener("other")).used
+
+
 def test_connections_that_were_accepted() -> None:
     """Connections without HTTP are counted since Envoy started, too."""
     stats = {**tcp("tcp", 1, 9), **tcp("both", 2, 30), **http("b", connections=4), **tcp("in", 1, 100)}
@@ -280,6 +332,14 @@ def test_missing(missing: str, listener_name: str) -> None:
     assert {listener_name: f"Envoy has no statistic {missing}: does its stats_matcher leave it out?"} == uncounted
     assert {} == account(listeners, ALL, lists_all=True).uncounted
     assert {} == account(listeners, stats, lists_all=False).uncounted
+
+
+def test_missing_of_several() -> None:
+    """Every listener that is missing is named with its own cause; one may be called like a thread's share."""
+    listeners = [IN, listener("x"), listener("x.worker_1"), listener("web", discovers_http=True, other_protocols=False)]
+    stats = {**tcp("x", 0), **tcp("x.worker_1", 0)}
+
+    assert {"in", "web"} == account(listeners, stats, lists_all=True).uncounted.keys()
 
 
 def test_missing_of_a_shared_prefix() -> None:

@@ -67,6 +67,21 @@ def test_arrival_between_two_readings() -> None:
     assert (4, 9) == (meter.last_arrival_after, meter.last_arrival)
 
 
+def test_nothing_read() -> None:
+    """Without a reading nothing has arrived, at no known moment."""
+    meter = Meter()
+
+    assert (0, None, None, None) == (meter.arrived, meter.checks, meter.last_arrival, meter.last_arrival_after)
+
+
+def test_recounted_without_health_checks() -> None:
+    """Where the account changes at the second reading, no health check has come."""
+    meter = fed((0, Traffic(completed=5, checks=7)))
+    meter.read(1, Traffic(completed=1, checks=1), recounted=True)
+
+    assert (0, 0, 2, 1) == (meter.arrived, meter.checks, meter.quiet_for(2), meter.doubtful_quiet_for(1))
+
+
 def test_health_checks() -> None:
     """Health checks are counted since the first reading, over a restart; with one reading they are unknown."""
     readings = [(0.0, Traffic(completed=5, checks=7)), (1.0, Traffic(completed=5, checks=9)), (2.0, Traffic(checks=3))]

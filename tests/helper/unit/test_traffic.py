@@ -53,6 +53,11 @@ def test_share_of_a_thread_alone() -> None:
     assert {"x": Group(total=2), "x.worker_0": Group(total=2, active=1)} == group(stats, {"x.worker_0"}).connections
 
 
+def test_other_statistics_between() -> None:
+    """What is of another kind is passed over, and what comes after it is not."""
+    assert {"x": Group(active=1)} == group({"server.live": 1, "http.x.downstream_rq_active": 1}).requests
+
+
 def test_traffic() -> None:
     """What was served is what was not answered with a 5xx; a request or a connection is under way."""
     assert 7 == Traffic(0, 10, 3, 0).served
