@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from task_helper_taskdef.definition import VirtualNode, read_source
 from task_helper_taskdef.findings import Finding
-from task_helper_taskdef.formats import Source
+from task_helper_taskdef.formats import IN_FILE, Source
+from task_helper_taskdef.formats.conditions import telling
 from task_helper_taskdef.roles import Mesh, Task, assign_roles
 from task_helper_taskdef.rules import RULES, containers_unknown
 from task_helper_taskdef.suppressions import suppress
@@ -48,8 +49,18 @@ DEFAULTS = Options()
 def check(source: Source, options: Options = DEFAULTS) -> Checked:
     """The findings of all rules about the definition `source`.
 
-    Raises NotATaskDefinition, with the place as the file spells it and its offset, where ECS would refuse the shape.
+    What stands under conditions is checked both ways; a finding that does not always hold names its condition. Raises
+    NotATaskDefinition, with the place as the file spells it and its offset, where ECS would refuse the shape.
     """
+    every = [_check(variant, options) for variant in source.variants]
+    # what people look at first is the one with an Envoy
+    main = next((each for each in every if each.task.envoys), every[0])
+    findings = _merged(main, every)
+    return Checked(main.source, main.task, findings, max(each.suppressed for each in every))
+
+
+def _check(source: Source, options: Options) -> Checked:
+    """The findings about one variant of a definition."""
     definition = read_source(source)
     names = definition.by_name
     task = assign_roles(
@@ -60,9 +71,52 @@ def check(source: Source, options: Options = DEFAULTS) -> Checked:
         virtual_node=options.virtual_node,
         duplicates=source.duplicates,
         mesh=options.mesh,
+        complete=source.complete,
     )
     findings, suppressed = suppress(list(apply_rules(task)), definition, source, options.ignore, RULES)
     return Checked(source, task, findings, suppressed)
+
+
+def _merged(main: Checked, every: list[Checked]) -> list[Finding]:
+    """The findings of all variants of a definition, each once, with the conditions under which it holds.
+
+    Places are those of `main`, as far as they are the same ones in the file.
+    """
+    if len(every) == 1:
+        return every[0].findings
+    conditions = [each.source.conditions for each in every]
+    found: dict[tuple[str, str, str], tuple[Finding, list[int]]] = {}
+    for i, each in enumerate(every):
+        for finding in each.findings:
+            key = finding.rule, each.source.file_place(finding.place), finding.message
+            found.setdefault(key, (finding._replace(place=_place_in(main, each, finding.place)), []))[1].append(i)
+    return [
+        finding if len(set(where)) == len(every) else _under(finding, _condition_of(set(where), conditions))
+        for finding, where in found.values()
+    ]
+
+
+def _place_in(main: Checked, other: Checked, place: str) -> str:
+    """`place`, of the variant `other`, for a report about `main`: the place in the file where the two differ."""
+    at = other.source.file_place(place)
+    return place if not place.startswith("$") or main.source.file_place(place) == at else f"{IN_FILE}{at}"
+
+
+def _under(finding: Finding, condition: str) -> Finding:
+    """`finding`, which holds under a condition only: it names it, and nothing is repaired."""
+    return finding._replace(message=f"{finding.message} This holds where {condition}.", fix=())
+
+
+def _condition_of(where: set[int], conditions: list[dict[str, bool]]) -> str:
+    """In words, the conditions that the variants `where` have and all others have not; else those of the first."""
+    if literals := telling(where, conditions):
+        return _in_words(literals)
+    words = _in_words(list(conditions[min(where)].items()))
+    return words if len(where) == 1 else f"{words}, and in {len(where) - 1} more ways"
+
+
+def _in_words(literals: Sequence[tuple[str, bool]]) -> str:
+    return " and ".join(f"{name} is {'true' if value else 'false'}" for name, value in literals)
 
 
 def apply_rules(task: Task) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from task_helper_taskdef.findings import Edit
+from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats.decoding import DOCUMENT, PLACE, UNKNOWN, typed
-from task_helper_taskdef.formats.tree import NotATaskDefinition
+from task_helper_taskdef.formats.tree import NotATaskDefinition, steps
 
 # ECS's own default, where neither the definition nor the instance's agent says otherwise
 DEFAULT_STOP_TIMEOUT: Final = 30
@@ -186,22 +186,26 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
     def windows(self) -> bool:
         return bool(self.runtime_platform and self.runtime_platform.operating_system_family.startswith("WINDOWS"))
 
-    def written_name(self, container: Container) -> str:
-        """The name of `container` as it is to be copied: where a function of a template makes it, as that function."""
-        name: str = self.value_at(f"{container.place}.name")
-        return name
+    def written_name(self, container: Container) -> Copied:
+        """The name of `container` for an Edit: where a function of a template makes it, as that function."""
+        return Copied(f"{container.place}.name")
 
     def value_at(self, place: str) -> Any:
         """What stands at `place`, which exists, in the document that this was read from."""
         value: Any = self.document
-        for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
-            value = value[int(index)] if index else value[key]
+        for key in steps(place):
+            value = value[key]
         return value
 
     @property
     def unknown_containers(self) -> list[str]:
         """The places of containers that a template leaves unknown as a whole, or whose name is unknown."""
         return [place for place in self.unknown if re.fullmatch(r"\$\.containerDefinitions\[\d+\](\.name)?", place)]
+
+    @property
+    def unknown_list(self) -> bool:
+        """Whether a template leaves the containers unknown altogether."""
+        return f"{self.place}.containerDefinitions" in self.unknown
 
     @property
     def unknown_order(self) -> list[str]:
@@ -276,6 +280,8 @@ def read(document: Any) -> Definition:
     if not isinstance(document, dict):
         raise NotATaskDefinition("$: expected an object with containerDefinitions")
     definition = typed(document, "$", Definition)
+    if not definition.container_definitions and not definition.unknown_containers and not definition.unknown_list:
+        raise NotATaskDefinition("$.containerDefinitions: is empty; ECS takes one container at least")
     seen: set[str] = set()
     for container in definition.container_definitions:
         place = f"{container.place}.name"

@@ -23,6 +23,12 @@ class Edit(NamedTuple):
     rename: str = ""
 
 
+class Copied(NamedTuple):
+    """Within an Edit's value: what stands at `place`, as the file has it, a template's functions included."""
+
+    place: str
+
+
 class Finding(NamedTuple):
     """What one rule reports about one place.
 
@@ -53,6 +59,13 @@ class Unreadable(NamedTuple):
     line: int = 1
     column: int = 1
     opened: bool = True
+
+
+class Skipped(NamedTuple):
+    """A file or folder that was found and not read, and why."""
+
+    file: str
+    reason: str
 
 
 def error(place: str, message: str, remedy: str, rests_on: Sequence[str] = (), fix: Sequence[Edit] = ()) -> Finding:

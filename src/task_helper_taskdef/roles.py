@@ -50,6 +50,8 @@ class Task(msgspec.Struct, frozen=True):
     duplicates: list[str] = []
     # the mesh, where the user names it; None where the containers show it
     named_mesh: Mesh | None = None
+    # whether this and the other variants that are checked are all that the file's conditions make
+    complete: bool = True
 
     @property
     def long_running(self) -> list[Container]:
@@ -89,6 +91,7 @@ def assign_roles(
     virtual_node: VirtualNode | None = None,
     duplicates: list[str] | None = None,
     mesh: Mesh | None = None,
+    complete: bool = True,
 ) -> Task:
     """The task of `definition`: the containers named `helper` and `envoy`, else detected by images and names.
 
@@ -96,7 +99,7 @@ def assign_roles(
     """
     helpers = [_named(definition, helper)] if helper else list(filter(is_helper, definition.container_definitions))
     envoys = [_named(definition, envoy)] if envoy else _envoys(definition, helpers)
-    return Task(definition, helpers, envoys, spot, virtual_node, duplicates or [], mesh)
+    return Task(definition, helpers, envoys, spot, virtual_node, duplicates or [], mesh, complete)
 
 
 def _named(definition: Definition, name: str) -> Container:

@@ -60,7 +60,7 @@ def test_fix_returns_the_text_and_the_rules() -> None:
 
     assert {"holds-all", "stop-timeout", "essential"} < set(fixed.rules)
     assert "error" not in {finding.severity for finding in check(source).findings}
-    assert (fixed.text, []) == fix([source])
+    assert (fixed.text, [], []) == tuple(fix([source]))
 
 
 def test_add_returns_the_definition_and_the_text() -> None:

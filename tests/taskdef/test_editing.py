@@ -249,7 +249,7 @@ def test_edit_that_would_damage_the_file_is_refused(edit: Edit) -> None:
 
 def test_value_of_a_function_is_not_edited() -> None:
     """A list that the template computes cannot have an item more."""
-    text = YAML.replace("Command:\n          - |\n            run\n              it\n", "DependsOn: !If [X, [], []]\n")
+    text = YAML.replace("Command:\n          - |\n            run\n              it\n", "DependsOn: !Ref Others\n")
 
     with pytest.raises(NotEditable, match="made by a function of the template"):
         edited("x.yaml", text, Edit("$.containerDefinitions[1].dependsOn", {"containerName": "envoy"}, append=True))

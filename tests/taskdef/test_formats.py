@@ -190,7 +190,7 @@ def test_template_with_several_definitions() -> None:
         ("!Select [0, !Split ['.', !Ref Image]]", Unknown("${Select}")),
         ("!GetAtt Queue.Arn", Unknown("${Queue.Arn}")),
         ("!ImportValue x", Unknown("${ImportValue}")),
-        ("!If [X, a, b]", Unknown("${If}")),
+        ("!If [X, a, b]", "a"),
         ("'{{resolve:ssm:image}}'", Unknown("{{resolve:ssm:image}}")),
         ("2024-01-01", "2024-01-01"),
     ],

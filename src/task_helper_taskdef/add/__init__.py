@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from task_helper.settings import stop_timeout as stop_timeout_of
 from task_helper_taskdef.add.stop_timeouts import stop_timeout_edits
+from task_helper_taskdef.add.variants import edit_variants
 from task_helper_taskdef.definition import DEFAULT_STOP_TIMEOUT as ECS_STOP_TIMEOUT
-from task_helper_taskdef.definition import Container, read, read_source
+from task_helper_taskdef.definition import Container, Definition, read, read_source
 from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_api, envoy_mesh, user_of
-from task_helper_taskdef.findings import Edit
+from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.formats import Source
-from task_helper_taskdef.formats.editing import NotEditable, apply_edits, changed
+from task_helper_taskdef.formats.editing import NotEditable, changed, with_copies
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown
 from task_helper_taskdef.presets import presets
 from task_helper_taskdef.roles import (
@@ -75,8 +76,14 @@ def add(
             f"{source.file}: a plan is not where the containers are written down; examples/terraform shows the helper's"
         )
     # reports what is wrong with the shape at its place in the file
-    read_source(source)
-    return apply_edits(source, edits(source.document, image, name, envoy, spot, mesh, stop_timeout))
+    for variant in source.variants:
+        read_source(variant)
+    if not source.complete:
+        raise NotEditable(f"{source.file}: its conditions can be met together in too many ways; write it by hand")
+    source = edit_variants(source, lambda document: _one_helper(document, image, name, envoy, spot, mesh), envoy)
+    if stop_timeout is None:
+        return source
+    return edit_variants(source, lambda document: list(stop_timeout_edits(document, stop_timeout)), envoy)
 
 
 def edits(
@@ -109,7 +116,7 @@ def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: b
         # two in a chain are one program
         others = [c for c in chain_of(task) or () if c is not helper and c.image != image]
         alike = [Edit(f"{other.place}.image", image) for other in others]
-        return [*shared, *_missing_parts(helper, definition.value_at(helper.place), wanted), *alike]
+        return [*shared, *_missing_parts(definition, helper, wanted), *alike]
     helper = Container(name, place="", unknown=[])
     return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
 
@@ -187,7 +194,7 @@ def _stop_timeout(task: Task, helper: Container) -> int:
 def _logging(task: Task) -> dict[str, Any]:
     """The logConfiguration of a neighbour, if there is one."""
     neighbour = logging_neighbour(task)
-    return {"logConfiguration": task.definition.value_at(f"{neighbour.place}.logConfiguration")} if neighbour else {}
+    return {"logConfiguration": Copied(f"{neighbour.place}.logConfiguration")} if neighbour else {}
 
 
 def _environment(task: Task, helper: Container, socket: PurePosixPath | None) -> dict[str, str]:
@@ -266,9 +273,10 @@ def _mount(task: Task, socket: PurePosixPath) -> dict[str, str]:
     return {"sourceVolume": KUMA_VOLUME, "containerPath": str(socket.parent)}
 
 
-def _missing_parts(helper: Container, there: dict[str, Any], wanted: dict[str, Any]) -> list[Edit]:
-    """What `there` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
+def _missing_parts(definition: Definition, helper: Container, wanted: dict[str, Any]) -> list[Edit]:
+    """What `helper` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
     found: list[Edit] = []
+    there = definition.value_at(helper.place)
     for key, value in wanted.items():
         have = there.get(key)
         place = f"{helper.place}.{key}"
@@ -277,7 +285,8 @@ def _missing_parts(helper: Container, there: dict[str, Any], wanted: dict[str, A
             continue
         if key in ("dependsOn", "environment", "links", "mountPoints"):
             keys = list(map(_key, have or []))
-            found += [Edit(place, item, append=True) for item in value if _key(item) not in keys]
+            lacking = [item for item in value if _key(with_copies(item, definition.document)) not in keys]
+            found += [Edit(place, item, append=True) for item in lacking]
         elif have is None or (key == "image" and have != value):
             found.append(Edit(place, value))
     return found

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from task_helper.settings import BadSettings, from_env
 from task_helper_taskdef.definition import Container, Definition, read
-from task_helper_taskdef.findings import Edit
+from task_helper_taskdef.findings import Copied, Edit
+from task_helper_taskdef.formats.tree import below
 from task_helper_taskdef.roles import assign_roles, chain_of, knows_settings
 
 # a container's most, https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
@@ -58,8 +59,14 @@ def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
         yield from _helper_edits(second, others[0], variables)
         return
     yield Edit(f"{first.place}.dependsOn", {"containerName": name, "condition": "START"}, append=True)
-    copied = {**definition.value_at(first.place), "name": name, "stopTimeout": others[0]}
-    kept = [each for each in copied.get("environment") or [] if each.get("name") not in variables]
+    there = definition.value_at(first.place)
+    copied = {key: Copied(below(first.place, key)) for key in there} | {"name": name, "stopTimeout": others[0]}
+    place = f"{first.place}.environment"
+    kept = [
+        Copied(f"{place}[{i}]")
+        for i, each in enumerate(there.get("environment") or [])
+        if each.get("name") not in variables
+    ]
     added = [
         {"name": key, "value": value} for key, value in variables.items() if (key, value) != ("STOP_TIMEOUT", DEFAULT)
     ]

@@ -8,6 +8,7 @@ text.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -16,11 +17,22 @@ from typing import Any, Final, Literal
 import msgspec
 
 from task_helper_taskdef.formats import aws_shapes, cloudformation, json_text, terraform, unrelated, yaml_text
-from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition, Tree
+from task_helper_taskdef.formats.tree import NotATaskDefinition, Tree, parent
 
 # the endings of files that may contain a task definition, for the search in a directory
 SUFFIXES: Final = {".json", ".yaml", ".yml", ".template", ".tpl", ".tmpl", ".j2"}
 _YAML: Final = {".yaml", ".yml"}
+# the longer ones first: UTF-32's begins with UTF-16's
+_MARKS: Final = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+    codecs.BOM_UTF8: "utf-8",
+}
+
+# begins a place that is the file's own, not the API's
+IN_FILE: Final = "in the file "
 
 Spelling = Literal["api", "containers", "cloudformation", "terraform"]
 
@@ -28,8 +40,14 @@ Spelling = Literal["api", "containers", "cloudformation", "terraform"]
 class Source(msgspec.Struct, frozen=True):
     """One task definition: in the API's spelling, and where it stands in its file.
 
-    `root` is its place in the file, `label` what the file calls it (empty where it is all there is). The spelling
-    `containers` is a bare list of containers.
+    root: its place in the file
+    spelling: how the file has it; `containers` is a bare list of containers
+    label: what the file calls it, empty where it is all there is
+    places: for CloudFormation, where in the file what stands at a place of `document` is written
+    functions: for what a condition chose, where in the file the function is that chose it
+    conditions: the values of the conditions for which it is so
+    alternatives: the same definition for all other values of the conditions that `document` depends on
+    complete: whether the alternatives are all that there are
     """
 
     file: str
@@ -38,18 +56,48 @@ class Source(msgspec.Struct, frozen=True):
     root: str = "$"
     spelling: Spelling = "api"
     label: str = ""
+    places: dict[str, str] = {}
+    functions: dict[str, str] = {}
+    conditions: dict[str, bool] = {}
+    alternatives: tuple[Source, ...] = ()
+    complete: bool = True
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """What tells it from the other definitions of its file."""
+        return self.tree.number, self.root, self.label
+
+    @property
+    def is_template(self) -> bool:
+        """Whether functions may stand in it."""
+        return self.spelling == "cloudformation"
+
+    @property
+    def variants(self) -> tuple[Source, ...]:
+        """This and its alternatives."""
+        return self, *self.alternatives
 
     def file_place(self, place: str) -> str:
         """A place in the API's spelling, `$.containerDefinitions[0]`, in the file's spelling."""
+        if place.startswith(IN_FILE):
+            return place.removeprefix(IN_FILE)
         within = place.removeprefix("$")
         match self.spelling:
             case "containers":
                 return f"{self.root}{within.removeprefix('.containerDefinitions')}"
             case "cloudformation":
-                return f"{self.root}{cloudformation.file_place(within)}"
+                known = place
+                while known not in self.places and known != "$":
+                    known = parent(known)
+                rest = cloudformation.file_place(place.removeprefix(known))
+                return f"{self.places.get(known, self.root)}{rest}"
             case "terraform":
                 return f"{self.root}{terraform.file_place(within)}"
         return f"{self.root}{within}"
+
+    def written_place(self, place: str) -> str:
+        """As `file_place`, but the place of the function where one chose what stands at `place`."""
+        return self.functions.get(place) or self.file_place(place)
 
     def in_file_spelling(self, remedy: str) -> str:
         """`remedy`, with keys in the file's spelling."""
@@ -62,7 +110,11 @@ class Source(msgspec.Struct, frozen=True):
             case "containers":
                 return f"$.containerDefinitions{within}"
             case "cloudformation":
-                return f"${cloudformation.api_place(within)}"
+                ours = {its: mine for mine, its in self.places.items()}
+                known = place
+                while known not in ours and known != "$":
+                    known = parent(known)
+                return f"{ours.get(known, '$')}{cloudformation.api_place(place.removeprefix(known))}"
         return f"${within}"
 
     @property
@@ -78,7 +130,7 @@ class Source(msgspec.Struct, frozen=True):
 
     def position(self, place: str) -> tuple[int, int]:
         """The line and the column, from 1, of a place in the API's spelling, or of what it would belong to."""
-        return Lines(self.tree.text).at(self.tree.offset(self.file_place(place)))
+        return self.tree.lines.at(self.tree.offset(self.file_place(place)))
 
 
 def load(name: str, content: bytes | str) -> list[Source]:
@@ -86,19 +138,29 @@ def load(name: str, content: bytes | str) -> list[Source]:
 
     The name's ending says whether it is YAML. Raises NotATaskDefinition with what the content is instead, and where.
     """
-    raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
-    return sources(name, parse(name, raw))
+    return sources(name, *parse_all(name, content))
 
 
 def parse(name: str, raw: bytes) -> Tree:
-    """The tree of the file `name` with the bytes `raw`; raises NotATaskDefinition."""
-    if other := unrelated.by_name(name) or unrelated.by_bytes(raw):
+    """The tree of the first document in the file `name` with the bytes `raw`; raises NotATaskDefinition."""
+    return parse_all(name, raw)[0]
+
+
+def parse_all(name: str, content: bytes | str) -> list[Tree]:
+    """The trees of all documents, at least one, in the file `name` with this content; raises NotATaskDefinition."""
+    if other := unrelated.by_name(name) or (unrelated.by_bytes(content) if isinstance(content, bytes) else None):
         raise NotATaskDefinition(other)
-    text = _decoded(raw)
+    if isinstance(content, str):
+        return _parsed(name, content)
+    encoding = encoding_of(content)
+    return [msgspec.structs.replace(tree, encoding=encoding) for tree in _parsed(name, decoded(content))]
+
+
+def _parsed(name: str, text: str) -> list[Tree]:
     if PurePath(name).suffix.lower() in _YAML:
-        return _yaml(text)
+        return yaml_text.parse_all(text)
     try:
-        return json_text.parse(text)
+        return [json_text.parse(text)]
     except NotATaskDefinition as no_json:
         if other := unrelated.by_text(text):
             raise NotATaskDefinition(other) from None
@@ -106,18 +168,26 @@ def parse(name: str, raw: bytes) -> Tree:
         if text.lstrip()[:1] in ("{", "[", "") or not _looks_like_yaml(text):
             raise
         try:
-            return _yaml(text)
+            return yaml_text.parse_all(text)
         except NotATaskDefinition as no_yaml:
-            raise (no_yaml if "PyYAML" in str(no_yaml) else no_json) from None
+            is_json = PurePath(name).suffix.lower() == ".json" and "PyYAML" not in str(no_yaml)
+            raise (no_json if is_json else no_yaml) from None
 
 
-def sources(name: str, tree: Tree) -> list[Source]:
-    """The task definitions in `tree`, at least one; raises NotATaskDefinition with what it is instead."""
-    found = list(_sources(name, tree))
+def sources(name: str, *trees: Tree) -> list[Source]:
+    """The task definitions, at least one, in the documents of a file; raises NotATaskDefinition with what it is
+    instead."""
+    found: list[Source] = []
+    for tree in trees:
+        label = f"document {tree.number + 1}"
+        for source in _sources(name, tree):
+            if len(trees) > 1:
+                source = msgspec.structs.replace(source, label=" ".join(filter(None, (label, source.label))))
+            found.append(source)
     if not found:
-        raise NotATaskDefinition(
-            unrelated.by_value(tree.value) or f"no containerDefinitions are in it; {unrelated.DESCRIBE}"
-        )
+        kinds = (unrelated.by_value(tree.value) for tree in trees)
+        kind = next(filter(None, kinds), f"no containerDefinitions are in it; {unrelated.DESCRIBE}")
+        raise NotATaskDefinition(kind)
     return found
 
 
@@ -126,8 +196,8 @@ def _sources(name: str, tree: Tree) -> Iterator[Source]:
     if _are_containers(value):
         yield Source(name, tree, {"containerDefinitions": value}, spelling="containers")
     elif cloudformation.is_template(value):
-        for label, document in cloudformation.definitions(value):
-            yield Source(name, tree, document, f"$.Resources.{label}.Properties", "cloudformation", label)
+        for template in cloudformation.definitions(value):
+            yield _of_template(name, tree, template)
     elif terraform.is_plan_or_state(value):
         for label, place, document in terraform.definitions(value):
             yield Source(name, tree, document, place, "terraform", label)
@@ -136,31 +206,55 @@ def _sources(name: str, tree: Tree) -> Iterator[Source]:
     elif isinstance(value, dict) and isinstance(value.get("taskDefinition"), dict):
         yield Source(name, tree, value["taskDefinition"], "$.taskDefinition")
     elif isinstance(value, dict) and "ContainerDefinitions" in value:
-        properties = {"Resources": {"": {"Type": cloudformation.KIND, "Properties": value}}}
-        for _, document in cloudformation.definitions(properties):
-            yield Source(name, tree, document, "$", "cloudformation")
+        yield _of_template(name, tree, cloudformation.properties(value))
     elif isinstance(value, dict) and "containerDefinitions" in value:
         yield Source(name, tree, value)
 
 
+def _of_template(name: str, tree: Tree, template: cloudformation.Template) -> Source:
+    """The definition as the parameters' defaults have it, with the others that its conditions make."""
+    first, *others = (
+        Source(
+            name,
+            tree,
+            variant.document,
+            template.root,
+            "cloudformation",
+            template.label,
+            variant.places,
+            variant.functions,
+            variant.conditions,
+            complete=template.complete,
+        )
+        for variant in template.variants
+    )
+    return msgspec.structs.replace(first, alternatives=tuple(others))
+
+
 def _are_containers(value: Any) -> bool:
     """Whether it is a list of containers: objects with names, and an image or nothing that the API has not."""
-    if not isinstance(value, list):
+    if not isinstance(value, list) or not value:
         return False
     if not all(isinstance(item, dict) and item.keys() & {"name", "image"} for item in value):
         return False
     return any("image" in item for item in value) or not list(aws_shapes.unknown_keys({"containerDefinitions": value}))
 
 
-def _decoded(raw: bytes) -> str:
+def encoding_of(raw: bytes) -> tuple[bytes, str]:
+    """The byte order mark of a file and the name of its encoding: UTF-8, UTF-16 or UTF-32."""
+    for mark, encoding in _MARKS.items():
+        if raw.startswith(mark):
+            return mark, encoding
+    return b"", json.detect_encoding(raw)
+
+
+def decoded(raw: bytes) -> str:
+    """The text of a file; raises NotATaskDefinition."""
+    mark, encoding = encoding_of(raw)
     try:
-        return raw.decode(json.detect_encoding(raw), "surrogatepass").removeprefix("\ufeff")
+        return raw[len(mark) :].decode(encoding, "surrogatepass")
     except UnicodeDecodeError as error:
-        raise NotATaskDefinition(f"byte {error.start}: not UTF-8 text") from None
-
-
-def _yaml(text: str) -> Tree:
-    return yaml_text.parse(text)
+        raise NotATaskDefinition(f"byte {error.start + len(mark)}: not UTF-8 text") from None
 
 
 def _looks_like_yaml(text: str) -> bool:

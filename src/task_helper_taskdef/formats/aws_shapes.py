@@ -9,6 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+from task_helper_taskdef.formats.tree import below
+
 # what describe-task-definition prints beside the definition, and some save with it
 _BESIDE: Final = {"tags", "$schema"}
 
@@ -51,7 +53,7 @@ def _unknown(
 ) -> Iterator[tuple[str, str, list[str]]]:
     for key, item in value.items():
         if key in members:
-            yield from _below(item, f"{place}.{key}", members[key]["shape"])
+            yield from _below(item, below(place, key), members[key]["shape"])
         elif key not in beside:
             yield place, key, list(members)
 

@@ -10,9 +10,11 @@ from task_helper_taskdef.formats.tree import (
     MAX_DEPTH,
     PLACEHOLDER,
     NotATaskDefinition,
+    Scalar,
     Span,
     Tree,
     Unknown,
+    below,
     mark_placeholders,
     unrendered,
 )
@@ -33,13 +35,50 @@ def parse(text: str) -> Tree:
             value = _load(json_text)
         except json.JSONDecodeError:
             raise NotATaskDefinition(_syntax_error(text, error), error.pos) from None
-    spans, keys, duplicates = _places(json_text)
-    return Tree(text, mark_placeholders(_with_unknowns(value)), spans, keys, duplicates)
+    tree = Tree(text, mark_placeholders(_with_unknowns(value)), {}, {}, [], {})
+    _note_places(json_text, tree)
+    return tree
 
 
-def _load(text: str) -> Any:
+def written(tree: Tree) -> Any:
+    """The value of `tree` as it is written, to be compared with another text's: what is no text as a Scalar."""
+    text = tree.text
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_float, parse_int=_parse_int)
+        value = _load(text, _float, _int)
+    except json.JSONDecodeError:
+        value = _load(_with_quoted_placeholders(text), _float, _int)
+    return _as_written(value, "$", tree)
+
+
+def _as_written(value: Any, place: str, tree: Tree) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_written(item, below(place, key), tree) for key, item in value.items()}
+    if isinstance(value, Scalar):
+        return value
+    if isinstance(value, list):
+        return [_as_written(item, f"{place}[{i}]", tree) for i, item in enumerate(value)]
+    if value is None or isinstance(value, bool):
+        return Scalar("null" if value is None else "bool", json.dumps(value))
+    span = tree.spans[place]
+    return Scalar("placeholder", tree.text[span.start : span.end]) if value[:1] == _MARK else value
+
+
+def _int(text: str) -> Scalar:
+    return Scalar("int", text)
+
+
+def _float(text: str) -> Scalar:
+    return Scalar("float", text)
+
+
+def _load(text: str, parse_float: Any = None, parse_int: Any = None) -> Any:
+    try:
+        return json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=parse_float or _parse_float,
+            parse_int=parse_int or _parse_int,
+        )
     except RecursionError:
         raise NotATaskDefinition("nested too deeply") from None
 
@@ -71,10 +110,8 @@ def _with_unknowns(value: Any) -> Any:
     return Unknown(f"${{{value.strip(_MARK + '{} ')}}}") if isinstance(value, str) and value[:1] == _MARK else value
 
 
-def _places(text: str) -> tuple[dict[str, Span], dict[str, int], list[tuple[str, int]]]:
-    spans: dict[str, Span] = {}
-    keys: dict[str, int] = {}
-    duplicates: list[tuple[str, int]] = []
+def _note_places(text: str, tree: Tree) -> None:
+    """Note in `tree` where everything in `text` stands."""
     tokens = _TOKEN.finditer(text)
 
     def walk(token: re.Match[str], place: str, depth: int = 0) -> int:
@@ -82,27 +119,32 @@ def _places(text: str) -> tuple[dict[str, Span], dict[str, int], list[tuple[str,
         end = token.end()
         if depth > MAX_DEPTH:
             raise NotATaskDefinition("nested too deeply", token.start())
+        places: list[str] = []
         if token[0] == "[":
             for i, item in enumerate(iter(lambda: next(tokens), None)):
                 if item is None or item[0] == "]":
                     end = item.end() if item else end
                     break
-                walk(item, f"{place}[{i}]", depth + 1)
+                places.append(f"{place}[{i}]")
+                walk(item, places[-1], depth + 1)
+            tree.children[place] = places
         elif token[0] == "{":
             for key in iter(lambda: next(tokens), None):
                 if key is None or key[0] == "}":
                     end = key.end() if key else end
                     break
-                below = f"{place}.{json.loads(key[0], strict=False)}"
-                if below in keys:
-                    duplicates.append((below, key.start()))
-                keys[below] = key.start()
-                walk(next(tokens), below, depth + 1)
-        spans[place] = Span(token.start(), end)
+                at = below(place, json.loads(key[0], strict=False))
+                if at in tree.keys:
+                    tree.duplicates.append((at, key.start()))
+                else:
+                    places.append(at)
+                tree.keys[at] = key.start()
+                walk(next(tokens), at, depth + 1)
+            tree.children[place] = places
+        tree.spans[place] = Span(token.start(), end)
         return end
 
     walk(next(tokens), "$")
-    return spans, keys, duplicates
 
 
 def _refuse_constant(text: str) -> NoReturn:

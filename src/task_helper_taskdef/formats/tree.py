@@ -1,13 +1,15 @@
 """A file's text as values, each with its place in the text.
 
-A place is written as JSONPath writes it, `$.containerDefinitions[0].name`; a span is where the value stands, as offsets
-into the text. A value that a template leaves unknown is a text of the class Unknown.
+A place is written as JSONPath writes it, `$.containerDefinitions[0].name`; a key with a dot or a bracket in it stands
+as `['com.example.team']`. A span is where the value stands, as offsets into the text. A value that a template leaves
+unknown is a text of the class Unknown.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -27,14 +29,15 @@ class NotATaskDefinition(ValueError):
         self.offset = offset
 
 
-class Resolved(str):
-    """A text that a template's function makes, with the function as it is `written` there, for a copy of it."""
-
-    written: Any = None
-
-
-class Unknown(Resolved):
+class Unknown(str):
     """A text that is not wholly known before something is deployed: `${Image}`, `${AWS::AccountId}.example/envoy:1`."""
+
+
+class Scalar(NamedTuple):
+    """A value that is no text, as the file has it: its kind (`int`, `float`, `bool`, `null`, ...) and its spelling."""
+
+    kind: str
+    spelling: str
 
 
 def plain(value: Any) -> Any:
@@ -54,20 +57,39 @@ class Span(NamedTuple):
     flow: bool = True
 
 
-class Tree(msgspec.Struct, frozen=True):
-    """The values of a file, where each stands, and the keys that stand twice in one object (places, with offsets)."""
+class Tree(msgspec.Struct, frozen=True, dict=True):
+    """The values of one document of a file, where each stands, and what stands where.
+
+    keys: where each key stands
+    duplicates: the keys that stand twice in one object (places, with offsets)
+    children: the places of the items or keys of each list or object, in the order of the text
+    aliases: the places at which an alias (`*name`) or a merge key stands for a value, with the span of the alias
+    yaml: whether the text is YAML, which is read again as YAML
+    number: the document's number within the file, from 0
+    encoding: the file's byte order mark and the name of its encoding
+    """
 
     text: str
     value: Any
     spans: dict[str, Span]
     keys: dict[str, int]
     duplicates: list[tuple[str, int]]
+    children: dict[str, list[str]] = {}
+    aliases: dict[str, Span] = {}
+    yaml: bool = False
+    number: int = 0
+    encoding: tuple[bytes, str] = (b"", "utf-8")
 
     def offset(self, place: str) -> int:
         """Where the value at `place` stands, or the key or object that it would belong to."""
         while place not in self.spans and place != "$":
             place = parent(place)
         return self.keys.get(place, self.spans[place].start if place in self.spans else 0)
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The lines of the text."""
+        return Lines(self.text)
 
 
 class Lines:
@@ -81,9 +103,30 @@ class Lines:
         return line, offset - self._starts[line - 1] + 1
 
 
+_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]")
+
+
+def below(place: str, key: str) -> str:
+    """The place of the key `key` of the object at `place`."""
+    if key and not re.search(r"[.\[\]'\\]", key):
+        return f"{place}.{key}"
+    quoted = re.sub(r"(['\\])", r"\\\1", key)
+    return f"{place}['{quoted}']"
+
+
+def steps(place: str) -> list[str | int]:
+    """The keys and indexes that lead from `$` to `place`."""
+    return [
+        int(index) if index else key or re.sub(r"\\(.)", r"\1", quoted) for key, index, quoted in _STEP.findall(place)
+    ]
+
+
 def parent(place: str) -> str:
     """`$.a` of `$.a[0]`; `$` of itself."""
-    return place[: max(place.rfind("."), place.rfind("["), 1)]
+    last = 1
+    for match in _STEP.finditer(place):
+        last = match.start()
+    return place[:last]
 
 
 # how templates mark what is still to be filled in: Terraform, shells and CloudFormation, Jinja and Go, CodeDeploy and

@@ -1,7 +1,9 @@
 """The containers are known
 
 Where a template or a plan leaves the containers open until it is deployed, because they are made of something that does
-not exist yet, nothing can be said of them. That is no fault, but nor is it a check that was passed.
+not exist yet, nothing can be said of them. The same holds for one container of several, and for a template whose
+conditions can be met together in more than 32 ways: the others are not checked. That is no fault, but nor is it a check
+that was passed.
 
 Passes:
 
@@ -11,24 +13,36 @@ Fails:
 
     {"containerDefinitions": "${container_definitions}"}
 
-    note $.containerDefinitions
+    warning $.containerDefinitions
       The containers are known only when this is deployed, so they are not checked.
       Check what `aws ecs describe-task-definition --task-definition NAME` prints afterwards.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from task_helper_taskdef.findings import Finding, note
+from task_helper_taskdef.findings import Finding, warning
 from task_helper_taskdef.roles import Task
+
+_AFTERWARDS = "Check what `aws ecs describe-task-definition --task-definition NAME` prints afterwards."
 
 
 def check(task: Task) -> Iterator[Finding]:
     place = f"{task.definition.place}.containerDefinitions"
-    if place in task.definition.unknown:
-        yield note(
+    if task.definition.unknown_list:
+        yield warning(
+            place, "The containers are known only when this is deployed, so they are not checked.", _AFTERWARDS
+        )
+    for unknown in task.definition.unknown:
+        if unknown.startswith(place) and re.fullmatch(r"\[\d+\]", unknown.removeprefix(place)):
+            yield warning(
+                unknown, "This container is known only when this is deployed, so it is not checked.", _AFTERWARDS
+            )
+    if not task.complete:
+        yield warning(
             place,
-            "The containers are known only when this is deployed, so they are not checked.",
-            "Check what `aws ecs describe-task-definition --task-definition NAME` prints afterwards.",
+            "The conditions can be met together in more than 32 ways, of which only the first 32 are checked.",
+            _AFTERWARDS,
         )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from task_helper_taskdef.findings import Edit, Finding, warning
+from task_helper_taskdef.findings import Copied, Edit, Finding, warning
 from task_helper_taskdef.roles import Task, logging_neighbour
 
 
@@ -35,10 +35,5 @@ def check(task: Task) -> Iterator[Finding]:
                 f"{helper.place}.logConfiguration",
                 "The helper has no logConfiguration, so nobody can read how a drain went.",
                 f"Give it the logConfiguration of {neighbour.name}.",
-                fix=[
-                    Edit(
-                        f"{helper.place}.logConfiguration",
-                        task.definition.value_at(f"{neighbour.place}.logConfiguration"),
-                    )
-                ],
+                fix=[Edit(f"{helper.place}.logConfiguration", Copied(f"{neighbour.place}.logConfiguration"))],
             )

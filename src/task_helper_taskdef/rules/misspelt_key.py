@@ -30,6 +30,7 @@ from difflib import get_close_matches
 
 from task_helper_taskdef.findings import Edit, Finding, warning
 from task_helper_taskdef.formats import aws_shapes
+from task_helper_taskdef.formats.tree import below
 from task_helper_taskdef.roles import Task
 
 
@@ -38,8 +39,8 @@ def check(task: Task) -> Iterator[Finding]:
         same = [name for name in known if name.lower() == key.lower()]
         near = same or get_close_matches(key, known, n=1, cutoff=0.75)
         yield warning(
-            f"{place}.{key}",
+            below(place, key),
             f"ECS knows no key {key} here: it is refused, or dropped without a word.",
             f"Write {near[0]}." if near else "Remove it.",
-            fix=[Edit(f"{place}.{key}", rename=near[0])] if near else [],
+            fix=[Edit(below(place, key), rename=near[0])] if near else [],
         )
