@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 
 EXITS = """\
-exit codes: 0 no errors (there may be warnings, see --fail-on), 1 errors, 2 a wrong command line or configuration,
-65 an input is no task definition, 66 it cannot be read"""
+exit codes: 0 no errors (there may be warnings, see --fail-on), 1 errors, 2 a wrong command line or configuration, 3 no
+task definition was read (see --allow-none), 65 an input is no task definition, 66 it cannot be read, 73 it cannot be
+written"""
 ADD_EXITS = """\
 exit codes: 0 no errors (there may be warnings), 1 errors, 2 a wrong command line, 65 the input is no task definition,
-66 it cannot be read"""
+66 it cannot be read, 73 it cannot be written"""
 READS = """\
 JSON or YAML: what register-task-definition takes or describe-task-definition prints, a list of containers, a
 CloudFormation template, what `cdk synth` writes, what `terraform show -json` prints"""
@@ -45,6 +46,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--fail-on", choices=("error", "warning"), help="the least severe finding for exit code 1 (error)"
     )
     check.add_argument("--fix", action="store_true", help="mend what is mechanical in the files, then check them")
+    check.add_argument("--allow-none", action="store_true", help="exit with 0 although no task definition was read")
     check.add_argument("--config", metavar="FILE", help="the configuration (the nearest .task-helper.toml)")
     check.add_argument(
         "--format",

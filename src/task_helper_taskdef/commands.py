@@ -23,7 +23,7 @@ from task_helper_taskdef.check import check as check_source
 from task_helper_taskdef.config import BadConfiguration, Configuration, read_configuration
 from task_helper_taskdef.definition import read_source, read_virtual_node
 from task_helper_taskdef.files import read_file, read_files, unreadable
-from task_helper_taskdef.findings import Unreadable
+from task_helper_taskdef.findings import Skipped, Unreadable
 from task_helper_taskdef.fix import fix
 from task_helper_taskdef.formats import Source, load, parse
 from task_helper_taskdef.formats.aws_shapes import registrable
@@ -36,19 +36,23 @@ from task_helper_taskdef.reports.sarif import as_sarif
 from task_helper_taskdef.reports.text import as_text
 from task_helper_taskdef.roles import BadName, assign_roles
 from task_helper_taskdef.rule_pages import markdown, names, section
-from task_helper_taskdef.writer import encoded, replace_file
+from task_helper_taskdef.writer import NotWritten, encoded, replace_file
 
 STDIN: Final = "-"
+# so many of the files that were not read for the same reason are named
+_SHOWN: Final = 10
 
 
 class ExitCode(IntEnum):
-    """The exit codes of all commands; the last two are those of sysexits.h, EX_DATAERR and EX_NOINPUT."""
+    """The exit codes of all commands; the last are those of sysexits.h: EX_DATAERR, EX_NOINPUT and EX_CANTCREAT."""
 
     PASSED = 0
     FAILED = 1
     BAD_OPTION = 2
+    NOTHING_READ = 3
     NOT_A_TASK_DEFINITION = 65
     NOT_OPENED = 66
+    NOT_WRITTEN = 73
 
 
 class BadCommandLine(ValueError):
@@ -94,8 +98,15 @@ def _with_errors_printed(command: Callable[[argparse.Namespace], int]) -> Callab
             code, reason = ExitCode.NOT_A_TASK_DEFINITION, str(error)
         except (BadName, BadConfiguration, BadCommandLine, BadStopTimeout) as error:
             code, reason = ExitCode.BAD_OPTION, str(error)
+        except NotWritten as error:
+            code, reason = ExitCode.NOT_WRITTEN, str(error)
         except OSError as error:
-            code, reason = ExitCode.NOT_OPENED, f"{error.filename}: {error.strerror}"
+            if error.filename is None:
+                # so that Python's own flush at the exit does not fail as well
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                code, reason = ExitCode.NOT_WRITTEN, f"standard output cannot be written: {error.strerror}"
+            else:
+                code, reason = ExitCode.NOT_OPENED, f"{error.filename}: {error.strerror}"
         print(f"task-helper: {reason}", file=sys.stderr)
         return code
 
@@ -109,15 +120,22 @@ def check(arguments: argparse.Namespace) -> int:
         raise BadCommandLine("standard input cannot be mended; give a file")
     configuration = read_configuration(arguments.config, names())
     options, node = _options(arguments, configuration)
-    report = Report([], [], node)
+    report = Report([], [], node, [])
     for read in read_files(arguments.files, configuration.exclude):
+        if isinstance(read, Skipped):
+            report.skipped.append(read)
+            continue
         result = read if isinstance(read, Unreadable) else _check_file(read, options, configuration, arguments.fix)
         if isinstance(result, Unreadable):
             report.unreadable.append(result)
         else:
             report.checked.extend(result)
     _refuse_unused_names(arguments, report.checked)
+    _print_skipped(report)
     _print_report(report, arguments.format)
+    if report.nothing_read and not report.unreadable and not arguments.allow_none:
+        print("task-helper: no task definition was read; --allow-none permits that", file=sys.stderr)
+        return ExitCode.NOTHING_READ
     return _exit_code(report, arguments.fail_on or configuration.fail_on)
 
 
@@ -156,9 +174,11 @@ def _check_file(
     try:
         checked = [check_source(source, options) for source in sources]
         if repair:
-            text, rules = fix(sources, options)
+            text, rules, refused = fix(sources, options)
+            for reason in refused:
+                print(f"task-helper: {file}: not mended: {reason}", file=sys.stderr)
             if rules:
-                replace_file(file, text)
+                replace_file(file, text, sources[0].tree)
                 print(f"task-helper: {file}: mended {', '.join(dict.fromkeys(rules))}", file=sys.stderr)
                 checked = [check_source(source, options) for source in load(file, text)]
         return checked
@@ -172,6 +192,16 @@ def _refuse_unused_names(arguments: argparse.Namespace, checked: list[Checked]) 
         containers = [container for each in checked for container in each.task.definition.by_name]
         if checked and name not in containers:
             raise BadName(f"no container is named {name!r}; there are {', '.join(dict.fromkeys(containers))}")
+
+
+def _print_skipped(report: Report) -> None:
+    """What was found and not read, a line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for each in report.skipped:
+        reasons.setdefault(each.reason, []).append(each.file)
+    for reason, files in reasons.items():
+        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        print(f"task-helper: not read: {', '.join(files[:_SHOWN])}{more}: {reason}", file=sys.stderr)
 
 
 def _print_report(report: Report, format_: str) -> None:
@@ -196,6 +226,7 @@ def _exit_code(report: Report, fail_on: str) -> int:
 def add(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef add`"""
     source = _only_definition(arguments.file)
+    tree = source.tree
     with _usable(source):
         source = add_helper(
             source,
@@ -208,9 +239,9 @@ def add(arguments: argparse.Namespace) -> int:
         )
         text = _registrable(source) if arguments.registrable else source.text
         if arguments.in_place and arguments.file != STDIN:
-            replace_file(arguments.file, text)
+            replace_file(arguments.file, text, tree)
         else:
-            sys.stdout.buffer.write(encoded(text))
+            sys.stdout.buffer.write(encoded(text, tree))
             sys.stdout.flush()
         checked = check_source(source, Options(envoy=arguments.envoy, mesh=arguments.mesh, spot=arguments.spot))
     report = Report([checked], [])

@@ -2,25 +2,87 @@
 
 from __future__ import annotations
 
-import codecs
+import errno
+import os
+import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+from task_helper_taskdef.formats import decoded
+from task_helper_taskdef.formats.tree import Tree
 
-def replace_file(name: str, text: str) -> None:
-    """Replace the content of the file `name` by `text`, as a whole or not at all; raises OSError.
 
-    The file keeps its permissions and its byte order mark. If it is a symbolic link, its target is replaced.
+class NotWritten(Exception):
+    """A file was left as it is; the message says why."""
+
+
+def replace_file(name: str, text: str, tree: Tree) -> None:
+    """Replace the content of the file `name`, from which `tree` was read, by `text`; raises NotWritten.
+
+    The file keeps its owner, its permissions, its encoding and its byte order mark. If it is a symbolic link, the file
+    that the link names is replaced. A file that is read-only, that has more names (hard links), or that has changed
+    since it was read is left as it is. The new content is first written to a file of a random name in the same folder,
+    which no failure leaves behind.
     """
     file = Path(name).resolve()
-    content = encoded(text)
-    if file.read_bytes().startswith(codecs.BOM_UTF8):
-        content = codecs.BOM_UTF8 + content
-    new = file.with_name(f".{file.name}.new")
-    new.write_bytes(content)
-    new.chmod(file.stat().st_mode)
-    new.replace(file)
+    try:
+        status = file.stat()
+        _refuse(name, file, status, tree)
+        # opened with O_EXCL and O_NOFOLLOW, for nobody else
+        handle, temporary = tempfile.mkstemp(prefix=".task-helper-", dir=file.parent)
+        try:
+            with open(handle, "wb") as new:
+                new.write(encoded(text, tree))
+                new.flush()
+                _keep_owner(new.fileno(), status)
+                os.fchmod(new.fileno(), stat.S_IMODE(status.st_mode))
+                os.fsync(new.fileno())
+            os.replace(temporary, file)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _flush_folder(file.parent)
+    except OSError as error:
+        raise NotWritten(f"{name}: cannot be written: {error.strerror or error}") from None
 
 
-def encoded(text: str) -> bytes:
-    """`text` in UTF-8. Half a surrogate pair, which UTF-8 cannot hold, becomes the escape that JSON has for it."""
-    return text.encode(errors="backslashreplace")
+def _refuse(name: str, file: Path, status: os.stat_result, tree: Tree) -> None:
+    """Raise NotWritten, or OSError, for a file that is not to be replaced."""
+    if not stat.S_ISREG(status.st_mode):
+        raise NotWritten(f"{name}: cannot be written: it is no regular file")
+    # root may write what is read-only, and is not meant to
+    if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(file, os.W_OK):
+        raise NotWritten(f"{name}: cannot be written: it is read-only")
+    if status.st_nlink > 1:
+        raise NotWritten(
+            f"{name}: has {status.st_nlink} names (hard links), which a new file would part; copy it, or use standard"
+            " output"
+        )
+    if decoded(file.read_bytes()) != tree.text:
+        raise NotWritten(f"{name}: has changed since it was read; run the command again")
+
+
+def _keep_owner(descriptor: int, status: os.stat_result) -> None:
+    new = os.fstat(descriptor)
+    if (new.st_uid, new.st_gid) != (status.st_uid, status.st_gid):
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name last; some file systems cannot, and the content is written by then."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def encoded(text: str, tree: Tree) -> bytes:
+    """`text` in the encoding of the file from which `tree` was read, with its byte order mark."""
+    mark, encoding = tree.encoding
+    return mark + text.encode(encoding, "surrogatepass")

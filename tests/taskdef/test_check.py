@@ -366,10 +366,10 @@ def test_remedy_is_in_the_spelling_of_the_file(capsys: pytest.CaptureFixture[str
     assert 'Add {"ContainerName": "app", "Condition": "START"} to the helper\'s dependsOn.' == remedies["holds-all"]
 
 
-def test_terraform_plan_with_unknown_containers_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where Terraform knows the containers only when it has applied, that is said, and is no fault."""
+def test_terraform_plan_with_unknown_containers_was_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where Terraform knows the containers only when it has applied, that is said, and nothing has passed."""
     resource = {"type": "aws_ecs_task_definition", "address": "x", "values": {"family": "shop"}}
     plan = {"format_version": "1.2", "planned_values": {"root_module": {"resources": [resource]}}}
     Path("plan.json").write_text(json.dumps(plan), encoding="utf-8")
 
-    assert (0, ["containers-unknown"]) == (lambda got: (got[0], rules(got[1])))(report(capsys, "plan.json"))
+    assert (3, ["containers-unknown"]) == (lambda got: (got[0], rules(got[1])))(report(capsys, "plan.json"))

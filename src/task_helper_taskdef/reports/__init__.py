@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from task_helper_taskdef.check import Checked
-from task_helper_taskdef.findings import SEVERITIES, Finding, Severity, Unreadable
+from task_helper_taskdef.findings import SEVERITIES, Finding, Severity, Skipped, Unreadable
 from task_helper_taskdef.formats import Source
 
 # the pseudo rule of a file that could not be checked
@@ -34,11 +34,20 @@ class Located(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All definitions that were checked, all files that could not be, and the virtual node's file if one was given."""
+    """All definitions that were checked, all files that could not be, and the virtual node's file if one was given.
+
+    `skipped` are files and folders that were found and not read.
+    """
 
     checked: list[Checked]
     unreadable: list[Unreadable]
     virtual_node: Source | None = None
+    skipped: list[Skipped] = []
+
+    @property
+    def nothing_read(self) -> bool:
+        """Whether the containers of no definition are known, so that nothing was checked."""
+        return all(checked.task.definition.unknown_list for checked in self.checked)
 
     def located(self) -> list[Located]:
         """All findings; a file that could not be checked is one, too."""
@@ -97,6 +106,7 @@ def as_json(report: Report) -> str:
             }
             for each in report.checked
         ],
+        "skipped": [each._asdict() for each in report.skipped],
         "problems": [msgspec.structs.asdict(each) for each in located],
         "errors": counts["error"],
         "warnings": counts["warning"],

@@ -41,6 +41,14 @@ def as_sarif(report: Report) -> str:
                         "locations": [_location(each.file, each.line, each.column)],
                     }
                     for each in report.unreadable
+                ]
+                + [
+                    {
+                        "level": "note",
+                        "message": {"text": f"{each.file} was not read: {each.reason}."},
+                        "locations": [_location(each.file, 1, 1)],
+                    }
+                    for each in report.skipped
                 ],
             }
         ],
