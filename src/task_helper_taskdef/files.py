@@ -39,9 +39,9 @@ class _File(NamedTuple):
 def read_files(names: Sequence[str], exclude: Sequence[str] = ()) -> Iterator[list[Source] | Unreadable | Skipped]:
     """The task definitions in each file that `names` mean, file by file, each file once.
 
-    A name is a file, a directory, a pattern, or `-` for standard input. Of the files that a directory or a pattern
-    holds, those are Skipped that match one of the patterns `exclude`, or that are of a kind that is not read. Files that
-    have nothing to do with task definitions are left out.
+    A name is a file, a directory, a pattern, or `-` for standard input. Of the files that a directory or a pattern has,
+    those are Skipped that match one of the patterns `exclude`, or that are of a kind that is not read. Files that have
+    nothing to do with task definitions are left out.
     """
     for file in _expanded(names, exclude):
         result = file if isinstance(file, Unreadable | Skipped) else _read(file)

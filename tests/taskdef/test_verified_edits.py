@@ -360,7 +360,7 @@ def test_placeholder_is_copied_as_it_is_written() -> None:
 
 def test_fix_makes_many_repairs_at_once() -> None:
     """Repairs of one rule are made together, however many there are."""
-    containers = [{"name": f"c{i}", "image": "x", "portMapping": []} for i in range(300)]
+    containers = [{"name": f"c{i}", "image": "x", "portmappings": []} for i in range(300)]
     fixed = fix(load("x.json", json.dumps({"containerDefinitions": containers}, indent=1)))
 
     assert ["misspelt-key"] * 300 == fixed.rules

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from task_helper_taskdef.formats.conditions import Conditions
-from task_helper_taskdef.formats.tree import Unknown, below
+from task_helper_taskdef.formats.tree import PLACEHOLDER, Unknown, below
 
 KIND: Final = "AWS::ECS::TaskDefinition"
 _LOOP: Final = "Fn::ForEach::"
@@ -233,9 +233,14 @@ class _Reader:
         return None
 
     def _plain(self, value: Any, key: str) -> Any:
-        if isinstance(value, str) and not isinstance(value, Unknown):
-            value = _substituted(value, self._loops)
-        return self._spelt(value, key)
+        return self._spelt(self._text(value) if isinstance(value, str) else value, key)
+
+    def _text(self, text: str) -> str:
+        """`text` with the values of loops; what is still to be filled in then is Unknown."""
+        if not self._loops:
+            return text
+        filled = _substituted(str(text), self._loops)
+        return Unknown(filled) if isinstance(text, Unknown) and PLACEHOLDER.search(filled) else filled
 
     def _spelt(self, value: Any, key: str) -> Any:
         """`value`, which has no functions any more, as the API spells it."""
@@ -254,8 +259,8 @@ class _Reader:
         """`value` with functions replaced by their values."""
         if isinstance(value, list):
             return [item for item in map(self._resolve, value) if item is not _NO_VALUE]
-        if isinstance(value, str) and not isinstance(value, Unknown):
-            return _substituted(value, self._loops)
+        if isinstance(value, str):
+            return self._text(value)
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
@@ -281,7 +286,7 @@ class _Reader:
             case "Fn::If", _ if chosen := self._chosen(argument):
                 return self._resolve(chosen[1])
             case "Fn::Sub", str(text):
-                return self._substitute(text, {})
+                return self._substitute(self._text(text), {})
             case "Fn::Sub", [str(text), dict(values)]:
                 return self._substitute(text, {key: self._resolve(item) for key, item in values.items()})
             case "Fn::Join", [str(separator), parts]:

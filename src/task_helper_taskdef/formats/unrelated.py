@@ -60,7 +60,7 @@ def by_value(value: Any) -> str | None:
         return "a CloudFormation template without an AWS::ECS::TaskDefinition"
     if isinstance(value.get("Resources"), list) and "TargetService" in str(value):
         return f"this is a CodeDeploy AppSpec: {DESCRIBE}"
-    if {"version", "artifacts"} <= has:
+    if {"version", "artifacts"} <= has and "phases" not in has:
         return f"this is the CDK's manifest: {SYNTH}"
     if isinstance(value.get("services"), dict):
         return f"this is a Compose file: {DESCRIBE}"

@@ -27,17 +27,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import Final
 
 from task_helper_taskdef.findings import Edit, Finding, warning
 from task_helper_taskdef.formats import aws_shapes
 from task_helper_taskdef.formats.tree import below
 from task_helper_taskdef.roles import Task
 
+# to search what is near takes a millisecond; where there are more keys that ECS does not know, they are no slips
+_MOST_SEARCHES: Final = 200
+
 
 def check(task: Task) -> Iterator[Finding]:
-    for place, key, known in aws_shapes.unknown_keys(task.definition.document):
+    for number, (place, key, known) in enumerate(aws_shapes.unknown_keys(task.definition.document)):
         same = [name for name in known if name.lower() == key.lower()]
-        near = same or get_close_matches(key, known, n=1, cutoff=0.75)
+        near = same or (get_close_matches(key, known, n=1, cutoff=0.75) if number < _MOST_SEARCHES else [])
         yield warning(
             below(place, key),
             f"ECS knows no key {key} here: it is refused, or dropped without a word.",
