@@ -74,7 +74,7 @@ def _expanded(names: Sequence[str], exclude: Sequence[str]) -> Iterator[_File | 
             elif file.name not in seen:
                 seen.add(file.name)
                 excluded = not file.named and any(fnmatch.fnmatch(file.name, pattern) for pattern in exclude)
-                yield Skipped(file.name, "excluded by the configuration") if excluded else file
+                yield Skipped(file.name, "excluded") if excluded else file
 
 
 def _in_directory(name: str) -> Iterator[_File | Unreadable | Skipped]:
