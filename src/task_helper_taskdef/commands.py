@@ -343,6 +343,8 @@ def _targets(sources: list[Source], arguments: argparse.Namespace, options: Opti
 
 def _refuse_names_of_none(sources: Sequence[Source], arguments: argparse.Namespace) -> None:
     """Raise BadName for a container of the command line that none of `sources` has."""
+    if not (arguments.helper or arguments.envoy):
+        return
     containers: list[str] = []
     for source in sources:
         with _usable(source):
