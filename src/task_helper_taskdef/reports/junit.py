@@ -6,8 +6,8 @@ https://github.com/testmoapp/junitxml describes what they read. Errors and warni
 from __future__ import annotations
 
 import re
+from html import escape
 from itertools import groupby
-from xml.sax.saxutils import escape, quoteattr
 
 from task_helper_taskdef.reports import Located, Report
 
@@ -41,7 +41,7 @@ def _case(each: Located) -> str:
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_clean(text))
+    return f'"{escape(_clean(text))}"'
 
 
 def _clean(text: str) -> str:
