@@ -160,9 +160,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return structs.replace(self, idle_closed_after=drain_time)
 
     @property
-    def still_sending_limit(self) -> Seconds:
-        """How long after the stop of a task in Consul its downstreams may still send, before the helper exits."""
-        return max(SHORTEST_PROOF, self.health_sync_stop_timeout - DEREGISTRATION)
+    def still_sending_limit(self) -> Seconds | None:
+        """How long after the stop of a task in Consul its downstreams may still send, before the helper exits.
+
+        None where ECS kills health-sync too early for a proof that leaves it the time to deregister the task.
+        """
+        limit = self.health_sync_stop_timeout - DEREGISTRATION
+        return limit if limit >= SHORTEST_PROOF else None
 
     def problems(self) -> list[str]:
         """Why these times cannot be kept, a sentence each; none where they can."""

@@ -17,6 +17,8 @@ Mood = str | int
 ENVOY = Url("http", "127.0.0.1", 9901)
 APPLICATION = Url("http", "127.0.0.1", 8080, "/health")
 METADATA = "http://169.254.170.2/v4/helper"
+# each container has an endpoint of its own; this is that of the first helper in a chain
+METADATA_OF_FIRST = "http://169.254.170.2/v4/first"
 
 # the containers beside the helper, and when it came up
 CONTAINERS = ("app", "envoy")
@@ -250,7 +252,9 @@ class FakeMetadata(Peer):
         match method, target:
             case "GET", "/v4/helper":
                 return _json(helper)
-            case "GET", "/v4/helper/task":
+            case "GET", "/v4/first":
+                return _json(self.containers["first"])
+            case "GET", "/v4/helper/task" | "/v4/first/task":
                 containers = [helper, *self.containers.values()]
                 return _json({"Containers": containers, "Family": "orders", "DesiredStatus": self.desired})
         return Response(404, b"")

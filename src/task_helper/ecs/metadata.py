@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
@@ -80,25 +81,25 @@ class Stopped(NamedTuple):
     others: Sequence[str] = ()
 
 
-def stopped(task: TaskMetadata, since: datetime, other_helper: str | None = None) -> Stopped:
+def stopped(task: TaskMetadata, since: datetime, own: str | None, other_helper: str | None = None) -> Stopped:
     """What has stopped of what was there at `since`: containers that ended before have done what they were for.
 
-    One container that runs is the helper's own. Any other may be the application, so nobody serves only when all of
-    them have stopped: a sidecar that the helper does not hold stops with every task. Another helper serves nobody.
+    `own` is the name of the helper's own container; None where it is unknown, and so which of the others serve. Any
+    other container may be the application, so nothing serves only when all of them have stopped: a sidecar that does
+    not wait for the helper stops with every task. Another helper serves nothing.
     """
     beside = [
         each
         for each in task.containers
         if each.type == "NORMAL"
-        and each.name != other_helper
+        and each.name not in (own, other_helper)
         and (each.known_status != "STOPPED" or (each.finished_at and each.finished_at >= since))
     ]
     envoys = [each for each in beside if each.is_envoy]
     others = [each for each in beside if not each.is_envoy]
-    left = [each for each in others if not each.stopped_for_good]
     return Stopped(
         [each.name for each in envoys] if all(each.stopped_for_good for each in envoys) else (),
-        [each.name for each in others if each.stopped_for_good] if len(left) <= 1 else (),
+        [each.name for each in others] if own and all(each.stopped_for_good for each in others) else (),
     )
 
 
@@ -128,6 +129,7 @@ class Metadata:
         self.url = health_url(uri) if uri else None
         self._since = since
         self._request = request
+        self._own: str | None = None
         self._other_helper = other_helper
         self._reading = asyncio.Lock()
         self._stopped = Stopped()
@@ -150,9 +152,17 @@ class Metadata:
         async with self._reading:
             if now() >= self._stopped_until:
                 task = await self.task()
-                self._stopped = stopped(task, self._since, self._other_helper) if task else Stopped()
+                own = await self._own_name() if task else None
+                self._stopped = stopped(task, self._since, own, self._other_helper) if task else Stopped()
                 self._stopped_until = now() + READING_SERVES
         return self._stopped
+
+    async def _own_name(self) -> str | None:
+        """The name of the helper's own container; None where the endpoint is missing or gave no answer."""
+        if self._own is None and self.url:
+            with suppress(OSError):
+                self._own = (await self._ask(self.url, "", ContainerMetadata)).name or None
+        return self._own
 
     async def waits_for_envoy(self) -> bool | None:
         """Whether the task is to stop and consul-ecs-health-sync still runs, which waits for Envoy's stop.

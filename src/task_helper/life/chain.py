@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from task_helper.ecs.metadata import Metadata
 from task_helper.envoy.admin import Envoy
@@ -70,8 +70,9 @@ async def take_over(
     """Note in `record` how far the helper before this one came, if there was one; how it ended, if nothing is left."""
     if plan.takes_over_from is None:
         return False
-    exit_code, (draining, under_way) = await asyncio.gather(_exit_code(metadata), _look(envoy))
+    exit_code, draining = await asyncio.gather(_exit_code(metadata), _drains(envoy))
     ended = _ENDED.get(exit_code)
+    under_way = await _is_under_way(envoy) if ended == "drained" and draining else None
     verdict = early.taken_over(
         ended=ended,
         draining=draining,
@@ -102,19 +103,18 @@ async def _exit_code(metadata: Metadata) -> int | None:
     return None
 
 
-class _Seen(NamedTuple):
-    """What Envoy says of itself; None where it does not."""
-
-    draining: bool | None = None
-    under_way: bool | None = None
-
-
-async def _look(envoy: Envoy) -> _Seen:
-    seen = _Seen()
+async def _drains(envoy: Envoy) -> bool | None:
+    """Whether Envoy reports that it drains; None where it does not answer."""
     try:
-        seen = _Seen(await envoy.state() == "DRAINING")
-        look = await envoy.look()
-        under_way = look.traffic.whole.under_way or (None if look.account.uncounted else False)
-        return seen._replace(under_way=under_way)
+        return await envoy.state() == "DRAINING"
     except OSError:
-        return seen
+        return None
+
+
+async def _is_under_way(envoy: Envoy) -> bool | None:
+    """Whether anything of downstreams is in progress; None where Envoy does not answer, or a listener is uncounted."""
+    try:
+        look = await envoy.look()
+    except OSError:
+        return None
+    return look.traffic.whole.under_way or (None if look.account.uncounted else False)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
+from typing import Final
 
 from task_helper.ecs.metadata import Metadata
-from task_helper.ecs.replacement import Look, Replacement, first_pause, listing_pause, pause
-from task_helper.ecs.service import LookAtService
+from task_helper.ecs.replacement import FIRST_LOOK_WITHIN, Look, Replacement, first_pause, listing_pause, pause
+from task_helper.ecs.service import STEP_TIMEOUT, LookAtService
 from task_helper.life import chain
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
 from task_helper.timing import first, forever, now, sleep_until
+
+# how long after it is begun the first look is over: a pause, and a call that gives no answer
+FIRST_LOOK_TAKES: Final = FIRST_LOOK_WITHIN + STEP_TIMEOUT
 
 
 async def until_replaced(plan: Plan, record: Record, look: LookAtService) -> None:
@@ -43,11 +48,17 @@ async def until_drain_is_due(plan: Plan, record: Record, metadata: Metadata, sto
 
 
 async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, blind_until: float) -> bool:
-    """Look until the replacement is in service, and return True; False if no look has succeeded by `blind_until`."""
-    watcher = ReplacementWatcher(look, discovery_lag)
+    """Look until the replacement is in service, and return True; False if no look has succeeded by `blind_until`.
+
+    `blind_until` may have passed, as in the second helper of a chain: the first look is waited for all the same.
+    """
+    watcher, began = ReplacementWatcher(look, discovery_lag), now()
 
     async def wait_blindly() -> bool:
         await sleep_until(blind_until)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(began + FIRST_LOOK_TAKES):
+                await watcher.first_look.wait()
         return await forever() if watcher.has_seen else False
 
     return await first(watcher.wait(), wait_blindly())
@@ -69,6 +80,7 @@ class ReplacementWatcher:
         self._logged: set[str] = set()
         self._whole_look_at = 0.0
         self.has_seen = False
+        self.first_look = asyncio.Event()  # set when it is over, whether it has succeeded or not
 
     async def wait(self) -> bool:
         """Return True when the replacement is in service."""
@@ -97,6 +109,7 @@ class ReplacementWatcher:
             # until the next whole look succeeds, the listing is not asked in between
             self._latest = self._latest._replace(listing_failed=self._latest.listing_failed or listing_only)
             self._log_once(why(error))
+        self.first_look.set()
         if not listing_only:
             self._whole_look_at = now() + pause(self._latest.tasks, self._failures, random.random())  # nosec B311
         return self._in_service_from

@@ -137,10 +137,10 @@ class Lifecycle:
 
     async def still_sending(self) -> Ending:
         """In Consul, exit while health-sync can still deregister the task, where that alone stops downstreams."""
-        if self.record.mesh is None or self.record.mesh.name != "consul":
+        began, limit = self.record.plan_began_at, self.plan.still_sending_limit
+        if limit is None or not await guarded(watch.is_consul(self.envoy, self.record), forever, self.record):
             return await forever()
-        limit = self.record.plan_began_at + self.plan.still_sending_limit
-        watching = watch.still_sending(self.envoy, self.metadata, limit)
+        watching = watch.still_sending(self.envoy, self.metadata, began, began + limit)
         log(Event.STILL_SENDING, because=await guarded(watching, forever, self.record))
         return "still sending"
 

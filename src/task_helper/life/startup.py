@@ -150,7 +150,7 @@ async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record
         record.service = task.service_name or task.family
     try:
         record.listeners = await envoy.listeners()  # once more: some may have come since the gate saw the first
-        bootstrap = record.bootstrap or await envoy.bootstrap()
+        record.bootstrap = bootstrap = record.bootstrap or await envoy.bootstrap()
     except OSError as error:
         log(Event.LOOK_FAILED, because=why(error))
     else:

@@ -10,6 +10,7 @@ from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
 from task_helper.envoy.accounting import Account
 from task_helper.envoy.admin import Envoy, Look
+from task_helper.envoy.mesh import recognise
 from task_helper.envoy.traffic import Meter, Traffic
 from task_helper.life import early
 from task_helper.life.early import Leave, Quiet, Verdict
@@ -32,9 +33,11 @@ LONGEST_READING_PAUSE: Final = 5.0
 LAST_READINGS: Final = early.QUIET + 0.1
 A_MOMENT: Final = 0.5
 
-# In Consul, in seconds: for how long before the limit arrivals are counted, and for how long after it an exit helps.
-# Where health-sync marks the task critical, downstreams stop sending within 0.3 s (measured).
+# In Consul, in seconds: for how long before the limit arrivals are counted, but not what may still arrive after a stop
+# that downstreams learn of; and for how long after the limit an exit helps. Where health-sync marks the task critical,
+# downstreams stop sending within 0.3 s (measured).
 ARRIVALS_COUNTED: Final = 10.0
+MAY_STILL_ARRIVE: Final = 5.0
 EXIT_HELPS: Final = 9.0
 
 # between two readings where a container beside Envoy has stopped: each request that comes meanwhile may fail, in the
@@ -112,13 +115,24 @@ async def application_gone(envoy: Envoy, application: Application | None, metada
         await asyncio.sleep(SHORT_PAUSE if now() < hurry_until else READING_EVERY)
 
 
-async def still_sending(envoy: Envoy, metadata: Metadata, limit: float) -> str:
+async def is_consul(envoy: Envoy, record: Record) -> bool:
+    """Whether Envoy belongs to Consul. Where startup could not see that, Envoy is called until it answers."""
+    while record.bootstrap is None or not record.listeners:
+        with suppress(OSError):
+            record.bootstrap, record.listeners = await envoy.bootstrap(), await envoy.listeners()
+            record.mesh = recognise(record.listeners, record.bootstrap)
+            break
+        await asyncio.sleep(READING_EVERY)
+    return record.mesh is not None and record.mesh.name == "consul"
+
+
+async def still_sending(envoy: Envoy, metadata: Metadata, began: float, limit: float) -> str:
     """Wait until it is proven that Consul's downstreams do not stop sending; why. Never returns where it is not.
 
-    `limit` is until when they may still send, by the event loop's clock.
+    `began` is when the plan began, `limit` until when downstreams may still send, by the event loop's clock.
     """
     meter, account = Meter(), None
-    await sleep_until(limit - ARRIVALS_COUNTED)
+    await sleep_until(max(limit - ARRIVALS_COUNTED, began + MAY_STILL_ARRIVE))
     while now() < limit + EXIT_HELPS:
         try:
             if account is None:
@@ -133,7 +147,8 @@ async def still_sending(envoy: Envoy, metadata: Metadata, limit: float) -> str:
                 verdict = early.still_sending(
                     waits_for_envoy=await metadata.waits_for_envoy(),
                     arrived=meter.arrived,
-                    lately=meter.last_arrival is not None and now() - meter.last_arrival < early.QUIET,
+                    # the reading before shows no arrival; this one may be late, as of a helper that was frozen
+                    lately=meter.last_arrival_after is not None and now() - meter.last_arrival_after < early.QUIET,
                 )
                 if isinstance(verdict, Leave):
                     return verdict.because

@@ -885,6 +885,12 @@ STILL_SENDING: dict[str, tuple[dict[str, str], list[tuple[float, str]], tuple[in
         (0, 215, "deadline"),
     ),
     "they have stopped, and one request takes long": ({}, [(100.4, "envoy stops sending")], (0, 215, "deadline")),
+    "health-sync is killed too early for a proof": ({"HEALTH_SYNC_STOP_TIMEOUT": "24"}, [], (0, 215, "deadline")),
+    "startup could not see that this is Consul": (
+        {},
+        [(0, "envoy denies /config_dump"), (99, "envoy allows all")],
+        (12, 115, "still sending"),
+    ),
 }
 
 

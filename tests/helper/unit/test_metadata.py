@@ -68,7 +68,18 @@ def test_stopped(name: str) -> None:
     """A container has stopped for good if it ran beside the helper and ECS does not restart it."""
     containers, expected = CONTAINERS[name]
 
-    assert [list(each) for each in expected] == [list(each) for each in stopped(TaskMetadata(containers), at(100))]
+    assert [list(each) for each in expected] == [
+        list(each) for each in stopped(TaskMetadata(containers), at(100), HELPER.name)
+    ]
+
+
+@pytest.mark.parametrize("own", ["envoy-helper", None])
+def test_helper_that_is_named_like_an_envoy(own: str | None) -> None:
+    """A container that runs is the application's, whatever the helper's is called, or if that is unknown."""
+    beside = [container("envoy", **RUNNING), container("envoy-helper", **RUNNING), container("log-router")]
+    task = TaskMetadata([container("app", **RUNNING), *beside])
+
+    assert Stopped() == stopped(task, at(100), own)
 
 
 def test_another_helper_serves_nobody() -> None:
@@ -78,8 +89,8 @@ def test_another_helper_serves_nobody() -> None:
 
         crashed, well = TaskMetadata([container("app"), *beside]), TaskMetadata([container("app", **RUNNING), *beside])
 
-        assert ["app"] == list(stopped(crashed, at(100), "task-helper-2").others)
-        assert [] == list(stopped(well, at(100), "task-helper-2").others)
+        assert ["app"] == list(stopped(crashed, at(100), HELPER.name, "task-helper-2").others)
+        assert [] == list(stopped(well, at(100), HELPER.name, "task-helper-2").others)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +114,8 @@ RECORDED = {
     "healthy": ([], []),
     "stopping": ([], []),
     "helper-restarted": ([], []),
-    "helper-stopped": ([], ["app", "task-helper"]),
-    "all-stopped": (["envoy"], ["app", "task-helper"]),
+    "helper-stopped": ([], ["app"]),
+    "all-stopped": (["envoy"], ["app"]),
     "essential-sidecar-crashed": ([], []),
     "nonessential-sidecar-left-with-1": ([], []),
     "application-crashed": ([], ["app"]),
@@ -117,7 +128,8 @@ RECORDED = {
 
 def metadata(answer: bytes, since: datetime, other_helper: str | None = None) -> Metadata:
     async def request(method: str, url: Url, target: str) -> Response:
-        return Response(200, answer)
+        of_container = b'{"Name": "task-helper"}' if b'"Containers"' in answer else answer
+        return Response(200, answer if target.endswith("/task") else of_container)
 
     return Metadata("http://169.254.170.2/v4/x", since, request, other_helper)
 
@@ -191,7 +203,7 @@ def calling(answer: Callable[[], Awaitable[Response]]) -> Metadata:
     """The endpoint that answers each call so."""
 
     async def request(method: str, url: Url, target: str) -> Response:
-        return await answer()
+        return await answer() if target.endswith("/task") else Response(200, b'{"Name": "task-helper"}')
 
     return Metadata("http://169.254.170.2/v4/hunter2", at(0), request)
 

@@ -175,6 +175,19 @@ def test_look_that_hangs() -> None:
     assert 40 == virtual.run(wait())
 
 
+def test_first_look_after_the_fixed_time() -> None:
+    """Where the fixed time has passed, as in the second helper of a chain, the first look is waited for."""
+
+    async def wait() -> bool:
+        async def look(listing_only: bool) -> Look:
+            await asyncio.sleep(3)
+            return Look(1, 1, [old()])
+
+        return await wait_until_in_service(look, LAG, blind_until=-75)
+
+    assert virtual.run(wait())
+
+
 def test_what_is_asked_while_only_the_listing_is_awaited() -> None:
     """Cloud Map alone is asked each second, and the whole service in its own time; a failure waits for that."""
     asked: list[tuple[float, bool]] = []

@@ -20,6 +20,7 @@ from tests.helper.fakes import (
     APPLICATION,
     ENVOY,
     METADATA,
+    METADATA_OF_FIRST,
     SINCE,
     FakeApplication,
     FakeEnvoy,
@@ -97,11 +98,13 @@ class World:
     def _lifecycle(
         self, settings: Settings, network: Network, stop: Stop, *, app: bool = True, metadata: bool = True
     ) -> Lifecycle:
+        first_of_chain = settings.plan.hands_over_to and "first" in self.metadata.containers
+        uri = METADATA_OF_FIRST if first_of_chain else METADATA
         other = settings.plan.other_helper
         surroundings = Surroundings(
             Envoy(ENVOY, network.request, network.accepts),
             Application(APPLICATION, network.request) if app else None,
-            Metadata(METADATA if metadata else None, SINCE, network.request, other.name if other else None),
+            Metadata(uri if metadata else None, SINCE, network.request, other.name if other else None),
             self.show,
             self._look,
         )
