@@ -44,6 +44,8 @@ def _parser(light: bool) -> argparse.ArgumentParser:
         description="Draw what happens from SIGTERM on, with the settings that the environment variables give.",
     )
     plan.set_defaults(main=_plan)
+    for command in (run, healthcheck, plan):
+        command.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     if not light:
         from task_helper_taskdef.cli import register, register_plan
 

@@ -18,9 +18,11 @@ For example:
     error helper-missing 1 2
 
 `load` raises `NotATaskDefinition` (in `formats.tree`), and so does everything that takes a `Source`. The other errors
-are `BadName` (in `roles`), `NotEditable` (in `formats.editing`) and `BadStopTimeout` (in `add.stop_timeouts`).
+are `BadName` (in `roles`), `NotEditable` (in `formats.editing`), `BadSetting` (in `add`) and `BadStopTimeout` (in
+`add.stop_timeouts`).
 
-Around the core, `cli` is the command line, `commands` does what each command does, `files` finds and reads files,
-`config` reads the configuration, `reports` shows findings, and `writer` writes a file. This module and `cli` import
-nothing heavy. `task-helper run` and `task-helper healthcheck` import nothing of this package.
+Around the core, `cli` is the command line, `commands` does what each command does, and `console` prints. `files` finds
+and reads files, `selection` chooses among their definitions, `config` reads the configuration, `baseline` leaves out
+known findings, `reports` shows the others, and `writer` writes a file. This module and `cli` import nothing heavy.
+`task-helper run` and `task-helper healthcheck` import nothing of this package.
 '''

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from task_helper_taskdef.definition import VirtualNode, read_source
-from task_helper_taskdef.findings import Finding
+from task_helper_taskdef.findings import Finding, Severity
 from task_helper_taskdef.formats import IN_FILE, Source
 from task_helper_taskdef.formats.conditions import telling
 from task_helper_taskdef.roles import Mesh, Task, assign_roles
@@ -24,6 +24,8 @@ class Options(msgspec.Struct, frozen=True):
     spot: whether the task runs on Spot, where its whole stop has two minutes
     virtual_node: the mesh's virtual node, for its health check
     ignore: the rules that report nothing
+    select: the only rules that report anything; all where it is empty
+    severities: by rule, the severity of its findings where it is another than the rule's own
     """
 
     helper: str | None = None
@@ -32,6 +34,8 @@ class Options(msgspec.Struct, frozen=True):
     spot: bool = False
     virtual_node: VirtualNode | None = None
     ignore: frozenset[str] = frozenset()
+    select: frozenset[str] = frozenset()
+    severities: Mapping[str, Severity] = {}
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -72,8 +76,12 @@ def _check(source: Source, options: Options) -> Checked:
         duplicates=source.duplicates,
         mesh=options.mesh,
         complete=source.complete,
+        spelling=source.spelling,
+        small_keys=source.small_keys,
     )
-    findings, suppressed = suppress(list(apply_rules(task)), definition, source, options.ignore, RULES)
+    selected = [finding for finding in apply_rules(task) if not options.select or finding.rule in options.select]
+    findings, suppressed = suppress(selected, definition, source, options.ignore, RULES)
+    findings = [f._replace(severity=options.severities.get(f.rule, f.severity)) for f in findings]
     return Checked(source, task, findings, suppressed)
 
 

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import io
+import difflib
 import json
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
-import msgspec
-
+from task_helper.settings import SETTINGS
 from task_helper_taskdef.add import add as add_helper
-from task_helper_taskdef.add.stop_timeouts import BadStopTimeout
+from task_helper_taskdef.add import has_envoy
+from task_helper_taskdef.baseline import as_baseline, read_baseline, without_baseline
 from task_helper_taskdef.check import Checked, Options
 from task_helper_taskdef.check import check as check_source
-from task_helper_taskdef.config import BadConfiguration, Configuration, read_configuration
+from task_helper_taskdef.config import Configuration, Configurations, matching
+from task_helper_taskdef.console import (
+    BadCommandLine,
+    ExitCode,
+    Unusable,
+    code_of,
+    columns,
+    complain,
+    emit,
+    in_colour,
+    show,
+    with_errors_printed,
+)
 from task_helper_taskdef.definition import read_source, read_virtual_node
-from task_helper_taskdef.files import read_file, read_files, unreadable
+from task_helper_taskdef.files import STDIN_NAME, read_file, read_files, unreadable
 from task_helper_taskdef.findings import Skipped, Unreadable
 from task_helper_taskdef.fix import fix
 from task_helper_taskdef.formats import Source, load, parse
@@ -32,128 +43,114 @@ from task_helper_taskdef.formats.tree import NotATaskDefinition
 from task_helper_taskdef.plan import plan as draw_plan
 from task_helper_taskdef.reports import Report, as_json
 from task_helper_taskdef.reports.github import as_github
+from task_helper_taskdef.reports.junit import as_junit
+from task_helper_taskdef.reports.lines import as_lines
 from task_helper_taskdef.reports.sarif import as_sarif
 from task_helper_taskdef.reports.text import as_text
-from task_helper_taskdef.roles import BadName, assign_roles
-from task_helper_taskdef.rule_pages import markdown, names, section
+from task_helper_taskdef.roles import BadName
+from task_helper_taskdef.rule_pages import OTHERS, markdown, names, section, severities, title
+from task_helper_taskdef.selection import chosen, described, refuse_unused
 from task_helper_taskdef.writer import NotWritten, encoded, replace_file
 
 STDIN: Final = "-"
 # so many of the files that were not read for the same reason are named
 _SHOWN: Final = 10
+# the rules whose notes are about settings that only the user knows
+_UNSUPPLIED: Final = {"application-health", "mesh-settings"}
+_REPORTS: Final[dict[str, Callable[[Report], str]]] = {
+    "json": as_json,
+    "sarif": as_sarif,
+    "github": as_github,
+    "junit": as_junit,
+    "line": as_lines,
+}
 
 
-class ExitCode(IntEnum):
-    """The exit codes of all commands; the last are those of sysexits.h: EX_DATAERR, EX_NOINPUT and EX_CANTCREAT."""
-
-    PASSED = 0
-    FAILED = 1
-    BAD_OPTION = 2
-    NOTHING_READ = 3
-    NOT_A_TASK_DEFINITION = 65
-    NOT_OPENED = 66
-    NOT_WRITTEN = 73
-
-
-class BadCommandLine(ValueError):
-    """What the options ask for cannot be done."""
-
-
-class Unusable(Exception):
-    """A file that a command needs cannot be used."""
-
-    def __init__(self, file: Unreadable, kind: str = "task definition") -> None:
-        super().__init__(_line(file, kind))
-        self.code = _code_of(file)
-
-
-def _line(file: Unreadable, kind: str = "task definition") -> str:
-    """One line that says what is wrong with a file."""
-    return f"{file.file} is no {kind}: {file.reason}" if file.opened else f"{file.file}: {file.reason}"
-
-
-def _code_of(file: Unreadable) -> ExitCode:
-    return ExitCode.NOT_A_TASK_DEFINITION if file.opened else ExitCode.NOT_OPENED
-
-
-def _with_errors_printed(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """`command`, which prints an error of its input as one line on standard error, and returns the code for it."""
-
-    def run(arguments: argparse.Namespace) -> int:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                # a definition may hold text that the terminal's encoding has not
-                stream.reconfigure(errors="backslashreplace")
-        try:
-            code = command(arguments)
-            sys.stdout.flush()
-            return code
-        except BrokenPipeError:
-            # the reader has closed the pipe, as `head` does; so that Python's own flush at the exit does not complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return ExitCode.FAILED
-        except Unusable as error:
-            code, reason = error.code, str(error)
-        except NotEditable as error:
-            code, reason = ExitCode.NOT_A_TASK_DEFINITION, str(error)
-        except (BadName, BadConfiguration, BadCommandLine, BadStopTimeout) as error:
-            code, reason = ExitCode.BAD_OPTION, str(error)
-        except NotWritten as error:
-            code, reason = ExitCode.NOT_WRITTEN, str(error)
-        except OSError as error:
-            if error.filename is None:
-                # so that Python's own flush at the exit does not fail as well
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                code, reason = ExitCode.NOT_WRITTEN, f"standard output cannot be written: {error.strerror}"
-            else:
-                code, reason = ExitCode.NOT_OPENED, f"{error.filename}: {error.strerror}"
-        print(f"task-helper: {reason}", file=sys.stderr)
-        return code
-
-    return run
-
-
-@_with_errors_printed
+@with_errors_printed
 def check(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef check`"""
-    if arguments.fix and STDIN in arguments.files:
-        raise BadCommandLine("standard input cannot be mended; give a file")
-    configuration = read_configuration(arguments.config, names())
-    options, node = _options(arguments, configuration)
-    report = Report([], [], node, [])
-    for read in read_files(arguments.files, configuration.exclude):
+    outputs = _outputs(arguments)
+    if arguments.list_rules:
+        emit(_rules_as(outputs[0][0]))
+        return ExitCode.PASSED
+    if arguments.fix and STDIN in arguments.files and not _writes_nothing(arguments):
+        raise BadCommandLine("standard input cannot be mended; give a file, or --diff")
+    files = arguments.files or ["."]
+    configurations = Configurations(arguments.config, names())
+    node = _virtual_node(arguments.virtual_node) if arguments.virtual_node else None
+    exclude = [*arguments.exclude, *(pattern for file in files for pattern in configurations.of(file).excluded)]
+    baseline = read_baseline(arguments.baseline) if arguments.baseline else Counter[str]()
+    report, failed = Report([], [], node, []), False
+    every: list[Source] = []
+    for read in read_files(files, exclude, arguments.stdin_filename):
         if isinstance(read, Skipped):
             report.skipped.append(read)
-            continue
-        result = read if isinstance(read, Unreadable) else _check_file(read, options, configuration, arguments.fix)
-        if isinstance(result, Unreadable):
-            report.unreadable.append(result)
+        elif isinstance(read, Unreadable):
+            report.unreadable.append(read)
         else:
-            report.checked.extend(result)
+            every += read
+            configuration = configurations.of(read[0].file)
+            sources = chosen(read, arguments.definition)
+            result = _check_file(sources, _options(arguments, configuration, read[0].file, node), arguments)
+            if isinstance(result, Unreadable):
+                report.unreadable.append(result)
+                continue
+            new = [without_baseline(each, baseline) for each in result]
+            report.checked.extend(new)
+            failed = failed or _fails(new, arguments.fail_on or configuration.fail_on)
+    refuse_unused(every, arguments.definition)
     _refuse_unused_names(arguments, report.checked)
-    _print_skipped(report)
-    _print_report(report, arguments.format)
+    if arguments.write_baseline:
+        _write(arguments.write_baseline, as_baseline(report.checked))
+        complain(
+            f"{arguments.write_baseline}: written, with {sum(len(each.findings) for each in report.checked)} findings"
+        )
+        failed = False
+    if not arguments.quiet:
+        _print_skipped(report)
+    for format_, file in outputs:
+        _print_report(report, format_, file, arguments)
     if report.nothing_read and not report.unreadable and not arguments.allow_none:
-        print("task-helper: no task definition was read; --allow-none permits that", file=sys.stderr)
+        complain("no task definition was read; --allow-none permits that")
         return ExitCode.NOTHING_READ
-    return _exit_code(report, arguments.fail_on or configuration.fail_on)
+    if report.unreadable:
+        return max(map(code_of, report.unreadable))
+    return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
-def _options(arguments: argparse.Namespace, configuration: Configuration) -> tuple[Options, Source | None]:
-    """How to check: by the command line, and where that says nothing by the configuration; the virtual node's file."""
-    ignored = [rule for option in arguments.ignore or [] for rule in option.split(",") if rule]
-    for rule in ignored:
-        _refuse_unknown_rule(rule)
-    node = _virtual_node(arguments.virtual_node) if arguments.virtual_node else None
-    options = Options(
+def _outputs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """Each format, with the file that its report is for; empty for standard output."""
+    outputs = [(format_, file) for format_, _, file in (each.partition("=") for each in arguments.format or ["text"])]
+    if arguments.output:
+        open_ones = [format_ for format_, file in outputs if not file]
+        if len(open_ones) != 1:
+            raise BadCommandLine("--output is for one --format without a file of its own; write --format FORMAT=FILE")
+        outputs = [(format_, file or arguments.output) for format_, file in outputs]
+    printed = [format_ for format_, file in outputs if not file]
+    if len(printed) > 1:
+        raise BadCommandLine(f"two reports are for standard output; write one to a file: --format {printed[1]}=FILE")
+    if arguments.diff and printed not in ([], ["text"]):
+        raise BadCommandLine(f"standard output is for --diff; write the report to a file: --format {printed[0]}=FILE")
+    return outputs
+
+
+def _options(arguments: argparse.Namespace, configuration: Configuration, file: str, node: Source | None) -> Options:
+    """How to check `file`: by the command line, and where that says nothing by the configuration."""
+    return Options(
         helper=arguments.helper or configuration.helper,
         envoy=arguments.envoy or configuration.envoy,
         mesh=arguments.mesh or configuration.mesh,
         spot=arguments.spot or configuration.spot,
         virtual_node=read_virtual_node(node.document) if node else None,
-        ignore=frozenset(ignored),
+        ignore=_rules(arguments.ignore) | configuration.ignored_in(file),
+        select=_rules(arguments.select) or frozenset(configuration.select),
+        severities=configuration.severity,
     )
-    return options, node
+
+
+def _rules(options: Sequence[str]) -> frozenset[str]:
+    """The rules that the options name, as names or patterns, several parted by commas; raises NoSuchRule."""
+    return frozenset(matching([rule for option in options for rule in option.split(",") if rule], names()))
 
 
 def _virtual_node(name: str) -> Source:
@@ -161,29 +158,51 @@ def _virtual_node(name: str) -> Source:
         tree = parse(name, Path(name).read_bytes())
         read_virtual_node(tree.value)
     except NotATaskDefinition as error:
-        raise Unusable(Unreadable(name, str(error)), "virtual node") from None
+        raise Unusable(Unreadable(name, str(error))) from None
     return Source(name, tree, tree.value)
 
 
-def _check_file(
-    sources: list[Source], options: Options, configuration: Configuration, repair: bool
-) -> list[Checked] | Unreadable:
-    """The findings of each definition of a file, which is repaired first if `repair`."""
+def _check_file(sources: list[Source], options: Options, arguments: argparse.Namespace) -> list[Checked] | Unreadable:
+    """The findings of each of these definitions of a file, which is repaired first if that is wanted."""
+    if not sources:
+        return []
     file, text = sources[0].file, sources[0].text
-    options = msgspec.structs.replace(options, ignore=options.ignore | configuration.ignored_in(file))
     try:
         checked = [check_source(source, options) for source in sources]
-        if repair:
+        if arguments.fix or _writes_nothing(arguments):
             text, rules, refused = fix(sources, options)
             for reason in refused:
-                print(f"task-helper: {file}: not mended: {reason}", file=sys.stderr)
+                complain(f"{file}: not mended: {reason}")
             if rules:
-                replace_file(file, text, sources[0].tree)
-                print(f"task-helper: {file}: mended {', '.join(dict.fromkeys(rules))}", file=sys.stderr)
-                checked = [check_source(source, options) for source in load(file, text)]
+                _write_change(sources[0], text, f"mended {', '.join(dict.fromkeys(rules))}", arguments)
+                keys = {source.key for source in sources}
+                checked = [check_source(source, options) for source in load(file, text) if source.key in keys]
         return checked
     except NotATaskDefinition as error:
         return unreadable(file, error, text)
+
+
+def _writes_nothing(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.diff or arguments.dry_run)
+
+
+def _write_change(source: Source, text: str, what: str, arguments: argparse.Namespace) -> None:
+    """Replace the file of `source` by `text`, or with --diff and --dry-run only show that."""
+    if arguments.diff:
+        emit(_diff(source.file, source.text, text))
+    elif not arguments.dry_run:
+        replace_file(source.file, text, source.tree)
+    complain(f"{source.file}: {'would be ' if _writes_nothing(arguments) else ''}{what}")
+
+
+def _diff(name: str, before: str, after: str) -> str:
+    """What changes, as `patch` and `git apply` take it."""
+    name = os.path.relpath(name) if os.path.isabs(name) else name
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
+    )
+    ended = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    return "".join(ended).removesuffix("\n")
 
 
 def _refuse_unused_names(arguments: argparse.Namespace, checked: list[Checked]) -> None:
@@ -201,53 +220,149 @@ def _print_skipped(report: Report) -> None:
         reasons.setdefault(each.reason, []).append(each.file)
     for reason, files in reasons.items():
         more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
-        print(f"task-helper: not read: {', '.join(files[:_SHOWN])}{more}: {reason}", file=sys.stderr)
+        complain(f"not read: {', '.join(files[:_SHOWN])}{more}: {reason}")
 
 
-def _print_report(report: Report, format_: str) -> None:
-    if format_ == "text":
+def _print_report(report: Report, format_: str, file: str, arguments: argparse.Namespace) -> None:
+    if format_ != "text":
+        written = _REPORTS[format_](report)
+    else:
         for each in report.unreadable:
-            print(f"task-helper: {_line(each)}", file=sys.stderr)
-        if report.checked or not report.unreadable:
-            print(as_text(report, _columns(), _in_colour(sys.stdout)))
-    elif written := {"json": as_json, "sarif": as_sarif, "github": as_github}[format_](report):
-        print(written)
+            complain(f"{each.file}: {each.reason}")
+        coloured = in_colour(None if file else sys.stderr if arguments.diff else sys.stdout, not arguments.no_color)
+        nothing = report.unreadable and not report.checked
+        written = "" if nothing else as_text(report, columns(), coloured, arguments.quiet)
+    if file:
+        _write(file, f"{written}\n" if written else "")
+    elif written and arguments.diff:
+        show(written)
+    elif written:
+        emit(written)
 
 
-def _exit_code(report: Report, fail_on: str) -> int:
-    if report.unreadable:
-        return max(map(_code_of, report.unreadable))
+def _write(name: str, text: str) -> None:
+    """Write a report to the file `name`; raises NotWritten."""
+    try:
+        Path(name).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise NotWritten(f"{name}: cannot be written: {error.strerror or error}") from None
+
+
+def _fails(checked: Sequence[Checked], fail_on: str) -> bool:
     failing = {"error"} if fail_on == "error" else {"error", "warning"}
-    failed = any(finding.severity in failing for each in report.checked for finding in each.findings)
-    return ExitCode.FAILED if failed else ExitCode.PASSED
+    return any(finding.severity in failing for each in checked for finding in each.findings)
 
 
-@_with_errors_printed
+@with_errors_printed
 def add(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef add`"""
-    source = _only_definition(arguments.file)
-    tree = source.tree
-    with _usable(source):
-        source = add_helper(
-            source,
-            image=arguments.image,
-            name=arguments.name,
-            envoy=arguments.envoy,
-            spot=arguments.spot,
-            mesh=arguments.mesh,
-            stop_timeout=arguments.stop_timeout,
-        )
-        text = _registrable(source) if arguments.registrable else source.text
-        if arguments.in_place and arguments.file != STDIN:
-            replace_file(arguments.file, text, tree)
+    sources = _sources(arguments.file, arguments.stdin_filename)
+    file, tree = sources[0].file, sources[0].tree
+    configuration = Configurations(arguments.config, names()).of(arguments.file)
+    node = _virtual_node(arguments.virtual_node) if arguments.virtual_node else None
+    options = Options(
+        helper=arguments.helper or configuration.helper,
+        envoy=arguments.envoy or configuration.envoy,
+        mesh=arguments.mesh or configuration.mesh,
+        # with another time that is asked for, the configuration's times for Spot do not fit
+        spot=arguments.spot or (configuration.spot and arguments.stop_timeout is None),
+        virtual_node=read_virtual_node(node.document) if node else None,
+        ignore=configuration.ignored_in(file),
+        severities=configuration.severity,
+    )
+    targets = _targets(sources, arguments, options)
+    if arguments.registrable and len(targets) != 1:
+        raise BadCommandLine("--registrable writes one definition; choose it with --definition NAME")
+    keys = [source.key for source in targets]
+    current = sources
+    for key in keys:
+        (source,) = (source for source in current if source.key == key)
+        with _usable(source):
+            source = add_helper(
+                source,
+                image=arguments.image,
+                name=arguments.name,
+                envoy=options.envoy,
+                spot=options.spot,
+                mesh=options.mesh,
+                stop_timeout=arguments.stop_timeout,
+                helper=options.helper,
+                settings=_settings(arguments.set),
+                virtual_node=options.virtual_node,
+            )
+        current = load(file, source.text)
+    added = [source for source in current if source.key in keys]
+    text = _registrable(added[0]) if arguments.registrable else added[0].text
+    if _writes_nothing(arguments) or (arguments.in_place and arguments.file != STDIN):
+        if text != sources[0].text:
+            which = ", ".join(filter(None, (source.label for source in added)))
+            _write_change(sources[0], text, f"changed{f' ({which})' if which else ''}", arguments)
+    else:
+        emit(encoded(text, tree))
+    with _usable(added[0]):
+        checked = [check_source(source, options) for source in added]
+    for each in checked:
+        if each.task.mesh is None and not arguments.quiet:
+            label = f" {each.source.label}" if each.source.label else ""
+            complain(
+                f"{file}{label}: the mesh is unknown, so the helper has the slowest mesh's times, 40 s and 40 s;"
+                " name it with --mesh NAME"
+            )
+    if any(each.findings for each in checked):
+        show(as_text(Report(checked, []), columns(), in_colour(sys.stderr, not arguments.no_color), arguments.quiet))
+    if any(finding.rule in _UNSUPPLIED for each in checked for finding in each.findings):
+        complain("what is unset can be given with --set NAME=VALUE")
+    return ExitCode.FAILED if _fails(checked, "error") else ExitCode.PASSED
+
+
+def _targets(sources: list[Source], arguments: argparse.Namespace, options: Options) -> list[Source]:
+    """The definitions that get a helper: those that are named, else those with an Envoy; raises NotEditable."""
+    refuse_unused(sources, arguments.definition)
+    if arguments.definition or len(sources) == 1:
+        targets = chosen(sources, arguments.definition)
+        _refuse_names_of_none(targets, arguments)
+        return targets
+    _refuse_names_of_none(sources, arguments)
+    targets = []
+    for source in sources:
+        with _usable(source):
+            variants = [read_source(variant) for variant in source.variants]
+        if not has_envoy(variants, options.helper, options.envoy):
+            continue
+        if any(variant.windows for variant in variants):
+            complain(f"{source.file} {source.label}: left as it is: it runs on Windows, and the helper on Linux")
         else:
-            sys.stdout.buffer.write(encoded(text, tree))
-            sys.stdout.flush()
-        checked = check_source(source, Options(envoy=arguments.envoy, mesh=arguments.mesh, spot=arguments.spot))
-    report = Report([checked], [])
-    if any(finding.severity != "note" for finding in checked.findings):
-        print(as_text(report, _columns(), _in_colour(sys.stderr)), file=sys.stderr)
-    return _exit_code(report, "error")
+            targets.append(source)
+    if not targets:
+        raise NotEditable(
+            f"{sources[0].file}: none of its {len(sources)} task definitions has an Envoy on Linux, so the helper has"
+            " nothing to drain; name the container with --envoy NAME, or the definition with --definition NAME"
+        )
+    return targets
+
+
+def _refuse_names_of_none(sources: Sequence[Source], arguments: argparse.Namespace) -> None:
+    """Raise BadName for a container of the command line that none of `sources` has."""
+    if not (arguments.helper or arguments.envoy):
+        return
+    containers: list[str] = []
+    for source in sources:
+        with _usable(source):
+            containers += [name for variant in source.variants for name in read_source(variant).by_name]
+    for name in filter(None, (arguments.helper, arguments.envoy)):
+        if name not in containers:
+            raise BadName(f"no container is named {name!r}; there are {', '.join(dict.fromkeys(containers))}")
+
+
+def _settings(options: Sequence[str]) -> dict[str, str]:
+    """The helper's settings of `--set NAME=VALUE`."""
+    settings: dict[str, str] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals or not value:
+            raise BadCommandLine(f"--set {option} is not NAME=VALUE, such as --set {SETTINGS[0].name}=VALUE")
+        settings[name] = value
+    return settings
 
 
 def _registrable(source: Source) -> str:
@@ -258,49 +373,69 @@ def _registrable(source: Source) -> str:
     return json.dumps(document, indent=indent_of(source.text), ensure_ascii=False) + "\n"
 
 
-@_with_errors_printed
+@with_errors_printed
 def plan(arguments: argparse.Namespace) -> int:
-    """`task-helper plan --taskdef FILE`; reads the attributes taskdef, helper, envoy and spot."""
-    source = _only_definition(arguments.taskdef)
-    with _usable(source):
-        print(draw_plan(source, _columns(), arguments.helper, arguments.envoy, arguments.spot))
+    """`task-helper plan --taskdef FILE`; reads the attributes taskdef, definition, helper, envoy, spot and config."""
+    sources = _sources(arguments.taskdef, STDIN_NAME)
+    configuration = Configurations(arguments.config, names()).of(arguments.taskdef)
+    refuse_unused(sources, arguments.definition)
+    targets = chosen(sources, arguments.definition)
+    _refuse_names_of_none(targets, arguments)
+    helper, envoy = arguments.helper or configuration.helper, arguments.envoy or configuration.envoy
+    if len(targets) > 1 and (with_envoy := [each for each in targets if _has_envoy(each, helper, envoy)]):
+        targets = with_envoy
+    drawn = []
+    for source in targets:
+        with _usable(source):
+            containers = read_source(source).by_name
+            drawing = draw_plan(
+                source,
+                columns(),
+                helper if helper in containers else None,
+                envoy if envoy in containers else None,
+                arguments.spot or configuration.spot,
+            )
+        heading = described(source, sources.index(source) + 1)
+        drawn.append(f"{heading}\n{drawing}" if len(targets) > 1 else drawing)
+    emit("\n\n".join(drawn))
     return ExitCode.PASSED
 
 
-@_with_errors_printed
+def _has_envoy(source: Source, helper: str | None, envoy: str | None) -> bool:
+    with _usable(source):
+        return has_envoy([read_source(variant) for variant in source.variants], helper, envoy)
+
+
+@with_errors_printed
 def rules(arguments: argparse.Namespace) -> int:
     """`task-helper taskdef rules`"""
-    if arguments.rule:
-        _refuse_unknown_rule(arguments.rule)
-    print(section(arguments.rule) if arguments.rule else markdown(), end="")
+    if arguments.rule and arguments.rule not in OTHERS:
+        matching([arguments.rule], names())
+    if arguments.list or arguments.json:
+        emit(_rules_as("json" if arguments.json else "text"))
+    elif arguments.rule:
+        shown = [arguments.rule] if arguments.rule in OTHERS else matching([arguments.rule], names())
+        emit("\n".join(map(section, shown)).removesuffix("\n"))
+    else:
+        emit(markdown().removesuffix("\n"))
     return ExitCode.PASSED
 
 
-def _refuse_unknown_rule(name: str) -> None:
-    if name not in names():
-        raise BadName(f"no rule is named {name!r}; there are {', '.join(names())}")
+def _rules_as(format_: str) -> str:
+    """All rules with their severities and titles, for people or as JSON."""
+    listed = [{"rule": name, "severities": severities(name), "title": title(name)} for name in names()]
+    if format_ == "json":
+        return json.dumps(listed, indent=2)
+    width = max(map(len, names()))
+    return "\n".join(f"{name:{width}}  {', '.join(severities(name)):20}  {title(name)}" for name in names())
 
 
-def _only_definition(name: str) -> Source:
-    """The one task definition in the file `name`, or of several the only one with an Envoy; raises Unusable."""
-    sources = read_file(name)
+def _sources(name: str, stdin_name: str) -> list[Source]:
+    """The task definitions in the file `name`; raises Unusable."""
+    sources = read_file(name, stdin_name)
     if isinstance(sources, Unreadable):
         raise Unusable(sources)
-    if len(sources) == 1:
-        return sources[0]
-    with_envoy = list(filter(_has_envoy, sources))
-    if len(with_envoy) != 1:
-        labels = ", ".join(source.label for source in sources)
-        reason = f"{len(sources)} task definitions are in it ({labels}), and not just one of them has an Envoy"
-        raise Unusable(Unreadable(sources[0].file, reason))
-    return with_envoy[0]
-
-
-def _has_envoy(source: Source) -> bool:
-    try:
-        return bool(assign_roles(read_source(source)).envoys)
-    except NotATaskDefinition:
-        return False
+    return sources
 
 
 @contextmanager
@@ -310,12 +445,3 @@ def _usable(source: Source) -> Iterator[None]:
         yield
     except NotATaskDefinition as error:
         raise Unusable(unreadable(source.file, error, source.text)) from None
-
-
-def _in_colour(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal whose user has not switched colours off (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
-
-
-def _columns() -> int:
-    return min(shutil.get_terminal_size().columns, 120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
@@ -23,6 +24,13 @@ KUMA_WORK_DIR: Final = "KUMA_DATAPLANE_RUNTIME_WORK_DIR"
 KUMA_USER: Final = "65532"
 # from this version of Kuma and Kong Mesh on the socket is the default (kumahq/kuma, UPGRADE.md, 2.14.x)
 KUMA_WITH_SOCKET: Final = (2, 14)
+# Before this version kuma-dp takes the first free port from 30001 on (kumahq/kuma, pkg/config/app/kuma-dp/config.go).
+KUMA_WITH_FIXED_PORT: Final = (1, 5)
+OLD_KUMA_PORT: Final = 30001
+# the first version of kuma-dp that waits for the drain before it stops Envoy (kumahq/kuma, app/kuma-dp/cmd/run.go)
+KUMA_THAT_WAITS: Final = (1, 7)
+# Istio's proxyAdminPort (istio/api, mesh/v1alpha1/proxy.proto)
+ISTIO_PORT: Final = 15000
 
 
 class AdminApi(NamedTuple):
@@ -54,13 +62,50 @@ def admin_api(task: Task, envoy: Container) -> AdminApi | None:
     if mesh == "kuma" and serves_kuma_socket(task, envoy):
         return AdminApi(None, kuma_socket(envoy), places)
     given = envoy.env.get("ENVOY_ADMIN_ACCESS_PORT") or envoy.env.get("KUMA_DATAPLANE_ADMIN_PORT") or ""
-    if re.fullmatch("[1-9][0-9]{0,4}", given) and int(given) < 65536:
-        return AdminApi(int(given), None, places)
+    if mesh == "kuma" and not given:
+        given = option_of(envoy, "admin-port") or ""
+    # kuma-dp takes a range too, of which it uses the first port that is free
+    if (match := re.fullmatch("([1-9][0-9]{0,4})(-[0-9]{0,5})?", given)) and int(match[1]) < 65536:
+        return AdminApi(int(match[1]), None, places)
     if configured := read_bootstrap(envoy.command_line):
         port, path = configured.admin
         if port or path:
             return AdminApi(port, PurePosixPath(path) if path else None, places)
-    return AdminApi(CONSUL_PORT if mesh == "consul" else PORT, None, places)
+    if mesh == "kuma":
+        port = kuma_port(envoy)
+        return AdminApi(port, None, places) if port else None
+    istio = envoy.repository == "proxyv2" or "pilot-agent" in envoy.command_line
+    return AdminApi(CONSUL_PORT if mesh == "consul" else ISTIO_PORT if istio else PORT, None, places)
+
+
+def option_of(envoy: Container, name: str) -> str | None:
+    """The value of the option `--name` (or `-name`) of its command line, the last one; None where it is not given."""
+    words = [part for word in envoy.command_line for part in word.split()]
+    pairs = [*pairwise([*words, ""]), *(word.partition("=")[::2] for word in words if "=" in word)]
+    values = [value for word, value in pairs if word in (f"--{name}", f"-{name}")]
+    return values[-1] if values else None
+
+
+def kuma_port(envoy: Container) -> int | None:
+    """The port of kuma-dp's admin API where nothing sets it; None where the image's version does not show it."""
+    version = kuma_version(envoy)
+    if version is None or version >= (2, 0):
+        return PORT
+    # Kong Mesh counted its versions in its own way then
+    if is_kong_mesh(envoy):
+        return None
+    return OLD_KUMA_PORT if version < KUMA_WITH_FIXED_PORT else PORT
+
+
+def is_kong_mesh(envoy: Container) -> bool:
+    """Whether it is Kong's own edition of Kuma, by its image's registry."""
+    return "kong/" in envoy.image or "kong-mesh" in envoy.image
+
+
+def kuma_version(envoy: Container) -> tuple[int, int] | None:
+    """The version of kuma-dp by its image's tag."""
+    match = re.search(r":v?(\d+)\.(\d+)", envoy.image)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def envoy_mesh(task: Task, envoy: Container) -> Mesh | None:
@@ -70,10 +115,10 @@ def envoy_mesh(task: Task, envoy: Container) -> Mesh | None:
 
 def serves_kuma_socket(task: Task, envoy: Container) -> bool:
     """Whether kuma-dp is of a version that serves a socket by default, or of an unknown one and the mesh was named."""
-    match = re.search(r":v?(\d+)\.(\d+)", envoy.image)
-    if match is None:
+    version = kuma_version(envoy)
+    if version is None:
         return task.named_mesh == "kuma" or kuma_socket(envoy) is not None
-    return (int(match[1]), int(match[2])) >= KUMA_WITH_SOCKET
+    return version >= KUMA_WITH_SOCKET
 
 
 def kuma_socket(envoy: Container) -> PurePosixPath | None:

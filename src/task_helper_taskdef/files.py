@@ -15,6 +15,8 @@ from task_helper_taskdef.findings import Skipped, Unreadable
 from task_helper_taskdef.formats import SUFFIXES, Source, decoded, parse_all, sources, unrelated
 from task_helper_taskdef.formats.tree import Lines, NotATaskDefinition
 
+# what standard input is called where the user gives it no name
+STDIN_NAME: Final = "standard input"
 # folders of other people's packages
 _PACKAGES: Final = {"node_modules", "__pycache__", "venv"}
 # folders that begin with a dot and in which people keep task definitions
@@ -36,22 +38,24 @@ class _File(NamedTuple):
     named: bool = True
 
 
-def read_files(names: Sequence[str], exclude: Sequence[str] = ()) -> Iterator[list[Source] | Unreadable | Skipped]:
+def read_files(
+    names: Sequence[str], exclude: Sequence[str] = (), stdin_name: str = STDIN_NAME
+) -> Iterator[list[Source] | Unreadable | Skipped]:
     """The task definitions in each file that `names` mean, file by file, each file once.
 
-    A name is a file, a directory, a pattern, or `-` for standard input. Of the files that a directory or a pattern has,
-    those are Skipped that match one of the patterns `exclude`, or that are of a kind that is not read. Files that have
-    nothing to do with task definitions are left out.
+    A name is a file, a directory, a pattern, or `-` for standard input. Of the files that a directory or a pattern
+    has, those are Skipped that match one of the patterns `exclude`, or that are of a kind that is not read. Files that
+    have nothing to do with task definitions are left out.
     """
     for file in _expanded(names, exclude):
-        result = file if isinstance(file, Unreadable | Skipped) else _read(file)
+        result = file if isinstance(file, Unreadable | Skipped) else _read(file, stdin_name)
         if result:
             yield result
 
 
-def read_file(name: str) -> list[Source] | Unreadable:
+def read_file(name: str, stdin_name: str = STDIN_NAME) -> list[Source] | Unreadable:
     """The task definitions, at least one, in the file `name`, or in standard input for `-`."""
-    result = _read(_File(name))
+    result = _read(_File(name), stdin_name)
     return Unreadable(*result) if isinstance(result, Skipped) else result
 
 
@@ -70,7 +74,7 @@ def _expanded(names: Sequence[str], exclude: Sequence[str]) -> Iterator[_File | 
             elif file.name not in seen:
                 seen.add(file.name)
                 excluded = not file.named and any(fnmatch.fnmatch(file.name, pattern) for pattern in exclude)
-                yield Skipped(file.name, "excluded by the configuration") if excluded else file
+                yield Skipped(file.name, "excluded") if excluded else file
 
 
 def _in_directory(name: str) -> Iterator[_File | Unreadable | Skipped]:
@@ -111,9 +115,9 @@ def _why_skipped(folder: str) -> str:
     return "a folder whose name begins with a dot" if hidden else ""
 
 
-def _read(file: _File) -> list[Source] | Unreadable | Skipped:
+def _read(file: _File, stdin_name: str) -> list[Source] | Unreadable | Skipped:
     """The task definitions in `file`; none where it was not named and has nothing to do with them."""
-    name = "standard input" if file.name == "-" else file.name
+    name = stdin_name if file.name == "-" else file.name
     try:
         raw = sys.stdin.buffer.read() if file.name == "-" else Path(file.name).read_bytes()
     except OSError as error:

@@ -39,11 +39,12 @@ class Fixed(NamedTuple):
 def fix(sources: Sequence[Source], options: Options = DEFAULTS) -> Fixed:
     """The text of a file with everything repaired that needs no decision by a person.
 
-    `sources` are all the definitions of one file, at least one. The rules that `options` ignore and the findings that
-    the file suppresses are left alone, and so is a finding whose place cannot be changed in the text. A file in which
-    a key stands twice is not changed: one of the two values would be lost.
+    `sources` are those definitions of one file, at least one, that are to be repaired. The rules that `options` ignore
+    and the findings that the file suppresses are left alone, and so is a finding whose place cannot be changed in the
+    text. A file in which a key stands twice is not changed: one of the two values would be lost.
     """
     file, text = sources[0].file, sources[0].text
+    chosen = {source.key for source in sources}
     repaired: list[str] = []
     refused: list[str] = []
     tried: set[tuple[object, ...]] = set()
@@ -56,7 +57,7 @@ def fix(sources: Sequence[Source], options: Options = DEFAULTS) -> Fixed:
             break
         text, rules = made
         repaired += rules
-        sources = load(file, text)
+        sources = [source for source in load(file, text) if source.key in chosen]
     return Fixed(text, repaired, refused)
 
 

@@ -6,9 +6,12 @@ here the defaults are right.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from task_helper_taskdef.definition import Container
+from task_helper_taskdef.envoy_admin import KUMA_THAT_WAITS, kuma_version, option_of
 from task_helper_taskdef.roles import Mesh, Task, waits_for_replacement
 
 
@@ -23,6 +26,8 @@ class Preset(NamedTuple):
 _BY_TRAFFIC = "Fixed times hold the task up although its requests have ended."
 
 PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
+    # Cloud Map, the push and the first check take up to 40 s, which is the default of DRAIN_DELAY
+    "app-mesh": (Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),),
     # the control plane probes each second, hears of it every 5 s and tells peers at once (kumahq/kuma, pkg/hds)
     "kuma": (
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
@@ -56,7 +61,88 @@ PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
 }
 
 
+# in AWS's images and in kuma-dp an agent waits after its SIGTERM before it stops Envoy; 5 s are the least of the first
+ENVOY_PRESETS: Final[dict[Mesh, Preset]] = {
+    "app-mesh": Preset(
+        "LISTENER_DRAIN_WAIT_TIME_S", "5", "AWS's agent waits 20 s after the helper's drain, and no request needs them."
+    ),
+    "kuma": Preset(
+        "KUMA_DATAPLANE_DRAIN_TIME", "5s", "kuma-dp waits 30 s after the helper's drain, and no request needs them."
+    ),
+}
+
+
+class Open(NamedTuple):
+    """A setting whose value the definition does not show: what is missing, and how to supply it, a sentence each."""
+
+    variable: str
+    why: str
+    supply: str
+
+
+_INTERVAL: Final = "HEALTH_CHECK_INTERVAL"
+OPEN: Final[dict[Mesh, Open]] = {
+    "app-mesh": Open(
+        _INTERVAL,
+        "The definition does not show how often downstreams check the task, and the helper takes 30 s for it.",
+        "Give the virtual node with --virtual-node, or set HEALTH_CHECK_INTERVAL to the seconds between two checks.",
+    ),
+    "static-dns": Open(
+        _INTERVAL,
+        "The definition does not show how often downstreams check the task, and the helper takes 30 s for it.",
+        "Set HEALTH_CHECK_INTERVAL to the `interval` of the downstreams' clusters, in seconds.",
+    ),
+}
+
+
 def presets(task: Task, helper: Container) -> list[Preset]:
     """What suits the mesh of `task`; nothing on Spot, whose two minutes leave no choice."""
     mesh = PRESETS.get(task.mesh, ()) if task.mesh and not task.spot else ()
-    return [preset for preset in mesh if preset.variable != "DISCOVERY_LAG" or waits_for_replacement(helper)]
+    found = [preset for preset in mesh if preset.variable != "DISCOVERY_LAG" or waits_for_replacement(helper)]
+    if task.mesh == "app-mesh" and not task.spot and (interval := _checked_every(task)):
+        found.append(Preset(_INTERVAL, str(interval), f"The virtual node's downstreams check within {interval} s."))
+    return found
+
+
+def envoy_presets(task: Task, envoy: Container) -> list[Preset]:
+    """What suits the agent that starts Envoy in the container `envoy`, where there is one.
+
+    The agent's time is Envoy's --drain-time-s, too. With DRAIN_LISTENERS=graceful it has to fit the drain, which the
+    rule drain-time wants.
+    """
+    if any(closes_idle(helper.env) for helper in task.helpers):
+        return []
+    preset = ENVOY_PRESETS.get(task.mesh) if task.mesh else None
+    has_agent = _has_aws_agent(envoy) if task.mesh == "app-mesh" else _waits_for_drain(envoy)
+    return [preset] if preset and has_agent else []
+
+
+def closes_idle(settings: Mapping[str, str]) -> bool:
+    """Whether the helper's settings have Envoy close idle connections: DRAIN_LISTENERS=graceful."""
+    return settings.get("DRAIN_LISTENERS", "").strip().lower() == "graceful"
+
+
+def open_settings(task: Task) -> list[Open]:
+    """The settings of the mesh's page whose value only the user knows."""
+    if task.mesh not in OPEN or task.spot or _checked_every(task):
+        return []
+    return [OPEN[task.mesh]]
+
+
+def _checked_every(task: Task) -> int | None:
+    """The most seconds that one health check of a downstream takes, by the virtual node; None where that is unknown."""
+    policies = [listener.health_check for listener in task.virtual_node.listeners] if task.virtual_node else []
+    times = [math.ceil((policy.interval_millis + policy.timeout_millis) / 1000) for policy in policies if policy]
+    return max(times, default=None)
+
+
+def _has_aws_agent(envoy: Container) -> bool:
+    """Whether AWS's agent starts Envoy, or may do so where the image is unknown."""
+    ours = any(variable.name.startswith("APPMESH_") for variable in envoy.environment)
+    return ours or "appmesh" in envoy.image or f"{envoy.place}.image" in envoy.unknown
+
+
+def _waits_for_drain(envoy: Container) -> bool:
+    """Whether this kuma-dp waits before it stops Envoy, and no option says for how long."""
+    version = kuma_version(envoy)
+    return (version is None or version >= KUMA_THAT_WAITS) and option_of(envoy, "drain-time") is None

@@ -13,12 +13,18 @@ import msgspec
 from task_helper.settings import SETTINGS, BadSettings, Settings, from_env
 from task_helper_taskdef.definition import Container, Definition, VirtualNode
 from task_helper_taskdef.envoy_command import read_bootstrap
+from task_helper_taskdef.formats import Spelling
 
 HELPER_NAMES: Final = {"ecs-task-helper", "task-helper", "ecs-appmesh-task-helper"}
-# images that run an Envoy and do not have it in their name: Consul's and Kuma's (Kong Mesh's) data planes
-ENVOY_IMAGES: Final = ("consul-dataplane", "kuma-dp")
+# images that run an Envoy and do not have it in their name: the data planes of Consul, of Kuma (Kong Mesh) and of Istio
+ENVOY_IMAGES: Final = ("consul-dataplane", "kuma-dp", "proxyv2")
+# programs that are an Envoy, or start one
+ENVOY_PROGRAMS: Final = {"envoy", "consul-dataplane", "kuma-dp", "pilot-agent", "envoy-entrypoint"}
 # Consul's Terraform module before 1.14 gave its Envoy this name
-ENVOY_NAMES: Final = {"sidecar-proxy", *ENVOY_IMAGES}
+ENVOY_NAMES: Final = {"sidecar-proxy", *ENVOY_IMAGES[:2]}
+# a shell's script starts a program behind one of these
+_STARTS: Final = {"exec", "--", "&&", "||", ";", "then", "do"}
+_SHELLS: Final = {"sh", "bash", "ash", "dash"}
 # words in the names of containers that accompany an Envoy and are none
 NO_ENVOY: Final = {"control", "exporter", "helper", "init", "metrics", "prometheus", "ratelimit", "test", "tools"}
 # a task that loses one of these while it drains loses records, not requests
@@ -52,16 +58,14 @@ class Task(msgspec.Struct, frozen=True):
     named_mesh: Mesh | None = None
     # whether this and the other variants that are checked are all that the file's conditions make
     complete: bool = True
+    # how the file has it, and the places of its keys that a template must not have with a small letter
+    spelling: Spelling = "api"
+    small_keys: list[str] = []
 
     @property
     def long_running(self) -> list[Container]:
         """All containers without those that end at the start: others wait for these with COMPLETE or SUCCESS."""
-        finished = {
-            dependency.container_name
-            for container in self.definition.container_definitions
-            for dependency in container.depends_on
-            if dependency.condition in ("COMPLETE", "SUCCESS") and container not in self.helpers
-        }
+        finished = finished_at_start(self.definition, self.helpers)
         return [c for c in self.definition.container_definitions if c.name not in finished]
 
     @property
@@ -70,7 +74,8 @@ class Task(msgspec.Struct, frozen=True):
 
         A container whose SIGTERM deregisters the task is none of them: no container may delay that.
         """
-        return [c for c in self.long_running if c not in self.helpers and not deregisters_task(c)]
+        others = (c for c in self.long_running if c not in self.helpers)
+        return [c for c in others if not (deregisters_task(c) or is_consul_control_plane(c))]
 
     @property
     def applications(self) -> list[Container]:
@@ -92,6 +97,8 @@ def assign_roles(
     duplicates: list[str] | None = None,
     mesh: Mesh | None = None,
     complete: bool = True,
+    spelling: Spelling = "api",
+    small_keys: list[str] | None = None,
 ) -> Task:
     """The task of `definition`: the containers named `helper` and `envoy`, else detected by images and names.
 
@@ -99,7 +106,19 @@ def assign_roles(
     """
     helpers = [_named(definition, helper)] if helper else list(filter(is_helper, definition.container_definitions))
     envoys = [_named(definition, envoy)] if envoy else _envoys(definition, helpers)
-    return Task(definition, helpers, envoys, spot, virtual_node, duplicates or [], mesh, complete)
+    return Task(
+        definition, helpers, envoys, spot, virtual_node, duplicates or [], mesh, complete, spelling, small_keys or []
+    )
+
+
+def finished_at_start(definition: Definition, helpers: list[Container]) -> set[str]:
+    """The containers whose end others than `helpers` wait for, with COMPLETE or SUCCESS."""
+    return {
+        dependency.container_name
+        for container in definition.container_definitions
+        for dependency in container.depends_on
+        if dependency.condition in ("COMPLETE", "SUCCESS") and container not in helpers
+    }
 
 
 def _named(definition: Definition, name: str) -> Container:
@@ -129,27 +148,36 @@ def runs_healthcheck(container: Container) -> bool:
 
 def helper_subcommand(words: list[str]) -> str | None:
     """The word behind `task-helper`, wherever it is installed and also within a shell's script; None without it."""
+    for word, following in pairwise([*_split(words), ""]):
+        if PurePosixPath(word).name == "task-helper":
+            return following.rstrip(";")
+    return None
+
+
+def _split(words: list[str]) -> list[str]:
+    """All words of a command line, those of a shell's script as well."""
     split: list[str] = []
     for word in words:
         try:
             split += shlex.split(word)
         except ValueError:
             split += word.split()
-    for word, following in pairwise([*split, ""]):
-        if PurePosixPath(word).name == "task-helper":
-            return following.rstrip(";")
-    return None
+    return split
 
 
 def _envoys(definition: Definition, helpers: list[Container]) -> list[Container]:
-    """By the surest sign: the proxy of the proxyConfiguration and images of an Envoy, else names."""
+    """By the surest sign: the proxy of the proxyConfiguration, images of an Envoy and command lines, else names.
+
+    A container whose end others wait for is none: it prepares something for an Envoy.
+    """
     proxied = definition.proxy_configuration.container_name if definition.proxy_configuration else ""
-    others = [container for container in definition.container_definitions if container not in helpers]
+    finished = finished_at_start(definition, helpers)
+    others = [c for c in definition.container_definitions if c not in helpers and c.name not in finished]
     return [c for c in others if c.name == proxied or runs_envoy(c)] or [c for c in others if has_envoy_name(c)]
 
 
 def runs_envoy(container: Container) -> bool:
-    """Whether the image is an Envoy's; a log router is none, even if its name has `envoy` in it.
+    """Whether the image is an Envoy's, or the command line starts one; a log router is none, whatever its name is.
 
     Where the image is unknown, the container's own name decides.
     """
@@ -157,7 +185,21 @@ def runs_envoy(container: Container) -> bool:
         return False
     if f"{container.place}.image" in container.unknown and has_envoy_name(container):
         return True
-    return container.repository.startswith(ENVOY_IMAGES) or _names_envoy(container.repository)
+    named = container.repository.startswith(ENVOY_IMAGES) or _names_envoy(container.repository)
+    return named or starts_envoy(container)
+
+
+def starts_envoy(container: Container) -> bool:
+    """Whether its command line starts an Envoy, directly or in a shell's script."""
+    starts = True
+    for word in _split(container.command_line):
+        name = PurePosixPath(word.rstrip(";")).name
+        if starts and name in ENVOY_PROGRAMS:
+            return True
+        # `consul-ecs envoy-entrypoint`, `tini -g -- envoy`
+        starts = word in _STARTS or word.endswith(";") or name in {*_SHELLS, "consul-ecs", "tini", "dumb-init", "env"}
+        starts = starts or word in ("-c", "-g")
+    return False
 
 
 def has_envoy_name(container: Container) -> bool:
@@ -200,6 +242,16 @@ def deregisters_task(container: Container) -> bool:
     """Whether its own SIGTERM removes the task from discovery: Consul's health-sync marks the checks critical."""
     return container.name == "consul-ecs-health-sync" or (
         container.repository.startswith("consul-ecs") and "health-sync" in container.command_line
+    )
+
+
+def is_consul_control_plane(container: Container) -> bool:
+    """Whether it runs `consul-ecs control-plane`, whose SIGTERM deregisters the tasks of HashiCorp's module 0.7.
+
+    The module makes all other containers depend on it.
+    """
+    return container.name == "consul-ecs-control-plane" or (
+        container.repository.startswith("consul-ecs") and "control-plane" in container.command_line
     )
 
 

@@ -8,9 +8,18 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Final, NamedTuple
 
+from task_helper_taskdef.findings import SEVERITIES, Severity
 from task_helper_taskdef.rules import RULES
 
 _EXAMPLE: Final = re.compile(r"^(?P<verdict>Passes|Fails)(?: with (?P<option>--[a-z-]+))?:$", re.M)
+
+# reported in the way of a rule, and none
+OTHERS: Final = {
+    "ignore": "A file ignores a rule without a reason, or names a rule that does not exist. Write the rule's name,"
+    " a colon and the reason.",
+    "unreadable": "A file is no task definition, or cannot be read. The message says what it is, and what to give"
+    " instead.",
+}
 
 
 class Example(NamedTuple):
@@ -47,6 +56,19 @@ def _blocks(text: str) -> list[str]:
     return [re.sub("^ {4}", "", p, flags=re.M) for p in paragraphs if p.startswith("    ")]
 
 
+def severities(name: str) -> list[Severity]:
+    """The severities of what the rule `name` finds, as its examples show them."""
+    found = {
+        line.partition(" ")[0] for example in examples(dict(pages())[name]) for line in example.findings.splitlines()
+    }
+    return [severity for severity in SEVERITIES if severity in found]
+
+
+def title(name: str) -> str:
+    """What the rule `name` wants, in one line."""
+    return dict(pages())[name].partition("\n")[0]
+
+
 def markdown() -> str:
     """The page of all rules."""
     head = files("task_helper_taskdef").joinpath("rule_pages.md").read_text(encoding="utf-8")
@@ -61,7 +83,9 @@ def reason(name: str) -> str:
 
 
 def section(name: str) -> str:
-    """What the page has of the rule `name`."""
+    """What the page has of the rule `name`, or of what is reported in the way of a rule."""
+    if name in OTHERS:
+        return f"### {name}\n\n{OTHERS[name]}\n"
     title, _, text = reason(name).partition("\n")
     lines = [f"### {name}", "", f"**{title}**", "", text.strip(), ""]
     for example in examples(dict(pages())[name]):

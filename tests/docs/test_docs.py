@@ -66,6 +66,7 @@ PAGES = [
     ROOT / "tests/taskdef/corpus/README.md",
 ]
 MESHES = {
+    "app-mesh": "app-mesh-style",
     "consul": "consul",
     "kuma": "kuma",
     "static-dns": "static-dns",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from task_helper_taskdef.add import FOLDER_INIT, SPOT, edits
+from task_helper_taskdef.add import FOLDER_INIT, SPOT, BadSetting, add, edits
 from task_helper_taskdef.check import apply_rules
-from task_helper_taskdef.definition import read
-from task_helper_taskdef.formats.editing import changed
+from task_helper_taskdef.definition import read, read_virtual_node
+from task_helper_taskdef.formats import load
+from task_helper_taskdef.formats.editing import NotEditable, changed
 from task_helper_taskdef.formats.tree import Unknown
 from task_helper_taskdef.roles import Mesh, assign_roles
 
@@ -88,7 +90,8 @@ def test_helper_gets_the_address_of_the_admin_api(
 
     assert settings == settings_of(document)
     assert (["envoy"] if fields.get("networkMode") == "bridge" else None) == helper_of(document).get("links")
-    assert [] == findings(document)
+    # the definition does not show the interval of the downstreams' health checks
+    assert (["mesh-settings"] if settings == {"DRAIN_TIMEOUT": "auto"} else []) == findings(document)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,7 @@ def test_kuma_socket_is_on_a_volume_that_the_helper_can_open(
     document = with_helper(before)
     now, _, opener, helper = document["containerDefinitions"]
     known = [variable["name"] for variable in envoy.get("environment", [])]
+    added = [*added, "KUMA_DATAPLANE_DRAIN_TIME"]
 
     assert [{"name": "kuma-admin"}] == document["volumes"]
     assert [MOUNT] == now["mountPoints"] == helper["mountPoints"] == opener["mountPoints"]
@@ -132,7 +136,10 @@ def test_init_container_makes_the_kuma_volume_writable(tmp_path: Path) -> None:
 def test_existing_kuma_volume_is_used() -> None:
     """A work directory that is on a volume already is mounted by the helper, and the rest stays as it is."""
     mount = {"sourceVolume": "run", "containerPath": "/var/run/kuma"}
-    work = [{"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/var/run/kuma/dp"}]
+    work = [
+        {"name": "KUMA_DATAPLANE_RUNTIME_WORK_DIR", "value": "/var/run/kuma/dp"},
+        {"name": "KUMA_DATAPLANE_DRAIN_TIME", "value": "5s"},
+    ]
     envoy = {**KUMA, "user": "1000", "environment": work, "mountPoints": [mount]}
     document = with_helper(with_envoy(envoy))
 
@@ -147,7 +154,7 @@ def test_existing_kuma_volume_is_used() -> None:
     [
         ("consul", CONSUL_SETTINGS),
         ("kuma", {"ENVOY_ADMIN_URL": SOCKET} | KUMA_SETTINGS),
-        ("app-mesh", {}),
+        ("app-mesh", {"DRAIN_TIMEOUT": "auto"}),
         ("static-dns", {"DRAIN_TIMEOUT": "auto"}),
         ("alb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "10"}),
         ("nlb", {"DRAIN_DELAY": "0", "DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "110"}),
@@ -159,7 +166,8 @@ def test_option_names_the_mesh(mesh: Mesh, settings: dict[str, str]) -> None:
     document = with_helper(with_envoy(envoy), mesh=mesh)
 
     assert settings == settings_of(document)
-    assert [] == findings(document, mesh)
+    # in these two the interval of the downstreams' health checks is not to be seen
+    assert (["mesh-settings"] if mesh in ("app-mesh", "static-dns") else []) == findings(document, mesh)
 
 
 def test_times_on_spot_fit_two_minutes() -> None:
@@ -241,3 +249,99 @@ def test_container_that_deregisters_the_task_is_no_dependency() -> None:
 
     assert ["consul-dataplane", "app"] == [d["containerName"] for d in helper_of(added)["dependsOn"]]
     assert [] == findings(added)
+
+
+def test_agent_that_starts_envoy_does_not_wait_after_the_drain() -> None:
+    """AWS's agent gets the least time to wait, and one that is set stays."""
+    image = "public.ecr.aws/appmesh/aws-appmesh-envoy:v1.34.13.0-prod"
+    added = with_helper(with_envoy({"name": "envoy", "image": image}))
+    kept = {"name": "envoy", "image": image, "environment": [{"name": "LISTENER_DRAIN_WAIT_TIME_S", "value": "15"}]}
+
+    assert [{"name": "LISTENER_DRAIN_WAIT_TIME_S", "value": "5"}] == added["containerDefinitions"][0]["environment"]
+    assert {"DRAIN_TIMEOUT": "auto"} == settings_of(added)
+    assert kept == with_helper(with_envoy(kept))["containerDefinitions"][0]
+
+
+def test_agent_is_not_asked_for_where_the_image_has_none() -> None:
+    """An Envoy of its makers, in a mesh of App Mesh's kind, has no agent to set anything at."""
+    envoy = {"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"}
+
+    assert envoy == with_helper(with_envoy(envoy), mesh="app-mesh")["containerDefinitions"][0]
+
+
+def test_interval_comes_from_the_virtual_node() -> None:
+    """With the virtual node, HEALTH_CHECK_INTERVAL covers interval and timeout of one health check."""
+    policy = {"protocol": "http", "intervalMillis": 5000, "timeoutMillis": 1500, "unhealthyThreshold": 2}
+    node = read_virtual_node({"spec": {"listeners": [{"healthCheck": policy}]}})
+    document = with_helper(with_envoy({"name": "envoy"}), mesh="app-mesh", virtual_node=node)
+
+    assert {"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": "7"} == settings_of(document)
+
+
+@pytest.mark.parametrize(
+    "command, url",
+    [
+        (["CMD-SHELL", "curl -f http://localhost:8080/health || exit 1"], "http://localhost:8080/health"),
+        (["CMD", "curl", "-fsS", "http://127.0.0.1:8080/"], "http://127.0.0.1:8080/"),
+        (["CMD-SHELL", "wget -q -O- http://localhost:8080/ready"], "http://localhost:8080/ready"),
+        (["CMD-SHELL", "wget -qO /dev/null http://localhost/ready || exit 1"], None),
+        # any answer passes these, or another request is made than the helper's, or one elsewhere
+        (["CMD-SHELL", "curl http://localhost:8080/health || exit 1"], None),
+        (["CMD-SHELL", "curl -f -H 'Host: shop' http://localhost:8080/health"], None),
+        (["CMD-SHELL", "curl -f -X POST http://localhost:8080/health"], None),
+        (["CMD-SHELL", "curl -f http://localhost:8080/health || true"], None),
+        (["CMD-SHELL", "curl -f http://localhost:8080/health | grep ok"], None),
+        (["CMD-SHELL", "curl -f https://localhost:8443/health"], None),
+        (["CMD-SHELL", "curl -f http://shop.internal/health"], None),
+        (["CMD", "/ready"], None),
+    ],
+)
+def test_application_url_is_that_of_its_own_health_check(command: list[str], url: str | None) -> None:
+    """A health check that asks a plain GET on loopback shows APP_HEALTH_URL; all else leaves it unset."""
+    document = with_envoy({"name": "envoy", "image": "envoy:1"})
+    document["containerDefinitions"][1]["healthCheck"] = {"command": command}
+
+    assert url == settings_of(with_helper(document)).get("APP_HEALTH_URL")
+
+
+def test_given_settings_replace_what_is_set() -> None:
+    """A setting that the user gives is written, also where the helper has another value."""
+    document = with_envoy({"name": "envoy", "image": "envoy:1"})
+    helper = {"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "5"}]}
+    document["containerDefinitions"].append(helper)
+    given = {"DRAIN_DELAY": "7", "STOP_TIMEOUT": "100"}
+
+    assert given == settings_of(with_helper(document, settings=given))
+    assert 100 == helper_of(with_helper(document, settings=given))["stopTimeout"]
+
+
+@pytest.mark.parametrize("setting", [{"DRAIN_DELY": "5"}, {"DRAIN_DELAY": "soon"}, {"DRAIN_DELAY": "115"}])
+def test_settings_that_the_helper_refuses_are_not_written(setting: dict[str, str]) -> None:
+    """What is no setting, no value of it, or no plan that fits is refused."""
+    with pytest.raises(BadSetting):
+        with_helper(with_envoy({"name": "envoy", "image": "envoy:1"}), settings=setting)
+
+
+@pytest.mark.parametrize(
+    "fields, reason",
+    [
+        ({"containerDefinitions": [{"name": "app", "image": "shop:1"}]}, "no container is an Envoy"),
+        ({"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}, "runs on Windows"),
+    ],
+)
+def test_add_refuses_a_task_that_the_helper_cannot_serve(fields: dict[str, Any], reason: str) -> None:
+    """Without an Envoy, and on Windows, nothing is written."""
+    document = {**with_envoy({"name": "envoy", "image": "envoy:1"}), **fields}
+    (source,) = load("task.json", json.dumps(document))
+
+    with pytest.raises(NotEditable, match=reason):
+        add(source, IMAGE)
+
+
+def test_agent_keeps_its_time_where_idle_connections_are_closed() -> None:
+    """With DRAIN_LISTENERS=graceful the agent's time is Envoy's drain time, and 5 s would close no connection."""
+    envoy = {"name": "envoy", "image": "public.ecr.aws/appmesh/aws-appmesh-envoy:v1.34.13.0-prod"}
+    document = with_helper(with_envoy(envoy), settings={"DRAIN_LISTENERS": "graceful"})
+
+    assert envoy == document["containerDefinitions"][0]
+    assert {"mesh-settings"} == set(findings(document)) and document == with_helper(document)

@@ -101,7 +101,7 @@ def test_several_definitions_are_shown_by_file(capsys: pytest.CaptureFixture[str
     assert 1 == check("a.json", "b.json")
     lines = capsys.readouterr().out.splitlines()
     assert "a.json" == lines[0]
-    assert "1 error, 0 warnings, 2 task definitions checked; why: task-helper taskdef rules RULE" == lines[-1]
+    assert "1 error, 0 warnings, 2 task definitions checked; why: task-helper taskdef rules helper-missing" == lines[-1]
 
 
 def test_other_files_of_a_directory_fail_only_if_they_mention_containers(
@@ -114,7 +114,7 @@ def test_other_files_of_a_directory_fail_only_if_they_mention_containers(
 
     Path("broken.json").write_text('{"containerDefinitions": [\n,', encoding="utf-8")
     assert 65 == check(".")
-    assert "broken.json is no task definition: line 2, column 1: Expecting value" in capsys.readouterr().err
+    assert "broken.json: line 2, column 1: Expecting value" in capsys.readouterr().err
 
 
 def test_missing_configuration_is_reported(capsys: pytest.CaptureFixture[str]) -> None:

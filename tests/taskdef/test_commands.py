@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from task_helper.cli import main
+from task_helper_taskdef.reports import PAGE
 
 SHOP: dict[str, Any] = {
     "family": "shop",
@@ -56,7 +59,7 @@ def test_check_prints_findings_for_people(
         '    > Add {"containerName": "envoy", "condition": "HEALTHY"} to the helper\'s',
         "      dependsOn.",
     ]
-    assert lines[-1] == "3 errors, 2 warnings, 1 note; why: task-helper taskdef rules RULE"
+    assert lines[-1] == "3 errors, 2 warnings, 1 note; why: task-helper taskdef rules holds-all"
     assert "\033" not in "".join(lines)
 
 
@@ -85,7 +88,7 @@ def test_check_prints_json_for_programs(shop: Path, capsys: pytest.CaptureFixtur
     assert (1, 0, 0) == (report["errors"], report["warnings"], report["notes"])
     (problem,) = report["problems"]
     assert (str(shop), 4, 5) == (problem["file"], problem["line"], problem["column"])
-    assert ("helper-missing", "docs/rules.md#helper-missing") == (problem["rule"], problem["page"])
+    assert ("helper-missing", f"{PAGE}#helper-missing") == (problem["rule"], problem["page"])
     assert {"severity", "place", "message", "remedy"} < set(problem)
 
 
@@ -107,19 +110,19 @@ def test_other_input_is_refused_with_65(command: list[str], tmp_path: Path, caps
     reason = "$.containerDefinitions[0].stopTimeout: expected a whole number, got 'soon'"
 
     assert main([*command, str(file)]) == 65
-    assert capsys.readouterr() == ("", f"task-helper: {file} is no task definition: {reason}\n")
+    assert capsys.readouterr() == ("", f"task-helper: {file}: {reason}\n")
 
 
 def test_other_input_as_virtual_node_is_refused_with_65(
     shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A virtual node's file is named as what it should be."""
+    """A virtual node's file is named, with what is wrong in it."""
     file = tmp_path / "node.json"
     file.write_text('{"spec": {"listeners": {}}}', encoding="utf-8")
 
     assert main(["taskdef", "check", str(shop), "--virtual-node", str(file)]) == 65
     reason = "$.spec.listeners: expected a list, got an object"
-    assert capsys.readouterr().err == f"task-helper: {file} is no virtual node: {reason}\n"
+    assert capsys.readouterr().err == f"task-helper: {file}: {reason}\n"
 
 
 @pytest.mark.parametrize("command", [["taskdef", "check"], ["taskdef", "add", "--image", IMAGE], ["plan", "--taskdef"]])
@@ -145,7 +148,8 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
     assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--name", "drain"]) == 0
     written = capsys.readouterr()
 
-    assert written.err == ""
+    assert "the mesh is unknown, so the helper has the slowest mesh's times, 40 s and 40 s; name it" in written.err
+    assert "(application-health)" in written.err and "can be given with --set NAME=VALUE" in written.err
     assert json.loads(written.out)["containerDefinitions"][2] == {
         "name": "drain",
         "image": IMAGE,
@@ -210,12 +214,30 @@ def test_add_completes_an_existing_helper(shop: Path, capsys: pytest.CaptureFixt
 
 def test_add_reports_what_it_cannot_repair(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the rest of the definition has an error, add says so on standard error and returns 1."""
-    shop.write_text(json.dumps({"containerDefinitions": [{"name": "app", "image": "shop:1"}]}), encoding="utf-8")
+    lonely = {**SHOP["containerDefinitions"][1], "dependsOn": [{"containerName": "cache", "condition": "START"}]}
+    shop.write_text(json.dumps({"containerDefinitions": [SHOP["containerDefinitions"][0], lonely]}), encoding="utf-8")
 
     assert main(["taskdef", "add", str(shop), "--image", IMAGE]) == 1
     written = capsys.readouterr()
-    assert "(envoy-missing)" in written.err
-    assert len(json.loads(written.out)["containerDefinitions"]) == 2
+    assert "(depends-on-possible)" in written.err
+    assert len(json.loads(written.out)["containerDefinitions"]) == 3
+
+
+@pytest.mark.parametrize("in_place", [[], ["--in-place"]])
+def test_add_refuses_a_task_without_an_envoy(
+    in_place: list[str], shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is nothing to drain, so nothing is written."""
+    text = json.dumps({"containerDefinitions": [{"name": "app", "image": "shop:1"}]})
+    shop.write_text(text, encoding="utf-8")
+
+    assert main(["taskdef", "add", str(shop), "--image", IMAGE, *in_place]) == 65
+    assert capsys.readouterr() == (
+        "",
+        f"task-helper: {shop}: no container is an Envoy, so the helper has nothing to drain; if one is, name it with"
+        " --envoy NAME\n",
+    )
+    assert text == shop.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -285,19 +307,73 @@ def test_run_and_healthcheck_do_not_import_the_linter(command: str) -> None:
     assert done.stderr == "[]\n"
 
 
-def test_closed_pipe_is_not_reported() -> None:
-    """Where the output's reader is gone, as behind `| head`, the command ends without a word."""
+def run(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """The program, run as a process of its own."""
+    command = [sys.executable, "-m", "task_helper", "taskdef", *arguments]
+    return subprocess.run(command, text=True, timeout=60, **streams)
+
+
+@pytest.mark.parametrize("arguments, code", [(["rules"], 0), (["check", "."], 1)])
+def test_closed_pipe_changes_no_exit_code(arguments: list[str], code: int, shop: Path) -> None:
+    """Where the output's reader is gone, as behind `| head`, the command ends without a word, with its own code."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "task_helper", "taskdef", "rules"],
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
+        done = run(*arguments, stdout=writing, stderr=subprocess.PIPE, cwd=shop.parent)
     finally:
         os.close(writing)
 
-    assert (1, "") == (done.returncode, done.stderr)
+    assert (code, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("arguments", [["rules"], ["check", "."], ["add", "shop.json", "--image", IMAGE]])
+def test_closed_standard_output_is_reported(arguments: list[str], shop: Path) -> None:
+    """Without a standard output (`>&-`) there is one line, and no traceback."""
+    command = f'{sys.executable} -m task_helper taskdef "$@" >&-'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *arguments], stderr=subprocess.PIPE, text=True, timeout=60, cwd=shop.parent
+    )
+
+    assert (73, "task-helper: standard output cannot be written: it is closed\n") == (done.returncode, done.stderr)
+
+
+def test_interrupt_ends_without_a_traceback(tmp_path: Path) -> None:
+    """Ctrl-C while the command waits for its input ends it with the shell's code for that."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "task_helper", "taskdef", "check", str(pipe)]
+    # a shell's background job ignores SIGINT, and so would the command if these tests are one
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heeded) as process:
+        # this returns when the command has opened the pipe to read from it
+        with pipe.open("wb"):
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+
+    assert (130, b"", b"") == (process.returncode, out, err)
+
+
+def test_hint_names_a_rule_that_is_explained(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the last line of a report says to run prints a rule's page."""
+    main(["taskdef", "check", str(shop)])
+    hint = capsys.readouterr().out.splitlines()[-1].rpartition("why: ")[2]
+
+    assert "task-helper taskdef rules helper-missing" == hint
+    assert main(hint.split()[1:]) == 0
+
+
+@pytest.mark.parametrize("rule", ["ignore", "unreadable"])
+def test_what_is_reported_like_a_rule_is_explained_too(rule: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report may have these names, which no rule has."""
+    assert main(["taskdef", "rules", rule]) == 0
+    assert capsys.readouterr().out.startswith(f"### {rule}\n")
+
+
+@pytest.mark.parametrize("command", [["run"], ["plan"], ["healthcheck"], ["taskdef"], ["taskdef", "add"]])
+def test_every_command_prints_the_version(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """--version works wherever a person tries it."""
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--version"])
+
+    assert 0 == ended.value.code
+    assert capsys.readouterr().out.startswith("task-helper ")

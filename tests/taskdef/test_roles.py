@@ -8,9 +8,11 @@ import pytest
 
 from task_helper_taskdef.check import apply_rules
 from task_helper_taskdef.definition import read
+from task_helper_taskdef.envoy_admin import admin_api
 from task_helper_taskdef.formats.tree import Unknown
 from task_helper_taskdef.roles import Task, assign_roles, is_agent, shares_network
 from task_helper_taskdef.rules import admin_address, spot_budget
+from task_helper_taskdef.rules.envoy_stop_timeout import wait_of
 
 HEALTHCHECK = {"command": ["CMD", "task-helper", "healthcheck"]}
 
@@ -191,3 +193,95 @@ def test_dependency_cycle_has_no_stop_schedule() -> None:
 
     assert list(spot_budget.check(faulty)) == []
     assert "depends-on-cycle" in [problem.rule for problem in apply_rules(faulty)]
+
+
+@pytest.mark.parametrize(
+    "fields, port",
+    [
+        ({"image": "kumahq/kuma-dp:1.0.8"}, 30001),
+        ({"image": "kumahq/kuma-dp:1.4.1"}, 30001),
+        ({"image": "kumahq/kuma-dp:1.5.0"}, 9901),
+        ({"image": "kumahq/kuma-dp:2.13.2"}, 9901),
+        ({"image": "kumahq/kuma-dp:1.0.8", "command": ["run", "--admin-port=9905"]}, 9905),
+        ({"image": "kumahq/kuma-dp:1.0.8", "command": ["run", "--admin-port", "9906-9999"]}, 9906),
+        (
+            {
+                "image": "kumahq/kuma-dp:1.0.8",
+                "environment": [{"name": "KUMA_DATAPLANE_ADMIN_PORT", "value": "9907-9999"}],
+            },
+            9907,
+        ),
+        ({"image": "istio/proxyv2:1.24.1"}, 15000),
+    ],
+)
+def test_port_of_the_admin_api_is_that_of_the_version(fields: dict[str, Any], port: int) -> None:
+    """Kuma before 1.5 takes the first free port from 30001 on, or from what it is given; Istio has its own."""
+    only = task({"name": "dp", **fields}, networkMode="awsvpc")
+    admin = admin_api(only, only.envoys[0])
+
+    assert admin and port == admin.port
+
+
+def test_port_of_an_old_kong_mesh_is_unknown() -> None:
+    """Kong Mesh counted its versions in its own way before 2.0, so nothing rests on them."""
+    only = task({"name": "dp", "image": "kong/kuma-dp:1.2.0"}, networkMode="awsvpc")
+
+    assert admin_api(only, only.envoys[0]) is None
+    assert wait_of(only.envoys[0]) is None
+
+
+@pytest.mark.parametrize(
+    "fields, seconds",
+    [
+        ({"image": "kumahq/kuma-dp:1.6.1"}, None),
+        ({"image": "kumahq/kuma-dp:1.7.0"}, 30),
+        ({"image": "kumahq/kuma-dp:2.9.0", "command": ["run", "--drain-time", "12s"]}, 12),
+        (
+            {
+                "image": "kumahq/kuma-dp:2.9.0",
+                "command": ["run", "--drain-time=12s"],
+                "environment": [{"name": "KUMA_DATAPLANE_DRAIN_TIME", "value": "7s"}],
+            },
+            7,
+        ),
+        ({"image": "kumahq/kuma-dp:2.9.0", "command": ["run", "--drain-time=1m30s"]}, 90),
+        ({"image": "kumahq/kuma-dp:2.9.0", "command": ["run", "--drain-time=soon"]}, 30),
+        ({"image": "hashicorp/consul-dataplane:2.0.1"}, 0),
+        (
+            {
+                "image": "hashicorp/consul-dataplane:2.0.1",
+                "environment": [{"name": "DP_SHUTDOWN_GRACE_PERIOD_SECONDS", "value": "9"}],
+            },
+            9,
+        ),
+        ({"image": "envoyproxy/envoy:v1.36.2"}, None),
+    ],
+)
+def test_wait_of_the_agent_before_it_stops_envoy(fields: dict[str, Any], seconds: int | None) -> None:
+    """Kuma's variable counts before its option, and Consul's option before its variable, as in their sources."""
+    (envoy,) = task({"name": "dp", **fields}).definition.container_definitions
+    wait = wait_of(envoy)
+
+    assert seconds == (wait.seconds if wait else None)
+
+
+@pytest.mark.parametrize(
+    "command, starts",
+    [
+        (["envoy", "-c", "/etc/envoy.yaml"], True),
+        (["/usr/local/bin/envoy -c /etc/envoy.yaml"], True),
+        (["sh", "-c", "sleep 1; exec envoy -c x"], True),
+        (["sh", "-c", "render && envoy -c x"], True),
+        (["tini", "-g", "--", "envoy", "-c", "x"], True),
+        (["/consul/consul-ecs", "envoy-entrypoint"], True),
+        (["wait-for", "envoy"], False),
+        (["sh", "-c", "curl http://envoy:9901/ready"], False),
+        (["sh", "-c", "unclosed 'quote envoy"], False),
+        ([], False),
+    ],
+)
+def test_envoy_is_recognised_by_what_is_started(command: list[str], starts: bool) -> None:
+    """The program that a command line starts counts, and not a word that is its argument."""
+    only = task({"name": "proxy", "image": "shop/base:7", "command": command})
+
+    assert starts == bool(only.envoys)

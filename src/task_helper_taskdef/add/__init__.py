@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from task_helper.settings import SETTINGS, BadSettings, from_env
 from task_helper.settings import stop_timeout as stop_timeout_of
+from task_helper_taskdef.add.application import application_url
 from task_helper_taskdef.add.stop_timeouts import stop_timeout_edits
 from task_helper_taskdef.add.variants import edit_variants
 from task_helper_taskdef.definition import DEFAULT_STOP_TIMEOUT as ECS_STOP_TIMEOUT
-from task_helper_taskdef.definition import Container, Definition, read, read_source
+from task_helper_taskdef.definition import Container, Definition, VirtualNode, read, read_source
 from task_helper_taskdef.envoy_admin import KUMA_SOCKET, KUMA_WORK_DIR, admin_api, envoy_mesh, user_of
 from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats.editing import NotEditable, changed, with_copies
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown
-from task_helper_taskdef.presets import presets
+from task_helper_taskdef.presets import closes_idle, envoy_presets, presets
 from task_helper_taskdef.roles import (
     BadName,
     Mesh,
@@ -27,6 +30,7 @@ from task_helper_taskdef.roles import (
     condition_for,
     deregisters_task,
     is_helper,
+    knows_settings,
     logging_neighbour,
     needed_dependencies,
     shares_network,
@@ -35,6 +39,7 @@ from task_helper_taskdef.rules import cpu, memory
 from task_helper_taskdef.rules.auto_egress import UNPRIVILEGED_USER, ignored_user
 from task_helper_taskdef.rules.health_check import CHECK
 
+NO_SETTINGS: Final[Mapping[str, str]] = {}
 DEFAULT_NAME: Final = "task-helper"
 DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
 DEFAULT_STOP_TIMEOUT: Final = 120
@@ -47,6 +52,10 @@ KUMA_VOLUME: Final = "kuma-admin"
 FOLDER_INIT: Final = "kuma-admin-folder"
 
 
+class BadSetting(ValueError):
+    """A setting that is given for the helper is none, or has a value that the helper refuses."""
+
+
 def add(
     source: Source,
     image: str,
@@ -55,6 +64,9 @@ def add(
     spot: bool = False,
     mesh: Mesh | None = None,
     stop_timeout: int | None = None,
+    helper: str | None = None,
+    settings: Mapping[str, str] = NO_SETTINGS,
+    virtual_node: VirtualNode | None = None,
 ) -> Source:
     """`source` with a helper, wired for its mesh; `text` of the result is the new text of the whole file.
 
@@ -64,9 +76,13 @@ def add(
     spot: whether the times leave room for all containers in Spot's two minutes
     mesh: the mesh; None where the containers show it
     stop_timeout: seconds for which the helper keeps the task running; on Fargate above 120 with a chain of two helpers
+    helper: the container that is the helper; None where the containers show it
+    settings: environment variables of the helper; they replace what is set
+    virtual_node: the mesh's virtual node, for its health check
 
     A helper that is there already gets `image`, and of the rest only what it lacks: what was written by hand stays, and
-    a second run changes nothing. Raises NotATaskDefinition, NotEditable, BadName and BadStopTimeout.
+    a second run changes nothing. Raises NotATaskDefinition, NotEditable, BadName, BadSetting and BadStopTimeout. A task
+    for Windows and one without an Envoy are not editable.
     """
     if source.tree.duplicates:
         place = source.tree.duplicates[0][0]
@@ -76,14 +92,42 @@ def add(
             f"{source.file}: a plan is not where the containers are written down; examples/terraform shows the helper's"
         )
     # reports what is wrong with the shape at its place in the file
-    for variant in source.variants:
-        read_source(variant)
+    definitions = [read_source(variant) for variant in source.variants]
     if not source.complete:
         raise NotEditable(f"{source.file}: its conditions can be met together in too many ways; write it by hand")
-    source = edit_variants(source, lambda document: _one_helper(document, image, name, envoy, spot, mesh), envoy)
+    _refuse_unfit(source, definitions, helper, envoy)
+
+    def of_helper(document: Any) -> list[Edit]:
+        definition = read(document)
+        names = _those_in(definition, helper, envoy)
+        return _one_helper(assign_roles(definition, *names, spot, virtual_node, mesh=mesh), image, name, settings)
+
+    source = edit_variants(source, of_helper, envoy)
     if stop_timeout is None:
         return source
     return edit_variants(source, lambda document: list(stop_timeout_edits(document, stop_timeout)), envoy)
+
+
+def _refuse_unfit(source: Source, variants: list[Definition], helper: str | None, envoy: str | None) -> None:
+    """Raise NotEditable for a task that the helper cannot serve."""
+    name = " ".join(filter(None, (source.file, source.label)))
+    if any(definition.windows for definition in variants):
+        raise NotEditable(f"{name}: the helper's image is for Linux, and this task runs on Windows")
+    if not has_envoy(variants, helper, envoy):
+        raise NotEditable(
+            f"{name}: no container is an Envoy, so the helper has nothing to drain; if one is, name it with"
+            " --envoy NAME"
+        )
+
+
+def has_envoy(variants: Sequence[Definition], helper: str | None = None, envoy: str | None = None) -> bool:
+    """Whether one of `variants` of a definition has an Envoy; a name that it has no container of counts for nothing."""
+    return any(assign_roles(each, *_those_in(each, helper, envoy)).envoys for each in variants)
+
+
+def _those_in(definition: Definition, helper: str | None, envoy: str | None) -> tuple[str | None, str | None]:
+    """Both names, None for one that `definition` has no container of."""
+    return helper if helper in definition.by_name else None, envoy if envoy in definition.by_name else None
 
 
 def edits(
@@ -94,36 +138,56 @@ def edits(
     spot: bool = False,
     mesh: Mesh | None = None,
     stop_timeout: int | None = None,
+    helper: str | None = None,
+    settings: Mapping[str, str] = NO_SETTINGS,
+    virtual_node: VirtualNode | None = None,
 ) -> list[Edit]:
     """The edits that `add` makes of `document`, a definition in the API's spelling; parameters and errors are its."""
-    one = _one_helper(document, image, name, envoy, spot, mesh)
+    definition = read(document)
+    task = assign_roles(definition, helper, envoy, spot, virtual_node, mesh=mesh)
+    one = _one_helper(task, image, name, settings)
     return one if stop_timeout is None else [*one, *stop_timeout_edits(changed(document, one), stop_timeout)]
 
 
-def _one_helper(document: Any, image: str, name: str, envoy: str | None, spot: bool, mesh: Mesh | None) -> list[Edit]:
-    definition = read(document)
+def _one_helper(task: Task, image: str, name: str, settings: Mapping[str, str]) -> list[Edit]:
+    definition = task.definition
     if not re.fullmatch("[A-Za-z0-9_-]{1,255}", name):
         raise BadName(f"{name!r} is no name for a container; ECS takes letters, digits, - and _")
     if name in definition.by_name and not is_helper(definition.by_name[name]):
         raise BadName(f"{name} is the name of a container that is no helper; give the helper another name")
-    task = assign_roles(definition, envoy=envoy, spot=spot, mesh=mesh)
     # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
     socket, shared = _kuma_socket_edits(task, image)
-    shared += _health_sync_edits(task)
+    shared += [] if closes_idle(settings) else _envoy_edits(task)
+    shared += _health_sync_edits(task, settings)
     if task.helpers:
         helper = task.helpers[0]
-        wanted = _container(task, image, helper, socket)
+        wanted = _container(task, image, helper, socket, settings)
         # two in a chain are one program
         others = [c for c in chain_of(task) or () if c is not helper and c.image != image]
         alike = [Edit(f"{other.place}.image", image) for other in others]
-        return [*shared, *_missing_parts(definition, helper, wanted), *alike]
+        given = [
+            helper.set_variable(variable, value)
+            for variable, value in settings.items()
+            if helper.env.get(variable, value) != value
+        ]
+        return [*shared, *given, *_missing_parts(definition, helper, wanted), *alike]
     helper = Container(name, place="", unknown=[])
-    return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket), append=True)]
+    return [*shared, Edit("$.containerDefinitions", _container(task, image, helper, socket, settings), append=True)]
 
 
-def _health_sync_edits(task: Task) -> list[Edit]:
+def _envoy_edits(task: Task) -> list[Edit]:
+    """What Envoy's own container lacks of its mesh's settings."""
+    return [
+        envoy.set_variable(preset.variable, preset.value)
+        for envoy in task.envoys
+        for preset in envoy_presets(task, envoy)
+        if envoy.knows_variable(preset.variable) and preset.variable not in envoy.env
+    ]
+
+
+def _health_sync_edits(task: Task, settings: Mapping[str, str]) -> list[Edit]:
     """What lets Consul's health-sync deregister the task after a drain, where its stopTimeout is not set."""
-    seconds = _stop_timeout(task, task.helpers[0] if task.helpers else Container("", place="", unknown=[]))
+    seconds = _stop_timeout(task, {**(task.helpers[0].env if task.helpers else {}), **settings})
     return [
         Edit(f"{container.place}.stopTimeout", seconds)
         for container in task.definition.container_definitions
@@ -131,11 +195,11 @@ def _health_sync_edits(task: Task) -> list[Edit]:
     ]
 
 
-def _health_sync_seconds(task: Task, helper: Container) -> dict[str, str]:
+def _health_sync_seconds(task: Task, settings: Mapping[str, str]) -> dict[str, str]:
     """The variable that gives the helper the stopTimeout of Consul's health-sync, where that is known."""
     for container in filter(deregisters_task, task.definition.container_definitions):
         if _is_unset(task, container):
-            return {"HEALTH_SYNC_STOP_TIMEOUT": str(max(_stop_timeout(task, helper), container.stop_seconds))}
+            return {"HEALTH_SYNC_STOP_TIMEOUT": str(max(_stop_timeout(task, settings), container.stop_seconds))}
         if container.stop_timeout is not None and container.stop_timeout != ECS_STOP_TIMEOUT:
             return {"HEALTH_SYNC_STOP_TIMEOUT": str(container.stop_timeout)}
     return {}
@@ -147,7 +211,9 @@ def _is_unset(task: Task, container: Container) -> bool:
     return deregisters_task(container) and container.stop_timeout is None and place not in task.definition.unknown
 
 
-def _container(task: Task, image: str, helper: Container, socket: PurePosixPath | None) -> dict[str, Any]:
+def _container(
+    task: Task, image: str, helper: Container, socket: PurePosixPath | None, settings: Mapping[str, str]
+) -> dict[str, Any]:
     """The helper's container as it is to be, in the light of the settings that `helper` has already."""
     container: dict[str, Any] = {
         "name": helper.name,
@@ -159,7 +225,7 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
             {"containerName": task.definition.written_name(c), "condition": condition_for(task, c)}
             for c in needed_dependencies(task)
         ],
-        "stopTimeout": _stop_timeout(task, helper),
+        "stopTimeout": _stop_timeout(task, {**helper.env, **settings}),
         "healthCheck": dict(CHECK),
         "cpu": cpu.need(helper),
         "memory": memory.need(helper).enough,
@@ -174,7 +240,8 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
         del container["memory"]
     if not cpu.fits(task.definition, helper):
         del container["cpu"]  # the rule says whose to lower
-    environment = _environment(task, helper, socket)
+    environment = {**_environment(task, helper, socket, settings), **settings}
+    _refuse_bad_settings(helper, environment, settings)
     if environment:
         container["environment"] = [{"name": key, "value": value} for key, value in environment.items()]
     if socket:
@@ -184,10 +251,23 @@ def _container(task: Task, image: str, helper: Container, socket: PurePosixPath 
     return container | _logging(task)
 
 
-def _stop_timeout(task: Task, helper: Container) -> int:
-    """The seconds that its STOP_TIMEOUT says, whatever else is not known of its settings; else what suits the task."""
+def _refuse_bad_settings(helper: Container, environment: Mapping[str, str], settings: Mapping[str, str]) -> None:
+    """Raise BadSetting where `settings` make what the helper would refuse."""
+    names = [setting.name for setting in SETTINGS]
+    for name in settings:
+        if name not in names:
+            raise BadSetting(f"{name} is no setting of the helper; there are {', '.join(names)}")
+    if settings and knows_settings(helper):
+        try:
+            from_env({**environment, **helper.env, **settings})
+        except BadSettings as error:
+            raise BadSetting(str(error)) from None
+
+
+def _stop_timeout(task: Task, settings: Mapping[str, str]) -> int:
+    """The seconds that STOP_TIMEOUT says, whatever else is not known of its settings; else what suits the task."""
     with suppress(ValueError):
-        return round(stop_timeout_of(helper.env.get("STOP_TIMEOUT", "").strip()))
+        return round(stop_timeout_of(settings.get("STOP_TIMEOUT", "").strip()))
     return int(SPOT["STOP_TIMEOUT"]) if task.spot else DEFAULT_STOP_TIMEOUT
 
 
@@ -197,12 +277,16 @@ def _logging(task: Task) -> dict[str, Any]:
     return {"logConfiguration": Copied(f"{neighbour.place}.logConfiguration")} if neighbour else {}
 
 
-def _environment(task: Task, helper: Container, socket: PurePosixPath | None) -> dict[str, str]:
+def _environment(
+    task: Task, helper: Container, socket: PurePosixPath | None, settings: Mapping[str, str]
+) -> dict[str, str]:
     admin = admin_api(task, task.envoys[0]) if task.envoys else None
     url = f"unix://{socket}" if socket else admin.url(task, task.envoys[0]) if admin else None
     environment = {"ENVOY_ADMIN_URL": url} if url and url != DEFAULT_ADMIN_URL else {}
     environment |= {preset.variable: preset.value for preset in presets(task, helper)}
-    environment |= _health_sync_seconds(task, helper)
+    environment |= _health_sync_seconds(task, {**helper.env, **settings})
+    if answers := application_url(task):
+        environment["APP_HEALTH_URL"] = answers
     return environment | (SPOT if task.spot else {})
 
 

@@ -58,7 +58,6 @@ def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
     if second:
         yield from _helper_edits(second, others[0], variables)
         return
-    yield Edit(f"{first.place}.dependsOn", {"containerName": name, "condition": "START"}, append=True)
     there = definition.value_at(first.place)
     copied = {key: Copied(below(first.place, key)) for key in there} | {"name": name, "stopTimeout": others[0]}
     place = f"{first.place}.environment"
@@ -71,6 +70,8 @@ def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
         {"name": key, "value": value} for key, value in variables.items() if (key, value) != ("STOP_TIMEOUT", DEFAULT)
     ]
     yield Edit("$.containerDefinitions", {**copied, "environment": [*kept, *added]}, append=True)
+    # after the copy, which must not depend on itself
+    yield Edit(f"{first.place}.dependsOn", {"containerName": name, "condition": "START"}, append=True)
 
 
 def _helper_edits(helper: Container, stop_timeout: int, variables: dict[str, str]) -> Iterator[Edit]:

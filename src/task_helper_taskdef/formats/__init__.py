@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from task_helper_taskdef.formats import aws_shapes, cloudformation, json_text, terraform, unrelated, yaml_text
-from task_helper_taskdef.formats.tree import NotATaskDefinition, Tree, parent
+from task_helper_taskdef.formats.tree import NotATaskDefinition, Tree, parent, steps
 
 # the endings of files that may contain a task definition, for the search in a directory
 SUFFIXES: Final = {".json", ".yaml", ".yml", ".template", ".tpl", ".tmpl", ".j2"}
@@ -127,6 +127,27 @@ class Source(msgspec.Struct, frozen=True):
         """The places, in the API's spelling, of the keys that stand twice in one object of this definition."""
         inside = f"{self.root}.", f"{self.root}["
         return [self.api_place(place) for place, _ in self.tree.duplicates if f"{place}.".startswith(inside)]
+
+    @property
+    def small_keys(self) -> list[str]:
+        """The places, in the API's spelling, of the keys that CloudFormation wants with a capital letter and that have
+        none."""
+        if self.spelling != "cloudformation":
+            return []
+        found = []
+        for place in self.tree.keys:
+            within = steps(place.removeprefix(self.root)) if place.startswith(f"{self.root}.") else []
+            *above, key = within or [""]
+            names = [str(each) for each in above]
+            if str(key)[:1].islower() and not any(cloudformation.has_own_keys(name) for name in names):
+                found.append(self.api_place(place))
+        return found
+
+    def end(self, place: str) -> tuple[int, int] | None:
+        """The line and the column, from 1, right behind what stands at a place in the API's spelling; None where
+        nothing does."""
+        span = self.tree.spans.get(self.file_place(place))
+        return self.tree.lines.at(span.start + len(self.text[span.start : span.end].rstrip())) if span else None
 
     def position(self, place: str) -> tuple[int, int]:
         """The line and the column, from 1, of a place in the API's spelling, or of what it would belong to."""

@@ -51,11 +51,36 @@ def unknown_keys(definition: Any) -> Iterator[tuple[str, str, list[str]]]:
 def _unknown(
     value: dict[str, Any], place: str, members: dict[str, Any], beside: set[str]
 ) -> Iterator[tuple[str, str, list[str]]]:
+    names = list(members)
     for key, item in value.items():
         if key in members:
             yield from _below(item, below(place, key), members[key]["shape"])
         elif key not in beside:
-            yield place, key, list(members)
+            yield place, key, names
+
+
+def mistyped(definition: Any) -> Iterator[tuple[str, str, Any]]:
+    """The place of each text where the API takes a number, true or false, which of these it is, and the text."""
+    members = _shapes()["RegisterTaskDefinitionRequest"]["members"]
+    for key, item in definition.items():
+        if key in members:
+            yield from _mistyped(item, below("$", key), members[key]["shape"])
+
+
+_KINDS: Final = {"integer": "a number", "long": "a number", "double": "a number", "boolean": "true or false"}
+
+
+def _mistyped(value: Any, place: str, name: str) -> Iterator[tuple[str, str, Any]]:
+    shape = _shapes()[name]
+    if shape["type"] == "structure" and isinstance(value, dict):
+        for key, item in value.items():
+            if key in shape["members"]:
+                yield from _mistyped(item, below(place, key), shape["members"][key]["shape"])
+    elif shape["type"] == "list" and isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _mistyped(item, f"{place}[{i}]", shape["member"]["shape"])
+    elif shape["type"] in _KINDS and isinstance(value, str):
+        yield place, _KINDS[shape["type"]], value
 
 
 def _below(value: Any, place: str, name: str) -> Iterator[tuple[str, str, list[str]]]:

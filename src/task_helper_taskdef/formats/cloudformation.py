@@ -126,6 +126,11 @@ def _substituted(text: str, values: Mapping[str, str]) -> str:
     return text
 
 
+def has_own_keys(name: str) -> bool:
+    """Whether the keys below `name` are the user's own, or a function's, and not CloudFormation's."""
+    return name in _MAPS or name.startswith("Fn::")
+
+
 def file_place(place: str) -> str:
     """A place within a task definition, `.proxyConfiguration.properties[0]`, as CloudFormation spells it."""
     place = re.sub(r"\.([a-z])", lambda match: f".{match[1].upper()}", place)

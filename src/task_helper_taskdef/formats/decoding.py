@@ -96,7 +96,8 @@ def _object(value: Any, kind: inspect.StructType, place: str, unknown: list[str]
         item = value.get(name)
         if item is None:
             if field.required:
-                raise NotATaskDefinition(f"{place}: {name} is missing")
+                written = next((f"; write {name}, not {key}" for key in value if key.lower() == name.lower()), "")
+                raise NotATaskDefinition(f"{place}: {name} is missing{written}")
         elif isinstance(item, Unknown) and not _takes_text(field.type):
             mine.append(f"{place}.{name}")
             if field.required:

@@ -29,11 +29,12 @@ def parse(text: str) -> Tree:
     json_text = text
     try:
         value = _load(text)
-    except json.JSONDecodeError as error:
+    except json.JSONDecodeError:
         json_text = _with_quoted_placeholders(text)
         try:
             value = _load(json_text)
-        except json.JSONDecodeError:
+        except json.JSONDecodeError as error:
+            # what is wrong apart from the placeholders
             raise NotATaskDefinition(_syntax_error(text, error), error.pos) from None
     tree = Tree(text, mark_placeholders(_with_unknowns(value)), {}, {}, [], {})
     _note_places(json_text, tree)

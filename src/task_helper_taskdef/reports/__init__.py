@@ -14,13 +14,16 @@ from task_helper_taskdef.formats import Source
 
 # the pseudo rule of a file that could not be checked
 UNREADABLE: Final = "unreadable"
-PAGE: Final = "docs/rules.md"
+PAGE: Final = "https://example.com/ecs-task-helper/blob/main/docs/rules.md"
 # begins a place in the virtual node's file
 VIRTUAL_NODE: Final = "virtual node "
 
 
 class Located(msgspec.Struct, frozen=True):
-    """A finding where a person finds it: in a file, on a line; `place` as the file spells it."""
+    """A finding where a person finds it: in a file, on a line; `place` as the file spells it.
+
+    `page` is the address of the rule's page. `end_line` and `end_column` are right behind what stands at the place.
+    """
 
     file: str
     line: int
@@ -31,6 +34,8 @@ class Located(msgspec.Struct, frozen=True):
     message: str
     remedy: str
     page: str
+    end_line: int | None = None
+    end_column: int | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -83,6 +88,7 @@ class Report(msgspec.Struct, frozen=True):
             finding.message,
             definition.in_file_spelling(finding.remedy),
             f"{PAGE}#{finding.rule}",
+            *(source.end(place) or (None, None)),
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from task_helper_taskdef import rule_pages
-from task_helper_taskdef.reports import Located, Report
+from task_helper_taskdef.reports import PAGE, Located, Report
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -60,17 +60,24 @@ def as_sarif(report: Report) -> str:
 def _rule(name: str) -> dict[str, Any]:
     pages = dict(rule_pages.pages())
     if name not in pages:
-        return {"id": name, "shortDescription": {"text": "What a file ignores, it ignores with a reason"}}
+        return {
+            "id": name,
+            "helpUri": f"{PAGE}#ignoring",
+            "shortDescription": {"text": "What a file ignores, it ignores with a reason"},
+        }
     title = pages[name].partition("\n")[0]
     return {
         "id": name,
         "shortDescription": {"text": title},
+        "helpUri": f"{PAGE}#{name}",
         "help": {"text": rule_pages.reason(name), "markdown": rule_pages.section(name)},
     }
 
 
 def _result(each: Located, index: int) -> dict[str, Any]:
     location = _location(each.file, each.line, each.column)
+    if each.end_line and each.end_column:
+        location["physicalLocation"]["region"] |= {"endLine": each.end_line, "endColumn": each.end_column}
     location["logicalLocations"] = [{"fullyQualifiedName": each.place}]
     # the same finding after lines were added above it, so that it is not told as a new one
     fingerprint = hashlib.sha256(f"{each.file}\0{each.rule}\0{each.place}".encode(errors="replace")).hexdigest()

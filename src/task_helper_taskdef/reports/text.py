@@ -14,14 +14,14 @@ BOLD: Final = "\033[1m"
 PLAIN: Final = "\033[0m"
 
 
-def as_text(report: Report, width: int, colour: bool) -> str:
+def as_text(report: Report, width: int, colour: bool, quiet: bool = False) -> str:
     """The findings by definition and container, in lines of at most `width` columns where words allow, and their count.
 
-    Of several definitions those without findings are only counted.
+    Of several definitions those without findings are only counted. With `quiet` there are only the findings.
     """
     lines: list[str] = []
     for checked in report.checked:
-        if checked.findings or len(report.checked) == 1:
+        if checked.findings or (len(report.checked) == 1 and not quiet):
             lines += _definition(
                 report, checked, width, colour, named=len(report.checked) > 1 or bool(checked.source.label)
             )
@@ -36,7 +36,9 @@ def as_text(report: Report, width: int, colour: bool) -> str:
         words.append(f"{suppressed} ignored")
     if len(report.checked) != 1:
         words.append(f"{len(report.checked)} task definitions checked")
-    why = "; why: task-helper taskdef rules RULE" if findings else ""
+    if quiet:
+        return "\n".join(lines).rstrip("\n")
+    why = f"; why: task-helper taskdef rules {findings[0].rule}" if findings else ""
     return "\n".join([*lines, ", ".join(words) + why])
 
 

@@ -1,6 +1,7 @@
 """No containers wait for each other in a circle
 
-ECS refuses such a task definition; with it, neither start nor stop has an order.
+ECS refuses such a task definition; with it, neither start nor stop has an order. A container that waits for itself is
+such a circle, too.
 
 Passes:
 
@@ -15,6 +16,15 @@ Fails:
     error $.containerDefinitions
       The containers app and envoy wait for each other, so ECS refuses the task definition.
       Remove one of their dependsOn, links or volumesFrom.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "envoy"},
+      {"name": "app", "dependsOn": [{"containerName": "app", "condition": "START"}]}, {"name": "task-helper"}]}
+
+    error $.containerDefinitions[1].dependsOn[0]
+      app waits for itself, so ECS refuses the task definition.
+      Remove app from its own dependsOn.
 """
 
 from __future__ import annotations
@@ -22,11 +32,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
-from task_helper_taskdef.findings import Finding, error
+from task_helper_taskdef.findings import Edit, Finding, error
 from task_helper_taskdef.roles import Task
 
 
 def check(task: Task) -> Iterator[Finding]:
+    for container in task.definition.container_definitions:
+        for dependency in container.depends_on:
+            if dependency.container_name == container.name:
+                yield error(
+                    dependency.place,
+                    f"{container.name} waits for itself, so ECS refuses the task definition.",
+                    f"Remove {container.name} from its own dependsOn.",
+                    rests_on=[f"{container.place}.name", f"{dependency.place}.containerName"],
+                    fix=[Edit(dependency.place, remove=True)],
+                )
     try:
         TopologicalSorter(
             {c.name: task.definition.waits_for(c) for c in task.definition.container_definitions}

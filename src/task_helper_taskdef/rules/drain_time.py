@@ -6,8 +6,8 @@ less close none, as the `drain_timeout` of 5 s that its HTTP connection managers
 the drain has to last a second longer. Measured with Envoy 1.40, `make test-envoys`.
 
 AWS's images (App Mesh) give Envoy their LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, kuma-dp its
-KUMA_DATAPLANE_DRAIN_TIME, consul-dataplane its DP_ENVOY_DRAIN_TIME, both 30 s by default (hashicorp/consul-dataplane,
-pkg/consuldp).
+KUMA_DATAPLANE_DRAIN_TIME or `--drain-time`, consul-dataplane its DP_ENVOY_DRAIN_TIME, both 30 s by default
+(hashicorp/consul-dataplane, pkg/consuldp).
 
 Passes:
 
@@ -70,6 +70,7 @@ from typing import Final, NamedTuple
 from task_helper.plan import Plan
 from task_helper.settings import Settings
 from task_helper_taskdef.definition import Container
+from task_helper_taskdef.envoy_admin import option_of
 from task_helper_taskdef.findings import Edit, Finding, note, warning
 from task_helper_taskdef.roles import Task, identifying_places, mesh_of, settings_of
 
@@ -143,6 +144,9 @@ def drain_time_of(envoy: Container) -> DrainTime | None:
         ("DP_ENVOY_DRAIN_TIME", r"(\d{1,6})", "", 30.0, "consul-dataplane" in names | {envoy.repository}),
         ("LISTENER_DRAIN_WAIT_TIME_S", r"(\d{1,6})", "", 20.0, "appmesh" in envoy.image),
     ):
+        if variable not in envoy.env and unit and is_agents and (option := option_of(envoy, "drain-time")):
+            match = re.fullmatch(pattern, option, re.ASCII)
+            return DrainTime(float(match[1])) if match else None
         if is_agents or variable in envoy.env:
             match = re.fullmatch(pattern, envoy.env.get(variable, ""), re.ASCII)
             if envoy.knows_variable(variable) and (match or variable not in envoy.env):

@@ -5,12 +5,27 @@ service, and a deployment waits with it. A task with neither Envoy nor helper is
 fault. With Service Connect, which the service has and the task definition does not, ECS adds an Envoy of its own and
 drains it itself; its admin API is closed to other containers.
 
-A container counts as Envoy if `proxyConfiguration` names it or its image is an Envoy's, Consul's or Kuma's data planes
-included, else if its own name has `envoy` in it; `--envoy NAME` names any other.
+A container counts as Envoy if `proxyConfiguration` names it, if its image is an Envoy's (the data planes of Consul,
+Kuma and Istio included), or if its command line starts one; else if its own name has `envoy` in it. `--envoy NAME`
+names any other. A container whose end others wait for (COMPLETE, SUCCESS) is none: it prepares something.
 
 Passes:
 
     {"containerDefinitions": [{"name": "task-helper"}, {"name": "proxy", "image": "envoyproxy/envoy:v1.36.2"}]}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "task-helper"},
+      {"name": "proxy", "image": "shop/proxy:7", "command": ["/usr/local/bin/envoy", "-c", "/etc/envoy.yaml"]}]}
+
+Fails:
+
+    {"containerDefinitions": [{"name": "download-envoy-config", "essential": false},
+      {"name": "app", "dependsOn": [{"containerName": "download-envoy-config", "condition": "COMPLETE"}]}]}
+
+    note $.containerDefinitions
+      No container is an Envoy, so there is nothing here for the task helper to drain.
+      Nothing is to be done; if one is, name it with --envoy.
 
 Fails:
 
@@ -42,7 +57,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from task_helper_taskdef.findings import Finding, error, note
-from task_helper_taskdef.roles import Task
+from task_helper_taskdef.roles import Task, identifying_places
 
 
 def check(task: Task) -> Iterator[Finding]:
@@ -51,8 +66,10 @@ def check(task: Task) -> Iterator[Finding]:
     if task.envoys:
         return
     # what is open may be one
-    open_images = [f"{container.place}.image" for container in containers if container not in task.helpers]
-    rests_on = [*open_images, "$.proxyConfiguration", *task.definition.unknown_containers]
+    shown = [
+        place for container in containers if container not in task.helpers for place in identifying_places(container)
+    ]
+    rests_on = [*shown, "$.proxyConfiguration", *task.definition.unknown_order]
     if task.helpers:
         yield error(
             place,

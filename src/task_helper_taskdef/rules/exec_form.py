@@ -3,9 +3,11 @@
 A shell that is the container's first process does not hand SIGTERM on: the helper never learns of the stop, and ECS
 kills both when `stopTimeout` has run out. `exec` puts the helper in the shell's place, and `dumb-init` or `tini -g`
 tell both. The image's own entry point and command run the helper directly; with another command it does something else,
-with another entry point alone it has no command. Consul's Terraform module gives `consul-ecs app-entrypoint` to each
-container without an entry point of its own where `application_shutdown_delay_seconds` is set, and that keeps SIGTERM to
-itself for so long (hashicorp/terraform-aws-consul-ecs, modules/mesh-task).
+with another entry point alone it has no command. The image's entry point is `task-helper` already: the command
+`task-helper run` without an entry point becomes `task-helper task-helper run`, which the helper refuses. Consul's
+Terraform module gives `consul-ecs app-entrypoint` to each container without an entry point of its own where
+`application_shutdown_delay_seconds` is set, and that keeps SIGTERM to itself for so long
+(hashicorp/terraform-aws-consul-ecs, modules/mesh-task).
 
 Passes:
 
@@ -48,6 +50,15 @@ Fails:
     error $.containerDefinitions[0].command
       The container runs `task-helper healthcheck`, not `task-helper run`, so it drains nothing.
       Remove entryPoint and command; the image runs the helper by itself.
+
+Fails:
+
+    {"containerDefinitions": [{"name": "task-helper", "image": "example.com/ecs-task-helper:1",
+      "command": ["task-helper", "run"]}]}
+
+    error $.containerDefinitions[0].command
+      The container runs `task-helper task-helper run`, as task-helper is the image's own entry point: it ends at once.
+      Write "command": ["run"], or remove it; the image runs the helper by itself.
 """
 
 from __future__ import annotations
@@ -78,6 +89,19 @@ def check(task: Task) -> Iterator[Finding]:
                 fix=[Edit(f"{helper.place}.entryPoint", ["task-helper"]), Edit(f"{helper.place}.command", ["run"])],
             )
             continue
+        if is_ours(helper) and not helper.entry_point and entry_point_twice(helper):
+            whole = " ".join(["task-helper", *helper.command])
+            yield error(
+                f"{helper.place}.command",
+                f"The container runs `{whole}`, as task-helper is the image's own entry point: it ends at once.",
+                'Write "command": ["run"], or remove it; the image runs the helper by itself.',
+                rests_on=[
+                    f"{helper.place}.{k}{i}" for k in ("entryPoint", "command") for i in ("", *_indices(helper, k))
+                ]
+                + [f"{helper.place}.image"],
+                fix=[Edit(f"{helper.place}.command", ["run"])] if helper.command[1:] == ["run"] else [],
+            )
+            continue
         if (at := shell_at(helper)) is not None:
             key = "entryPoint" if at < len(entry) else "command"
             message = (
@@ -102,6 +126,16 @@ def check(task: Task) -> Iterator[Finding]:
         )
 
 
+def is_ours(helper: Container) -> bool:
+    """Whether the image is the project's own, as far as its name shows it."""
+    return helper.repository in HELPER_NAMES or not helper.image
+
+
+def entry_point_twice(helper: Container) -> bool:
+    """Whether its command begins with the program that the image's entry point is."""
+    return PurePosixPath(helper.command[0]).name == "task-helper" if helper.command else False
+
+
 def shell_at(helper: Container) -> int | None:
     """Which word of entry point and command is a shell that keeps signals to itself."""
     names = [PurePosixPath(word).name for word in helper.command_line]
@@ -118,8 +152,7 @@ def other_command(helper: Container) -> str | None:
     following = helper_subcommand(helper.command_line)
     if following is not None:
         return None if following == "run" else following
-    ours = helper.repository in HELPER_NAMES or not helper.image
-    if ours and not helper.entry_point and helper.command and helper.command[0] in COMMANDS:
+    if is_ours(helper) and not helper.entry_point and helper.command and helper.command[0] in COMMANDS:
         return helper.command[0]
     return None
 

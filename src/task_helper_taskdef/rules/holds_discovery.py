@@ -6,6 +6,9 @@ of discovery (hashicorp/consul-ecs, subcommand/health-sync). Its peers' Envoys d
 learn of the stop only when the drain is over: they send until the task is dead. ECS stops it at the same moment as the
 helper if nothing waits for it.
 
+HashiCorp's module 0.7 has `consul-ecs-control-plane` for that, and makes all its containers depend on it. From 0.8 on
+the module has `consul-ecs-health-sync`.
+
 Passes:
 
     {"containerDefinitions": [
@@ -24,6 +27,19 @@ Fails:
     error $.containerDefinitions[2].dependsOn[1]
       task-helper holds up consul-ecs-health-sync, whose stop tells discovery, so peers send until the drain is over.
       Remove consul-ecs-health-sync from the dependsOn of task-helper.
+
+Fails:
+
+    {"containerDefinitions": [
+      {"name": "consul-ecs-control-plane", "image": "hashicorp/consul-ecs:0.7.0", "command": ["control-plane"]},
+      {"name": "consul-dataplane", "image": "hashicorp/consul-dataplane:1.3.0",
+       "dependsOn": [{"containerName": "consul-ecs-control-plane", "condition": "START"}]},
+      {"name": "task-helper", "dependsOn": [{"containerName": "consul-dataplane", "condition": "START"}]}]}
+
+    error $.containerDefinitions[0]
+      ECS stops consul-ecs-control-plane after all other containers, and its SIGTERM is what deregisters the task, so \
+downstreams send to a task that has stopped.
+      Use version 0.8 or later of HashiCorp's module, where no container depends on the one that deregisters the task.
 """
 
 from __future__ import annotations
@@ -31,12 +47,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from task_helper_taskdef.findings import Edit, Finding, error
-from task_helper_taskdef.roles import Task, deregisters_task
+from task_helper_taskdef.roles import Task, deregisters_task, is_consul_control_plane
 
 
 def check(task: Task) -> Iterator[Finding]:
-    deregistering = {c.name for c in task.definition.container_definitions if deregisters_task(c)}
-    for container in task.kept_running + task.helpers:
+    containers = task.definition.container_definitions
+    running = task.kept_running + task.helpers
+    for control_plane in filter(is_consul_control_plane, containers):
+        if any(control_plane.name in task.definition.waits_for(container) for container in running):
+            yield error(
+                control_plane.place,
+                f"ECS stops {control_plane.name} after all other containers, and its SIGTERM is what deregisters the"
+                " task, so downstreams send to a task that has stopped.",
+                "Use version 0.8 or later of HashiCorp's module, where no container depends on the one that"
+                " deregisters the task.",
+                rests_on=[f"{control_plane.place}.{key}" for key in ("name", "image", "command")],
+            )
+    deregistering = {c.name for c in containers if deregisters_task(c)}
+    for container in running:
         direct = [dependency for dependency in container.depends_on if dependency.container_name in deregistering]
         by_other_means = (task.definition.waits_for(container) & deregistering) - {d.container_name for d in direct}
         for name, place, fix in [

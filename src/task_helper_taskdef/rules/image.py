@@ -1,8 +1,8 @@
 """The helper's image is a certain one
 
-A tag that moves, as `latest` does, changes what drains the tasks of a service without anybody having decided it: two
-tasks of one deployment may run different helpers, and a rollback brings nothing back. A container without an image is
-refused by ECS; the other containers' may be filled in by a pipeline.
+A tag that moves, as `latest`, `main` or `stable` do, changes the helper of a service's tasks without a decision: two
+tasks of one deployment may run different helpers, and a rollback brings nothing back. ECS refuses a container without
+an image; the other containers' may be filled in by a pipeline.
 
 Passes:
 
@@ -18,6 +18,14 @@ Fails:
 
 Fails:
 
+    {"containerDefinitions": [{"name": "task-helper", "image": "registry.example/ecs-task-helper:main"}]}
+
+    warning $.containerDefinitions[0].image
+      The helper's image has the tag main, so another helper may drain this service's tasks any day.
+      Name the version, such as :1.2.3, or the digest.
+
+Fails:
+
     {"containerDefinitions": [{"name": "task-helper", "image": ""}]}
 
     error $.containerDefinitions[0].image
@@ -28,9 +36,16 @@ Fails:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from task_helper_taskdef.findings import Finding, error, warning
 from task_helper_taskdef.roles import Task
+
+# tags that are names of branches, stages and channels: each push moves them
+MOVING: Final = {
+    *("latest", "main", "master", "trunk", "head", "develop", "development", "dev", "edge", "nightly", "snapshot"),
+    *("stable", "release", "current", "prod", "production", "staging", "test", "rolling"),
+}
 
 
 def check(task: Task) -> Iterator[Finding]:
@@ -42,9 +57,10 @@ def check(task: Task) -> Iterator[Finding]:
                 "The helper has no image, so ECS refuses the task definition.",
                 "Name the image with its version or digest.",
             )
-        elif "@" not in helper.image and tag in ("", "latest"):
+        elif "@" not in helper.image and (not tag or tag.lower() in MOVING):
             yield warning(
                 f"{helper.place}.image",
-                "The helper's image has the tag latest, so another helper may drain this service's tasks any day.",
+                f"The helper's image has the tag {tag or 'latest'}, so another helper may drain this service's tasks"
+                " any day.",
                 "Name the version, such as :1.2.3, or the digest.",
             )

@@ -11,6 +11,12 @@ Passes:
       {"name": "EgressIgnoredIPs", "value": "169.254.170.2,169.254.169.254"}]},
      "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
 
+Passes:
+
+    {"proxyConfiguration": {"type": "APPMESH", "containerName": "envoy", "properties": [
+      {"name": "EgressIgnoredIPs", "value": "169.254.170.0/24"}]},
+     "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
+
 Fails:
 
     {"proxyConfiguration": {"type": "APPMESH", "containerName": "envoy", "properties": []},
@@ -24,6 +30,8 @@ Fails:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 
 from task_helper_taskdef.definition import ProxyConfiguration
 from task_helper_taskdef.findings import Edit, Finding, warning
@@ -36,7 +44,7 @@ RESTS_ON = {"EgressIgnoredIPs", "IgnoredUID", "IgnoredGID"}
 
 def check(task: Task) -> Iterator[Finding]:
     proxy = task.definition.proxy_configuration
-    if proxy is None or METADATA in proxy.values.get("EgressIgnoredIPs", ""):
+    if proxy is None or is_ignored(METADATA, proxy.values.get("EgressIgnoredIPs", "")):
         return
     if not all(bypasses_envoy(helper, proxy) for helper in task.helpers):
         yield warning(
@@ -49,6 +57,15 @@ def check(task: Task) -> Iterator[Finding]:
             + [place for place in task.definition.unknown if place.startswith("$.proxyConfiguration.properties[")],
             fix=[_edit(task, proxy)],
         )
+
+
+def is_ignored(address: str, ignored: str) -> bool:
+    """Whether one of the addresses and networks in `ignored`, with commas between them, contains `address`."""
+    for text in ignored.split(","):
+        with suppress(ValueError):
+            if ip_address(address) in ip_network(text.strip(), strict=False):
+                return True
+    return False
 
 
 def _edit(task: Task, proxy: ProxyConfiguration) -> Edit:

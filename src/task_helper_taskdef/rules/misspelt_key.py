@@ -1,7 +1,8 @@
 """Every key is one that ECS knows
 
 The AWS CLI and CloudFormation refuse a key that they do not know; Terraform and other tools drop it without a word, and
-ECS goes on with its default. The keys are those of the API's own description, which botocore brings.
+ECS goes on with its default. The keys are those of the API's own description, which botocore brings. They begin with a
+small letter, and in CloudFormation with a capital one.
 
 Passes:
 
@@ -31,7 +32,7 @@ from typing import Final
 
 from task_helper_taskdef.findings import Edit, Finding, warning
 from task_helper_taskdef.formats import aws_shapes
-from task_helper_taskdef.formats.tree import below
+from task_helper_taskdef.formats.tree import below, steps
 from task_helper_taskdef.roles import Task
 
 # to search what is near takes a millisecond; where there are more keys that ECS does not know, they are no slips
@@ -39,6 +40,13 @@ _MOST_SEARCHES: Final = 200
 
 
 def check(task: Task) -> Iterator[Finding]:
+    for place in task.small_keys:
+        key = str(steps(place)[-1])
+        yield warning(
+            place,
+            f"CloudFormation's keys begin with a capital letter, so it refuses {key}.",
+            f"Write {key[:1].upper()}{key[1:]}.",
+        )
     for number, (place, key, known) in enumerate(aws_shapes.unknown_keys(task.definition.document)):
         same = [name for name in known if name.lower() == key.lower()]
         near = same or (get_close_matches(key, known, n=1, cutoff=0.75) if number < _MOST_SEARCHES else [])
