@@ -72,6 +72,7 @@ def started(
     settings: Mapping[str, str],
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.PIPE,
+    stderr: int | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a process in a group of its own; whatever is raised, the group is killed. No test starts one otherwise.
 
@@ -81,6 +82,7 @@ def started(
         command,
         stdin=stdin,
         stdout=stdout,
+        stderr=stderr,
         text=True,
         env=environment(**settings),
         process_group=0,

@@ -347,7 +347,9 @@ def test_request_that_the_drain_cuts(tmp_path: Path) -> None:
     """A request that a real Envoy still has in flight at the end of the drain is warned of; the exit code stays 0."""
     with socket.create_server((application := free_address(), 8080)) as server:
         options = real.EnvoyOptions(free_address(), (application, 8080))
-        with real.running(options, tmp_path) as envoy, running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+        # time for a look at the traffic, on a busy machine too
+        settings = QUICK | {"DRAIN_DELAY": "1", "DRAIN_TIMEOUT": "4"}
+        with real.running(options, tmp_path) as envoy, running(ENVOY_ADMIN_URL=envoy.admin_url, **settings) as helper:
             helper.event("in_service")
             with socket.create_connection((options.address, real.INBOUND_PORT)) as client:
                 client.sendall(b"GET / HTTP/1.1\r\nhost: task\r\n\r\n")

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from lab.parts.processes import die_with_parent
-from tests.helper.process.program import PROGRAM, environment, metadata_of, wait_until_armed
+from tests.helper.process.program import PROGRAM, environment, metadata_of, started, wait_until_armed
 
 SECRET = "hunter2Zq"
 ARN = "arn:aws:ecs:eu-west-1:123456789012:task/c/1"
@@ -74,34 +73,27 @@ def babbling() -> Iterator[int]:
             thread.join()
 
 
-def output(settings: Mapping[str, str], *program: str) -> str:
-    """All that a life of the helper prints, in which SIGTERM comes at once."""
-    process = subprocess.Popen(
-        program or (str(PROGRAM), "run"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment(**settings),
-        preexec_fn=die_with_parent,
-    )
-    try:
+def output(settings: Mapping[str, str], *program: str, until: str = "summary") -> str:
+    """All that a life of the helper prints, in which SIGTERM comes at once, up to the line with the word `until`."""
+    command = program or (str(PROGRAM), "run")
+    with started(command, settings, stderr=subprocess.STDOUT) as process:
         wait_until_armed(process.pid)
         assert process.stdout
-        first = process.stdout.readline()
+        text = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        return first + process.communicate(timeout=60)[0]
-    finally:
-        process.kill()
-        process.wait()
+        for line in process.stdout:
+            text += line
+            if until in line and until != "summary":
+                break
+        return text
 
 
-def life(settings: Mapping[str, str], *program: str) -> list[dict[str, Any]]:
-    """The lines of such a life, all of them JSON and without the secret."""
-    text = output({**SHORT, **settings}, *program)
+def life(settings: Mapping[str, str], *program: str, until: str = "summary") -> list[dict[str, Any]]:
+    """The lines of such a life to its end, or to the event `until`, all of them JSON and without the secret."""
+    text = output({**SHORT, **settings}, *program, until=until)
     assert SECRET not in text
     lines = [json.loads(line) for line in text.splitlines()]
-    assert "summary" == lines[-1]["event"]
+    assert until == lines[-1]["event"]
     return lines
 
 
@@ -204,17 +196,30 @@ AWS_FAILURES: dict[str, tuple[int, str, dict[str, str], str]] = {
 
 @pytest.mark.parametrize("name", AWS_FAILURES)
 def test_failures_of_aws(name: str) -> None:
-    """A call to AWS that fails is told in the helper's own words, is no fault, and costs no more than its own time."""
+    """A call to AWS that fails is told in the helper's own words, and is no fault."""
+    lines, because = with_aws(name, "replacement_unseen", DISCOVERY_LAG="60", STOP_TIMEOUT="90")
+
+    assert because in causes(lines, "replacement_unseen")
+    assert not [line for line in lines if line["event"] == "fault"]
+
+
+def test_failure_of_aws_costs_its_own_time() -> None:
+    """A helper whose calls to AWS fail goes on with its plan, as far as it can be confirmed."""
+    lines, _ = with_aws("credentials are refused", "summary", DISCOVERY_LAG="2")
+
+    assert not [line for line in lines if line["event"] == "fault"] and 75 == lines[-1]["exit_code"]
+
+
+def with_aws(name: str, until: str, **settings: str) -> tuple[list[dict[str, Any]], str]:
+    """The lines of a life with `auto` where AWS fails so, up to that event; and what they must give as its cause."""
     status, body, variables, because = AWS_FAILURES[name]
     with answering(status, body) as port, metadata_of([], {"TaskARN": ARN, "Cluster": "c"}) as uri:
         endpoints = {f"AWS_ENDPOINT_URL_{api}": f"http://127.0.0.1:{port}" for api in ("ECS", "SERVICEDISCOVERY")} | {
             "AWS_EC2_METADATA_DISABLED": "true"
         }
         given = {name: value.replace("{port}", str(port)) for name, value in (endpoints | variables).items()}
-        lines = life({**given, "DRAIN_DELAY": "auto", "DISCOVERY_LAG": "6", "ECS_CONTAINER_METADATA_URI_V4": uri})
-
-    assert because in causes(lines, "replacement_unseen")
-    assert not [line for line in lines if line["event"] == "fault"] and 75 == lines[-1]["exit_code"]
+        plan = {"DRAIN_DELAY": "auto", "ECS_CONTAINER_METADATA_URI_V4": uri, **settings}
+        return life({**given, **plan}, until=until), because
 
 
 # errors with secrets, where the helper expects none
