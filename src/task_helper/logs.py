@@ -255,7 +255,11 @@ class Pipe(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         record.dropped = self._dropped
-        line = self._line(record)
+        try:
+            line = self._line(record)
+        except Exception as error:  # whatever a field has, such as half a character, the plan goes on
+            record.fields, record.exc_info = {"not_shown": type(error).__name__}, None
+            line = self._line(record)
         if len(line) > LONGEST_LINE:
             record.fields, record.exc_info = {"too_long": len(line)}, None
             line = self._line(record)

@@ -352,7 +352,8 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each variable that starts with DRAIN_ and is no setting: most likely a typing error."""
     names = [setting.name for setting in SETTINGS]
     return [
-        f"{name} is not a setting"
+        # a name may have bytes that are no UTF-8, which the log cannot have
+        f"{name if name.isprintable() else ascii(name)[1:-1]} is not a setting"
         + "".join(f"; did you mean {near}?" for near in get_close_matches(name, names, n=1, cutoff=0.75))
         for name in environ
         if name.startswith("DRAIN_") and name not in names

@@ -385,6 +385,8 @@ def _understood(target: str) -> Iterator[None]:
     """An answer that cannot be read is as good as none."""
     try:
         yield
-    except ValueError as error:  # msgspec.DecodeError is one, and so is a statistic that is no number
+    # msgspec.DecodeError is a ValueError, and so is a statistic that is no number; of deeply nested JSON msgspec raises
+    # RecursionError
+    except (ValueError, RecursionError) as error:
         # its own text may repeat parts of the answer
         raise AdminError(f"{target}: the answer cannot be read") from error

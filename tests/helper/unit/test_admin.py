@@ -166,6 +166,20 @@ def test_calls_are_bounded() -> None:
     assert 2 == virtual.run(ask())
 
 
+@pytest.mark.parametrize("path", ["/server_info", "/config_dump", "/stats"])
+def test_answers_that_are_nested_too_deeply(path: str) -> None:
+    """An answer that is nested more deeply than Python reads is none."""
+    deep = b'{"uptime_current_epoch":"1s","x":%s%s}' % (b"[" * 20000, b"]" * 20000)
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        fine = b'{"uptime_current_epoch":"1s"}'
+        return Response(200, deep if target.startswith(path) else fine)
+
+    call = Envoy(ENVOY, request).about() if path == "/server_info" else Envoy(ENVOY, request).look()
+    with pytest.raises(AdminError, match=f"^{path}: the answer cannot be read$"):
+        virtual.run(call)
+
+
 def test_words_for_statistics() -> None:
     """Statistics that cannot be read are told by their path."""
     with pytest.raises(AdminError, match="^/stats: the answer cannot be read"):

@@ -175,3 +175,18 @@ def test_every_event_is_explained() -> None:
     """Every event has a level and a meaning of its own."""
     assert len({event.meaning for event in Event}) == len(Event)
     assert all(event.level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR) for event in Event)
+
+
+class _Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("hunter2")
+
+
+@pytest.mark.parametrize("value", ["\udcff", {"x": ["\udcff"]}, _Unprintable()])
+@pytest.mark.parametrize("format", [JsonFormatter(), TextFormatter()], ids=["json", "text"])
+def test_line_that_cannot_be_formatted(format: logging.Formatter, value: object, pipe: tuple[int, int]) -> None:
+    """A field that cannot be shown raises nothing, and the line has its event all the same."""
+    line_of({"number": value}, pipe[1], format)
+
+    line = os.read(pipe[0], 65536)
+    assert b"starting" in line and line.endswith(b"\n") and b"hunter2" not in line

@@ -354,6 +354,14 @@ def test_misspelt() -> None:
     ] == misspelt({"DRAIN_TIMOUT": "1", "DRAIN_DELAY": "1", "DRAIN_XYZ": "", "PATH": ""})
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("DRAIN_\udcff", "DRAIN_\\udcff"), ("DRAIN_\n", "DRAIN_\\n"), ("DRAIN_é",) * 2]
+)
+def test_misspelt_with_what_cannot_be_shown(name: str, shown: str) -> None:
+    """Bytes that are no UTF-8, and control characters, are shown by their numbers."""
+    assert [f"{shown} is not a setting"] == misspelt({name: "1"})
+
+
 def test_described() -> None:
     """The help text names every setting with its default."""
     text = described()
