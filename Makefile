@@ -17,7 +17,7 @@ BASE ?=
 .PHONY: build image publish sign demo bench faults shapes soak sbom audit test-wheel test-image test-envoys mutants clean
 
 # Tests mostly wait: twice as many side by side as there are processors. Of xdist's ways this one outlives the end of a
-# worker (tests/helper/process/test_hanging_tests.py).
+# worker (tests/test_hanging_tests.py).
 WORKERS ?= $(shell expr 2 '*' $$(nproc))
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
+# not the module's own numbers: a test that seeds those would draw the addresses of another process that does the same
+_DICE = random.SystemRandom()
 
 
 def free_address() -> str:
@@ -20,7 +22,7 @@ def free_address() -> str:
     Drawn from 16 million, so that runs beside each other need no agreement; 127.0.x.x is left to the machine.
     """
     while True:
-        address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"  # nosec B311
+        address = f"127.{_DICE.randint(1, 254)}.{_DICE.randint(0, 255)}.{_DICE.randint(1, 254)}"
         with socket.socket() as probe:
             try:
                 probe.bind((address, 15000))
@@ -32,7 +34,7 @@ def free_address() -> str:
 def free_port() -> int:
     """A port that is free on every address, for what cannot be told an address; not one that the kernel gives out."""
     while True:
-        port = random.randint(10_000, 32_767)  # nosec B311
+        port = _DICE.randint(10_000, 32_767)
         with socket.socket() as probe:
             try:
                 probe.bind(("", port))

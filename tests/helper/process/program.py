@@ -132,11 +132,11 @@ def metadata_of(containers: list[dict[str, object]], task: Mapping[str, object] 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer((address := free_address(), 8000), Answer) as server:
+    with ThreadingHTTPServer((address := free_address(), 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://{address}:8000/v4/helper"
+            yield f"http://{address}:{server.server_port}/v4/helper"
         finally:
             server.shutdown()
             thread.join()

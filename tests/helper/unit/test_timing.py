@@ -1,13 +1,13 @@
 """What the kernel reports of this process's time."""
 
 import os
-import subprocess
 import sys
 
 import pytest
 
 from lab.parts.processes import wait_for
 from task_helper.timing import waited_for_cpu
+from tests.helper.process.program import started
 
 
 def test_waiting_for_the_cpu_is_counted() -> None:
@@ -17,19 +17,17 @@ def test_waiting_for_the_cpu_is_counted() -> None:
         pytest.skip("THIS KERNEL HAS NO /proc/PID/schedstat: late signals are not tried")
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+    def not_yet() -> str | None:
+        sum(range(1_000_000))
+        waited = waited_for_cpu()
+        assert waited is not None
+        return None if waited > before + 0.1 else f"{waited - before} s"
+
     try:
-
-        def not_yet() -> str | None:
-            sum(range(1_000_000))
-            waited = waited_for_cpu()
-            assert waited is not None
-            return None if waited > before + 0.1 else f"{waited - before} s"
-
-        wait_for(not_yet, 60)
+        with started([sys.executable, "-c", "while True: pass"], {}):
+            wait_for(not_yet, 60)
     finally:
-        busy.kill()
-        busy.wait()
         os.sched_setaffinity(0, cores)
 
 
