@@ -214,5 +214,5 @@ class Metadata:
             raise OSError(f"{endpoint} answered {response.status}")
         try:
             return msgspec.json.decode(response.body, type=type)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise OSError(f"{endpoint} answered something else than its JSON") from error
