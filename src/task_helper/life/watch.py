@@ -215,8 +215,8 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
     traffic = Quiet(
         seconds=meter.quiet_for(moment),
         doubtful=meter.doubtful_quiet_for(moment),
-        gap=_mean_gap(drained_since, meter.last_arrival, meter.arrived),
-        doubtful_gap=_mean_gap(drained_since, meter.last_doubtful_arrival, meter.doubtful_arrived),
+        gap=meter.gap(drained_since),
+        doubtful_gap=meter.doubtful_gap(drained_since),
         unmoved=record.unmoved(drained_since + plan.shortest_drain, plan.health_check_interval),
     )
     return early.quiet(
@@ -226,11 +226,6 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
         traffic=traffic,
         uncounted=list(record.account.uncounted) if record.account else [],
     )
-
-
-def _mean_gap(since: float, last: float | None, arrived: int) -> float:
-    """Seconds between two of so many arrivals, the `last` one of them at this moment; 0 where none came."""
-    return 0.0 if last is None or not arrived else max(0.0, last - since) / arrived
 
 
 def _log_nobody_checks(record: Record, plan: Plan) -> None:
