@@ -18,7 +18,7 @@ from task_helper.ecs.replacement import Look, Other
 from task_helper.logs import Event, log
 
 # DescribeTasks takes 100 tasks: this many others and the own one. Of a larger service they are a sample: looking at all
-# of them would cost more calls than its tasks can share (docs/scale.md).
+# of them would cost more calls than its tasks can share (docs/evidence/scale.md).
 PAGE: Final = 99
 
 # DiscoverInstances gives this many, and says nothing of the rest
