@@ -78,6 +78,10 @@ LATER_THAN_TRAP: Final = 4.0
 # A freeze ends so many seconds after the deadline at the latest: the helper's last call, 2 s, comes before SIGKILL.
 THAWED_AFTER_DEADLINE: Final = 2.5
 
+# What a helper leaves for the drain where its time is short: HEALTH_CHECK_INTERVAL and a second. And how long after the
+# downstream has been given the new task it sends there, with some slack.
+SHORTEST_DRAIN, KNOWN_AFTER = CHECK_INTERVAL + 1.0, 0.8
+
 # how often each is drawn: a freeze, starvation, a step of the clock, a chain
 FREEZES, STARVES, STEPS, CHAINS = 0.15, 0.12, 0.12, 0.2
 
@@ -201,16 +205,30 @@ def _with(task: Schedule, kind: Kind, at: float, seconds: float = FOR_EVER) -> S
 
 
 def _chain(dice: random.Random, task: Schedule) -> Schedule:
-    """Two helpers instead of one; where one of them dies, the stopTimeout of the other alone is enough for the plan."""
+    """Two helpers instead of one, of which one may die."""
     what = dice.choices((None, *DEATHS, "second helper restarts"), (5, 2, 2, 1))[0]
-    end = task.delay + task.timeout
     if what in DEATHS:
-        chain = task._replace(first_stop_timeout=task.stop_timeout, stop_timeout=2 * task.stop_timeout)
-        at = dice.uniform(0.05, end) if what == "first helper dies" else dice.uniform(-0.5, end)
-        return _with(chain, what, at)
+        return _chain_with_death(dice, task, what)
     first = round(dice.uniform(0.5, task.budget - 1) + MARGIN, 2)
     chain = task._replace(first_stop_timeout=first, stop_timeout=task.stop_timeout + MARGIN)
     return _with(chain, what, dice.uniform(-1.0, -0.1)) if what else chain
+
+
+def _chain_with_death(dice: random.Random, task: Schedule, what: Kind) -> Schedule:
+    """The other helper may have less time than the plan takes, but enough to wait for the replacement and to drain."""
+    end, first_dies = task.delay + task.timeout, what == "first helper dies"
+    budgets = [task.budget, dice.uniform(task.replaced + KNOWN_AFTER + SHORTEST_DRAIN, end)]
+    if not first_dies and task.delay > KNOWN_AFTER + SHORTEST_DRAIN:
+        # The first helper's time ends before the delay: only if it sees that the second has died does it drain.
+        budgets.append(dice.uniform(KNOWN_AFTER + SHORTEST_DRAIN, task.delay))
+    left = dice.choice(budgets)
+    stop_timeout = round(left + MARGIN, 2)
+    chain = task._replace(
+        first_stop_timeout=task.stop_timeout if first_dies else stop_timeout,
+        stop_timeout=round(task.stop_timeout + stop_timeout, 2),
+        replaced=round(min(task.replaced, max(0.0, left - SHORTEST_DRAIN - KNOWN_AFTER)), 2),
+    )
+    return _with(chain, what, dice.uniform(0.05, end) if first_dies else dice.uniform(-0.5, end))
 
 
 def _about_stop(dice: random.Random, task: Schedule) -> float:
