@@ -156,11 +156,11 @@ class Listener(NamedTuple):
     `inbound` and `outbound` are what it most likely is; `excluded` says whether a declaration excludes it. `doubt` says
     why it may be for other traffic than that of downstreams. `prefixes` are those of its HTTP connection managers'
     statistics, `sessions` those of its UDP proxies'; `discovered_managers` names the managers that come from discovery
-    (ECDS), each under a prefix that is unknown. `other_protocols` says whether it has a filter chain without HTTP, a TCP
-    proxy for example. `uncountable` says why no statistic covers it. `fails_health_checks` is None where it is unknown.
-    `stat_name` is how its statistics are called (`key`). `places` are where to connect to it. `cuts_tcp` says whether
-    the drain ends its TCP connections in the middle of what is sent on them. Only the cheap fields are known of a
-    listener that is not `detailed`.
+    (ECDS), each under a prefix that is unknown. `other_protocols` says whether it has a filter chain without HTTP, a
+    TCP proxy for example. `uncountable` says why no statistic covers it. `fails_health_checks` is None where it is
+    unknown. `stat_name` is how its statistics are called (`key`). `places` are where to connect to it. `cuts_tcp` says
+    whether the drain ends its TCP connections in the middle of what is sent on them. Only the cheap fields are known of
+    a listener that is not `detailed`.
     """
 
     name: str
