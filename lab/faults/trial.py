@@ -152,11 +152,12 @@ class Trial:
             **aws.environment(f"http://{self._address}:1"),
             "STOP_TIMEOUT": f"{schedule.stop_timeout:g}",
             **self._chain(name),
-            stepped_clock.STEPPED_CLOCK: str(self._clock),
             "HEALTH_CHECK_INTERVAL": f"{CHECK_INTERVAL:g}",
             **self._admin(),
             **dict(schedule.settings),
         }
+        if schedule.step:
+            environ[stepped_clock.STEPPED_CLOCK] = str(self._clock)
         application = f"http://{self._address}:{envoy_process.APPLICATION_PORT}"
         health = {
             "application": f"{application}/health",
