@@ -284,7 +284,7 @@ class Ecs:
                 MaxResults=MOST_INSTANCES,
             ).instances
         except Denied as error:
-            log(Event.CLOUD_MAP_DENIED, because=str(error))
+            log(Event.CLOUD_MAP_DENIED, cause=str(error))
             self._cloud_map_service = ""
             return None
         if len(instances) == MOST_INSTANCES:

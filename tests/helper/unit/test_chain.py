@@ -79,7 +79,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "Envoy goes in the hands of the first": (
         LONG,
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
-        [(0, 151, "envoy gone"), (0, 151.05, "envoy gone")],
+        [(0, 151, "envoy stopped"), (0, 151.05, "envoy stopped")],
         [140],
     ),
     # the first says more than is known, or less
@@ -248,8 +248,8 @@ def test_timeline(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (LONG, {"exit_code": 10, "draining": True, "plan_began": 115, "told": 74}),
-        ({}, {"exit_code": 0, "draining": True, "because": DRAINED}),
+        (LONG, {"exit_code": 10, "draining": True, "plan_started_seconds_ago": 115, "told_seconds_ago": 74}),
+        ({}, {"exit_code": 0, "draining": True, "cause": DRAINED}),
     ],
 )
 def test_what_the_second_says(settings: Mapping[str, str], told: dict[str, Any]) -> None:
