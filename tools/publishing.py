@@ -58,15 +58,16 @@ def rewritten(text: str, old: Values, new: Values) -> str:
     version = re.escape(old.version)
     for before in (
         rf'(?m)^version = "{version}"$',
-        rf"{re.escape(old.image)}:{version}\b",
+        # in any registry: the examples name one of Amazon's
+        rf"/{re.escape(old.image.rpartition('/')[2])}:{version}\b",
         rf"(?<=@v){version}\b",
         rf"(?<=rev: v){version}\b",
     ):
         text = re.sub(before, lambda match: match[0].replace(old.version, new.version), text)
-    # the longest first: an address may contain the image's name
-    for before, after in sorted(zip(old[1:], new[1:], strict=True), key=lambda pair: -len(pair[0])):
-        text = text.replace(before, after)
-    return text
+    # in one pass and the longest first, because an address may contain the image's name, and a new value an old one
+    after = dict(zip(old[1:], new[1:], strict=True))
+    longest_first = sorted(after, key=len, reverse=True)
+    return re.sub(rf"(?<![\w.-])(?:{'|'.join(map(re.escape, longest_first))})", lambda match: after[match[0]], text)
 
 
 def main() -> None:

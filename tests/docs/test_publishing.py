@@ -19,12 +19,21 @@ NEW = Values("1.2.4", "example.org/team/helper", "https://git.example.org/helper
         ("uses: example/helper@v1.2.3", "uses: team/helper@v1.2.4"),
         ("  rev: v1.2.3", "  rev: v1.2.4"),
         ("example.com/helper@sha256:...", "example.org/team/helper@sha256:..."),
+        ("1234.dkr.ecr.eu-west-1.amazonaws.com/helper:1.2.3", "1234.dkr.ecr.eu-west-1.amazonaws.com/helper:1.2.4"),
+        ("registry.example/helper:main", "registry.example/helper:main"),
         ("another program 1.2.3", "another program 1.2.3"),
     ],
 )
 def test_rewritten(before: str, after: str) -> None:
     """Each place gets the new values; versions of other things stay."""
     assert after == rewritten(before, OLD, NEW)
+
+
+def test_new_value_contains_an_old_one() -> None:
+    """A new value is not rewritten once more for the old value that it contains."""
+    new = OLD._replace(repository="https://git.example.com/helper")
+
+    assert new.repository == rewritten(OLD.repository, OLD, new)
 
 
 def test_every_version_is_this_one() -> None:
@@ -38,6 +47,13 @@ def test_every_version_is_this_one() -> None:
         for file in files()
         if file.suffix in (".md", ".py", ".yaml", ".yml", ".tf", ".json", ".ts", ".toml")
         for version in named.findall(file.read_text(encoding="utf-8"))
+    }
+    name = now.image.rpartition("/")[2]
+    found |= {
+        (str(file.relative_to(ROOT)), version)
+        for file in files()
+        if file.is_relative_to(ROOT / "examples") and file.suffix == ".json"
+        for version in re.findall(rf"/{re.escape(name)}:(\d+\.\d+\.\d+)", file.read_text(encoding="utf-8"))
     }
 
     assert found, "no file names a version"

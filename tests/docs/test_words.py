@@ -44,10 +44,8 @@ LINKED: Final = {"stopTimeout": AWS, "dependsOn": AWS, "/healthcheck/fail": ENVO
 
 # texts that are not rewritten yet; a test fails when one of them is, so this set only shrinks
 NOT_YET: Final[set[str]] = {
-    "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
-    "RELEASING.md",
     "SECURITY.md",
     "docs/evidence/agent.md",
     "docs/evidence/lab.md",
