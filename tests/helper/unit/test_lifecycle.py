@@ -1382,7 +1382,9 @@ def test_slow_client_that_does_not_check(seconds: float) -> None:
     life = World().live([SIGTERM, *every(seconds, 100.7, 200)], settings=EVERY_5)
 
     assert life.at >= 180 - ROUNDED
-    assert "no_health_checks_seen" in life.events
+    (reported,) = [fields for _, event, fields in life.log if event == "no_health_checks_seen"]
+    assert 5 <= reported["seconds"] <= 80
+    assert abs(reported["requests"] - reported["seconds"] / seconds) <= 2
     assert life.fields("traffic_after_drain")["causes"][0].startswith("no health check came since the stop")
 
 
