@@ -1,4 +1,4 @@
-# The image: the helper in a virtual environment of its own, and of the base only the Python that runs it: docs/image.md.
+# The image: the helper in a virtual environment of its own, and of the base only the Python that runs it: docs/operate/image.md.
 # RELEASING.md says how the base moves on.
 ARG BASE=python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 

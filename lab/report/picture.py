@@ -87,7 +87,7 @@ def turning_points(history: History) -> list[tuple[float, str]]:
     """The moments that explain the picture, in order, each in a few words."""
     names = task_names(history)
     heard = {task: at for task, at in history.times("downstream", "serving").items() if names[task].startswith("new")}
-    failed = history.times("helper", "health_checks_failed")
+    failed = history.times("helper", "drain_confirmed")
     points = [
         (history.times("task", "stopping"), "ECS stops\nold tasks"),
         (heard, "downstreams know\nnew tasks"),

@@ -316,7 +316,7 @@ class TaskDefinition:
         except ValueError:
             return  # a traceback; the whole log is in the folder
         clock, event = said.pop("time"), said.pop("event")
-        if event == "waiting" and "application" in said.get("because", ""):
+        if event == "waiting" and "application" in said.get("cause", ""):
             self.waiting.add(id)
         self._record.event("helper", event, id, clock=clock, **said)
 

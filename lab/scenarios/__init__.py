@@ -1,1 +1,1 @@
-"""The scenarios as data: what happens, and what must come of it; a new row touches docs/lab.md, and no code."""
+"""The scenarios as data: what happens, and what must come of it. A new row changes docs/evidence/lab.md, no code."""

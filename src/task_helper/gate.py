@@ -5,7 +5,7 @@ process. `healthcheck` heeds only helpers in its own mount namespace, which is t
 namespace, an abstract socket for one, all containers of a task share: a neighbour could take its name.
 
 ECS runs `healthcheck` every few seconds in every task. So this module imports only what Python has loaded already, and
-of the package nothing: `typing` alone takes as much CPU time as the whole check (docs/weight.md).
+of the package nothing: `typing` alone takes as much CPU time as the whole check (docs/evidence/weight.md).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Response(NamedTuple):
     body: bytes | bytearray
 
 
-# a method, whom to ask, and for what
+# a method, the target, and its path
 Request = Callable[[str, Url, str], Awaitable[Response]]
 
 # whether somebody at a host and port accepts connections; raises OSError where that is unknown
@@ -55,10 +55,10 @@ async def request(method: str, url: Url, target: str) -> Response:
         status = response.status
         return response
     finally:
-        whom = str(url) if url.scheme == "unix" else url.authority
+        host = str(url) if url.scheme == "unix" else url.authority
         # what follows the mark can be a secret, and an id is one: that of the metadata endpoint also protects a task
         path = _ID.sub("…", target.partition("?")[0])
-        log(Event.ASKED, method=method, whom=whom, path=path, status=status, seconds=now() - began)
+        log(Event.HTTP_CALL, method=method, target=host, path=path, status=status, seconds=now() - began)
 
 
 async def accepts(host: str, port: int) -> bool:

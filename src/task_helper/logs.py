@@ -29,136 +29,165 @@ MOST_CHARACTERS: Final = 1000
 
 
 class Event(Enum):
-    """Every event there is, with its level and what it tells; the docs' table is held to this one by a test."""
+    """Every event, with its level and its meaning. A test holds the table in docs/operate/log.md to this one."""
 
     BAD_SETTINGS = logging.ERROR, "the settings cannot be used: `problems`; the helper exits with 78"
     STARTING = logging.INFO, "the helper runs, with these `settings`"
-    UNKNOWN_SETTING = logging.WARNING, "a variable starts with DRAIN_ and is no setting"
-    WAITING = logging.INFO, "startup waits `because` of this; once for each reason"
-    STALE_DRAIN_UNDONE = logging.WARNING, "Envoy was left draining by a helper that died, and takes traffic again"
+    UNKNOWN_SETTING = logging.WARNING, "a variable starts with DRAIN_ but is not a setting; the helper ignores it"
+    WAITING = logging.INFO, "startup waits for this `cause`; logged once for each cause"
+    STALE_DRAIN_UNDONE = (
+        logging.WARNING,
+        "a helper that died had left Envoy draining; this helper has ended that drain, so Envoy passes its health"
+        " checks again",
+    )
     IN_SERVICE = logging.INFO, "Envoy is live and the application answers; from now on `healthcheck` exits with 0"
-    HEALTHCHECK_UNAVAILABLE = logging.ERROR, "`task-helper healthcheck` cannot tell the status `because` of this"
-    MESH = logging.INFO, "Envoy belongs to this `mesh`, by its configuration; `hints` are what is to be known there"
+    HEALTHCHECK_UNAVAILABLE = logging.ERROR, "`task-helper healthcheck` cannot read the status, for this `cause`"
+    MESH = logging.INFO, "Envoy's configuration shows that it belongs to this `mesh`; `hints` are what to know about it"
     NO_HEALTH_CHECK_FILTER = (
         logging.WARNING,
-        "health checks on these inbound `listeners` will not fail: no health_check filter",
+        "health checks on these inbound `listeners` will not fail, because they have no health_check filter",
     )
     EGRESS_DRAINS = logging.WARNING, "these outbound `listeners` drain too; give them `drain_type: MODIFY_ONLY`"
     TCP_CUT = (
         logging.WARNING,
-        "what comes on TCP connections of these `listeners` in the drain is cut: `check_drain_close`",
+        "the drain will cut the TCP connections of these `listeners`, because of `check_drain_close`",
     )
     ADMIN_OPEN = logging.INFO, "the admin API listens on an `address` that other hosts may reach"
     NO_INBOUND_LISTENER = (
         logging.WARNING,
-        "DRAIN_LISTENERS will do nothing: of these `listeners` none has `traffic_direction: INBOUND`",
+        "DRAIN_LISTENERS will have no effect: none of these `listeners` has `traffic_direction: INBOUND`",
     )
     OLD_ENVOY = (
         logging.WARNING,
-        "DRAIN_LISTENERS=graceful will leave idle connections open, as this `version` of Envoy is older than 1.40",
+        "DRAIN_LISTENERS=graceful will not close idle connections, because this `version` of Envoy is older than"
+        " 1.40",
     )
-    IDLE_STAYS_OPEN = (
+    IDLE_CONNECTIONS_STAY_OPEN = (
         logging.WARNING,
-        "DRAIN_LISTENERS=graceful will leave idle connections open, as Envoy's --drain-time-s is `drain_time`; it has"
-        " to be more than 15, and at least a second less than the `seconds` of the drain",
+        "DRAIN_LISTENERS=graceful will not close idle connections, because Envoy's --drain-time-s is"
+        " `drain_time`; it must be more than 15, and at least one second less than the drain's `seconds`",
     )
-    NO_LISTENERS = logging.WARNING, "Envoy is live, but after so many `seconds` still has no listener for downstreams"
-    LOOK_FAILED = logging.INFO, "Envoy's configuration could not be looked at `because` of this"
+    NO_LISTENERS = logging.WARNING, "Envoy is live, but after these `seconds` it has no listener for downstreams"
+    CONFIGURATION_UNREADABLE = (
+        logging.INFO,
+        "the helper could not read Envoy's configuration, for this `cause`; it gives no warnings about it",
+    )
     SIGTERM = (
         logging.INFO,
-        "the task is to stop: the `signal` that came, null where ECS had begun the stop before the helper was up;"
-        " `late_seconds` is how long the helper then waited for the CPU, null where that is unknown",
+        "ECS stops the task: the `signal`, or null if the stop began before the helper ran; `late_seconds` is how"
+        " long the helper then waited for CPU time, or null if unknown",
     )
-    SIGTERM_REPEATED = logging.INFO, "another `signal` came, which changes nothing"
-    REPLACEMENT_UNSEEN = (
+    SIGTERM_REPEATED = logging.INFO, "another `signal` came; it changes nothing"
+    REPLACEMENT_UNKNOWN = (
         logging.WARNING,
-        "whether new tasks are in service cannot be seen `because` of this; the delay goes on, and `waits_until`",
+        "the helper cannot detect whether replacement tasks are in service, for this `cause`; the delay continues"
+        " until `waits_until`",
     )
-    CLOUD_MAP_DENIED = logging.WARNING, "Cloud Map may not be asked `because` of this; DISCOVERY_LAG is used instead"
-    CLOUD_MAP_UNSEEN = (
+    CLOUD_MAP_DENIED = (
         logging.WARNING,
-        "Cloud Map did not answer `because` of this; its last answer is used, or DISCOVERY_LAG where there is none",
+        "the task role does not allow a call to Cloud Map (`cause`); the helper uses DISCOVERY_LAG instead",
     )
-    REPLACED = logging.INFO, "other tasks are in service, as many as there can be, after so many `seconds`"
-    PLAN_KEPT = logging.INFO, "the task was not seen in service, yet is drained as planned `because` of this"
+    CLOUD_MAP_UNKNOWN = (
+        logging.WARNING,
+        "Cloud Map did not answer (`cause`); the helper uses its last answer, or DISCOVERY_LAG if there was none",
+    )
+    REPLACED = logging.INFO, "replacement tasks are in service, `seconds` after the stop"
+    PLAN_KEPT = (
+        logging.INFO,
+        "the helper did not see the task in service, but cannot prove that it never served (`cause`), so it"
+        " drains as planned",
+    )
     TAKING_OVER = (
         logging.INFO,
-        "another helper held the task before, and left with `exit_code`, null where ECS does not say; Envoy"
-        " is `draining` or not; the plan goes on as if it had begun `plan_began` seconds ago and Envoy been"
-        " told for `told` seconds, or ends `because` of this",
+        "this helper continues another helper's plan; the other one exited with `exit_code`, or null if ECS does"
+        " not report it; `draining` is whether Envoy drains; the plan started `plan_started_seconds_ago`, and"
+        " Envoy confirmed `told_seconds_ago`; if `cause` is there, the plan ends for that cause",
     )
-    DELAYING = logging.INFO, "serving on so that new tasks come into service, for `seconds` at the most"
-    APPLICATION_GONE = logging.WARNING, "nothing is served any more `because` of this, nor gained by serving on"
-    ADMIN_FAILING = logging.WARNING, "Envoy could not be told to fail health checks `because` of this; it is told again"
-    HEALTH_CHECKS_FAILED = (
+    DELAYING = logging.INFO, "the task keeps serving while replacement tasks start, for at most `seconds`"
+    APPLICATION_STOPPED = (
+        logging.WARNING,
+        "the application has stopped (`cause`), so the helper skips the rest of the delay",
+    )
+    ADMIN_FAILING = (
+        logging.WARNING,
+        "Envoy did not confirm that it fails its health checks, for this `cause`; the helper calls it again",
+    )
+    DRAIN_CONFIRMED = (
         logging.INFO,
-        "Envoy has confirmed, after so many `attempts`, that it fails its health checks",
+        "Envoy confirmed, after this number of `attempts`, that it now fails its health checks",
     )
     LISTENERS_DRAINED = (
         logging.INFO,
-        "Envoy has taken the call of DRAIN_LISTENERS: its listeners that say INBOUND refuse new connections, or if"
-        " `graceful` close idle ones",
+        "Envoy accepted the call of DRAIN_LISTENERS: its INBOUND listeners refuse new connections or, if"
+        " `graceful`, close idle ones",
     )
     LISTENERS_NOT_DRAINED = (
         logging.WARNING,
-        "Envoy could not be told to drain its listeners, as DRAIN_LISTENERS says, `because` of this",
+        "Envoy did not accept the call of DRAIN_LISTENERS, for this `cause`; the helper calls it again",
     )
-    DRAINING = logging.INFO, "downstreams go and requests end, for `seconds` at the most"
+    DRAINING = logging.INFO, "downstreams stop sending and requests finish, for at most `seconds`"
     DIRECTION_UNKNOWN = (
         logging.INFO,
-        "what comes through these `listeners` may not be sent by downstreams, and keeps the drain until its fixed time;"
-        " declare `traffic_direction: INBOUND` or `OUTBOUND`",
+        "traffic through these `listeners` may not come from downstreams, and keeps the drain until its fixed"
+        " time; declare `traffic_direction: INBOUND` or `OUTBOUND`",
     )
     LISTENERS_UNCOUNTED = (
         logging.WARNING,
-        "no statistic of Envoy covers what these `listeners` serve, for the reason given; the drain takes its fixed"
-        " time",
+        "Envoy has no statistic for the traffic of these `listeners`, for the cause given; the drain takes its"
+        " fixed time",
     )
     NO_HEALTH_CHECKS_SEEN = (
         logging.WARNING,
-        "in the `seconds` since the stop `requests` came, but no health check: the drain will not make those who send"
-        " stop; it takes its fixed time",
+        "in the `seconds` since the stop `requests` came, but no health check, so the drain will not make the"
+        " senders stop; it takes its fixed time",
     )
     TRAFFIC_UNREADABLE = (
         logging.WARNING,
-        "what downstreams have under way cannot be counted `because` of this; the drain takes its fixed time",
+        "the helper cannot count the requests and connections in progress, for this `cause`; the drain takes its"
+        " fixed time",
     )
-    LIVE_AGAIN = logging.WARNING, "Envoy passes its health checks again, most likely restarted; it is told again"
+    DRAIN_LOST = (
+        logging.WARNING,
+        "Envoy passes its health checks again, most likely because it restarted; the helper calls it again",
+    )
     REQUESTS_CUT = (
         logging.WARNING,
-        "so many `requests` were still in flight at the end of the drain, which came for this `reason`; ECS now stops"
-        " the application and Envoy, which cuts them",
+        "this number of `requests` was still in flight when the drain ended for this `reason`; ECS now stops the"
+        " application and Envoy, which cuts them",
     )
     TRAFFIC_AFTER_DRAIN = (
         logging.WARNING,
-        "of the `requests` that came during the drain some came at its very end, or after every downstream must have"
-        " checked; the likely `causes`, what was observed first",
+        "of the `requests` in the drain some came at its very end, or after every downstream must have checked;"
+        " the likely `causes`, observed ones first",
     )
     CALLED_AT_DEADLINE = (
         logging.WARNING,
-        "the helper had not called Envoy by its deadline, and called it once, `seconds_late`; `confirmed` is whether"
-        " Envoy then failed its health checks",
+        "the helper had not called Envoy by its deadline, and called it once, `seconds_late`; `confirmed` is"
+        " whether Envoy then failed its health checks",
     )
     SECOND_HELPER_STOPPED = (
         logging.WARNING,
-        "the second helper of the chain has stopped, with `exit_code`, or is not in the task; the first helper drains"
-        " within its own stopTimeout",
+        "the second helper of the chain has stopped with `exit_code`, or is not in the task; the first helper"
+        " drains within its own stopTimeout",
     )
-    ENVOY_GONE = logging.WARNING, "Envoy has stopped, as told by `because`; there is nothing left to drain"
+    ENVOY_STOPPED = logging.WARNING, "Envoy has stopped (`cause`); there is nothing left to drain"
     STILL_SENDING = (
         logging.WARNING,
-        "in Consul, downstreams still send, as `because` counts; the helper leaves, so that health-sync deregisters"
-        " the task before ECS kills it",
+        "in Consul, downstreams still send requests (`cause`); the helper exits, so that health-sync deregisters"
+        " the task before ECS kills health-sync",
     )
     FAULT = (
         logging.ERROR,
-        "an error inside the helper; the plan goes on with fixed times, the gate opens by a plain rule",
+        "an error inside the helper; the plan continues with fixed times, and the gate opens by a plain rule",
     )
-    SUMMARY = logging.INFO, "how the shutdown went; the last line"
-    ASKED = logging.DEBUG, "an HTTP call: its `method`, `whom` and `path`, the answer's `status`, null without one"
+    SUMMARY = logging.INFO, "how the stop went; the last line"
+    HTTP_CALL = (
+        logging.DEBUG,
+        "an HTTP call: its `method`, `target` and `path`, and the answer's `status`, or null without one",
+    )
     LOG = (
         logging.INFO,
-        "a library logged a message, at `place` in its source; the text, which may have secrets, is left out",
+        "a library logged a message, at `place` in its source; the text may contain secrets and is left out",
     )
 
     @property

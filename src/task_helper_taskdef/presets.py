@@ -1,4 +1,4 @@
-"""The settings that suit each mesh, each with what it rests on; docs/meshes has a page for each mesh.
+"""The settings that suit each mesh, each with what it rests on; docs/use/meshes has a page for each mesh.
 
 `add` writes them, and `check` reports where a helper leaves one of them at its default. For a mesh that is not
 here the defaults are right.

@@ -36,7 +36,7 @@ AGENT_WORDS: Final = {
 # what stands in for a setting that is not set (settings.from_env)
 OLDER_VARIABLES: Final = ["ENVOY_ADMIN_ACCESS_PORT", "PORT", "HEALTHCHECK_PATH"]
 
-# how downstreams learn of the task: a control plane, DNS, or a load balancer; docs/meshes has a page for each
+# how downstreams learn of the task: a control plane, DNS, or a load balancer; docs/use/meshes has a page for each
 Mesh = Literal["app-mesh", "consul", "kuma", "static-dns", "alb", "nlb"]
 
 

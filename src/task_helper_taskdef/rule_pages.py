@@ -1,4 +1,4 @@
-"""The rules' docstrings: taken apart for the tests, put together behind page.md as the page docs/rules.md."""
+"""The rules' docstrings: taken apart for the tests, put together behind page.md as the page docs/use/rules.md."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from task_helper_taskdef.roles import Mesh
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-LOG = (ROOT / "docs/log.md").read_text()
+LOG = (ROOT / "docs/operate/log.md").read_text()
 
 
 def rows(text: str, heading: str) -> list[list[str]]:
@@ -113,7 +113,7 @@ def test_scenarios(page: Path) -> None:
 @pytest.mark.parametrize("mesh, page", MESHES.items())
 def test_settings_of_a_mesh(mesh: Mesh, page: str) -> None:
     """The page of a mesh has the settings that `taskdef add` writes for it."""
-    text = (ROOT / f"docs/meshes/{page}.md").read_text()
+    text = (ROOT / f"docs/use/meshes/{page}.md").read_text()
     lines = rows(text, "## Settings")
     # the load balancers have a column each
     told = {row[0].strip("`"): row[2 if mesh == "nlb" else 1] for row in lines}
@@ -126,8 +126,8 @@ def test_settings_of_a_mesh(mesh: Mesh, page: str) -> None:
 
 def test_every_mesh_has_a_page() -> None:
     """Each mesh that has settings of its own has a page, and the index leads to each page."""
-    index = (ROOT / "docs/meshes/README.md").read_text()
+    index = (ROOT / "docs/use/meshes/README.md").read_text()
 
     assert MESHES.keys() == PRESETS.keys()
-    pages = {page.name for page in ROOT.glob("docs/meshes/*.md")} - {"README.md"}
+    pages = {page.name for page in ROOT.glob("docs/use/meshes/*.md")} - {"README.md"}
     assert set() == {page for page in pages if f"({page})" not in index}

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "examples" / "cloudformation" / "monitoring.yaml"
-LOG = (ROOT / "docs" / "log.md").read_text(encoding="utf-8")
+LOG = (ROOT / "docs" / "operate" / "log.md").read_text(encoding="utf-8")
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

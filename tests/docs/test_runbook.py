@@ -22,7 +22,7 @@ from task_helper.settings import SETTINGS, from_env
 from tests.helper.unit.timelines import World
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "operate"
 PACKAGE = Path(task_helper.__file__).parent
 PAGE = (DOCS / "runbook.md").read_text(encoding="utf-8")
 

@@ -114,7 +114,7 @@ def test_auto(engine: Engine, image: str, aws: Aws, tmp_path: Path) -> None:
         assert container.stop(120) == 0
         events = [each["event"] for each in container.events()]
     assert "replaced" in events
-    assert not {"replacement_unseen", "cloud_map_denied"} & set(events)
+    assert not {"replacement_unknown", "cloud_map_denied"} & set(events)
     assert set(aws.calls) == {*ANSWERS, "DescribeTasks"}
 
 

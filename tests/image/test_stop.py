@@ -71,8 +71,8 @@ def test_stop(engine: Engine, image: str, options: envoy_process.EnvoyOptions, s
         state = running.admin("GET", "/server_info")[1]
         assert '"DRAINING"' in state
         events = [each["event"] for each in container.events()]
-        told = [event for event in events if event in ("sigterm", "delaying", "health_checks_failed", "draining")]
-        assert told == ["sigterm", "delaying", "health_checks_failed", "draining"]
+        told = [event for event in events if event in ("sigterm", "delaying", "drain_confirmed", "draining")]
+        assert told == ["sigterm", "delaying", "drain_confirmed", "draining"]
         assert ("sigterm_repeated" in events) == (stage != "in_service")
         assert events[-1] == "summary"
 

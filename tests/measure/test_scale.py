@@ -1,4 +1,4 @@
-"""The simulation of docs/scale.md: its bucket, one helper in it, and that it says the same every time."""
+"""The simulation of docs/evidence/scale.md: its bucket, one helper in it, and that it says the same every time."""
 
 import math
 from dataclasses import replace

@@ -218,8 +218,8 @@ def test_nearest_configuration_applies(folder: Path, capsys: pytest.CaptureFixtu
 
 
 def test_configuration_and_suppressions_of_the_page_work(capsys: pytest.CaptureFixture[str]) -> None:
-    """The configuration, the label and the comment of docs/rules.md are obeyed as they stand there."""
-    page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
+    """The configuration, the label and the comment of docs/use/rules.md are obeyed as they stand there."""
+    page = (Path(__file__).parents[2] / "docs" / "use" / "rules.md").read_text(encoding="utf-8")
     (toml,) = re.findall("```toml\n(.*?)```", page, re.S)
     (label,) = re.findall('```json\n("dockerLabels": .*?)\n```', page, re.S)
     (comment,) = re.findall("```yaml\n(# task-helper: .*?)\n```", page, re.S)

@@ -279,9 +279,9 @@ def test_plan_draws_a_whole_task(shop: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_rules_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
-    """taskdef rules prints what is in docs/rules.md."""
+    """taskdef rules prints what is in docs/use/rules.md."""
     assert main(["taskdef", "rules"]) == 0
-    page = Path(__file__).parents[2] / "docs" / "rules.md"
+    page = Path(__file__).parents[2] / "docs" / "use" / "rules.md"
     assert capsys.readouterr().out == page.read_text(encoding="utf-8")
 
 

@@ -38,7 +38,7 @@ WRITTEN = [
     for kind in KINDS
     if (form, kind) != ("task-definition", "static-dns")
 ]
-# what `DRAIN_DELAY=auto` asks where CLOUD_MAP_SERVICE is set (docs/auto.md)
+# what `DRAIN_DELAY=auto` asks where CLOUD_MAP_SERVICE is set (docs/use/auto.md)
 ASKED = {"ecs:DescribeServices", "ecs:DescribeTasks", "ecs:ListTasks", "servicediscovery:DiscoverInstances"}
 
 

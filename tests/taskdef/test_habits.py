@@ -308,7 +308,7 @@ def test_sarif_regions_end_behind_the_value(capsys: pytest.CaptureFixture[str]) 
     line = Path("a.json").read_text("utf-8").splitlines()[region["startLine"] - 1]
     assert '"image": "ecs-task-helper:main"' == line[region["startColumn"] - 1 : region["endColumn"] - 1]
     assert run["tool"]["driver"]["rules"][0]["helpUri"].startswith("https://")
-    assert run["tool"]["driver"]["rules"][0]["helpUri"].endswith("/docs/rules.md#image")
+    assert run["tool"]["driver"]["rules"][0]["helpUri"].endswith("/docs/use/rules.md#image")
 
 
 PRE_COMMIT = yaml.safe_load((Path(__file__).parents[2] / ".pre-commit-hooks.yaml").read_text("utf-8"))

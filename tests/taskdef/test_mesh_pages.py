@@ -1,4 +1,4 @@
-"""The settings tables of docs/meshes, held to what `add` writes and to what `check --mesh` asks for."""
+"""The settings tables of docs/use/meshes, held to what `add` writes and to what `check --mesh` asks for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from task_helper_taskdef.formats.editing import changed
 from task_helper_taskdef.presets import OPEN
 from task_helper_taskdef.roles import Mesh, assign_roles
 
-PAGES = Path(__file__).parents[2] / "docs" / "meshes"
+PAGES = Path(__file__).parents[2] / "docs" / "use" / "meshes"
 IMAGE = "registry.example/ecs-task-helper:1.0.0"
 DEFAULTS = {"DRAIN_DELAY": "40"}
 # the page of each mesh, the column of its values, and an Envoy of its kind

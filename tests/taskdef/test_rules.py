@@ -60,7 +60,7 @@ def test_every_rule_is_registered() -> None:
 
 
 def test_rules_page_is_up_to_date() -> None:
-    """docs/rules.md is what `task-helper taskdef rules` prints."""
-    page = Path(__file__).parents[2] / "docs" / "rules.md"
+    """docs/use/rules.md is what `task-helper taskdef rules` prints."""
+    page = Path(__file__).parents[2] / "docs" / "use" / "rules.md"
 
-    assert markdown() == page.read_text(encoding="utf-8"), "run: task-helper taskdef rules > docs/rules.md"
+    assert markdown() == page.read_text(encoding="utf-8"), "run: task-helper taskdef rules > docs/use/rules.md"

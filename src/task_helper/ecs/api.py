@@ -18,7 +18,7 @@ from task_helper.ecs.replacement import Look, Other
 from task_helper.logs import Event, log
 
 # DescribeTasks takes 100 tasks: this many others and the own one. Of a larger service they are a sample: looking at all
-# of them would cost more calls than its tasks can share (docs/scale.md).
+# of them would cost more calls than its tasks can share (docs/evidence/scale.md).
 PAGE: Final = 99
 
 # DiscoverInstances gives this many, and says nothing of the rest
@@ -284,7 +284,7 @@ class Ecs:
                 MaxResults=MOST_INSTANCES,
             ).instances
         except Denied as error:
-            log(Event.CLOUD_MAP_DENIED, because=str(error))
+            log(Event.CLOUD_MAP_DENIED, cause=str(error))
             self._cloud_map_service = ""
             return None
         if len(instances) == MOST_INSTANCES:

@@ -90,7 +90,7 @@ def connect(region: str) -> Clients:
 
 
 def drop_variables_of_others(environ: MutableMapping[str, str]) -> None:
-    """Remove from `environ` the variables of AWS's SDKs that are meant for the application (docs/auto.md).
+    """Remove from `environ` the variables of AWS's SDKs that are meant for the application (docs/use/auto.md).
 
     A task definition often gives all containers the same ones. A profile or a file that only the application's
     container has, or the endpoint of another service, would make the helper's calls fail. Where ECS gives the task a

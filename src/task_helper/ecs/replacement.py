@@ -80,7 +80,7 @@ class Replacement:
 
 
 # All tasks of a service may be stopping at once, and an account makes 20 reads of a kind a second in a region, after a
-# burst of 100, shared with everybody: half of that is ours. From docs/scale.md; made by measure/scale.py.
+# burst of 100, shared with everybody: half of that is ours. From docs/evidence/scale.md; made by measure/scale.py.
 SHORTEST_PAUSE: Final = 5.0
 LOOKS_A_SECOND: Final = 10.0
 FIRST_LOOK_WITHIN: Final = 2.0

@@ -47,7 +47,7 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
             except OSError as error:
                 failed = True
                 if (because := why(error)) not in logged:
-                    log(Event.CLOUD_MAP_UNSEEN, because=because)
+                    log(Event.CLOUD_MAP_UNKNOWN, cause=because)
                     logged.add(because)
         return _look_of(ecs, seen, listed, now() - seen_at, failed)
 

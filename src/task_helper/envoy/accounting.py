@@ -71,7 +71,7 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> 
         name: source._replace(http=_alone(name, listeners))
         for name, source in _sources((each.stat_name, each) for each in covered if each.other_protocols).items()
     }
-    discovering = [each for each in covered if each.discovers_http]
+    discovering = [each for each in covered if each.discovered_managers]
     result = Account(
         requests=requests,
         connections=connections,
@@ -85,7 +85,7 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> 
         uncounted=uncounted,
         doubts={each.name: each.doubt for each in ours if each.doubt},
     )
-    uncounted |= _undiscovered(result, stats)
+    uncounted |= _undiscovered(result, stats, listeners)
     return result._replace(uncounted=uncounted | _missing(result, stats) if lists_all else uncounted)
 
 
@@ -130,13 +130,17 @@ def _missing(account: Account, stats: Stats) -> dict[str, str]:
     return missing
 
 
-def _undiscovered(account: Account, stats: Stats) -> dict[str, str]:
-    """The listeners whose HTTP connection manager comes from discovery, where no statistics are left over for it.
+def _undiscovered(account: Account, stats: Stats, listeners: Sequence[Listener]) -> dict[str, str]:
+    """The listeners with an HTTP connection manager by discovery, unless every such manager of Envoy has statistics.
 
-    It was not used, or its stat_prefix is also that of an excluded listener or of the admin API: nothing tells which.
+    `listeners` are all of Envoy. A manager without statistics was not used, or its stat_prefix is also that of an
+    excluded listener or of the admin API. Nothing shows which manager that is.
     """
     groups = group(stats, account.listeners)
-    if not account.unknown.listeners or _unknown(groups.requests, account.requests, account.ignored_requests):
+    left_over = _unknown(groups.requests, account.requests, account.ignored_requests)
+    managers = {name for each in listeners for name in each.discovered_managers}
+    known = all(each.detailed for each in listeners)
+    if not account.unknown.listeners or known and len(left_over) >= len(managers):
         return {}
     return dict.fromkeys(account.unknown.listeners, "no statistics are known to be its HTTP connection manager's")
 

@@ -1,7 +1,7 @@
 """Envoy's admin API by intent. Every call is bounded by CALL_TIMEOUT and raises OSError (TimeoutError is one) where
 Envoy did not do or say what was asked; the caller decides whether to ask again.
 
-What is asked for is little, as an admin API may allow only some paths (docs/envoy.md): a Denied call says so.
+What is asked for is little, as an admin API may allow only some paths (docs/use/envoy.md): a Denied call says so.
 """
 
 from __future__ import annotations

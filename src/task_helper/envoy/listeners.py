@@ -155,12 +155,12 @@ class Listener(NamedTuple):
 
     `inbound` and `outbound` are what it most likely is; `excluded` says whether a declaration excludes it. `doubt` says
     why it may be for other traffic than that of downstreams. `prefixes` are those of its HTTP connection managers'
-    statistics, `sessions` those of its UDP proxies'; with `discovers_http` one of the managers comes from discovery,
-    under a prefix that is unknown. `other_protocols` says whether it has a filter chain without HTTP, a TCP proxy for
-    example. `uncountable` says why no statistic covers it. `fails_health_checks` is None where it is unknown.
-    `stat_name` is how its statistics are called (`key`). `places` are where to connect to it. `cuts_tcp` says whether
-    the drain ends its TCP connections in the middle of what is sent on them. Only the cheap fields are known of a
-    listener that is not `detailed`.
+    statistics, `sessions` those of its UDP proxies'; `discovered_managers` names the managers that come from discovery
+    (ECDS), each under a prefix that is unknown. `other_protocols` says whether it has a filter chain without HTTP, a
+    TCP proxy for example. `uncountable` says why no statistic covers it. `fails_health_checks` is None where it is
+    unknown. `stat_name` is how its statistics are called (`key`). `places` are where to connect to it. `cuts_tcp` says
+    whether the drain ends its TCP connections in the middle of what is sent on them. Only the cheap fields are known of
+    a listener that is not `detailed`.
     """
 
     name: str
@@ -176,7 +176,7 @@ class Listener(NamedTuple):
     stat_name: str
     places: tuple[tuple[str, int], ...] = ()
     sessions: tuple[str, ...] = ()
-    discovers_http: bool = False
+    discovered_managers: tuple[str, ...] = ()
     uncountable: str | None = None
     cuts_tcp: bool = False
     detailed: bool = True
@@ -322,7 +322,7 @@ def _listener(listener: _Listener, detailed: bool, dynamic: bool) -> Listener:
             if each.socket_address.port_value and listener.bind_to_port and not is_udp
         ),
         sessions=tuple(map(key, proxies)),
-        discovers_http=any(each.config_discovery for each in managers),
+        discovered_managers=tuple(dict.fromkeys(each.name for each in managers if each.config_discovery)),
         uncountable=_uncountable(detailed, is_udp and not any(http_chains), proxies, prefixes),
         cuts_tcp=drains and any(filter.config.check_drain_close for chain in chains for filter in chain),
         detailed=detailed,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from math import inf
 from typing import Final, NamedTuple
 
 import msgspec
@@ -149,8 +150,9 @@ class Meter:
         # The last arrival came between these two moments, as readings are apart.
         self.last_arrival: float | None = None
         self.last_arrival_after: float | None = None
-        # the same of what may be other traffic than that of downstreams, and of connections that came and went
-        self.doubtful_arrived = 0
+        # The same of what may be other traffic than that of downstreams, and of connections that came and went. A
+        # connection may pass several listeners, each of which counts it: so the readings are counted that show one.
+        self.doubtful_arrivals = 0
         self.last_doubtful_arrival: float | None = None
         self.last_doubtful_arrival_after: float | None = None
         self._busy_at: float | None = None
@@ -183,7 +185,7 @@ class Meter:
         came = max(0, doubtful.completed + doubtful.in_flight - doubtful_before.completed - doubtful_before.in_flight)
         came += max(0, doubtful.accepted - doubtful_before.accepted) + max(0, traffic.accepted - last.accepted)
         if came:
-            self.doubtful_arrived += came
+            self.doubtful_arrivals += 1
             self.last_doubtful_arrival, self.last_doubtful_arrival_after = now, read_before
         if doubtful.under_way or ended or came:
             self._doubtful_at = now
@@ -195,6 +197,23 @@ class Meter:
     def doubtful_quiet_for(self, now: float) -> float:
         """The same for what may be other traffic than that of downstreams, and for connections that came and went."""
         return 0.0 if self._doubtful_at is None else now - self._doubtful_at
+
+    def gap(self, since: float) -> float:
+        """Mean seconds between two requests from the moment `since` to the last one; 0 if none came."""
+        if self.last_arrival is None or not self.arrived:
+            return 0.0
+        return max(0.0, self.last_arrival - since) / self.arrived
+
+    def doubtful_gap(self, since: float) -> float:
+        """The same of what may be other traffic, at most; infinite for a single arrival, which shows no interval.
+
+        No health check shows that those who send it will stop.
+        """
+        if self.last_doubtful_arrival is None:
+            return 0.0
+        return (
+            max(0.0, self.last_doubtful_arrival - since) / self.doubtful_arrivals if self.doubtful_arrivals > 1 else inf
+        )
 
     @property
     def arrived(self) -> int:

@@ -82,10 +82,16 @@ async def take_over(
         waits_for_envoy=await metadata.waits_for_envoy() if ended == "still sending" else None,
     )
     if isinstance(verdict, Leave):
-        log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, because=verdict.because)
+        log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, cause=verdict.because)
         record.drain_began_at = record.confirmed_at = now()
         return "still sending" if ended == "still sending" else "drained"
-    log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, plan_began=verdict.ago, told=verdict.drained_for)
+    log(
+        Event.TAKING_OVER,
+        exit_code=exit_code,
+        draining=draining,
+        plan_started_seconds_ago=verdict.ago,
+        told_seconds_ago=verdict.drained_for,
+    )
     record.plan_began_at = stopped_at - verdict.ago
     record.delay_over, record.drained_before = verdict.delay_over, verdict.drained_for
     return False

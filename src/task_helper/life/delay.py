@@ -125,5 +125,5 @@ class ReplacementWatcher:
             until = (
                 "they are seen in service, or the drain needs the time" if self.has_seen else "DISCOVERY_LAG is over"
             )
-            log(Event.REPLACEMENT_UNSEEN, because=because, waits_until=until)
+            log(Event.REPLACEMENT_UNKNOWN, cause=because, waits_until=until)
             self._logged.add(because)

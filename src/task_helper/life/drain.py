@@ -37,7 +37,7 @@ async def until_confirmed(envoy: Envoy, record: Record) -> None:
     record.confirmed_at = None
     await _persist(partial(_call, envoy, record), Event.ADMIN_FAILING)
     record.confirmed_at, record.envoy_answered = now(), True
-    log(Event.HEALTH_CHECKS_FAILED, attempts=record.attempts)
+    log(Event.DRAIN_CONFIRMED, attempts=record.attempts)
 
 
 async def call_at_deadline(envoy: Envoy, record: Record, deadline: float) -> None:
@@ -108,17 +108,17 @@ async def _until_time_is_over(end: float, auto: bool, record: Record) -> None:
 
 
 async def _until_forgotten(envoy: Envoy, record: Record) -> bool:
-    await guarded(_until_live_again(envoy), forever, record)
+    await guarded(_until_drain_lost(envoy), forever, record)
     return False
 
 
-async def _until_live_again(envoy: Envoy) -> None:
+async def _until_drain_lost(envoy: Envoy) -> None:
     """Wait until an Envoy that had confirmed the drain reports that it is live: it was restarted, and has forgotten."""
     while True:
         await asyncio.sleep(POLL)
         try:
             if await envoy.state() == "LIVE":
-                log(Event.LIVE_AGAIN)
+                log(Event.DRAIN_LOST)
                 return
         except Denied:
             # where the state may not be read, repeat the call: it changes nothing in an Envoy that has not forgotten
@@ -154,6 +154,6 @@ async def _persist(obstacle: Callable[[], Awaitable[str | None]], failing: Event
     pause = FIRST_PAUSE
     while because := await obstacle():
         if pause == FIRST_PAUSE:
-            log(failing, because=because)
+            log(failing, cause=because)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

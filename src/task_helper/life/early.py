@@ -87,7 +87,7 @@ def never_in_service(*, may_have_been: str | None, used: bool | None, uncounted:
     return Leave("Envoy has had no connection since it started")
 
 
-def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | None) -> Verdict:
+def envoy_stopped(*, stopped: Sequence[str], answers: bool | None, accepts: bool | None) -> Verdict:
     """May the task be left since there is no Envoy any more?
 
     The proofs: ECS says that the containers with Envoy have `stopped`, which in a task that is stopping is for good;
@@ -103,7 +103,7 @@ def envoy_gone(*, stopped: Sequence[str], answers: bool | None, accepts: bool | 
     return Leave(f"Envoy's container has stopped ({', '.join(stopped)}), and does not answer")
 
 
-def application_gone(
+def application_stopped(
     *,
     stopped: Sequence[str],
     refuses: bool | None,

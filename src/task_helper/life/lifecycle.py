@@ -84,7 +84,7 @@ class Lifecycle:
             return ending
         fixed_times = partial(keep_the_plan, self.envoy, self.plan, self.record, self.stop.at)
         plan = guarded(self.delay_and_drain(), fixed_times, self.record)
-        return await first(plan, self.envoy_gone(), self.still_sending())
+        return await first(plan, self.envoy_stopped(), self.still_sending())
 
     async def never_in_service(self) -> bool:
         if self.record.in_service_at is not None:
@@ -92,7 +92,7 @@ class Lifecycle:
         verdict = await watch.never_in_service(self.envoy, self.metadata, self.record)
         if isinstance(verdict, Leave):
             return True
-        log(Event.PLAN_KEPT, because=verdict.because)
+        log(Event.PLAN_KEPT, cause=verdict.because)
         return False
 
     async def take_over(self) -> Ending | Literal[False]:
@@ -112,14 +112,14 @@ class Lifecycle:
         # shows who sends and who checks, and never ends the delay
         reading = guarded(watch.first_reading(self.envoy, self.record), forever, self.record)
         await first(
-            guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_gone(), reading
+            guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_stopped(), reading
         )
 
-    async def application_gone(self) -> None:
-        watching = watch.application_gone(self.envoy, self.application, self.metadata)
+    async def application_stopped(self) -> None:
+        watching = watch.application_stopped(self.envoy, self.application, self.metadata)
         because = await guarded(watching, forever, self.record)
-        self.record.application_gone_at = now()
-        log(Event.APPLICATION_GONE, because=because)
+        self.record.application_stopped_at = now()
+        log(Event.APPLICATION_STOPPED, cause=because)
 
     async def drain(self) -> Ending:
         """Make Envoy fail its health checks, and wait until the drain is over; again, where Envoy has forgotten it."""
@@ -130,10 +130,10 @@ class Lifecycle:
             if await drain.until_over(self.envoy, self.plan, listeners, self.record, self.stop.at):
                 return "drained"
 
-    async def envoy_gone(self) -> Ending:
-        watching = watch.envoy_gone(self.envoy, self.metadata, self.record)
-        log(Event.ENVOY_GONE, because=await guarded(watching, forever, self.record))
-        return "envoy gone"
+    async def envoy_stopped(self) -> Ending:
+        watching = watch.envoy_stopped(self.envoy, self.metadata, self.record)
+        log(Event.ENVOY_STOPPED, cause=await guarded(watching, forever, self.record))
+        return "envoy stopped"
 
     async def still_sending(self) -> Ending:
         """In Consul, exit while health-sync can still deregister the task, where that alone stops downstreams."""
@@ -141,7 +141,7 @@ class Lifecycle:
         if limit is None or not await guarded(watch.is_consul(self.envoy, self.record), forever, self.record):
             return await forever()
         watching = watch.still_sending(self.envoy, self.metadata, began, began + limit)
-        log(Event.STILL_SENDING, because=await guarded(watching, forever, self.record))
+        log(Event.STILL_SENDING, cause=await guarded(watching, forever, self.record))
         return "still sending"
 
     async def deadline(self) -> None:

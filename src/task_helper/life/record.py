@@ -16,7 +16,7 @@ Ending = Literal[
     "never in service",
     "drained",
     "not confirmed",
-    "envoy gone",
+    "envoy stopped",
     "deadline",
     "handed over",
     "handed over late",
@@ -73,7 +73,7 @@ class Record(msgspec.Struct):
     plan_began_at: float = 0.0
     delay_over: bool = False
     drained_before: float = 0.0
-    application_gone_at: float | None = None
+    application_stopped_at: float | None = None
     drain_began_at: float | None = None
     confirmed_at: float | None = None
     attempts: int = 0

@@ -65,7 +65,7 @@ async def come_into_service(
         if status == "in service":
             break
         if because not in told:
-            log(Event.WAITING, because=because)
+            log(Event.WAITING, cause=because)
             told.add(because)
         await asyncio.sleep(POLL)
     record.in_service_at = now()
@@ -137,7 +137,7 @@ def _show(show: Callable[[Status], None], status: Status, told: set[str]) -> Non
         show(status)
     except OSError as error:
         if (because := why(error)) not in told:
-            log(Event.HEALTHCHECK_UNAVAILABLE, because=because)
+            log(Event.HEALTHCHECK_UNAVAILABLE, cause=because)
             told.add(because)
 
 
@@ -152,7 +152,7 @@ async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record
         record.listeners = await envoy.listeners()  # once more: some may have come since the gate saw the first
         record.bootstrap = bootstrap = record.bootstrap or await envoy.bootstrap()
     except OSError as error:
-        log(Event.LOOK_FAILED, because=why(error))
+        log(Event.CONFIGURATION_UNREADABLE, cause=why(error))
     else:
         _warn(record, bootstrap, settings)
     return await _wait_for_idle(envoy, settings.plan) if settings.drain_listeners == "graceful" else settings.plan
@@ -190,7 +190,7 @@ async def _wait_for_idle(envoy: Envoy, plan: Plan) -> Plan:
     if about.version < CLOSES_IDLE:
         log(Event.OLD_ENVOY, version="{}.{}".format(*about.version))
     elif not plan.sees_idle_closed(about.drain_time):
-        log(Event.IDLE_STAYS_OPEN, drain_time=about.drain_time, seconds=plan.longest_drain)
+        log(Event.IDLE_CONNECTIONS_STAY_OPEN, drain_time=about.drain_time, seconds=plan.longest_drain)
     else:
         return plan.waiting_for_idle(about.drain_time)
     return plan

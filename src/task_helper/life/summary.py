@@ -18,7 +18,7 @@ def conclude(record: Record, ending: Ending, plan: Plan, metrics: bool) -> Exit:
     """Log the summary, with the figures as CloudWatch `metrics` where they are wanted; the exit code."""
     code = record.exit_code(ending)
     fields = summarise(record, ending, code, now(), plan)
-    if (cut := fields["requests_in_flight_at_end"]) and ending != "envoy gone":
+    if (cut := fields["requests_in_flight_at_end"]) and ending != "envoy stopped":
         log(Event.REQUESTS_CUT, requests=cut, reason=ending)
     if _traffic_after_drain(record, plan) and not _handed_over(ending):
         causes = causes_of_traffic(record, plan, now())
@@ -98,7 +98,7 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: 
         "budget_left_seconds": max(0.0, stopped + plan.budget - now),
         "confirmed": record.confirmed_at is not None,
         "attempts": record.attempts,
-        "application_gone": record.application_gone_at is not None,
+        "application_stopped": record.application_stopped_at is not None,
         "requests_in_flight_at_drain": first.whole.in_flight if first else None,
         "requests_in_flight_at_end": at_end.whole.in_flight if at_end else None,
         "requests_after_drain": record.meter.arrived if last else None,

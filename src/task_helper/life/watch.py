@@ -72,7 +72,7 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
     )
 
 
-async def envoy_gone(envoy: Envoy, metadata: Metadata, record: Record) -> str:
+async def envoy_stopped(envoy: Envoy, metadata: Metadata, record: Record) -> str:
     """Wait until Envoy is gone for good; why."""
     while True:
         if stopped := (await metadata.stopped()).envoys:
@@ -80,13 +80,13 @@ async def envoy_gone(envoy: Envoy, metadata: Metadata, record: Record) -> str:
             record.envoy_answered |= answers is True
             # an admin API that never answered may be elsewhere
             known = answers if record.envoy_answered else None
-            verdict = early.envoy_gone(stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners))
+            verdict = early.envoy_stopped(stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners))
             if isinstance(verdict, Leave):
                 return verdict.because
         await asyncio.sleep(POLL)
 
 
-async def application_gone(envoy: Envoy, application: Application | None, metadata: Metadata) -> str:
+async def application_stopped(envoy: Envoy, application: Application | None, metadata: Metadata) -> str:
     """Wait until the application is gone for good; why."""
     account: Account | None = None
     before: Traffic | None = None
@@ -105,7 +105,7 @@ async def application_gone(envoy: Envoy, application: Application | None, metada
         except OSError:
             after = None
         uncounted = list(account.uncounted) if account else []
-        verdict = early.application_gone(
+        verdict = early.application_stopped(
             stopped=stopped, refuses=refuses, before=before, after=after, uncounted=uncounted
         )
         if isinstance(verdict, Leave):
@@ -198,7 +198,7 @@ async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since
             anew = False
         except OSError as error:
             if not unreadable:
-                log(Event.TRAFFIC_UNREADABLE, because=why(error))
+                log(Event.TRAFFIC_UNREADABLE, cause=why(error))
             unreadable = True
         else:
             uncounted = uncounted or _log_uncounted(record)
@@ -215,8 +215,8 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
     traffic = Quiet(
         seconds=meter.quiet_for(moment),
         doubtful=meter.doubtful_quiet_for(moment),
-        gap=_mean_gap(drained_since, meter.last_arrival, meter.arrived),
-        doubtful_gap=_mean_gap(drained_since, meter.last_doubtful_arrival, meter.doubtful_arrived),
+        gap=meter.gap(drained_since),
+        doubtful_gap=meter.doubtful_gap(drained_since),
         unmoved=record.unmoved(drained_since + plan.shortest_drain, plan.health_check_interval),
     )
     return early.quiet(
@@ -226,11 +226,6 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
         traffic=traffic,
         uncounted=list(record.account.uncounted) if record.account else [],
     )
-
-
-def _mean_gap(since: float, last: float | None, arrived: int) -> float:
-    """Seconds between two of so many arrivals, the `last` one of them at this moment; 0 where none came."""
-    return 0.0 if last is None or not arrived else max(0.0, last - since) / arrived
 
 
 def _log_nobody_checks(record: Record, plan: Plan) -> None:

@@ -43,7 +43,7 @@ NO_SETTINGS: Final[Mapping[str, str]] = {}
 DEFAULT_NAME: Final = "task-helper"
 DEFAULT_ADMIN_URL: Final = "http://127.0.0.1:9901"
 DEFAULT_STOP_TIMEOUT: Final = 120
-# on Spot all containers have two minutes, one after the other; docs/auto.md#presets
+# on Spot all containers have two minutes, one after the other; docs/use/auto.md#presets
 SPOT: Final = {"DRAIN_DELAY": "5", "DRAIN_TIMEOUT": "40", "STOP_TIMEOUT": "60"}
 # where Kuma's socket is put, which otherwise has another path at every start
 KUMA_FOLDER: Final = "/run/kuma"

@@ -1,4 +1,4 @@
-"""Giving a task's helper more time, on Fargate with a second helper that ECS stops after it: docs/long-drains.md."""
+"""Gives a task's helper more time, on Fargate by a second helper that ECS stops after it: docs/use/long-drains.md."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from task_helper_taskdef.formats import Source
 
 # the pseudo rule of a file that could not be checked
 UNREADABLE: Final = "unreadable"
-PAGE: Final = "https://example.com/ecs-task-helper/blob/main/docs/rules.md"
+PAGE: Final = "https://example.com/ecs-task-helper/blob/main/docs/use/rules.md"
 # begins a place in the virtual node's file
 VIRTUAL_NODE: Final = "virtual node "
 

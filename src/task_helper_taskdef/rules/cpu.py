@@ -3,7 +3,7 @@
 ECS gives a container without `cpu` 2 CPU shares, and one with `cpu` that many
 (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html). Beside a busy container with
 1,024 shares the helper then hardly runs: its health check exceeds its timeout, SIGTERM is handled seconds late, and
-Envoy is called later still (docs/weight.md has the figures). With 32 shares it has what it needs. With
+Envoy is called later still (docs/evidence/weight.md has the figures). With 32 shares it has what it needs. With
 DRAIN_DELAY=auto it loads the AWS client at SIGTERM, and needs 64. As long as the helper is idle, its shares cost others
 nothing. Where no container has `cpu`, all are equal, and none is starved. The containers' `cpu` must not add up to more
 than the task's, or ECS refuses the task definition.

@@ -2,7 +2,7 @@
 
 The defaults suit the slowest mesh: 40 s until all downstreams know a new task, 30 s between health checks. In a faster
 mesh the task only stops later than it could. The agents of AWS's images and of kuma-dp wait after the drain, before
-they stop Envoy. What suits each mesh, and why, is in [docs/meshes](meshes/README.md). `task-helper taskdef add` writes
+they stop Envoy. What suits each mesh, and why, is in [the meshes](meshes/README.md). `task-helper taskdef add` writes
 it, and names what only you know. A value that is set stays.
 
 Passes:

@@ -1,4 +1,4 @@
-"""What callers' Envoys do with what they are told, as docs/meshes says, held to a real one."""
+"""What callers' Envoys do with what they are told, as docs/use/meshes says, held to a real one."""
 
 import http.client
 import json

@@ -201,15 +201,15 @@ def test_looking_from_the_event_loop(
 
 
 @pytest.mark.parametrize(
-    ("uri", "because"),
+    ("uri", "cause"),
     [
         (None, "^ECS_CONTAINER_METADATA_URI_V4 is not set, as outside ECS$"),
         ("http://127.0.0.1:1/v4/x", "^the task metadata endpoint cannot be reached: Connect call failed"),
     ],
 )
-def test_looking_without_metadata(uri: str | None, because: str) -> None:
+def test_looking_without_metadata(uri: str | None, cause: str) -> None:
     """Without metadata there is nothing to look at."""
-    with pytest.raises(OSError, match=because):
+    with pytest.raises(OSError, match=cause):
         asyncio.run(looking(Metadata(uri, SINCE), None)(False))  # type: ignore[arg-type]
 
 
@@ -309,13 +309,13 @@ UNUSABLE = {
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_setup_that_fails(name: str, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that cannot be set up are an error in the helper's own words, not a fault."""
-    variables, because = UNUSABLE[name]
+    variables, cause = UNUSABLE[name]
     environment("http://127.0.0.1:1")
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0.01)
 
-    with pytest.raises(OSError, match=because):
+    with pytest.raises(OSError, match=cause):
         Ecs(aws.task_arn(OLD), "lab", None)
 
 
@@ -360,7 +360,7 @@ def test_cloud_map_that_fails(
             assert age is not None and (fault != "denied") == each.listing_failed
 
     ask(tmp_path, questions)
-    assert ["cloud_map_denied" if fault == "denied" else "cloud_map_unseen"] == [each.msg for each in caplog.records]
+    assert ["cloud_map_denied" if fault == "denied" else "cloud_map_unknown"] == [each.msg for each in caplog.records]
 
 
 def test_last_listing_counts_while_cloud_map_fails(tmp_path: Path, environment: Callable[[str], None]) -> None:

@@ -118,11 +118,11 @@ def test_log_of_a_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
 
     place = asyncio.run(ask_both())
 
-    calls = [getattr(record, "fields") for record in caplog.records if record.msg == "asked"]
+    calls = [getattr(record, "fields") for record in caplog.records if record.msg == "http_call"]
     assert all(0 <= call.pop("seconds") < 60 for call in calls)
     assert [
-        {"method": "POST", "whom": place, "path": "/x", "status": 204},
-        {"method": "GET", "whom": f"unix://{tmp_path}/none", "path": "/y", "status": None},
+        {"method": "POST", "target": place, "path": "/x", "status": 204},
+        {"method": "GET", "target": f"unix://{tmp_path}/none", "path": "/y", "status": None},
     ] == calls
 
 

@@ -65,7 +65,7 @@ def test_drain(number: signal.Signals, envoy: real.Envoy) -> None:
         "in_service",
         "sigterm",
         "delaying",
-        "health_checks_failed",
+        "drain_confirmed",
         "draining",
         "summary",
     ] == [line["event"] for line in helper.log]
@@ -186,7 +186,7 @@ def test_envoy_dead_at_sigterm(envoy: real.Envoy) -> None:
         summary = helper.event("summary")
 
         assert 0 == helper.exit()
-    assert "envoy gone" == summary["reason"]
+    assert "envoy stopped" == summary["reason"]
     # of a plan of 80 s: a busy machine may take a few
     assert summary["delaying_seconds"] + summary["draining_seconds"] < 20
 

@@ -99,7 +99,7 @@ def life(settings: Mapping[str, str], *program: str, until: str = "summary") -> 
 
 def causes(lines: list[dict[str, Any]], event: str) -> str:
     """What the lines with this event say of causes."""
-    return " ".join(line["because"] for line in lines if line["event"] == event)
+    return " ".join(line["cause"] for line in lines if line["event"] == event)
 
 
 def test_refused_settings() -> None:
@@ -197,9 +197,9 @@ AWS_FAILURES: dict[str, tuple[int, str, dict[str, str], str]] = {
 @pytest.mark.parametrize("name", AWS_FAILURES)
 def test_failures_of_aws(name: str) -> None:
     """A call to AWS that fails is told in the helper's own words, and is no fault."""
-    lines, because = with_aws(name, "replacement_unseen", DISCOVERY_LAG="60", STOP_TIMEOUT="90")
+    lines, because = with_aws(name, "replacement_unknown", DISCOVERY_LAG="60", STOP_TIMEOUT="90")
 
-    assert because in causes(lines, "replacement_unseen")
+    assert because in causes(lines, "replacement_unknown")
     assert not [line for line in lines if line["event"] == "fault"]
 
 

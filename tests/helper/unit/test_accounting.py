@@ -172,13 +172,13 @@ COUNTS: dict[str, tuple[list[Listener], dict[str, int], tuple[int, int, int], tu
         None,
     ),
     "an unknown prefix belongs to a manager by discovery": (
-        [listener("web", discovers_http=True, other_protocols=False)],
+        [listener("web", discovered_managers=("m",), other_protocols=False)],
         {**http("found", 2, 20), **tcp("web", 3)},
         (3, 30, 0),
         None,
     ),
     "an unknown prefix of one that is in doubt": (
-        [listener("web", discovers_http=True, other_protocols=False, doubt="it is on loopback")],
+        [listener("web", discovered_managers=("m",), other_protocols=False, doubt="it is on loopback")],
         http("found", 2, 20),
         (1, 10, 0),
         (2, 20, 0),
@@ -342,7 +342,12 @@ def test_missing(missing: str, listener_name: str) -> None:
 
 def test_missing_of_several() -> None:
     """Every listener that is missing is named with its own cause; one may be called like a thread's share."""
-    listeners = [IN, listener("x"), listener("x.worker_1"), listener("web", discovers_http=True, other_protocols=False)]
+    listeners = [
+        IN,
+        listener("x"),
+        listener("x.worker_1"),
+        listener("web", discovered_managers=("m",), other_protocols=False),
+    ]
     stats = {**tcp("x", 0), **tcp("x.worker_1", 0)}
 
     assert {"in", "web"} == account(listeners, stats, lists_all=True).uncounted.keys()
@@ -355,12 +360,35 @@ def test_missing_of_a_shared_prefix() -> None:
 
 def test_missing_of_a_manager_by_discovery() -> None:
     """A manager by discovery is uncounted where no statistics can be its own."""
-    web = listener("web", discovers_http=True, other_protocols=False)
+    web = listener("web", discovered_managers=("m",), other_protocols=False)
 
     assert {"web": "no statistics are known to be its HTTP connection manager's"} == account(
         [IN, web], ALL, lists_all=True
     ).uncounted
     assert {} == account([IN, web], {**ALL, **http("found")}, lists_all=True).uncounted
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        listener("out", discovered_managers=("n",), other_protocols=False, excluded=True),
+        listener("out", other_protocols=False, excluded=True, detailed=False),
+    ],
+    ids=["discovered as well", "not read"],
+)
+def test_statistics_that_may_be_an_excluded_managers(other: Listener) -> None:
+    """Statistics that are left over may belong to an excluded listener: the manager by discovery is uncounted."""
+    web = listener("web", discovered_managers=("m",), other_protocols=False)
+
+    assert {"web"} == account([web, other], http("found"), lists_all=False).uncounted.keys()
+
+
+def test_each_discovered_manager_has_statistics() -> None:
+    """Where as many statistics are left over as there are managers by discovery, each has its own."""
+    web = listener("web", discovered_managers=("m",), other_protocols=False)
+    out = listener("out", discovered_managers=("n",), other_protocols=False, excluded=True)
+
+    assert {} == account([web, out], {**http("found"), **http("other")}, lists_all=False).uncounted
 
 
 def test_uncounted() -> None:

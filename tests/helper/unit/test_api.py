@@ -277,7 +277,7 @@ def test_cloud_map_that_denies(code: str, caplog: pytest.LogCaptureFixture) -> N
     stubbed.expect_refusal("cloud map", "discover_instances", code)
 
     assert [None] == [each.listed for each in stubbed.look().others]
-    assert [{"because": f"DiscoverInstances: {code}"}] == [getattr(record, "fields") for record in caplog.records]
+    assert [{"cause": f"DiscoverInstances: {code}"}] == [getattr(record, "fields") for record in caplog.records]
     assert [None] == [each.listed for each in stubbed.expect_service().look().others]
 
 

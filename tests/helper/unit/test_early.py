@@ -15,7 +15,7 @@ BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
 FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
 
 GONE = Leave("all containers beside Envoy have stopped (app, web), and every request fails")
-APPLICATION_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+APPLICATION_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
     "all proofs": ({}, GONE),
     "no URL tells the port": ({"refuses": None}, GONE),
     "nothing has stopped": ({"stopped": ()}, Keep("ECS does not say that all containers beside Envoy have stopped")),
@@ -36,19 +36,19 @@ APPLICATION_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
 }
 
 
-@pytest.mark.parametrize("name", APPLICATION_GONE)
-def test_application_gone(name: str) -> None:
+@pytest.mark.parametrize("name", APPLICATION_STOPPED)
+def test_application_stopped(name: str) -> None:
     """A container that has stopped for good, and requests of which each one fails; without a URL, these two alone."""
     facts: dict[str, Any] = {"stopped": ("app", "web"), "refuses": True, "before": BEFORE, "after": FAILING}
     facts |= {"uncounted": []}
-    missing, expected = APPLICATION_GONE[name]
+    missing, expected = APPLICATION_STOPPED[name]
 
-    verdict = early.application_gone(**facts | missing)
+    verdict = early.application_stopped(**facts | missing)
 
     assert (type(expected), expected) == (type(verdict), verdict)
 
 
-ENVOY_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+ENVOY_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
     "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer")),
     "ECS does not say so": ({"stopped": ()}, Keep("ECS does not say that Envoy's container has stopped")),
     "whether the admin API answers is unknown": ({"answers": None}, Keep("it is unknown whether Envoy is there")),
@@ -58,13 +58,13 @@ ENVOY_GONE: dict[str, tuple[dict[str, Any], early.Verdict]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENVOY_GONE)
-def test_envoy_gone(name: str) -> None:
+@pytest.mark.parametrize("name", ENVOY_STOPPED)
+def test_envoy_stopped(name: str) -> None:
     """A container that has stopped for good, an admin API that refuses, and listeners that all refuse."""
     facts: dict[str, Any] = {"stopped": ("envoy", "envoy-2"), "answers": False, "accepts": False}
-    missing, expected = ENVOY_GONE[name]
+    missing, expected = ENVOY_STOPPED[name]
 
-    verdict = early.envoy_gone(**facts | missing)
+    verdict = early.envoy_stopped(**facts | missing)
 
     assert (type(expected), expected) == (type(verdict), verdict)
 

@@ -91,17 +91,17 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
     # Envoy is gone
     "Envoy is gone at SIGTERM": (
         [(99, "envoy dies"), (99, "container envoy stops"), SIGTERM],
-        (0, 100, "envoy gone"),
+        (0, 100, "envoy stopped"),
         [],
     ),
     "Envoy goes in the delay": (
         [SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")],
-        (0, 121, "envoy gone"),
+        (0, 121, "envoy stopped"),
         [],
     ),
     "Envoy goes in the drain": (
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
-        (0, 151, "envoy gone"),
+        (0, 151, "envoy stopped"),
         [(140, FAIL)],
     ),
     "Envoy refuses, and its container runs: it may be restarted": (
@@ -343,7 +343,7 @@ def test_a_fault_before_the_task_is_in_service() -> None:
     """Why a task that was not seen in service is drained is said where the helper's own fault kept it from seeing."""
     life = World().live([(0, "envoy breaks"), (4.9, "envoy fine"), (4.95, "SIGTERM")])
 
-    assert {"because": "the helper had a fault before it could see"} == life.fields("plan_kept")
+    assert {"cause": "the helper had a fault before it could see"} == life.fields("plan_kept")
 
 
 @pytest.mark.parametrize(
@@ -386,21 +386,21 @@ def test_one_request_was_served() -> None:
 
     life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
-    assert {"because": "Envoy has had connections, requests or health checks"} == life.fields("plan_kept")
+    assert {"cause": "Envoy has had connections, requests or health checks"} == life.fields("plan_kept")
 
 
 @pytest.mark.parametrize(
-    ("restart", "because"),
+    ("restart", "cause"),
     [
         (0.5, "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"),
         (3, "Envoy was restarted after the helper had started, and counts requests from then on"),
     ],
 )
-def test_envoy_that_is_younger_than_the_helper(restart: float, because: str) -> None:
+def test_envoy_that_is_younger_than_the_helper(restart: float, cause: str) -> None:
     """An Envoy that is younger than the helper, or may be, is named as the cause: its statistics can be read."""
     life = World().live([(0, "app 503"), (restart, "envoy restarts"), (4.9, "SIGTERM")])
 
-    assert ({"because": because}, "drained") == (life.fields("plan_kept"), life.ending)
+    assert ({"cause": cause}, "drained") == (life.fields("plan_kept"), life.ending)
 
 
 def test_question_that_takes_long() -> None:
@@ -419,7 +419,7 @@ def test_unconfirmed(mood: str, timeout: str) -> None:
 
     assert (75, 215, "not confirmed") == (life.exit, life.at, life.ending)
     assert len(life.journal) > 20
-    assert life.fields("admin_failing")["because"] in {
+    assert life.fields("admin_failing")["cause"] in {
         "/healthcheck/fail answered 500",
         "POST /healthcheck/fail is denied: allow it in the admin API's allow_paths",
         "no answer in time",
@@ -435,9 +435,7 @@ def test_confirmed_late() -> None:
 
     assert (0, "drained") == (life.exit, life.ending)
     assert 119 <= life.at <= 119 + 2.1 + 1
-    assert (
-        len(life.journal) == life.fields("health_checks_failed")["attempts"] == life.fields("summary")["attempts"] > 2
-    )
+    assert len(life.journal) == life.fields("drain_confirmed")["attempts"] == life.fields("summary")["attempts"] > 2
 
 
 def test_readings_of_a_drain_that_the_deadline_cuts() -> None:
@@ -489,7 +487,7 @@ def test_confirmed_is_what_envoy_says() -> None:
     life = world.live([SIGTERM])
 
     assert (75, 215, "not confirmed") == (life.exit, life.at, life.ending)
-    assert {"because": "Envoy still is LIVE"} == life.fields("admin_failing")
+    assert {"cause": "Envoy still is LIVE"} == life.fields("admin_failing")
 
 
 @pytest.mark.parametrize("timeline", [[], [(150.1, "envoy restarts")], [(150.1, "envoy refuses"), (152, "envoy fine")]])
@@ -501,7 +499,7 @@ def test_envoy_that_may_not_say_its_state(timeline: Timeline) -> None:
 
     assert (0, 180, "DRAINING") == (life.exit, life.at, world.envoy.state)
     assert [140, 140.5, 141] == [moment for moment, _ in life.journal[:3]]
-    assert 1 == life.fields("health_checks_failed")["attempts"]
+    assert 1 == life.fields("drain_confirmed")["attempts"]
 
 
 def test_a_fault_in_everything() -> None:
@@ -589,7 +587,7 @@ def test_long_drain_time_does_not_take_the_delay() -> None:
 
     life = world.live([SIGTERM], DRAIN_LISTENERS="graceful", DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto")
 
-    assert {"drain_time": 90, "seconds": 75} == life.fields("idle_stays_open")
+    assert {"drain_time": 90, "seconds": 75} == life.fields("idle_connections_stay_open")
     assert 40 == pytest.approx(life.fields("summary")["delaying_seconds"], abs=0.1)
 
 
@@ -607,9 +605,9 @@ def test_idle_connections_do_not_matter_without_graceful() -> None:
     ("version", "drain_time", "said"),
     [
         ("1.39.3", 30, [("old_envoy", {"version": "1.39"})]),
-        ("1.40.0", 600, [("idle_stays_open", {"drain_time": 600, "seconds": 40})]),
-        ("1.40.1", 15, [("idle_stays_open", {"drain_time": 15, "seconds": 40})]),
-        ("1.41.0", 40, [("idle_stays_open", {"drain_time": 40, "seconds": 40})]),
+        ("1.40.0", 600, [("idle_connections_stay_open", {"drain_time": 600, "seconds": 40})]),
+        ("1.40.1", 15, [("idle_connections_stay_open", {"drain_time": 15, "seconds": 40})]),
+        ("1.41.0", 40, [("idle_connections_stay_open", {"drain_time": 40, "seconds": 40})]),
         ("2.0.0", 39, []),
         ("unknown", 600, []),
     ],
@@ -623,7 +621,9 @@ def test_idle_connections_that_stay_open(
 
     life = world.live([SIGTERM], DRAIN_LISTENERS="graceful")
 
-    assert said == [(event, fields) for _, event, fields in life.log if event in ("old_envoy", "idle_stays_open")]
+    assert said == [
+        (event, fields) for _, event, fields in life.log if event in ("old_envoy", "idle_connections_stay_open")
+    ]
 
 
 def test_how_long_a_graceful_drain_takes_that_nobody_may_ask() -> None:
@@ -646,12 +646,12 @@ def test_stale_drain() -> None:
 
     assert [(0, OK), (140, FAIL)] == life.journal
     assert (0, "drained") == (life.exit, life.ending)
-    assert {"because": "Envoy was left draining by a helper before this one"} == life.fields("plan_kept")
+    assert {"cause": "Envoy was left draining by a helper before this one"} == life.fields("plan_kept")
     assert 1 == life.events.count("stale_drain_undone")
 
 
 @pytest.mark.parametrize(
-    ("restart_count", "mood", "because"),
+    ("restart_count", "mood", "cause"),
     [
         (0, "fine", None),
         (1, "fine", "the helper was restarted"),
@@ -660,15 +660,15 @@ def test_stale_drain() -> None:
         (0, "babbles", "ECS does not say if the helper was restarted"),
     ],
 )
-def test_restarted_helper(restart_count: int, mood: str, because: str | None) -> None:
+def test_restarted_helper(restart_count: int, mood: str, cause: str | None) -> None:
     """A helper that was restarted, or cannot know that it was not, drains what it has not seen in service."""
     world = World()
     world.metadata.restart_count = restart_count
 
     life = world.live([(0, "app 503"), (0, f"metadata {mood}"), (5, "SIGTERM")], metadata=True)
 
-    assert ("drained" if because else "never in service") == life.ending
-    assert [because] * bool(because) == [fields["because"] for _, event, fields in life.log if event == "plan_kept"]
+    assert ("drained" if cause else "never in service") == life.ending
+    assert [cause] * bool(cause) == [fields["cause"] for _, event, fields in life.log if event == "plan_kept"]
 
 
 @pytest.mark.parametrize("what", ["/stats", "/config_dump", "/server_info"])
@@ -680,7 +680,7 @@ def test_served_by_an_envoy_that_may_not_say(what: str) -> None:
     life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
     assert (0, 85, [(45, FAIL)]) == (life.exit, life.at, life.journal)
-    assert {"because": "what Envoy has served is not known"} == life.fields("plan_kept")
+    assert {"cause": "what Envoy has served is not known"} == life.fields("plan_kept")
 
 
 @pytest.mark.parametrize(("connections", "ending"), [(0, "never in service"), (1, "drained")])
@@ -701,10 +701,10 @@ def test_application_without_a_url() -> None:
     )
 
     assert [(100.1, FAIL)] == life.journal
-    assert life.fields("summary")["application_gone"]
+    assert life.fields("summary")["application_stopped"]
     assert (
         "all containers beside Envoy have stopped (app), and every request fails"
-        == life.fields("application_gone")["because"]
+        == life.fields("application_stopped")["cause"]
     )
 
 
@@ -762,7 +762,7 @@ def test_what_the_log_tells_of_a_plain_life() -> None:
     """The log of a plain life is its story in six lines."""
     life = World().live([SIGTERM])
 
-    assert ["in_service", "sigterm", "delaying", "health_checks_failed", "draining", "summary"] == life.events
+    assert ["in_service", "sigterm", "delaying", "drain_confirmed", "draining", "summary"] == life.events
     assert "SIGTERM" == life.fields("sigterm")["signal"]
     assert [{"seconds": 0}, {"seconds": 40}, {"seconds": 40}] == [
         life.fields(event) for event in ("in_service", "delaying", "draining")
@@ -775,7 +775,7 @@ def test_what_startup_waits_for_is_said_once() -> None:
 
     life = world.live([(0, "envoy refuses"), (10, "envoy fine"), (10, "app 503"), (30, "app fine"), SIGTERM])
 
-    reasons = [fields["because"] for _, event, fields in life.log if event == "waiting"]
+    reasons = [fields["cause"] for _, event, fields in life.log if event == "waiting"]
     assert [
         "Envoy at http://127.0.0.1:9901: Connection refused",
         "application at http://127.0.0.1:8080/health: http://127.0.0.1:8080/health answered 503",
@@ -805,7 +805,7 @@ def test_listeners_that_come_late() -> None:
 
     life = world.live([(7.2, "envoy gets listeners"), SIGTERM])
 
-    assert {"because": "Envoy at http://127.0.0.1:9901 has no listener yet"} == life.fields("waiting")
+    assert {"cause": "Envoy at http://127.0.0.1:9901 has no listener yet"} == life.fields("waiting")
     assert ["waiting for Envoy", "in service"] == list(dict.fromkeys(world.shown))
     assert 7.2 <= next(moment for moment, event, _ in life.log if event == "in_service") <= 8
     assert "no_listeners" not in life.events
@@ -829,7 +829,7 @@ def test_listeners_that_may_not_be_asked_for() -> None:
 
     life = world.live([SIGTERM])
 
-    assert ["in_service", "look_failed"] == life.events[:2]
+    assert ["in_service", "configuration_unreadable"] == life.events[:2]
     assert 0 == life.log[0][0]
 
 
@@ -954,7 +954,7 @@ def test_summary() -> None:
         "budget_left_seconds": 35,
         "confirmed": True,
         "attempts": 1,
-        "application_gone": False,
+        "application_stopped": False,
         "requests_in_flight_at_drain": 3,
         "requests_in_flight_at_end": 3,
         "requests_after_drain": 10,
@@ -1089,7 +1089,7 @@ def test_healthcheck_that_cannot_be_shown() -> None:
     world.show = taken
     life = world.live([(0, "app 503"), (10, "app fine"), SIGTERM])
 
-    assert {"because": "Address already in use"} == life.fields("healthcheck_unavailable")  # once
+    assert {"cause": "Address already in use"} == life.fields("healthcheck_unavailable")  # once
     assert "drained" == life.ending
 
 
@@ -1139,8 +1139,8 @@ def test_auto_falls_back_where_it_cannot_see() -> None:
     life = World().live([SIGTERM], settings=AUTO)
 
     assert [(140, FAIL)] == life.journal
-    assert {"because": "ThrottlingException", "waits_until": "DISCOVERY_LAG is over"} == life.fields(
-        "replacement_unseen"
+    assert {"cause": "ThrottlingException", "waits_until": "DISCOVERY_LAG is over"} == life.fields(
+        "replacement_unknown"
     )
 
 
@@ -1153,7 +1153,7 @@ def test_auto_with_a_fault_in_the_judgement() -> None:
 
     assert [(140, FAIL)] == life.journal
     assert (70, 1) == (life.exit, life.events.count("fault"))
-    assert "health_checks_failed" in life.events
+    assert "drain_confirmed" in life.events
 
 
 def test_auto_with_a_dead_application() -> None:
@@ -1272,7 +1272,7 @@ def test_auto_with_a_statistic_that_is_no_number(value: Any) -> None:
     life = world.live([SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="auto", metadata=False)
 
     assert (0, 140, "drained") == (life.exit, life.at, life.ending)
-    assert life.fields("traffic_unreadable")["because"].startswith("/stats: ")
+    assert life.fields("traffic_unreadable")["cause"].startswith("/stats: ")
 
 
 def test_auto_with_a_listener_that_came_late() -> None:
@@ -1326,7 +1326,7 @@ def test_envoy_that_initialises(state: str) -> None:
     life = world.live([SIGTERM])
 
     assert "never in service" == life.ending
-    assert {"because": f"Envoy at http://127.0.0.1:9901 is {state}"} == life.fields("waiting")
+    assert {"cause": f"Envoy at http://127.0.0.1:9901 is {state}"} == life.fields("waiting")
     assert {"waiting for Envoy"} == set(world.shown)
 
 
@@ -1348,7 +1348,7 @@ def test_listeners_that_cannot_be_drained() -> None:
         [SIGTERM, (139, "envoy denies /drain_listeners"), (145, "envoy allows all")], DRAIN_LISTENERS="true"
     )
 
-    assert "denied" in life.fields("listeners_not_drained")["because"]
+    assert "denied" in life.fields("listeners_not_drained")["cause"]
     assert (0, 180, "drained") == (life.exit, life.at, life.ending)
     told = [moment for moment, target in life.journal if target == LISTENERS]
     assert len(told) > 5 and 145 <= told[-1] <= 146
@@ -1362,7 +1362,7 @@ def test_configuration_that_cannot_be_looked_at() -> None:
 
     life = world.live([SIGTERM])
 
-    assert {"because": "/config_dump answered 404"} == life.fields("look_failed")
+    assert {"cause": "/config_dump answered 404"} == life.fields("configuration_unreadable")
     assert "drained" == life.ending
 
 
@@ -1483,7 +1483,7 @@ def test_never_in_service_after_a_hot_restart() -> None:
 
     life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
-    assert {"because": "what Envoy has served is not known"} == life.fields("plan_kept")
+    assert {"cause": "what Envoy has served is not known"} == life.fields("plan_kept")
 
 
 def test_gate_waits_for_the_inbound_listener() -> None:

@@ -54,20 +54,20 @@ def test_every_life(schedule: Timeline, delay: int, timeout: int, app: bool, met
 
     frozen = any(what == "helper freezes until 216" and moment <= life.at for moment, what in schedule)
     assert life.at <= (218.001 if frozen else 215.001)
-    assert life.journal or life.ending == "envoy gone"
+    assert life.journal or life.ending == "envoy stopped"
     since, mood = last_change(schedule, "envoy", life.at)
     if life.ending in ("drained", "deadline") and mood != "envoy restarts" and world.envoy.mood == "fine":
         if life.at - since > TIME_TO_TELL and life.at - 100 > TIME_TO_TELL:
             assert life.journal
             assert "DRAINING" == world.envoy.state or 70 == life.exit or frozen
     if life.ending == "drained":
-        confirmed = [moment for moment, event, _ in life.log if event == "health_checks_failed"]
+        confirmed = [moment for moment, event, _ in life.log if event == "drain_confirmed"]
         assert life.at >= (confirmed or [life.journal[-1][0]])[-1] + timeout - 0.001
     happened = {what for moment, what in schedule if moment <= life.at}
-    skipped_delay = "application_gone" in life.events
-    if life.ending != "envoy gone" and not skipped_delay:
+    skipped_delay = "application_stopped" in life.events
+    if life.ending != "envoy stopped" and not skipped_delay:
         assert life.at >= min(100 + delay + timeout, 215) - 0.001
-    if life.ending == "envoy gone":
+    if life.ending == "envoy stopped":
         assert "container envoy stops" in happened
         assert happened & {"envoy dies", "envoy refuses"}
     if skipped_delay:

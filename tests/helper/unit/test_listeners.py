@@ -159,8 +159,8 @@ def test_manager_that_is_discovered() -> None:
     """An HTTP connection manager by network ECDS has no other protocol, a prefix and filters that are unknown."""
     found = one(filter_chains=[{"filters": [discovered("m", MANAGER)]}])
 
-    assert (True, (), False, None) == (
-        found.discovers_http,
+    assert (("m",), (), False, None) == (
+        found.discovered_managers,
         found.prefixes,
         found.other_protocols,
         found.fails_health_checks,
@@ -171,7 +171,7 @@ def test_filter_that_may_be_a_manager() -> None:
     """What may be an HTTP connection manager or something else is counted by its connections."""
     found = one(filter_chains=[{"filters": [discovered("m", MANAGER, "Redis")]}])
 
-    assert (False, True) == (found.discovers_http, found.other_protocols)
+    assert ((), True) == (found.discovered_managers, found.other_protocols)
 
 
 def test_manager_in_a_typed_struct() -> None:

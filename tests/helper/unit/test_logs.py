@@ -39,16 +39,16 @@ def test_json(capfd: pytest.CaptureFixture[str]) -> None:
 def test_text(capfd: pytest.CaptureFixture[str]) -> None:
     """As text, a line is for people."""
     set_up("info", "text")
-    log(Event.HEALTH_CHECKS_FAILED, attempts=2)
+    log(Event.DRAIN_CONFIRMED, attempts=2)
 
-    assert capfd.readouterr().out.endswith("  info     health checks failed  attempts=2\n")
+    assert capfd.readouterr().out.endswith("  info     drain confirmed  attempts=2\n")
 
 
 def test_level(capfd: pytest.CaptureFixture[str]) -> None:
     """LOG_LEVEL keeps what is less important out."""
     set_up("warning", "json")
     log(Event.DELAYING, seconds=1)
-    log(Event.ENVOY_GONE)
+    log(Event.ENVOY_STOPPED)
 
     assert 1 == capfd.readouterr().out.count("\n")
 
@@ -137,11 +137,11 @@ def test_closed_pipe() -> None:
 
 def test_long_lists_and_texts(pipe: tuple[int, int]) -> None:
     """Of a list ten are named and the others counted, and a text is cut: a mesh can have thousands of listeners."""
-    line_of({"listeners": [f"outbound_{n}" for n in range(3000)], "because": "x" * 5000}, pipe[1], JsonFormatter())
+    line_of({"listeners": [f"outbound_{n}" for n in range(3000)], "cause": "x" * 5000}, pipe[1], JsonFormatter())
 
     line = json.loads(os.read(pipe[0], 65536))
     assert [*(f"outbound_{n}" for n in range(10)), "and 2990 more"] == line["listeners"]
-    assert 1001 == len(line["because"])
+    assert 1001 == len(line["cause"])
 
 
 @pytest.mark.parametrize("format", [JsonFormatter(), TextFormatter()], ids=["json", "text"])
@@ -166,9 +166,9 @@ def test_debug(capfd: pytest.CaptureFixture[str]) -> None:
     """`debug` has more than `info`: every HTTP call."""
     for level in ("info", "debug"):
         set_up(level, "json")
-        log(Event.ASKED, method="GET")
+        log(Event.HTTP_CALL, method="GET")
 
-    assert 1 == capfd.readouterr().out.count("asked")
+    assert 1 == capfd.readouterr().out.count("http_call")
 
 
 def test_every_event_is_explained() -> None:

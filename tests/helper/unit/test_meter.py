@@ -138,3 +138,26 @@ def test_reading_of_something_else() -> None:
     meter.read(3, Traffic(completed=9, checks=91))
 
     assert (12, 3, 3) == (meter.arrived, meter.checks, meter.last_arrival)
+
+
+def test_gap() -> None:
+    """The mean time between requests ends with the last one."""
+    meter = fed((0, Traffic()), (4, Traffic(completed=1)), (8, Traffic(completed=2)), (9, Traffic(completed=2)))
+
+    assert (4, 3, 0) == (meter.gap(0), meter.gap(2), fed((0, Traffic())).gap(0))
+
+
+def test_gap_between_connections_that_pass_two_listeners() -> None:
+    """One connection that two listeners count is one arrival."""
+    readings = [
+        (second, Traffic(accepted=count, doubtful=Traffic(accepted=count)))
+        for second, count in [(0, 0), (4, 1), (8, 2)]
+    ]
+
+    assert 4 == fed(*readings).doubtful_gap(0)
+
+
+def test_a_single_connection_shows_no_gap() -> None:
+    """After one connection without requests nothing shows when the next one may come."""
+    assert float("inf") == fed((0, Traffic()), (4, Traffic(accepted=1))).doubtful_gap(0)
+    assert 0 == fed((0, Traffic()), (4, Traffic())).doubtful_gap(0)

@@ -31,7 +31,7 @@ def metrics_of(fields: dict[str, Any]) -> dict[str, Any]:
         ([SIGTERM, (120, "envoy 500")], "not confirmed", 1),
         ([SIGTERM, (120, "envoy hangs")], "not confirmed", 1),
         ([(0, "app 503"), (5, "SIGTERM")], "never in service", 0),
-        ([SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")], "envoy gone", 0),
+        ([SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")], "envoy stopped", 0),
     ],
 )
 def test_drains_not_confirmed(timeline: Timeline, ending: str, count: int) -> None:

@@ -248,9 +248,9 @@ def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert [1, 11, 31, 71, 76, 86, 91] == asked
     assert [
-        {"because": "ThrottlingException", "waits_until": "DISCOVERY_LAG is over"},
+        {"cause": "ThrottlingException", "waits_until": "DISCOVERY_LAG is over"},
         {
-            "because": "AccessDeniedException",
+            "cause": "AccessDeniedException",
             "waits_until": "they are seen in service, or the drain needs the time",
         },
     ] == told
