@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from task_helper_taskdef.fix import fix
 from task_helper_taskdef.formats import json_text, load
+from task_helper_taskdef.formats.tree import Tree
 
 HELPER = {"name": "task-helper", "image": "ecs-task-helper:1.0.0"}
 ENVOY = {"name": "envoy", "image": "envoyproxy/envoy:v1.36.0"}
@@ -17,7 +19,12 @@ def test_more_findings_do_not_read_the_file_more_often(monkeypatch: pytest.Monke
     """A file with five times as many findings is read as it is written equally often."""
     read: list[int] = []
     once = json_text.written
-    monkeypatch.setattr(json_text, "written", lambda tree: (read.append(1), once(tree))[1])
+
+    def counted(tree: Tree) -> Any:
+        read.append(1)
+        return once(tree)
+
+    monkeypatch.setattr(json_text, "written", counted)
 
     def reads(containers: int) -> int:
         read.clear()
