@@ -8,6 +8,7 @@ writes it; a number may come as text, as CloudFormation has it. `unknown` has th
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -159,7 +160,7 @@ class RuntimePlatform(msgspec.Struct, frozen=True, rename="camel"):
     operating_system_family: str = ""
 
 
-class Definition(msgspec.Struct, frozen=True, rename="camel"):
+class Definition(msgspec.Struct, frozen=True, rename="camel", dict=True):
     """A task definition, as far as the stop of the task depends on it; `memory` is in MiB or a text such as `1 GB`.
 
     `document` is what it was read from, in the API's spelling.
@@ -224,9 +225,13 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
         containers = (container.place for container in self.container_definitions)
         return next((each for each in containers if f"{place}.".startswith((f"{each}.", f"{each}["))), "")
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Container]:
         return {container.name: container for container in self.container_definitions}
+
+    @cached_property
+    def _log_routers(self) -> set[str]:
+        return {each.name for each in self.container_definitions if each.firelens_configuration is not None}
 
     def waits_for(self, container: Container) -> set[str]:
         """The containers that start before `container` and that ECS stops only after it.
@@ -238,8 +243,8 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
         names |= {link.partition(":")[0] for link in container.links}
         names |= {volume.source_container for volume in container.volumes_from}
         if container.log_configuration and container.log_configuration.log_driver == "awsfirelens":
-            names |= {other.name for other in self.container_definitions if other.firelens_configuration is not None}
-        return names & self.by_name.keys() - {container.name}
+            names |= self._log_routers
+        return {name for name in names if name in self.by_name and name != container.name}
 
     def stopped_after(self, container: Container) -> set[str]:
         """All containers that ECS stops after `container` as long as none crashes: its dependencies, and theirs."""

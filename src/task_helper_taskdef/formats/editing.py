@@ -121,7 +121,7 @@ def _copy_of(source: Source, place: str) -> Any:
     """What stands at `place` of the file, with its merge keys carried out; raises NotEditable."""
     if "<<" in steps(place):
         raise NotEditable(f"{place} comes from a merge key; copy it by hand")
-    value: Any = _written(source.tree)[source.tree.number if source.tree.yaml else 0]
+    value: Any = _written_once(source.tree)[source.tree.number if source.tree.yaml else 0]
     for key in steps(place):
         held: Any = _merged(value) if isinstance(value, dict) else value
         value = held[key]
@@ -148,6 +148,15 @@ def _merged_below(value: Any) -> Any:
 def _written(tree: Tree) -> list[Any]:
     """All documents of the file of `tree`, as they are written."""
     return yaml_text.written(tree.text) if tree.yaml else [json_text.written(tree)]
+
+
+def _written_once(tree: Tree) -> list[Any]:
+    """As `_written`, but read once for each tree; no caller may change it."""
+    kept: dict[str, Any] = tree.__dict__
+    if "written" not in kept:
+        kept["written"] = _written(tree)
+    written: list[Any] = kept["written"]
+    return written
 
 
 def _edit_written(documents: list[Any], source: Source, edit: Edit) -> None:
