@@ -1,13 +1,15 @@
 """The helper reaches Envoy's admin API
 
-ENVOY_ADMIN_URL is `http://127.0.0.1:9901` where unset. That is the task's own Envoy only if the containers share
-their network: with `awsvpc`. In `bridge` mode each container has its own 127.0.0.1; in `host` mode all tasks of an
-instance have one, and the helper may drain another task's Envoy. Where a definition does not say its mode, nothing is
-said of it here. AWS's images take the port from ENVOY_ADMIN_ACCESS_PORT, or serve the API at a socket in Envoy's own
-file system (ENVOY_ADMIN_MODE=uds). Consul's Envoy has it at port 19000. Kuma's and Kong Mesh's has it at
-KUMA_DATAPLANE_ADMIN_PORT, and from 2.14 on, unless the control plane is told otherwise, at the socket
-`kuma-envoy-admin.sock` in its work directory, which only its own user can open. A helper that does not reach Envoy
-never reports the task as in service.
+By default ENVOY_ADMIN_URL is `http://127.0.0.1:9901`. That is the Envoy of the same task only if the containers share
+their network, as with [`awsvpc`](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-networking.html). In
+`bridge` mode each container has its own 127.0.0.1. In `host` mode all tasks of an instance share one, and the helper
+may drain another task's Envoy. If a definition has no network mode, this rule reports nothing about it. A helper that
+does not reach Envoy never reports the task as in service.
+
+AWS's images take the port from ENVOY_ADMIN_ACCESS_PORT. With ENVOY_ADMIN_MODE=uds they use a socket in Envoy's own file
+system. Consul's Envoy uses port 19000. Kuma and Kong Mesh use KUMA_DATAPLANE_ADMIN_PORT. From 2.14 on they use the
+socket `kuma-envoy-admin.sock` in the work directory of kuma-dp, unless the control plane is configured otherwise. Only
+the user of kuma-dp can open that socket.
 
 Passes:
 

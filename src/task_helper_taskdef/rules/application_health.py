@@ -1,8 +1,8 @@
 """The helper knows where the application answers
 
 Without APP_HEALTH_URL a task counts as in service once its Envoy is live, although its application may still be
-starting: a deployment goes on too soon, and a task that is stopped in its first seconds is drained for nothing. An
-essential application with a `healthCheck` of its own gates the deployment itself.
+starting. A deployment then continues too soon. A task that ECS stops in its first seconds is drained without need. An
+essential application with its own `healthCheck` gates the deployment itself.
 
 Passes:
 

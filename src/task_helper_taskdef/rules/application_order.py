@@ -1,10 +1,12 @@
 """The application stops before Envoy
 
-What an application still has to say when it gets SIGTERM goes through Envoy: answers of requests in flight, calls to
-other services, a last message. If it does not depend on Envoy, ECS sends both SIGTERM at the same moment, and whoever
-ends first takes the other's connections along. With `dependsOn` Envoy is there until the application has gone, and
-before the application at the start. Of several containers those with ports are the applications: others may serve
-Envoy, as an authorization sidecar does.
+After SIGTERM an application still answers requests in flight, calls other services or sends a last message. It needs
+Envoy for all of these. If the application does not depend on Envoy, ECS sends SIGTERM to both at the same moment. The
+one that exits first cuts the connections of the other. With `dependsOn` Envoy starts before the application and stops
+after it.
+
+If a task has several other containers, the linter takes those with ports for applications. The others may serve Envoy,
+as an authorization sidecar does.
 
 Passes:
 

@@ -1,8 +1,8 @@
-"""With `auto`, the helper's calls to AWS pass Envoy by
+"""With `auto`, the helper's calls to AWS bypass Envoy
 
-DRAIN_DELAY=auto asks ECS and Cloud Map about the replacement. With a `proxyConfiguration` these calls go through Envoy,
-which drains at that very time and may not know the destination, unless the helper runs as the ignored user or group. A
-helper that cannot ask waits for DISCOVERY_LAG, a fixed time.
+With DRAIN_DELAY=auto the helper calls ECS and Cloud Map about the replacement. With a `proxyConfiguration` these calls
+pass through Envoy, which drains at that moment and may not know the destination. They bypass Envoy if the helper runs
+as the ignored user or group. If the calls fail, the helper waits for DISCOVERY_LAG, a fixed time.
 
 Passes:
 

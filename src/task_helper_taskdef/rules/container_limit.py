@@ -1,7 +1,7 @@
 """A task has ten containers at most
 
-ECS refuses a task definition with more
-(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html); the helper is one of them.
+ECS refuses a task definition with [more than ten
+containers](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html). The helper is one of them.
 
 Passes:
 

@@ -1,9 +1,10 @@
-"""The containers are known
+"""The definition shows all its containers
 
-Where a template or a plan leaves the containers open until it is deployed, because they are made of something that does
-not exist yet, nothing can be said of them. The same holds for one container of several, and for a template whose
-conditions can be met together in more than 32 ways: the others are not checked. That is no fault, but nor is it a check
-that was passed.
+A template or a plan may leave its containers open until the deployment, because they are made of something that does
+not exist yet. The linter cannot check such containers. It cannot check a single open container of several either. Of a
+template whose conditions can be met together in more than 32 ways, it checks only the first 32 ways.
+
+Open containers are no fault. But an unchecked container has not passed the check.
 
 Passes:
 

@@ -1,12 +1,13 @@
 """The helper has a share of the CPU
 
-ECS gives a container without `cpu` 2 CPU shares, and one with `cpu` that many
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html). Beside a busy container with
-1,024 shares the helper then hardly runs: its health check exceeds its timeout, SIGTERM is handled seconds late, and
-Envoy is called later still (docs/evidence/weight.md has the figures). With 32 shares it has what it needs. With
-DRAIN_DELAY=auto it loads the AWS client at SIGTERM, and needs 64. As long as the helper is idle, its shares cost others
-nothing. Where no container has `cpu`, all are equal, and none is starved. The containers' `cpu` must not add up to more
-than the task's, or ECS refuses the task definition.
+ECS gives a container without
+[`cpu`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html) 2 CPU shares, and one
+with `cpu` that many. Beside a busy container with 1,024 shares the helper then hardly runs. Its health check exceeds
+its timeout, it handles SIGTERM seconds late, and it calls Envoy later still (docs/evidence/weight.md has the figures).
+
+32 shares are enough. With DRAIN_DELAY=auto the helper loads the AWS client at SIGTERM, and needs 64. While the helper
+is idle, its shares cost other containers nothing. If no container has `cpu`, all are equal and none is starved. ECS
+refuses a task definition whose containers have more `cpu` together than the task.
 
 Passes:
 

@@ -1,8 +1,9 @@
 """The helper waits for Envoy to be HEALTHY and for the application to START
 
-The conditions count at the start only; at the stop all give the same order. A helper that waits for the application to
-be HEALTHY never starts beside a sick one, and then nothing holds Envoy up or drains it; the helper itself watches the
-application until it answers. COMPLETE and SUCCESS wait for a container to end, which one that serves never does.
+The conditions count at the start only. At the stop all conditions give the same order. A helper that waits for the
+application to be HEALTHY never starts beside a sick application. Then Envoy does not keep running, and no container
+drains it. The helper itself checks the application until it answers. COMPLETE and SUCCESS wait for a container to end,
+and a container that serves does not end.
 
 Passes:
 

@@ -1,9 +1,9 @@
-"""No container waits for the helper
+"""No container depends on the helper
 
-What depends on the helper is stopped before it: ECS sends the helper SIGTERM only when those containers are gone, so a
-drain comes too late for them. And an application that waits for the helper to be HEALTHY never starts, as the helper
-waits for the application. A link or a shared volume counts as a dependency too. Only another helper may depend on it
-([helper-chain](#helper-chain)).
+ECS stops a container that depends on the helper before the helper. The helper gets SIGTERM only when that container has
+stopped, and its drain comes too late. An application that waits for the helper to be HEALTHY never starts, because the
+helper waits for the application. A link or a shared volume counts as a dependency too. Only another helper may depend
+on the helper ([helper-chain](#helper-chain)).
 
 Passes:
 

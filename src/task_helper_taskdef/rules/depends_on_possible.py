@@ -1,9 +1,10 @@
-"""What a container waits for can happen
+"""Every dependsOn condition can be met
 
-ECS refuses a name that no container has, HEALTHY of a container without a `healthCheck` (the image's own HEALTHCHECK
-does not count), and COMPLETE or SUCCESS of an essential container, whose end is the end of the task; `essential` is
-true unless told otherwise
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html).
+ECS refuses three kinds of
+[`dependsOn`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html). The first names a
+container that does not exist. The second waits for HEALTHY of a container without a `healthCheck`; the image's own
+HEALTHCHECK does not count. The third waits for COMPLETE or SUCCESS of an essential container, whose end stops the task.
+`essential` is true by default.
 
 Passes:
 

@@ -1,12 +1,14 @@
 """With DRAIN_LISTENERS=graceful, Envoy's --drain-time-s fits the drain
 
-`DRAIN_LISTENERS=graceful` has Envoy, from 1.40 on, close idle connections of downstreams that do not health check. It
-does so in the last third of its `--drain-time-s`, which by default is 600 s: by then the task is long gone. 15 s or
-less close none, as the `drain_timeout` of 5 s that its HTTP connection managers take leaves nothing of that third. And
-the drain has to last a second longer. Measured with Envoy 1.40, `make test-envoys`.
+With `DRAIN_LISTENERS=graceful`, Envoy 1.40 and later closes idle connections of downstreams that do no health checks.
+Envoy closes them in the last third of its
+[`--drain-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli). The default is 600 s, and the task has
+stopped long before. With 15 s or less Envoy closes none: the `drain_timeout` of its HTTP connection managers, 5 s, uses
+up that third. The drain has to last one second longer than `--drain-time-s`. Measured with Envoy 1.40, `make
+test-envoys`.
 
-AWS's images (App Mesh) give Envoy their LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, kuma-dp its
-KUMA_DATAPLANE_DRAIN_TIME or `--drain-time`, consul-dataplane its DP_ENVOY_DRAIN_TIME, both 30 s by default
+AWS's images (App Mesh) set it to LISTENER_DRAIN_WAIT_TIME_S, 20 s by default. kuma-dp sets it to
+KUMA_DATAPLANE_DRAIN_TIME or `--drain-time`, consul-dataplane to DP_ENVOY_DRAIN_TIME, both 30 s by default
 (hashicorp/consul-dataplane, pkg/consuldp).
 
 Passes:

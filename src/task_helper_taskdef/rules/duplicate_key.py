@@ -1,7 +1,7 @@
-"""No key stands twice in one object
+"""No object has the same key twice
 
-JSON and YAML readers take the last of two values and say nothing, so one of them has no effect; which one was meant,
-only its author knows. `taskdef add` and `--fix` refuse such a file, since writing it anew would lose the other value.
+JSON and YAML readers use the last of two values without a warning, so the first one has no effect. Only the author
+knows which value is right. `taskdef add` and `--fix` refuse such a file, because writing it again would lose one value.
 
 Passes:
 

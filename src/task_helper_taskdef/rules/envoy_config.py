@@ -1,10 +1,13 @@
-"""An Envoy without a control plane answers health checks, makes them, and keeps its own calls
+"""An Envoy without a control plane answers health checks, makes them, and keeps the application's calls
 
-Of an Envoy whose whole configuration stands in `--config-yaml` all is known. Without the HTTP filter
-`envoy.filters.http.health_check` on the listener that others call, their health checks go on passing during the drain.
-Clusters that are names of other services (`STRICT_DNS`) need `health_checks`: the name alone tells of a stop when it is
-over. And `/healthcheck/fail` closes the connections of every listener, the application's own calls among them, except
-of listeners with `drain_type: MODIFY_ONLY` ([what Envoy needs](envoy.md)).
+The linter reads the configuration of an Envoy if all of it is in `--config-yaml`. The listener for downstreams needs
+the HTTP filter
+[`envoy.filters.http.health_check`](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/health_check_filter).
+Without the filter, health checks still pass during the drain. Clusters that name other services (`STRICT_DNS`) need
+`health_checks`. DNS alone shows a stop only when it is over.
+
+`/healthcheck/fail` also closes the connections of all listeners, including the application's own calls. Listeners with
+`drain_type: MODIFY_ONLY` are not affected ([what Envoy needs](envoy.md)).
 
 Passes:
 

@@ -1,13 +1,17 @@
 """One container is Envoy
 
-The helper does its work through Envoy's admin API. Where there is no Envoy it waits for one, the task never comes into
-service, and a deployment waits with it. A task with neither Envoy nor helper is none of this program's business, and no
-fault. With Service Connect, which the service has and the task definition does not, ECS adds an Envoy of its own and
-drains it itself; its admin API is closed to other containers.
+The helper works through [Envoy's admin API](https://www.envoyproxy.io/docs/envoy/latest/operations/admin). Without an
+Envoy it waits for one: the task never comes into service, and the deployment waits. A task with no Envoy and no helper
+is outside the linter's scope, and no fault.
 
-A container counts as Envoy if `proxyConfiguration` names it, if its image is an Envoy's (the data planes of Consul,
-Kuma and Istio included), or if its command line starts one; else if its own name has `envoy` in it. `--envoy NAME`
-names any other. A container whose end others wait for (COMPLETE, SUCCESS) is none: it prepares something.
+With [Service Connect](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect.html) ECS adds its
+own Envoy and drains it. The service configures Service Connect, so the task definition does not show it. Other
+containers cannot reach the admin API of that Envoy.
+
+The linter takes a container for Envoy if `proxyConfiguration` names it, if its image is an Envoy, or if its command
+line starts one. The data planes of Consul, Kuma and Istio count as Envoy images. Otherwise it takes a container with
+`envoy` in its name. `--envoy NAME` names any other container. A container that others wait for with COMPLETE or SUCCESS
+is not an Envoy, because it ends at the start.
 
 Passes:
 

@@ -1,13 +1,18 @@
-"""Envoy's stopTimeout is longer than what its agent waits before it stops Envoy
+"""Envoy's stopTimeout is longer than its agent's wait before it stops Envoy
 
-In AWS's Envoy images (App Mesh, Service Connect) an agent answers SIGTERM: it drains the listeners and then waits
-LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, 5 to 110 s, before it stops Envoy (aws/amazon-ecs-service-connect-agent,
-agent.go). Kuma's and Kong Mesh's kuma-dp, from 1.7 on, waits KUMA_DATAPLANE_DRAIN_TIME, or its option `--drain-time`:
-30 s by default, which is also ECS's default `stopTimeout`. consul-dataplane waits DP_SHUTDOWN_GRACE_PERIOD_SECONDS, or
-its option `-shutdown-grace-period-seconds`, 0 s by default (hashicorp/consul-dataplane, pkg/consuldp/lifecycle.go);
-only within that time it drains with `-shutdown-drain-listeners`. A `stopTimeout` that runs out first kills Envoy with
-whatever is still open. After the helper's drain there is little left to wait for: 5 s will do, and saves time for each
-task.
+If `stopTimeout` ends first, ECS kills Envoy with the connections that are still open. After the helper's drain little
+is left to wait for. 5 s are enough, and save time at each stop.
+
+In AWS's Envoy images (App Mesh, Service Connect) an agent gets SIGTERM. It drains the listeners and then waits
+LISTENER_DRAIN_WAIT_TIME_S before it stops Envoy: 20 s by default, 5 to 110 s (aws/amazon-ecs-service-connect-agent,
+agent.go).
+
+From 1.7 on, kuma-dp of Kuma and Kong Mesh waits KUMA_DATAPLANE_DRAIN_TIME, or its option `--drain-time`. The default is
+30 s, which is also ECS's default `stopTimeout`.
+
+consul-dataplane waits DP_SHUTDOWN_GRACE_PERIOD_SECONDS, or its option `-shutdown-grace-period-seconds`. The default is
+0 s (hashicorp/consul-dataplane, pkg/consuldp/lifecycle.go). With `-shutdown-drain-listeners` it drains only within that
+time.
 
 Passes:
 

@@ -1,7 +1,7 @@
 """The helper is essential
 
-ECS takes the health of essential containers only as the health of the task, so a helper that is not essential gates no
-deployment; and if it ends for good, the task goes on with nothing that will drain it.
+ECS derives a task's health from its essential containers only. A helper that is not essential gates no deployment. If
+it ends for good, the task keeps running, and no container will drain it.
 
 Passes:
 

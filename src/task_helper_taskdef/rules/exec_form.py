@@ -1,12 +1,15 @@
-"""The helper runs `run`, and without a shell before it
+"""The helper runs `run` without a shell
 
-A shell that is the container's first process does not hand SIGTERM on: the helper never learns of the stop, and ECS
-kills both when `stopTimeout` has run out. `exec` puts the helper in the shell's place, and `dumb-init` or `tini -g`
-tell both. The image's own entry point and command run the helper directly; with another command it does something else,
-with another entry point alone it has no command. The image's entry point is `task-helper` already: the command
-`task-helper run` without an entry point becomes `task-helper task-helper run`, which the helper refuses. Consul's
-Terraform module gives `consul-ecs app-entrypoint` to each container without an entry point of its own where
-`application_shutdown_delay_seconds` is set, and that keeps SIGTERM to itself for so long
+A shell that is the container's first process does not pass SIGTERM on. The helper never detects the stop, and ECS kills
+both at the end of `stopTimeout`. With `exec` the helper replaces the shell. `dumb-init` and `tini -g` pass SIGTERM on
+to both.
+
+The image's own entry point and command run the helper directly. With another command the container does something else.
+With another entry point alone it has no command. The image's entry point is already `task-helper`. So the command
+`task-helper run` without an entry point becomes `task-helper task-helper run`, which the helper refuses.
+
+Consul's Terraform module sets `consul-ecs app-entrypoint` at each container without its own entry point, if
+`application_shutdown_delay_seconds` is set. That program delays SIGTERM by so many seconds
 (hashicorp/terraform-aws-consul-ecs, modules/mesh-task).
 
 Passes:

@@ -1,11 +1,13 @@
 """The helper has a container health check that gates the deployment
 
-`task-helper healthcheck` passes once Envoy is live and the application answers, and from then on. ECS counts a new
-task only when its essential containers with health checks are HEALTHY, so old tasks stay until then. ECS ignores the
-image's own HEALTHCHECK. The times must leave a slow application its start: failures count only after `startPeriod`,
-and after `retries` × `interval` of them ECS replaces the task, again and again. ECS takes 5 to 300 s for `interval`,
-2 to 60 s for `timeout`, 1 to 10 `retries`, 0 to 300 s for `startPeriod`
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html).
+`task-helper healthcheck` passes once Envoy is live and the application answers, and from then on. ECS counts a new task
+only when its essential containers with [health
+checks](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html) are HEALTHY. Old tasks keep
+running until then. ECS ignores the image's own HEALTHCHECK.
+
+The times must be long enough for a slow application to start. Failures count only after `startPeriod`. After `retries`
+× `interval` of failures ECS replaces the task, again and again. ECS accepts 5 to 300 s for `interval`, 2 to 60 s for
+`timeout`, 1 to 10 `retries` and 0 to 300 s for `startPeriod`.
 
 Passes:
 

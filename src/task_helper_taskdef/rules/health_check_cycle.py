@@ -1,10 +1,13 @@
-"""Downstreams notice within DRAIN_TIMEOUT (with --virtual-node)
+"""Downstreams notice the drain within DRAIN_TIMEOUT (with --virtual-node)
 
-Downstream Envoys learn of the drain by their health checks. One failed check is enough where Envoy's `health_check`
-filter answers it (a failed answer, unlike a refused connection, does not wait for the threshold), so DRAIN_TIMEOUT must
-cover interval and timeout of one check at the very least. Where checks reach the application instead, peers go by the
-threshold: interval × unhealthyThreshold. A virtual node without a health check tells downstreams nothing at all. Who
-calls a virtual gateway is no Envoy of the mesh and checks by other rules.
+Downstream Envoys detect the drain by their [health
+checks](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/health_checking). If Envoy's
+`health_check` filter answers, one failed check is enough: unlike a refused connection, a failed answer does not wait
+for the threshold. So DRAIN_TIMEOUT must be at least the interval and the timeout of one check. If the checks reach the
+application instead, the threshold counts: interval × unhealthyThreshold.
+
+Without a health check at the virtual node, downstreams do not detect the drain. Clients of a virtual gateway are not
+Envoys of the mesh, and their checks have other rules.
 
 Passes:
 

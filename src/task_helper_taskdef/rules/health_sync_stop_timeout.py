@@ -1,13 +1,13 @@
 """The helper knows when ECS kills the container that deregisters the task
 
-In Consul's tasks on ECS `consul-ecs-health-sync` marks the task critical once, at its own SIGTERM, and deregisters it
-when Envoy has stopped (hashicorp/consul-ecs, subcommand/health-sync). If the Consul server does not answer that one
-call, only the deregistration makes downstreams stop sending. ECS kills health-sync when its `stopTimeout` is over, 30 s
-by default, and a health-sync that was killed deregisters nothing.
+In Consul's tasks on ECS, `consul-ecs-health-sync` marks the task critical once, at its own SIGTERM. It deregisters the
+task when Envoy has stopped (hashicorp/consul-ecs, subcommand/health-sync). If the Consul server does not answer the
+first call, downstreams stop sending only at the deregistration. ECS kills health-sync at the end of its `stopTimeout`,
+30 s by default. A health-sync that was killed deregisters nothing.
 
-So the helper exits 15 s before that if downstreams still send. HEALTH_SYNC_STOP_TIMEOUT has to be the `stopTimeout`
-of health-sync: with a larger number the helper exits too late, with a smaller one earlier than it has to. A longer
-`stopTimeout` gives Consul's servers longer to come back. `add` writes the helper's own; HashiCorp's Terraform module
+So the helper exits 15 s before that if downstreams still send. HEALTH_SYNC_STOP_TIMEOUT has to be the `stopTimeout` of
+health-sync. With a larger number the helper exits too late, with a smaller one too early. A longer `stopTimeout` gives
+Consul's servers more time to come back. `add` sets it to the helper's own `stopTimeout`. HashiCorp's Terraform module
 has no variable for it.
 
 Passes:

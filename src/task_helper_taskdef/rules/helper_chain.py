@@ -1,11 +1,13 @@
 """Two helpers in a chain carry out one plan
 
-ECS stops the first of two helpers, and when it has gone the second, which depends on nothing of the first: so a task is
-held for the sum of two stopTimeouts ([long drains](long-drains.md)). The second goes on where the first has ended only
-if each knows of the other:
-HANDS_OVER_TO and TAKES_OVER_FROM name the other's container and its stopTimeout. What they say
-wrong, the plan's clock gets wrong: the second then begins from zero, or ends early. And since it is one plan, both have
-the same times. Whether Fargate gives the sum is unconfirmed; each helper alone does what it can.
+ECS stops the first of two helpers, and the second when the first has exited. So the task keeps running for the sum of
+two stopTimeouts ([long drains](long-drains.md)).
+
+The second helper continues the plan of the first only if each one knows the other. HANDS_OVER_TO and TAKES_OVER_FROM
+name the other container and its stopTimeout. With a wrong value the second helper starts the plan again from zero, or
+ends early. Both helpers need the same times, because they carry out one plan.
+
+It is unconfirmed whether Fargate grants the sum. Each helper alone still drains the task.
 
 Passes:
 

@@ -1,12 +1,12 @@
 """One container is the task helper
 
-Without it ECS stops Envoy and the application while downstreams go on sending: a stopped task costs every request in
-flight, and those sent until its downstreams have noticed. ECS has no hook before the stop
-(aws/containers-roadmap#952); a container that stops first is the way there is. A task without an Envoy needs no helper,
-and one for Windows can have none.
+Without the helper, ECS stops Envoy and the application while downstreams still send requests. Every stop then loses the
+requests in flight, and those that arrive until the downstreams have noticed. ECS has no hook before a stop
+(aws/containers-roadmap#952). A container that ECS stops first takes its place. A task without an Envoy needs no helper,
+and a task on Windows cannot have one.
 
-A container counts as the helper if its name or its image is `ecs-task-helper` or `task-helper`, or if it or its health
-check runs `task-helper`; `--helper NAME` names any other.
+The linter takes a container for the helper if its name or image is `ecs-task-helper` or `task-helper`, or if the
+container or its health check runs `task-helper`. `--helper NAME` names any other container.
 
 Passes:
 

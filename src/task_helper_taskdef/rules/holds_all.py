@@ -1,12 +1,15 @@
-"""The helper holds up every other container, and Envoy by a dependency of its own
+"""The helper depends on every other container, and on Envoy directly
 
-ECS stops a container only when all that name it in their `dependsOn` have stopped. It looks at direct dependencies only
-(`verifyShutdownOrder` in aws/amazon-ecs-agent, pull request 1866): with helper -> application -> Envoy alone, an
-application that has crashed leaves nothing that holds Envoy up, and every connection is cut while the helper drains.
-What serves the application, such as an authorization sidecar or the X-Ray daemon, is to be held up too; there it is
-enough that the application depends on it. Of two helpers in a chain each holds all, as the other may have died.
-Containers that end at the start (`COMPLETE`, `SUCCESS`) need nothing, and what tells discovery must not be held
-([holds-discovery](#holds-discovery)).
+ECS stops a container only when all containers that name it in their
+[`dependsOn`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html) have stopped. It
+looks at direct dependencies only (`verifyShutdownOrder` in aws/amazon-ecs-agent, pull request 1866). Take the chain
+helper -> application -> Envoy: if the application has crashed, no running container depends on Envoy. ECS then stops
+Envoy during the drain, and cuts every connection.
+
+Containers that serve the application, such as an authorization sidecar or the X-Ray daemon, have to keep running too.
+For these it is enough that the application depends on them. Of two helpers in a chain each one depends on all other
+containers, because the other helper may have crashed. Containers that end at the start (`COMPLETE`, `SUCCESS`) need no
+dependency. No container may depend on the one that deregisters the task ([holds-discovery](#holds-discovery)).
 
 Passes:
 

@@ -1,12 +1,13 @@
-"""Nobody holds up what tells discovery
+"""No container depends on the container that deregisters the task
 
-In Consul's tasks on ECS it is the SIGTERM to `consul-ecs-health-sync` that marks the task critical and so takes it out
-of discovery (hashicorp/consul-ecs, subcommand/health-sync). Its peers' Envoys do no health checks of their own
-(hashicorp/consul#8304), so `/healthcheck/fail` moves none of them. A helper that holds this container up makes peers
-learn of the stop only when the drain is over: they send until the task is dead. ECS stops it at the same moment as the
-helper if nothing waits for it.
+In Consul's tasks on ECS, `consul-ecs-health-sync` marks the task critical when it gets SIGTERM (hashicorp/consul-ecs,
+subcommand/health-sync). Consul then removes the task from discovery. Consul's downstreams do no health checks of their
+own (hashicorp/consul#8304), so `/healthcheck/fail` has no effect on them.
 
-HashiCorp's module 0.7 has `consul-ecs-control-plane` for that, and makes all its containers depend on it. From 0.8 on
+If the helper depends on this container, downstreams learn of the stop only after the drain. They send requests until
+the task has stopped. If no container depends on it, ECS stops it at the same moment as the helper.
+
+HashiCorp's module 0.7 has `consul-ecs-control-plane` instead, and makes all its containers depend on it. From 0.8 on
 the module has `consul-ecs-health-sync`.
 
 Passes:

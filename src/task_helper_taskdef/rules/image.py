@@ -1,8 +1,8 @@
-"""The helper's image is a certain one
+"""The helper's image is pinned
 
-A tag that moves, as `latest`, `main` or `stable` do, changes the helper of a service's tasks without a decision: two
-tasks of one deployment may run different helpers, and a rollback brings nothing back. ECS refuses a container without
-an image; the other containers' may be filled in by a pipeline.
+A tag that moves, such as `latest`, `main` or `stable`, changes the helper of a service's tasks without a decision. Two
+tasks of one deployment may run different helpers, and a rollback does not bring the old helper back. ECS refuses a
+container without an image. The images of other containers may be filled in by a pipeline.
 
 Passes:
 

@@ -1,7 +1,7 @@
-"""The helper's log goes where its neighbours' go
+"""The helper has a logConfiguration, like the other containers
 
-The helper says in one line how each drain went. Without a `logConfiguration` that line is lost on Fargate, and stays on
-the instance on EC2.
+The helper logs one line about how each drain ended. Without a `logConfiguration` that line is lost on Fargate, and
+stays on the instance on EC2.
 
 Passes:
 

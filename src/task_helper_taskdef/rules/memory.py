@@ -1,11 +1,13 @@
-"""The helper has the memory it needs, and the task has it to give
+"""The helper has enough memory, and the task has it to give
 
-The helper takes 25 MiB at most, with DRAIN_DELAY=auto 49 MiB, as it loads the AWS client, and each run of the health
-check another 12 MiB in the same container (measured with measure/weight.py; resident, CPython 3.11). The kernel kills a
-container that goes over its `memory`, most likely in the middle of a drain. ECS refuses a task definition of which one
-container may take more `memory` than the task has, or all together keep more in reserve: `memoryReservation` adds up,
-`memory` is a limit for each and does not
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html).
+The helper takes 25 MiB at most. With DRAIN_DELAY=auto it takes 49 MiB, because it loads the AWS client. Each run of the
+health check takes another 12 MiB in the same container (measured with measure/weight.py; resident, CPython 3.11). The
+kernel kills a container that exceeds its `memory`, most likely during a drain.
+
+ECS refuses a task definition if one container's
+[`memory`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html) exceeds the task's.
+It also refuses one whose containers reserve more together: `memoryReservation` adds up, while `memory` is a limit for
+each container and does not.
 
 Passes:
 

@@ -1,9 +1,9 @@
-"""The settings are those of the mesh
+"""The settings suit the mesh
 
-The defaults suit the slowest mesh: 40 s until all downstreams know a new task, 30 s between health checks. In a faster
-mesh the task only stops later than it could. The agents of AWS's images and of kuma-dp wait after the drain, before
-they stop Envoy. What suits each mesh, and why, is in [the meshes](meshes/README.md). `task-helper taskdef add` writes
-it, and names what only you know. A value that is set stays.
+The defaults suit the slowest mesh: 40 s until all downstreams know a new task, and 30 s between health checks. In a
+faster mesh they make each stop longer than necessary. The agents of AWS's images and of kuma-dp wait after the drain
+before they stop Envoy. [The meshes](meshes/README.md) lists what suits each mesh, and why. `task-helper taskdef add`
+writes these settings, and names those that only you know. It does not change a value that is set.
 
 Passes:
 

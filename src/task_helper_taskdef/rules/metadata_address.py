@@ -1,9 +1,11 @@
 """The task metadata endpoint is not redirected to Envoy
 
-With a `proxyConfiguration` ECS redirects the task's outgoing connections to Envoy, but for the addresses in
-EgressIgnoredIPs. The helper asks the metadata endpoint at 169.254.170.2 whether the application's container has stopped
-and whether it was restarted itself; credentials for `auto` come from there too. Envoy knows no such destination
-(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html).
+With a
+[`proxyConfiguration`](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html) ECS
+redirects the task's outgoing connections to Envoy, except to the addresses in EgressIgnoredIPs. The helper calls the
+metadata endpoint at 169.254.170.2. From its answer the helper knows whether the application's container has stopped,
+and whether ECS has restarted the helper. Credentials for `auto` come from there too. Envoy does not know this
+destination.
 
 Passes:
 

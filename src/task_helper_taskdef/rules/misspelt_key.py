@@ -1,8 +1,8 @@
-"""Every key is one that ECS knows
+"""ECS knows every key
 
-The AWS CLI and CloudFormation refuse a key that they do not know; Terraform and other tools drop it without a word, and
-ECS goes on with its default. The keys are those of the API's own description, which botocore brings. They begin with a
-small letter, and in CloudFormation with a capital one.
+The AWS CLI and CloudFormation refuse a key that they do not know. Terraform and other tools drop it without a warning,
+and ECS uses its default. The linter takes the keys from the API's own description, which botocore contains. The API's
+keys begin with a small letter, CloudFormation's keys with a capital one.
 
 Passes:
 

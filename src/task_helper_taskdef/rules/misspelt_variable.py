@@ -1,8 +1,8 @@
-"""The helper's variables are spelt right and stand at the helper
+"""The helper's variables are spelt right and set at the helper
 
-A misspelt variable is not refused by anyone: the default goes on, and nobody notices until a deployment loses requests.
-The same holds for a setting of the helper that stands at Envoy, which knows none of these. An application may have a
-DRAIN_TIMEOUT of its own.
+The helper does not refuse a misspelt variable. It uses the default, and the mistake shows only when a deployment loses
+requests. A setting of the helper that is set at Envoy has no effect either. An application may have its own
+DRAIN_TIMEOUT.
 
 Passes:
 

@@ -1,7 +1,7 @@
-"""The helper drains every Envoy that there is
+"""The helper drains every Envoy of the task
 
-A helper knows one admin API, that at its ENVOY_ADMIN_URL. Another Envoy beside it is held up with the rest, but goes on
-passing its health checks until ECS stops it, and downstreams send to it for as long.
+A helper calls one admin API, at its ENVOY_ADMIN_URL. A second Envoy keeps running with the other containers, but its
+health checks still pass until ECS stops it. Downstreams send requests to it until then.
 
 Passes:
 

@@ -1,8 +1,8 @@
-"""One helper drains an Envoy, or several one after the other
+"""One helper drains an Envoy, or two in a chain
 
-Two helpers that get SIGTERM at the same moment fail the same Envoy's health checks twice and exit together: the second
-adds nothing but its memory, and where their times differ the shorter one does nothing. Two in a chain, the first
-depending on the second, make a drain of two stopTimeouts.
+Two helpers that get SIGTERM at the same moment fail the same Envoy's health checks twice and exit together. The second
+helper adds only its memory. If their times differ, the shorter time has no effect. In a chain the first helper depends
+on the second, and their drain may last for two stopTimeouts.
 
 Passes:
 

@@ -1,8 +1,8 @@
-"""Numbers, true and false stand without quotation marks
+"""Numbers, true and false have no quotation marks
 
-ECS's API takes a JSON number for `stopTimeout`, `cpu`, `memory` and the times of a health check, and `true` or `false`
-for `essential`. A text in their place is refused by `aws ecs register-task-definition` and by Terraform. CloudFormation
-takes both.
+ECS's API takes a JSON number for `stopTimeout`, `cpu`, `memory` and the times of a health check. It takes `true` or
+`false` for `essential`. `aws ecs register-task-definition` and Terraform refuse text in their place. CloudFormation
+accepts both.
 
 Passes:
 

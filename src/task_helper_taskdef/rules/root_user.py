@@ -1,7 +1,7 @@
 """The helper does not run as root
 
-It needs no rights at all: no files, no ports below 1024, no capabilities. The image's own user is not root, and any
-other number will do.
+The helper needs no rights: no files, no ports below 1024, no capabilities. The image's own user is not root. Any other
+user number works too.
 
 Passes:
 

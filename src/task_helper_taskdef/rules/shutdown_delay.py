@@ -1,9 +1,9 @@
-"""The application does not wait for what the helper has waited for
+"""The application does not wait again after the helper's drain
 
-Consul's Terraform module has a delay of its own, `application_shutdown_delay_seconds`: `consul-ecs app-entrypoint`
-keeps SIGTERM from the application for so long (hashicorp/consul-ecs, subcommand/app-entrypoint). With the helper no
-request comes any more when ECS stops the application, so every stop takes that much longer for nothing; and a delay as
-long as the application's `stopTimeout`, 30 s by default, has ECS kill it.
+Consul's Terraform module has its own delay, `application_shutdown_delay_seconds`. `consul-ecs app-entrypoint` withholds
+SIGTERM from the application for that time (hashicorp/consul-ecs, subcommand/app-entrypoint). With the helper, no
+requests arrive any more when ECS stops the application. So the delay only makes every stop longer. If the delay is as
+long as the application's `stopTimeout`, 30 s by default, ECS kills the application.
 
 Passes:
 

@@ -1,9 +1,10 @@
 """On Spot the stops of all containers fit two minutes (with --spot)
 
-A Spot interruption gives the whole task two minutes from SIGTERM to the end of the machine, and the containers' phases
-add up along `dependsOn`: helper, then application, then Envoy. What has not ended then is cut
-(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html). Nor need a replacement be
-there in time, so a long DRAIN_DELAY buys little on Spot. Containers that end at the start take no part.
+A [Spot interruption](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html) gives
+the whole task two minutes from SIGTERM to the end of the machine. The stop times of the containers add up along
+`dependsOn`: helper, then application, then Envoy. Containers that still run after two minutes are cut off. A
+replacement may not be there in time, so a long DRAIN_DELAY helps little on Spot. Containers that end at the start do
+not count.
 
 Passes with --spot:
 

@@ -1,8 +1,9 @@
 """The helper has a stopTimeout, and none is longer than Fargate allows
 
-ECS kills a container when its `stopTimeout` has run out, without one after 30 s (`ECS_CONTAINER_STOP_TIMEOUT` on EC2
-instances). The helper's default plan takes 80 s. On Fargate 120 s is the most, 2 s the least
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html).
+ECS kills a container at the end of its
+[`stopTimeout`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html). The default is
+30 s (`ECS_CONTAINER_STOP_TIMEOUT` on EC2 instances). The helper's default plan takes 80 s. Fargate accepts 2 s to 120
+s.
 
 Passes:
 

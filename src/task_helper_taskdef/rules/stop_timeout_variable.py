@@ -1,8 +1,8 @@
-"""STOP_TIMEOUT says what stopTimeout is
+"""STOP_TIMEOUT is the helper's stopTimeout
 
-A container cannot see its own `stopTimeout`, so the helper is told with the variable `STOP_TIMEOUT` (120 if unset)
-and ends 5 s before it. Where the variable says more than ECS grants, ECS kills the drain half way, in silence; where
-it says less, the helper gives up early on what it could have waited for.
+A container cannot read its own `stopTimeout`. The variable `STOP_TIMEOUT` (default 120) gives it to the helper, which
+exits 5 s earlier. If the variable is larger than `stopTimeout`, ECS kills the helper during the drain, without a log
+line. If it is smaller, the helper ends the drain earlier than it has to.
 
 Passes:
 

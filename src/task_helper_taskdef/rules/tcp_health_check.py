@@ -1,8 +1,8 @@
-"""Downstreams' health checks are ones that can fail (with --virtual-node)
+"""Downstreams' health checks can fail (with --virtual-node)
 
-A TCP check passes while Envoy's listener is open, and `/healthcheck/fail` keeps it open: downstreams go on sending
-until Envoy is gone. DRAIN_LISTENERS=true closes the listeners once the drain is confirmed, which fails a TCP check
-too.
+A TCP check passes while Envoy's listener is open, and `/healthcheck/fail` leaves it open. Downstreams keep sending
+until Envoy has stopped. DRAIN_LISTENERS=true closes the listeners once the drain is confirmed, and then a TCP check
+fails too.
 
 Passes:
 

@@ -1,7 +1,7 @@
 """The task runs on Linux
 
-The helper's image is a Linux one; ECS starts no Linux container in a task for Windows, so with the helper in it the
-task never starts.
+The helper's image is a Linux image. ECS starts no Linux container in a task on Windows, so with the helper such a task
+never starts.
 
 Passes:
 
