@@ -16,7 +16,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}]}
 
     warning $.taskRoleArn
-      DRAIN_DELAY is auto, but the task has no role to ask ECS with, so the helper waits a fixed DISCOVERY_LAG.
+      DRAIN_DELAY is auto, but the task has no role for calls to ECS, so the helper waits for DISCOVERY_LAG.
       Give the task a role that allows ecs:DescribeServices, ecs:ListTasks, ecs:DescribeTasks and, for Cloud Map, \
 servicediscovery:DiscoverInstances, servicediscovery:GetService, servicediscovery:GetNamespace.
 """
@@ -33,7 +33,7 @@ def check(task: Task) -> Iterator[Finding]:
     if any(map(waits_for_replacement, task.helpers)) and not task.definition.task_role_arn:
         yield warning(
             f"{task.definition.place}.taskRoleArn",
-            "DRAIN_DELAY is auto, but the task has no role to ask ECS with, so the helper waits a fixed DISCOVERY_LAG.",
+            "DRAIN_DELAY is auto, but the task has no role for calls to ECS, so the helper waits for DISCOVERY_LAG.",
             "Give the task a role that allows ecs:DescribeServices, ecs:ListTasks, ecs:DescribeTasks"
             " and, for Cloud Map, servicediscovery:DiscoverInstances, servicediscovery:GetService,"
             " servicediscovery:GetNamespace.",

@@ -15,8 +15,8 @@ Fails:
     {"containerDefinitions": "${container_definitions}"}
 
     warning $.containerDefinitions
-      The containers are known only when this is deployed, so they are not checked.
-      Check what `aws ecs describe-task-definition --task-definition NAME` prints afterwards.
+      The containers are unknown until the deployment, so they are not checked.
+      After the deployment, check what `aws ecs describe-task-definition --task-definition NAME` prints.
 """
 
 from __future__ import annotations
@@ -27,20 +27,16 @@ from collections.abc import Iterator
 from task_helper_taskdef.findings import Finding, warning
 from task_helper_taskdef.roles import Task
 
-_AFTERWARDS = "Check what `aws ecs describe-task-definition --task-definition NAME` prints afterwards."
+_AFTERWARDS = "After the deployment, check what `aws ecs describe-task-definition --task-definition NAME` prints."
 
 
 def check(task: Task) -> Iterator[Finding]:
     place = f"{task.definition.place}.containerDefinitions"
     if task.definition.unknown_list:
-        yield warning(
-            place, "The containers are known only when this is deployed, so they are not checked.", _AFTERWARDS
-        )
+        yield warning(place, "The containers are unknown until the deployment, so they are not checked.", _AFTERWARDS)
     for unknown in task.definition.unknown:
         if unknown.startswith(place) and re.fullmatch(r"\[\d+\]", unknown.removeprefix(place)):
-            yield warning(
-                unknown, "This container is known only when this is deployed, so it is not checked.", _AFTERWARDS
-            )
+            yield warning(unknown, "This container is unknown until the deployment, so it is not checked.", _AFTERWARDS)
     if not task.complete:
         yield warning(
             place,

@@ -22,7 +22,7 @@ Fails:
     {"cpu": "512", "containerDefinitions": [{"name": "app", "cpu": 256}, {"name": "task-helper"}]}
 
     warning $.containerDefinitions[1].cpu
-      The helper has 2 CPU shares beside 256 of app. Where app is busy, it calls Envoy late.
+      The helper has 2 CPU shares beside 256 of app. When app is busy, the helper calls Envoy late.
       Write "cpu": 32.
 
 Fails:
@@ -31,8 +31,8 @@ Fails:
       {"name": "task-helper", "cpu": 10, "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}]}
 
     warning $.containerDefinitions[1].cpu
-      The helper has 10 CPU shares beside 240 of app. Where app is busy, it calls Envoy late.
-      Write "cpu": 64, and lower that of app: the task has 256.
+      The helper has 10 CPU shares beside 240 of app. When app is busy, the helper calls Envoy late.
+      Write "cpu": 64, and lower the cpu of app: the task has 256.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def need(helper: Container) -> int:
 
 
 def fits(definition: Definition, helper: Container) -> bool:
-    """Whether the task's `cpu` leaves what the helper needs; also where it is not known."""
+    """Whether the task's `cpu` is enough for the helper too; true where it is unknown."""
     available = units(definition.cpu)
     others = sum(each.cpu or 0 for each in definition.container_definitions if each.name != helper.name)
     return available is None or others + need(helper) <= available
@@ -78,9 +78,9 @@ def check(task: Task) -> Iterator[Finding]:
         yield warning(
             place,
             f"The helper has {shares} CPU shares beside {largest.cpu} of {largest.name}."
-            f" Where {largest.name} is busy, it calls Envoy late.",
+            f" When {largest.name} is busy, the helper calls Envoy late.",
             f'Write "cpu": {enough}'
-            + ("." if room else f", and lower that of {largest.name}: the task has {task.definition.cpu}."),
+            + ("." if room else f", and lower the cpu of {largest.name}: the task has {task.definition.cpu}."),
             rests_on=[f"{largest.place}.cpu"],
             fix=[Edit(place, enough)] if room else (),
         )

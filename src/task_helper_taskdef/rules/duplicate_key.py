@@ -12,7 +12,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 120, "stopTimeout": 30}]}
 
     warning $.containerDefinitions[0].stopTimeout
-      The key stopTimeout stands twice in this object, and only the last one counts.
+      The key stopTimeout is in this object twice, and only the last value counts.
       Remove one of them.
 """
 
@@ -28,6 +28,6 @@ def check(task: Task) -> Iterator[Finding]:
     for place in task.duplicates:
         yield warning(
             place,
-            f"The key {place.rpartition('.')[2]} stands twice in this object, and only the last one counts.",
+            f"The key {place.rpartition('.')[2]} is in this object twice, and only the last value counts.",
             "Remove one of them.",
         )

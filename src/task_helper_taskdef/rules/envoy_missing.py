@@ -28,32 +28,32 @@ Fails:
       {"name": "app", "dependsOn": [{"containerName": "download-envoy-config", "condition": "COMPLETE"}]}]}
 
     note $.containerDefinitions
-      No container is an Envoy, so there is nothing here for the task helper to drain.
-      Nothing is to be done; if one is, name it with --envoy.
+      No container is an Envoy, so the task helper has nothing to drain.
+      This needs no change. If a container is an Envoy, name it with --envoy.
 
 Fails:
 
     {"containerDefinitions": [{"name": "task-helper"}, {"name": "app"}]}
 
     error $.containerDefinitions
-      No container is an Envoy, and without one the helper never reports the task as in service.
-      Put Envoy into the task, or name it with --envoy if it goes by another name.
+      No container is an Envoy, so the helper never reports the task as in service.
+      Add Envoy to the task, or name it with --envoy if it has another name.
 
 Fails:
 
     {"containerDefinitions": [{"name": "app"}]}
 
     note $.containerDefinitions
-      No container is an Envoy, so there is nothing here for the task helper to drain.
-      Nothing is to be done; if one is, name it with --envoy.
+      No container is an Envoy, so the task helper has nothing to drain.
+      This needs no change. If a container is an Envoy, name it with --envoy.
 
 Fails:
 
     {"containerDefinitions": [{"name": "app", "portMappings": [{"containerPort": 8080, "name": "http"}]}]}
 
     note $.containerDefinitions
-      No container is an Envoy. Named ports are there for Service Connect, whose Envoy ECS adds and drains itself.
-      Nothing is to be done; if one is, name it with --envoy.
+      No container is an Envoy. The named ports are for Service Connect, whose Envoy ECS adds and drains.
+      This needs no change. If a container is an Envoy, name it with --envoy.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def check(task: Task) -> Iterator[Finding]:
     place = f"{task.definition.place}.containerDefinitions"
     if task.envoys:
         return
-    # what is open may be one
+    # a container with open values may be one
     shown = [
         place for container in containers if container not in task.helpers for place in identifying_places(container)
     ]
@@ -77,8 +77,8 @@ def check(task: Task) -> Iterator[Finding]:
     if task.helpers:
         yield error(
             place,
-            "No container is an Envoy, and without one the helper never reports the task as in service.",
-            "Put Envoy into the task, or name it with --envoy if it goes by another name.",
+            "No container is an Envoy, so the helper never reports the task as in service.",
+            "Add Envoy to the task, or name it with --envoy if it has another name.",
             rests_on,
         )
     else:
@@ -86,11 +86,10 @@ def check(task: Task) -> Iterator[Finding]:
         yield note(
             place,
             (
-                "No container is an Envoy. Named ports are there for Service Connect,"
-                " whose Envoy ECS adds and drains itself."
+                "No container is an Envoy. The named ports are for Service Connect," " whose Envoy ECS adds and drains."
                 if named
-                else "No container is an Envoy, so there is nothing here for the task helper to drain."
+                else "No container is an Envoy, so the task helper has nothing to drain."
             ),
-            "Nothing is to be done; if one is, name it with --envoy.",
+            "This needs no change. If a container is an Envoy, name it with --envoy.",
             rests_on,
         )

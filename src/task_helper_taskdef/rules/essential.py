@@ -12,8 +12,8 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "essential": false}]}
 
     warning $.containerDefinitions[0].essential
-      The helper is not essential, so its health check gates no deployment and nobody notices if it is gone.
-      Write "essential": true, with a restartPolicy so that its crash does not cost the task.
+      The helper is not essential, so its health check gates no deployment, and the task keeps running without it.
+      Write "essential": true, and a restartPolicy so that its crash does not stop the task.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def check(task: Task) -> Iterator[Finding]:
         if not helper.essential:
             yield warning(
                 f"{helper.place}.essential",
-                "The helper is not essential, so its health check gates no deployment"
-                " and nobody notices if it is gone.",
-                'Write "essential": true, with a restartPolicy so that its crash does not cost the task.',
+                "The helper is not essential, so its health check gates no deployment,"
+                " and the task keeps running without it.",
+                'Write "essential": true, and a restartPolicy so that its crash does not stop the task.',
                 fix=[Edit(f"{helper.place}.essential", True)],
             )

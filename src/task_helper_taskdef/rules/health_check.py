@@ -24,7 +24,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper"}]}
 
     warning $.containerDefinitions[0].healthCheck
-      The helper has no healthCheck, so ECS stops old tasks before Envoy and the application of the new ones answer.
+      The helper has no healthCheck, so ECS stops old tasks before Envoy and the application of new tasks answer.
       Write "healthCheck": {"command": ["CMD", "task-helper", "healthcheck"], "interval": 10, "timeout": 5, \
 "retries": 10, "startPeriod": 300}.
 
@@ -40,8 +40,8 @@ Fails:
       interval is 3, but ECS takes 5 to 300 and refuses the task definition.
       Write a number from 5 to 300.
     warning $.containerDefinitions[0].healthCheck.startPeriod
-      ECS replaces a task whose application takes longer than 6 s to start, again and again.
-      Write "startPeriod": 300; it delays nothing, as the first check that passes ends it.
+      If the application takes longer than 6 s to start, ECS replaces the task again and again.
+      Write "startPeriod": 300. It delays nothing, because the first check that passes ends it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def check(task: Task) -> Iterator[Finding]:
             yield warning(
                 place,
                 "The helper has no healthCheck, so ECS stops old tasks before Envoy and the application"
-                " of the new ones answer.",
+                " of new tasks answer.",
                 WRITE,
                 fix=[Edit(place, CHECK)],
             )
@@ -105,8 +105,8 @@ def numbers(health_check: HealthCheck, place: str) -> Iterator[Finding]:
     if starts_within < SLOW_START:
         yield warning(
             f"{place}.startPeriod",
-            f"ECS replaces a task whose application takes longer than {starts_within} s to start, again and again.",
-            'Write "startPeriod": 300; it delays nothing, as the first check that passes ends it.',
+            f"If the application takes longer than {starts_within} s to start, ECS replaces the task again and again.",
+            'Write "startPeriod": 300. It delays nothing, because the first check that passes ends it.',
             rests_on=[f"{place}.retries", f"{place}.interval"],
             fix=[Edit(f"{place}.startPeriod", 300)],
         )

@@ -32,14 +32,14 @@ Fails:
       {}]}}
 
     error virtual node $.spec.listeners[0].healthCheck
-      Downstreams may need 65 s to notice the drain, but the helper waits only 40 s (DRAIN_TIMEOUT) after it began.
+      Downstreams may need 65 s to notice the drain, but the helper waits only 40 s (DRAIN_TIMEOUT) after its start.
       Set DRAIN_TIMEOUT to 65 or more, or lower intervalMillis.
     warning virtual node $.spec.listeners[1].healthCheck
       A downstream that needs all 3 failed checks notices after 90 s, but the helper waits only 40 s (DRAIN_TIMEOUT).
       Lower intervalMillis or unhealthyThreshold, or raise DRAIN_TIMEOUT.
     warning virtual node $.spec.listeners[2]
       The listener has no healthCheck, so downstreams do not notice that the task drains.
-      Give it a healthCheck.
+      Add a healthCheck to the listener.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def check(task: Task) -> Iterator[Finding]:
                 yield warning(
                     place,
                     "The listener has no healthCheck, so downstreams do not notice that the task drains.",
-                    "Give it a healthCheck.",
+                    "Add a healthCheck to the listener.",
                 )
             else:
                 yield from check_policy(listener.health_check, waits, variable, f"{place}.healthCheck")
@@ -77,7 +77,7 @@ def check_policy(policy: HealthCheckPolicy, waits: Seconds, variable: str, place
         yield error(
             place,
             f"Downstreams may need {one:g} s to notice the drain, but the helper waits only {waits:g} s"
-            f" ({variable}) after it began.",
+            f" ({variable}) after its start.",
             f"Set {variable} to {one:g} or more, or lower intervalMillis.",
         )
     elif all_of_them > waits:

@@ -25,8 +25,8 @@ Fails:
                         "value": "{\\"healthSyncContainers\\": [\\"task-helper\\"]}"}]}]}
 
     warning $.containerDefinitions[1].environment[0].value
-      healthSyncContainers has task-helper, so a restart of the helper takes the task out of the mesh for up to 10 s.
-      Leave the key essential out of task-helper in the module's container_definitions; give the application one.
+      healthSyncContainers names task-helper, so a restart of the helper takes the task out of the mesh for up to 10 s.
+      Remove the key essential from task-helper in the module's container_definitions; set it at the application.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def check(task: Task) -> Iterator[Finding]:
         for name in sorted(helpers & followed(container)):
             yield warning(
                 container.variable_place(VARIABLE),
-                f"healthSyncContainers has {name}, so a restart of the helper takes the task out of the mesh"
+                f"healthSyncContainers names {name}, so a restart of the helper takes the task out of the mesh"
                 " for up to 10 s.",
-                f"Leave the key essential out of {name} in the module's container_definitions;"
-                " give the application one.",
+                f"Remove the key essential from {name} in the module's container_definitions;"
+                " set it at the application.",
             )
 
 

@@ -26,7 +26,8 @@ Fails:
         {"containerName": "consul-ecs-health-sync", "condition": "START"}]}]}
 
     error $.containerDefinitions[2].dependsOn[1]
-      task-helper holds up consul-ecs-health-sync, whose stop tells discovery, so peers send until the drain is over.
+      task-helper depends on consul-ecs-health-sync, which deregisters the task, so downstreams send until the drain \
+is over.
       Remove consul-ecs-health-sync from the dependsOn of task-helper.
 
 Fails:
@@ -38,7 +39,7 @@ Fails:
       {"name": "task-helper", "dependsOn": [{"containerName": "consul-dataplane", "condition": "START"}]}]}
 
     error $.containerDefinitions[0]
-      ECS stops consul-ecs-control-plane after all other containers, and its SIGTERM is what deregisters the task, so \
+      ECS stops consul-ecs-control-plane after all other containers, and it deregisters the task only then, so \
 downstreams send to a task that has stopped.
       Use version 0.8 or later of HashiCorp's module, where no container depends on the one that deregisters the task.
 """
@@ -58,8 +59,8 @@ def check(task: Task) -> Iterator[Finding]:
         if any(control_plane.name in task.definition.waits_for(container) for container in running):
             yield error(
                 control_plane.place,
-                f"ECS stops {control_plane.name} after all other containers, and its SIGTERM is what deregisters the"
-                " task, so downstreams send to a task that has stopped.",
+                f"ECS stops {control_plane.name} after all other containers, and it deregisters the task only"
+                " then, so downstreams send to a task that has stopped.",
                 "Use version 0.8 or later of HashiCorp's module, where no container depends on the one that"
                 " deregisters the task.",
                 rests_on=[f"{control_plane.place}.{key}" for key in ("name", "image", "command")],
@@ -74,7 +75,8 @@ def check(task: Task) -> Iterator[Finding]:
         ]:
             yield error(
                 place,
-                f"{container.name} holds up {name}, whose stop tells discovery, so peers send until the drain is over.",
+                f"{container.name} depends on {name}, which deregisters the task,"
+                " so downstreams send until the drain is over.",
                 (
                     f"Remove {name} from the dependsOn of {container.name}."
                     if fix

@@ -20,7 +20,7 @@ Fails:
       {"name": "task-helper", "memory": 32, "memoryReservation": 32}]}
 
     error $.containerDefinitions[1].memory
-      The helper has 32 MiB and needs up to 40, so the kernel kills it, most likely in the middle of a drain.
+      The helper has 32 MiB and needs up to 40, so the kernel kills it, most likely during a drain.
       Write "memory": 64.
     error $.containerDefinitions[0].memory
       app may take 1024 MiB, but the task has 512, so ECS refuses the task definition.
@@ -42,7 +42,7 @@ from task_helper_taskdef.roles import Task, waits_for_replacement
 
 
 class Need(NamedTuple):
-    """MiB: what the container takes at most, and what leaves some room."""
+    """MiB: `least` is what the container takes at most, `enough` leaves some room."""
 
     least: int
     enough: int
@@ -63,7 +63,7 @@ def check(task: Task) -> Iterator[Finding]:
             yield error(
                 f"{helper.place}.memory",
                 f"The helper has {helper.memory} MiB and needs up to {least}, so the kernel kills it,"
-                " most likely in the middle of a drain.",
+                " most likely during a drain.",
                 f'Write "memory": {enough}.',
                 fix=[Edit(f"{helper.place}.memory", enough)],
             )
@@ -90,6 +90,6 @@ def check(task: Task) -> Iterator[Finding]:
 
 
 def mebibytes(memory: str | int | None) -> int | None:
-    """The task's memory, which ECS takes as `1024`, `1GB` or `1 GB`; None if it says nothing that is understood."""
+    """The task's memory, which ECS takes as `1024`, `1GB` or `1 GB`; None if it is missing or not understood."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(gb)?", str(memory).strip().lower())
     return round(float(match[1]) * (1024 if match[2] else 1)) if match else None

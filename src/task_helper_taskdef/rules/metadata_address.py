@@ -25,7 +25,7 @@ Fails:
      "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
 
     warning $.proxyConfiguration.properties
-      The metadata endpoint is redirected to Envoy, so the helper cannot see containers that have stopped or restarted.
+      The metadata endpoint is redirected to Envoy, so the helper cannot detect stopped or restarted containers.
       Add 169.254.170.2 to EgressIgnoredIPs.
 """
 
@@ -51,10 +51,10 @@ def check(task: Task) -> Iterator[Finding]:
     if not all(bypasses_envoy(helper, proxy) for helper in task.helpers):
         yield warning(
             f"{task.definition.place}.proxyConfiguration.properties",
-            "The metadata endpoint is redirected to Envoy, so the helper cannot see containers"
-            " that have stopped or restarted.",
+            "The metadata endpoint is redirected to Envoy, so the helper cannot detect stopped"
+            " or restarted containers.",
             f"Add {METADATA} to EgressIgnoredIPs.",
-            # an item that is open may be the one that is missing
+            # an open item may be the missing one
             rests_on=[pair.place + ".value" for pair in proxy.properties if pair.name in RESTS_ON]
             + [place for place in task.definition.unknown if place.startswith("$.proxyConfiguration.properties[")],
             fix=[_edit(task, proxy)],

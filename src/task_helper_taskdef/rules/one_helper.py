@@ -22,8 +22,8 @@ Fails:
       {"name": "envoy"}, {"name": "task-helper"}, {"name": "second", "image": "ecs-task-helper:1"}]}
 
     warning $.containerDefinitions[2]
-      task-helper and second are both the helper of one Envoy, and stop at the same moment.
-      Remove one, or let the first depend on the second for a drain of two stopTimeouts.
+      task-helper and second drain the same Envoy, and ECS stops both at the same moment.
+      Remove one, or make the first depend on the second for a drain of two stopTimeouts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def check(task: Task) -> Iterator[Finding]:
             continue
         yield warning(
             second.place,
-            f"{first.name} and {second.name} are both the helper of one Envoy, and stop at the same moment.",
-            "Remove one, or let the first depend on the second for a drain of two stopTimeouts.",
+            f"{first.name} and {second.name} drain the same Envoy, and ECS stops both at the same moment.",
+            "Remove one, or make the first depend on the second for a drain of two stopTimeouts.",
             rests_on=[*(f"{c.place}.image" for c in (first, second)), *task.definition.unknown_order],
         )

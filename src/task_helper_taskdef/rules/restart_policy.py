@@ -15,7 +15,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "restartPolicy": {"enabled": false}}]}
 
     warning $.containerDefinitions[0].restartPolicy
-      The helper is not restarted after a crash, so its crash costs the task, or its drain if it is not essential.
+      ECS does not restart the helper after a crash: the task stops, or loses its drain if the helper is not essential.
       Write "restartPolicy": {"enabled": true, "restartAttemptPeriod": 60}.
 
 Fails:
@@ -41,8 +41,8 @@ def check(task: Task) -> Iterator[Finding]:
         if policy is None or not policy.enabled:
             yield warning(
                 f"{helper.place}.restartPolicy",
-                "The helper is not restarted after a crash, so its crash costs the task,"
-                " or its drain if it is not essential.",
+                "ECS does not restart the helper after a crash: the task stops,"
+                " or loses its drain if the helper is not essential.",
                 'Write "restartPolicy": {"enabled": true, "restartAttemptPeriod": 60}.',
                 rests_on=[f"{helper.place}.restartPolicy.enabled"],
                 fix=[Edit(f"{helper.place}.restartPolicy", {"enabled": True, "restartAttemptPeriod": 60})],

@@ -39,10 +39,14 @@ def check(task: Task) -> Iterator[Finding]:
                 reason, _, remedy = problem.partition("; ")
                 name = reason.partition(":")[0]
                 if name not in helper.env and not whole:
-                    # it is of several settings together, and some of them are not known
+                    # the problem is of several settings together, and some of them are unknown
                     continue
                 yield error(
                     helper.variable_place(name) if name in helper.env else f"{helper.place}.environment",
                     f"The helper refuses to start: {reason}.",
-                    f"{remedy[0].upper()}{remedy[1:]}." if remedy else "Mend the value, or remove it for its default.",
+                    (
+                        f"{remedy[0].upper()}{remedy[1:]}."
+                        if remedy
+                        else "Correct the value, or remove it to use the default."
+                    ),
                 )

@@ -22,7 +22,7 @@ Fails:
       cache has a stopTimeout of 1 s, but Fargate takes 2 to 120 s and refuses the task definition.
       Write 2 at least.
     error $.containerDefinitions[2].stopTimeout
-      The helper has no stopTimeout, so ECS kills it after 30 s, in the middle of the drain.
+      The helper has no stopTimeout, so ECS kills it after 30 s, during the drain.
       Write "stopTimeout": 120.
 """
 
@@ -49,8 +49,7 @@ def check(task: Task) -> Iterator[Finding]:
         if helper.stop_timeout is None:
             yield error(
                 f"{helper.place}.stopTimeout",
-                f"The helper has no stopTimeout, so ECS kills it after {DEFAULT_STOP_TIMEOUT} s,"
-                " in the middle of the drain.",
+                f"The helper has no stopTimeout, so ECS kills it after {DEFAULT_STOP_TIMEOUT} s," " during the drain.",
                 'Write "stopTimeout": 120.',
                 fix=[Edit(f"{helper.place}.stopTimeout", 120)],
             )

@@ -19,7 +19,7 @@ Fails:
       "unhealthyThreshold": 2}}]}}
 
     error virtual node $.spec.listeners[0].healthCheck.protocol
-      Downstreams check with TCP, which goes on passing while Envoy drains, so they send until Envoy is gone.
+      Downstreams check with TCP, which still passes while Envoy drains, so they send until Envoy has stopped.
       Check with http, http2 or grpc; for a listener without HTTP set DRAIN_LISTENERS to true at the helper.
 """
 
@@ -39,8 +39,8 @@ def check(task: Task) -> Iterator[Finding]:
             if listener.health_check and listener.health_check.protocol.lower() == "tcp":
                 yield error(
                     f"virtual node {task.virtual_node.place}.listeners[{i}].healthCheck.protocol",
-                    "Downstreams check with TCP, which goes on passing while Envoy drains,"
-                    " so they send until Envoy is gone.",
+                    "Downstreams check with TCP, which still passes while Envoy drains,"
+                    " so they send until Envoy has stopped.",
                     "Check with http, http2 or grpc; for a listener without HTTP set DRAIN_LISTENERS to true"
                     " at the helper.",
                 )
