@@ -37,7 +37,7 @@ def typed(document: Any, place: str, kind: type[T]) -> T:
         fitted = _fit(document, _described(kind), place, [])
         return msgspec.convert(fitted, kind)
     except UnicodeEncodeError as error:
-        raise NotATaskDefinition(f"{place}: {error.object!r} has half a character in it") from None
+        raise NotATaskDefinition(f"{place}: {error.object!r} contains an unpaired surrogate") from None
 
 
 def _described(kind: type) -> inspect.Type:
@@ -78,7 +78,7 @@ def _fit(value: Any, kind: inspect.Type, place: str, unknown: list[str]) -> Any:
             raise _refusal(value, "true or false", place)
         case inspect.LiteralType(values=allowed):
             if value not in allowed:
-                raise NotATaskDefinition(f"{place}: {_quoted(value)} is none of {', '.join(map(str, allowed))}")
+                raise NotATaskDefinition(f"{place}: {_quoted(value)} is not one of {', '.join(map(str, allowed))}")
             return str(value)
     return value
 
