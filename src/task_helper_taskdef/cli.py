@@ -118,7 +118,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--registrable", action="store_true", help="remove keys that register-task-definition does not accept"
     )
     add.add_argument("--in-place", action="store_true", help="write to FILE instead of standard output")
-    add_change(add, "the changes", "the file that would change")
+    add_change(add, "the changes", "the files that would change")
     add_common(add)
     add.set_defaults(main=_add)
 

@@ -18,7 +18,7 @@ SPOT_SECONDS: Final = 120
 
 
 class Phase(NamedTuple):
-    """The stop of one container: SIGTERM at `begins`, exited at `ends` at the latest; seconds after the stop request."""
+    """One container's stop: SIGTERM at `begins`, exited at `ends` at the latest; seconds after the stop request."""
 
     container: Container
     begins: float

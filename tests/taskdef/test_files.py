@@ -100,7 +100,7 @@ def test_nothing_read_is_a_failure(text: str | None, capsys: pytest.CaptureFixtu
 
     code, _, _, printed = check(capsys, "empty")
     assert 3 == code
-    assert "no task definition was read; --allow-none permits that" in printed
+    assert "no task definition was read; give a file, or --allow-none to exit with 0" in printed
     assert 0 == check(capsys, "empty", "--allow-none")[0]
 
 
@@ -173,7 +173,7 @@ def test_pattern_finds_dot_folders(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.j2", "x.template", "-"])
-def test_yaml_error_is_told_as_one(
+def test_yaml_error_is_reported_as_one(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no ending says that it is YAML, YAML's own words still say what is wrong."""
