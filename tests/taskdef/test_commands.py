@@ -315,7 +315,7 @@ def run(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("arguments, code", [(["rules"], 0), (["check", "."], 1)])
 def test_closed_pipe_changes_no_exit_code(arguments: list[str], code: int, shop: Path) -> None:
-    """If the output's reader has closed the pipe, as `| head` does, the command prints no error and keeps its exit code."""
+    """If the reader closes the pipe, as `| head` does, the command prints no error and keeps its exit code."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -258,7 +258,7 @@ def assert_least(statements: list[Any], service: str) -> None:
 
 
 def test_envoy_health_check_passes_while_it_is_live_or_drains(tmp_path: Path) -> None:
-    """The examples' check of Envoy, run against a real one: it passes when live and during the drain, and fails after the stop."""
+    """The examples' check of a real Envoy passes when live and during the drain, and fails after the stop."""
     address = processes.free_address()
     options = envoy_process.EnvoyOptions(address, (address, envoy_process.APPLICATION_PORT))
     command = [word.replace("127.0.0.1", address) for word in ready_command(plain("mesh"))]

@@ -361,7 +361,7 @@ def test_duplicate_key_is_noted() -> None:
 
 
 def test_yaml_merges_and_anchors_are_read() -> None:
-    """The keys of an anchor appear at each place that names it. A key of the object itself takes precedence over a merged one."""
+    """An anchor's keys appear wherever it is named. An own key takes precedence over a merged one."""
     text = "x: &x {image: a, user: '1'}\nlist:\n  - <<: *x\n    image: b\n  - <<: [*x, {cpu: 1}]\n  - *x\n"
 
     assert [
