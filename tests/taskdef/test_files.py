@@ -141,7 +141,7 @@ def test_folder_that_fails_is_a_failure(capsys: pytest.CaptureFixture[str], monk
 
 
 def test_every_document_of_a_stream_is_read(capsys: pytest.CaptureFixture[str]) -> None:
-    """A YAML file with several documents: the second one's errors are found at their place, and mended there."""
+    """A YAML file with several documents: the second one's errors are found at their place, and repaired there."""
     text = f"# a\n---\nx: 1\n---\n{TEXT}\n---\n{BARE}\n---\n"
     write("x.yaml", text)
 
