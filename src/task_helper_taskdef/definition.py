@@ -125,7 +125,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def command_line(self) -> list[str]:
-        """What the container starts, as far as the definition has it: its entry point and its command."""
+        """The entry point and the command of the container, as far as the definition has them."""
         return [*self.entry_point, *self.command]
 
     @property
@@ -191,7 +191,7 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
         return Copied(f"{container.place}.name")
 
     def value_at(self, place: str) -> Any:
-        """What stands at `place`, which exists, in the document that this was read from."""
+        """The value at `place`, which exists, in the document that this was read from."""
         value: Any = self.document
         for key in steps(place):
             value = value[key]

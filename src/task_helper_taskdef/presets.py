@@ -28,7 +28,7 @@ _BY_TRAFFIC = "Fixed times keep the task running although its requests have ende
 PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
     # Cloud Map, the push and the first check take up to 40 s, which is the default of DRAIN_DELAY
     "app-mesh": (Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),),
-    # kuma-dp probes each second and reports every 5 s; the control plane updates downstreams at once
+    # Envoy probes itself each second and reports every 5 s; the control plane updates downstreams at once
     # (kumahq/kuma, pkg/hds)
     "kuma": (
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
@@ -103,7 +103,7 @@ OPEN: Final[dict[Mesh, Open]] = {
 
 
 def presets(task: Task, helper: Container) -> list[Preset]:
-    """What suits the mesh of `task`; nothing on Spot, whose two minutes leave no choice."""
+    """The settings that suit the mesh of `task`; none on Spot, whose two minutes leave no choice."""
     mesh = PRESETS.get(task.mesh, ()) if task.mesh and not task.spot else ()
     found = [preset for preset in mesh if preset.variable != "DISCOVERY_LAG" or waits_for_replacement(helper)]
     if task.mesh == "app-mesh" and not task.spot and (interval := _checked_every(task)):
@@ -112,7 +112,7 @@ def presets(task: Task, helper: Container) -> list[Preset]:
 
 
 def envoy_presets(task: Task, envoy: Container) -> list[Preset]:
-    """What suits the agent that starts Envoy in the container `envoy`, where there is one.
+    """The settings that suit the agent that starts Envoy in the container `envoy`, if there is one.
 
     The agent's time is Envoy's --drain-time-s, too. With DRAIN_LISTENERS=graceful it has to fit the drain, which the
     rule drain-time wants.

@@ -180,7 +180,7 @@ def _one_helper(task: Task, image: str, name: str, settings: Mapping[str, str]) 
 
 
 def _envoy_edits(task: Task) -> list[Edit]:
-    """What Envoy's own container lacks of its mesh's settings."""
+    """The edits that add the mesh's missing settings to Envoy's container."""
     return [
         envoy.set_variable(preset.variable, preset.value)
         for envoy in task.envoys
@@ -190,7 +190,7 @@ def _envoy_edits(task: Task) -> list[Edit]:
 
 
 def _health_sync_edits(task: Task, settings: Mapping[str, str]) -> list[Edit]:
-    """What lets Consul's health-sync deregister the task after a drain, where its stopTimeout is not set."""
+    """The edits that let Consul's health-sync deregister the task after a drain, if its stopTimeout is not set."""
     seconds = _stop_timeout(task, {**(task.helpers[0].env if task.helpers else {}), **settings})
     return [
         Edit(f"{container.place}.stopTimeout", seconds)
@@ -362,7 +362,7 @@ def _mount(task: Task, socket: PurePosixPath) -> dict[str, str]:
 
 
 def _missing_parts(definition: Definition, helper: Container, wanted: dict[str, Any]) -> list[Edit]:
-    """What `helper` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
+    """Edits that add the missing parts of `wanted` to `helper`, and its image; in lists, items with missing names."""
     found: list[Edit] = []
     there = definition.value_at(helper.place)
     for key, value in wanted.items():

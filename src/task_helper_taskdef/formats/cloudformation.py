@@ -144,7 +144,7 @@ def api_place(place: str) -> str:
 
 
 def in_file_spelling(remedy: str) -> str:
-    """What is to be written, `"stopTimeout": 120`, with CloudFormation's names for the keys."""
+    """A remedy such as `"stopTimeout": 120` with CloudFormation's names for the keys."""
     return re.sub(r'"([a-z])([A-Za-z]*)":', lambda match: f'"{match[1].upper()}{match[2]}":', remedy)
 
 

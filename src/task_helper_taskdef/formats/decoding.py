@@ -41,7 +41,7 @@ def typed(document: Any, place: str, kind: type[T]) -> T:
 
 
 def _described(kind: type) -> inspect.Type:
-    """What msgspec knows of `kind`; to find that out takes longer than to read a definition."""
+    """msgspec's description of `kind`; to make it takes longer than to read a definition."""
     if kind not in _KNOWN:
         _KNOWN[kind] = inspect.type_info(kind)
     return _KNOWN[kind]
@@ -127,7 +127,7 @@ def _takes_text(kind: inspect.Type) -> bool:
 
 
 def _stand_in(kind: inspect.Type) -> Any:
-    """What is taken for a required value that is Unknown; its place is noted, so that no rule relies on it."""
+    """The substitute for a required value that is Unknown; its place is noted, so that no rule relies on it."""
     match kind:
         case inspect.ListType():
             return []

@@ -31,7 +31,7 @@ class NotEditable(ValueError):
 
 
 class Change(NamedTuple):
-    """What an edit comes to in a text: `new` in the place of what stands from `start` to `end`."""
+    """An edit of a text: `new` replaces the text from `start` to `end`."""
 
     start: int
     end: int
@@ -78,7 +78,7 @@ def apply_together(changes: Sequence[tuple[Source, Edit, Change]]) -> str:
 
 
 def change(source: Source, edit: Edit) -> Change:
-    """What `edit` comes to in the text of the file of `source`; raises NotEditable."""
+    """`edit` as a change of the text of the file of `source`; raises NotEditable."""
     if source.spelling == "terraform":
         raise NotEditable("a Terraform plan cannot be changed; change the Terraform code")
     if source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
@@ -118,7 +118,7 @@ def _as_written(source: Source, value: Any) -> Any:
 
 
 def _copy_of(source: Source, place: str) -> Any:
-    """What stands at `place` of the file, with its merge keys carried out; raises NotEditable."""
+    """The value at `place` of the file, with its merge keys applied; raises NotEditable."""
     if "<<" in steps(place):
         raise NotEditable(f"{place} comes from a merge key; copy it by hand")
     value: Any = _written(source.tree)[source.tree.number if source.tree.yaml else 0]

@@ -27,24 +27,24 @@ _HCL: Final = re.compile(r"^\s*(resource|module|variable|data|provider|locals|te
 
 
 def by_name(name: str) -> str | None:
-    """What a file of this name is, if that is no format that is read here."""
+    """The kind of a file with this name, if the linter does not read that format."""
     return _CODE.get(PurePath(name).suffix.lower())
 
 
 def by_bytes(raw: bytes) -> str | None:
-    """What these bytes are, if they are no text at all."""
+    """The kind of these bytes, if they are not text."""
     if raw[:4] == b"PK\x03\x04":
         return f"this is an archive, as `terraform plan -out` writes it: {PLAN}"
     return "this is compressed: unpack it first" if raw[:2] == b"\x1f\x8b" else None
 
 
 def by_text(text: str) -> str | None:
-    """What this text is, if it is not JSON and not YAML."""
+    """The kind of this text, if it is not JSON and not YAML."""
     return f"this is Terraform code: {PLAN}" if _HCL.search(text) else None
 
 
 def by_value(value: Any) -> str | None:
-    """What this value is, if something else is known by its keys."""
+    """The kind of this value, if its keys show that it is something else."""
     if isinstance(value, list):
         return None
     if not isinstance(value, dict):

@@ -176,7 +176,7 @@ def _short(node: _Node) -> str:
 
 
 def _value(child: _Child, place: str, tree: Tree, above: frozenset[int]) -> Any:
-    """What `child` stands for; notes in `tree` where it and all below it stands."""
+    """The value of `child`; notes in `tree` the places of the value and of all values below it."""
     node = child.node
     if len(tree.spans) > _MAX_VALUES:
         raise NotATaskDefinition("too many values: its anchors multiply", child.start)
