@@ -18,7 +18,7 @@ from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats.decoding import DOCUMENT, PLACE, UNKNOWN, typed
 from task_helper_taskdef.formats.tree import NotATaskDefinition, steps
 
-# ECS's own default, where neither the definition nor the instance's agent says otherwise
+# ECS's default, if the definition and the instance's agent do not set it
 DEFAULT_STOP_TIMEOUT: Final = 30
 
 _NAME: Final = re.compile("[A-Za-z0-9_-]{1,255}")
@@ -126,7 +126,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def command_line(self) -> list[str]:
-        """What the container starts, as far as the definition has it: its entry point and its command."""
+        """The entry point and the command of the container, as far as the definition has them."""
         return [*self.entry_point, *self.command]
 
     @property
@@ -192,7 +192,7 @@ class Definition(msgspec.Struct, frozen=True, rename="camel", dict=True):
         return Copied(f"{container.place}.name")
 
     def value_at(self, place: str) -> Any:
-        """What stands at `place`, which exists, in the document that this was read from."""
+        """The value at `place`, which exists, in the document that this was read from."""
         value: Any = self.document
         for key in steps(place):
             value = value[key]
@@ -286,14 +286,17 @@ def read(document: Any) -> Definition:
         raise NotATaskDefinition("$: expected an object with containerDefinitions")
     definition = typed(document, "$", Definition)
     if not definition.container_definitions and not definition.unknown_containers and not definition.unknown_list:
-        raise NotATaskDefinition("$.containerDefinitions: is empty; ECS takes one container at least")
+        raise NotATaskDefinition("$.containerDefinitions: is empty; ECS needs at least one container")
     seen: set[str] = set()
     for container in definition.container_definitions:
         place = f"{container.place}.name"
         if not _NAME.fullmatch(container.name) and place not in definition.unknown:
-            raise NotATaskDefinition(f"{place}: {container.name[:60]!r} is no name; ECS takes letters, digits, - and _")
+            raise NotATaskDefinition(
+                f"{place}: {container.name[:60]!r} is not a container name; ECS takes letters, digits, -"
+                " and _, such as task-helper"
+            )
         if container.name in seen and place not in definition.unknown:
-            raise NotATaskDefinition(f"{place}: {container.name} is the name of two containers")
+            raise NotATaskDefinition(f"{place}: {container.name} is the name of two containers; give each its own name")
         seen.add(container.name)
     return definition
 
