@@ -204,40 +204,51 @@ def draw(plan: Plan, width: int) -> str:
     For a helper of a chain the drawing shows the plan of both helpers.
     """
     auto_delay, auto_drain = plan.drain_delay == "auto", plan.drain_timeout == "auto"
-    end = plan.whole_budget
-    delay = plan.longest_delay
-    drain = min(plan.fixed_timeout, end - delay)
-    stages = [("delaying", delay), ("draining", drain), ("spare", end - delay - drain), ("", MARGIN)]
-    delaying = f"serves on for {delay:g}s, so that new tasks come into service"
-    if auto_delay:
-        delaying = f"serves on until new tasks are in service, for {delay:g}s at the most"
-    draining = f"fails Envoy's health checks; for {drain:g}s downstreams go and requests end"
+    end, delay = plan.whole_budget, plan.longest_delay
     if auto_drain:
-        draining = f"fails Envoy's health checks; for {plan.shortest_drain:g}s or more, until no request is in flight"
+        # the next event of such a plan is the deadline
+        drain, draining_for = end - delay, f"{plan.shortest_drain:g}s or more"
+        draining = f"Envoy fails its health checks for {draining_for}, until no request is in flight"
+    else:
+        drain, draining_for = plan.fixed_timeout, f"{plan.fixed_timeout:g}s"
+        draining = f"Envoy fails its health checks; for {draining_for} downstreams stop sending and requests finish"
+    delaying_for = f"{'up to ' if auto_delay else ''}{delay:g}s"
+    delaying = f"the task keeps serving for {delaying_for}, until replacement tasks are in service"
+    if not auto_delay:
+        delaying = f"the task keeps serving for {delaying_for}, while replacement tasks start"
+    spare = end - delay - drain
+    stages = [
+        (f"delaying {delaying_for}", delay),
+        (f"draining {draining_for}", drain),
+        (f"spare {spare:g}s", spare),
+        ("", MARGIN),
+    ]
+    if auto_drain:
+        del stages[2]
     helpers = _chain(plan)
     moments = [
         (0.0, "SIGTERM", f"ECS stops the task, and {helpers[0][0] if helpers else 'this container'} first"),
         (0.0, "delaying", f"{delaying} (DRAIN_DELAY)"),
-        (delay, "draining", f"{'at the latest ' if auto_delay else ''}{draining} (DRAIN_TIMEOUT)"),
-        (delay + drain, "gone", "ECS stops the application and Envoy"),
-        (end, "deadline", "gone at the latest, whatever Envoy does (STOP_TIMEOUT - 5s)"),
-        (end + MARGIN, "SIGKILL", "what is still there, ECS kills (STOP_TIMEOUT)"),
+        (delay, "draining", f"{'at the latest, ' if auto_delay else ''}{draining} (DRAIN_TIMEOUT)"),
+        (delay + drain, "exit", "the helper exits; then ECS stops the application and Envoy"),
+        (end, "deadline", "the helper exits at the latest, whatever Envoy does (STOP_TIMEOUT - 5s)"),
+        (end + MARGIN, "SIGKILL", "ECS kills the helper if it still runs (STOP_TIMEOUT)"),
     ]
     if auto_drain:
         del moments[3]
     bars = [stages]
     if helpers:
-        bars.append(helpers)
+        bars.append([(f"{name} {length:g}s", length) for name, length in helpers])
         (first, handover), (second, _) = helpers
         if auto_drain or delay + drain > handover:
-            moments.append((handover, "handover", f"{first} has gone, and {second} goes on (STOP_TIMEOUT - 5s)"))
+            moments.append((handover, "handover", f"{first} exits, and {second} continues (STOP_TIMEOUT - 5s)"))
     moments.sort(key=lambda each: each[0])
     lines = [f"{f'{moment:g}s':>6}  {name:9} {meaning}" for moment, name, meaning in moments]
     return "\n".join([*(_bar(each, max(60, min(width, 100)) - 1) for each in bars), "", *lines])
 
 
 def _chain(plan: Plan) -> list[tuple[str, float]]:
-    """The two helpers of a chain, and for how long each may hold the task; none where there is only this one."""
+    """The two helpers of a chain, and for how many seconds each may keep the task running; none without a chain."""
     this = "this container"
     if second := plan.hands_over_to:
         return [(this, plan.budget), (second.name, second.stop_timeout)]
@@ -247,13 +258,12 @@ def _chain(plan: Plan) -> list[tuple[str, float]]:
 
 
 def _bar(stages: list[tuple[str, float]], columns: int) -> str:
-    """The stages' names between marks that are as far apart as the stages are long."""
+    """The stages' labels between marks that are as far apart as the stages are long, in seconds."""
     scale = columns / sum(length for _, length in stages)
     bar, end = "├", 0.0
-    for name, length in stages:
+    for label, length in stages:
         end += length
         room = round(end * scale) - len(bar)
         if room >= 0:
-            label = f" {name} {length:g}s "
-            bar += (label if name and len(label) <= room else "").center(room, "─") + "┼"
+            bar += (f" {label} " if label and len(label) + 2 <= room else "").center(room, "─") + "┼"
     return f"{bar[:-1]}┤"

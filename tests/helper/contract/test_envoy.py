@@ -18,14 +18,15 @@ from typing import Any, TypeVar
 import h2.connection
 import h2.events
 import pytest
+import yaml
 
 from lab.parts import envoy_process as real
 from lab.parts import processes
 from lab.parts.processes import free_address, free_port, wait_for
+from task_helper.envoy.accounting import Account
 from task_helper.envoy.admin import AdminError, Denied, Envoy
 from task_helper.envoy.listeners import draining_egress, without_health_check_filter
 from task_helper.envoy.mesh import Bootstrap
-from task_helper.envoy.accounting import Account
 from task_helper.envoy.traffic import Traffic
 from task_helper.life.startup import CLOSES_IDLE
 from task_helper.settings import admin_url
@@ -217,22 +218,49 @@ def test_statistics_that_are_left_out(upstream: tuple[str, int], tmp_path: Path)
     assert "Envoy has no statistic http.ingress.downstream_rq_active" in uncounted["inbound"]
 
 
-def test_denied_paths(upstream: tuple[str, int], tmp_path: Path) -> None:
-    """What the admin API does not allow is denied, which an Envoy that is down would not say."""
-    options = real.EnvoyOptions(free_address(), upstream)
+@contextmanager
+def allowing(paths: list[dict[str, str]], options: real.EnvoyOptions, folder: Path) -> Iterator[Envoy]:
+    """Run an Envoy whose admin API allows only these paths; skips the test where its version cannot."""
     config = real.configuration(options)
-    config["admin"]["allow_paths"] = [{"prefix": "/healthcheck"}]
+    config["admin"]["allow_paths"] = paths
     try:
-        with running_with(config, options, tmp_path) as envoy:
-            with pytest.raises(Denied, match="GET /ready is denied"):
-                ask(envoy.state())
-            ask(envoy.fail_health_checks())
-            assert 503 == get(options, real.HEALTH_PATH)
-            assert ask(envoy.answers())
+        with running_with(config, options, folder) as envoy:
+            yield envoy
     except RuntimeError as error:
         if "allow_paths" not in str(error):
             raise
         pytest.skip("this version of Envoy has no allow_paths")
+
+
+def test_denied_paths(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """What the admin API does not allow is denied, which an Envoy that is down would not say."""
+    options = real.EnvoyOptions(free_address(), upstream)
+    with allowing([{"prefix": "/healthcheck"}], options, tmp_path) as envoy:
+        with pytest.raises(Denied, match="GET /ready is denied"):
+            ask(envoy.state())
+        ask(envoy.fail_health_checks())
+        assert 503 == get(options, real.HEALTH_PATH)
+        assert ask(envoy.answers())
+
+
+def test_paths_to_allow(upstream: tuple[str, int], tmp_path: Path) -> None:
+    """With the paths that docs/use/envoy.md allows, Envoy denies the helper no call."""
+    page = (Path(__file__).parents[3] / "docs/use/envoy.md").read_text()
+    blocks = [each.partition("```")[0] for each in page.split("```yaml\n")[1:]]
+    (block,) = [each for each in blocks if "allow_paths" in each]
+    paths = yaml.safe_load(block)["admin"]["allow_paths"]
+
+    async def call_all(envoy: Envoy) -> None:
+        await envoy.fail_health_checks()
+        assert "DRAINING" == await envoy.state()
+        await envoy.pass_health_checks()
+        await envoy.drain_listeners(graceful=False)
+        await envoy.about()
+        await envoy.bootstrap()
+        await envoy.look()
+
+    with allowing(paths, real.EnvoyOptions(free_address(), upstream), tmp_path) as envoy:
+        ask(call_all(envoy))
 
 
 @contextmanager

@@ -1382,7 +1382,9 @@ def test_slow_client_that_does_not_check(seconds: float) -> None:
     life = World().live([SIGTERM, *every(seconds, 100.7, 200)], settings=EVERY_5)
 
     assert life.at >= 180 - ROUNDED
-    assert "no_health_checks_seen" in life.events
+    (reported,) = [fields for _, event, fields in life.log if event == "no_health_checks_seen"]
+    assert 5 <= reported["seconds"] <= 80
+    assert abs(reported["requests"] - reported["seconds"] / seconds) <= 2
     assert life.fields("traffic_after_drain")["causes"][0].startswith("no health check came since the stop")
 
 
@@ -1396,6 +1398,21 @@ def test_slow_client_beside_downstreams_that_check(seconds: float) -> None:
     assert life.at >= 180 - ROUNDED
     assert "no_health_checks_seen" not in life.events
     assert "traffic_after_drain" in life.events
+
+
+@pytest.mark.parametrize("interval", ["5", "30"])
+@pytest.mark.parametrize("first", [100.3, 102.5, 104.5, 108.0, 109.5])
+def test_scrapes_lengthen_a_drain_to_its_fixed_time(interval: str, first: float) -> None:
+    """A scrape each 10 s keeps the drain to 43 s at most: the fixed 40 s, and three seconds of silence."""
+    checks = [(float(moment), "envoy gets health checks") for moment in range(100, 200)]
+
+    life = World().live(
+        [SIGTERM, *checks, *every(10, first, 220)],
+        settings={"DRAIN_TIMEOUT": "auto", "HEALTH_CHECK_INTERVAL": interval},
+    )
+
+    assert "drained" == life.ending
+    assert int(interval) + 1 <= life.at - 140 <= 43.5
 
 
 def test_downstreams_that_check_and_stop() -> None:

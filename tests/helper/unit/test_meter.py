@@ -161,3 +161,34 @@ def test_a_single_connection_shows_no_gap() -> None:
     """After one connection without requests nothing shows when the next one may come."""
     assert float("inf") == fed((0, Traffic()), (4, Traffic(accepted=1))).doubtful_gap(0)
     assert 0 == fed((0, Traffic()), (4, Traffic())).doubtful_gap(0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "arrivals"),
+    [
+        (Traffic(doubtful=Traffic(completed=3)), Traffic(doubtful=Traffic(completed=4)), 1),
+        (Traffic(doubtful=Traffic(in_flight=1)), Traffic(doubtful=Traffic(in_flight=2)), 1),
+        (Traffic(doubtful=Traffic(in_flight=1)), Traffic(doubtful=Traffic(completed=1)), 0),
+        (Traffic(doubtful=Traffic(in_flight=2)), Traffic(doubtful=Traffic(in_flight=1, completed=1)), 0),
+        (Traffic(doubtful=Traffic(completed=3, accepted=1)), Traffic(doubtful=Traffic(completed=4, accepted=1)), 1),
+        (Traffic(doubtful=Traffic(accepted=3)), Traffic(doubtful=Traffic(accepted=4)), 1),
+        (Traffic(doubtful=Traffic(accepted=3)), Traffic(doubtful=Traffic(accepted=3)), 0),
+        (Traffic(accepted=3), Traffic(accepted=4), 1),
+        (Traffic(accepted=3), Traffic(accepted=3), 0),
+        (Traffic(accepted=3), Traffic(accepted=4, doubtful=Traffic(accepted=1)), 1),
+        (Traffic(accepted=4), Traffic(accepted=1), 0),
+    ],
+)
+def test_doubtful_arrivals(before: Traffic, after: Traffic, arrivals: int) -> None:
+    """A reading shows an arrival in doubt if a request or a connection came since the one before."""
+    meter = fed((1, before), (2, after), (3, after))
+
+    assert (arrivals, 2 if arrivals else None) == (meter.doubtful_arrivals, meter.last_doubtful_arrival)
+    assert (1 if arrivals else None) == meter.last_doubtful_arrival_after
+
+
+def test_doubtful_traffic_that_ends() -> None:
+    """What is in doubt is quiet only since it ended."""
+    meter = fed((1, Traffic(doubtful=Traffic(in_flight=1))), (9, Traffic(doubtful=Traffic(completed=1))))
+
+    assert 1 == meter.doubtful_quiet_for(10)
