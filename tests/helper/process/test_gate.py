@@ -82,7 +82,7 @@ def test_without_proc() -> None:
     done = subprocess.run([*without_proc, str(PROGRAM), "healthcheck"], capture_output=True, text=True, timeout=60)
 
     assert (1, "") == (done.returncode, done.stderr)
-    assert done.stdout.startswith("cannot read this container's processes:  ")
+    assert done.stdout.startswith("cannot read this container's processes: ")
     assert 1 == done.stdout.count("\n")
 
 

@@ -99,7 +99,7 @@ HEALTH = "give http://HOST:PORT/PATH, such as http://127.0.0.1:8080/health"
         (
             "TAKES_OVER_FROM",
             "task-helper:5",
-            "TAKES_OVER_FROM: the value has a stopTimeout that must be greater than 5s; "
+            "TAKES_OVER_FROM: the value has a stopTimeout that must be greater than 5s;"
             " give the container's stopTimeout, such as 120",
         ),
         ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' must be true, false or graceful"),
@@ -127,8 +127,8 @@ HEALTH = "give http://HOST:PORT/PATH, such as http://127.0.0.1:8080/health"
         (
             "ECS_CONTAINER_METADATA_URI_V4",
             "169.254.170.2/v4",
-            "ECS_CONTAINER_METADATA_URI_V4: the value does not begin with http://;"
-            " give http://HOST:PORT/PATH, or leave it to ECS",
+            "ECS_CONTAINER_METADATA_URI_V4: the value must start with http://;"
+            f" {HEALTH}, or remove the variable: ECS sets it",
         ),
         ("METRICS", "statsd", "METRICS: the value must be emf"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: the value must be debug or info or warning or error"),
