@@ -38,15 +38,15 @@ def _parser(light: bool) -> argparse.ArgumentParser:
     healthcheck = commands.add_parser(
         "healthcheck",
         help="exit with 0 if the task is in service, otherwise with 1",
-        description="For the container's healthCheck. Exits with 0 after the task has come into service, as long as the helper"
-        " runs. Otherwise prints the reason in one line and exits with 1.",
+        description="For the container's healthCheck. Exits with 0 after the task has come into service, as long as the"
+        " helper runs. Otherwise prints the reason in one line and exits with 1.",
     )
     healthcheck.set_defaults(main=_healthcheck)
 
     plan = commands.add_parser(
         "plan",
         help="draw the timeline of a stop with these settings",
-        description="Draws the stages of a stop, from SIGTERM to SIGKILL, with the settings in the environment variables.",
+        description="Draws the stages of a stop, from SIGTERM to SIGKILL, with the settings of the environment.",
     )
     plan.set_defaults(main=_plan)
     for command in (run, healthcheck, plan):

@@ -211,15 +211,15 @@ SETTINGS: Final = (
         "DRAIN_DELAY",
         "40",
         seconds_or_auto,
-        "seconds from SIGTERM to `POST /healthcheck/fail`, in which the task keeps serving; `auto`: until replacement tasks are"
-        " in service",
+        "seconds from SIGTERM to `POST /healthcheck/fail`, in which the task keeps serving; `auto`: until replacement"
+        " tasks are in service",
     ),
     Setting(
         "DRAIN_TIMEOUT",
         "40",
         seconds_or_auto,
-        "seconds from `POST /healthcheck/fail` to the helper's exit; `auto`: until downstreams stop sending and requests"
-        " finish",
+        "seconds from `POST /healthcheck/fail` to the helper's exit; `auto`: until downstreams stop sending and"
+        " requests finish",
     ),
     Setting(
         "STOP_TIMEOUT",
@@ -238,7 +238,8 @@ SETTINGS: Final = (
         "TAKES_OVER_FROM",
         None,
         other_helper,
-        "`CONTAINER:STOP_TIMEOUT` of the helper that ECS stops before this one; this helper continues that helper's plan",
+        "`CONTAINER:STOP_TIMEOUT` of the helper that ECS stops before this one; this helper continues that helper's"
+        " plan",
     ),
     Setting(
         "ENVOY_ADMIN_URL",

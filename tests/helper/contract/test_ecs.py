@@ -203,7 +203,7 @@ def test_looking_from_the_event_loop(
 @pytest.mark.parametrize(
     ("uri", "cause"),
     [
-        (None, "^ECS_CONTAINER_METADATA_URI_V4 is not set, as outside ECS$"),
+        (None, "^ECS_CONTAINER_METADATA_URI_V4 is not set; ECS sets it$"),
         ("http://127.0.0.1:1/v4/x", "^the task metadata endpoint cannot be reached: Connect call failed"),
     ],
 )

@@ -20,7 +20,7 @@ LONG: Mapping[str, str] = {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "150"}
 UNTIL_QUIET: Mapping[str, str] = {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "auto"}
 SLOW: Mapping[str, str] = {"DRAIN_DELAY": "150", "DRAIN_TIMEOUT": "60"}
 
-DRAINED = "the helper before this one has drained, and nothing is under way"
+DRAINED = "the helper before this one has drained, and no request is in progress"
 
 # moments are told to the millisecond; the second takes a second off what the first may have been late
 ROUNDED = 0.002

@@ -18,10 +18,10 @@ GONE = Leave("all containers beside Envoy have stopped (app, web), and every req
 APPLICATION_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
     "all proofs": ({}, GONE),
     "no URL tells the port": ({"refuses": None}, GONE),
-    "nothing has stopped": ({"stopped": ()}, Keep("ECS does not say that all containers beside Envoy have stopped")),
-    "the port answers": ({"refuses": False}, Keep("the application is there")),
-    "Envoy was not read": ({"before": None}, Keep("what Envoy serves is not known")),
-    "Envoy is not read any more": ({"after": None}, Keep("what Envoy serves is not known")),
+    "nothing has stopped": ({"stopped": ()}, Keep("ECS does not report that all containers beside Envoy have stopped")),
+    "the port answers": ({"refuses": False}, Keep("the application's port does not refuse connections")),
+    "Envoy was not read": ({"before": None}, Keep("it is unknown what Envoy serves")),
+    "Envoy is not read any more": ({"after": None}, Keep("it is unknown what Envoy serves")),
     "a request succeeded": ({"after": FAILING._replace(completed=106)}, Keep("Envoy serves requests")),
     "Envoy was restarted": ({"after": Traffic(0, 105, 105, 0)}, Keep("Envoy serves requests")),
     "a request is in flight": ({"after": FAILING._replace(in_flight=1)}, Keep("Envoy serves requests")),
@@ -30,9 +30,9 @@ APPLICATION_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
     "a listener is uncounted": ({"uncounted": ["dns", "udp"]}, Keep("no statistic covers dns, udp")),
     "too few have failed": (
         {"after": FAILING._replace(completed=104, failed=9)},
-        Keep("too few requests have come to tell"),
+        Keep("too few requests have come to prove that the application has stopped"),
     ),
-    "none has come": ({"after": BEFORE}, Keep("too few requests have come to tell")),
+    "none has come": ({"after": BEFORE}, Keep("too few requests have come to prove that the application has stopped")),
 }
 
 
@@ -49,12 +49,12 @@ def test_application_stopped(name: str) -> None:
 
 
 ENVOY_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
-    "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer")),
-    "ECS does not say so": ({"stopped": ()}, Keep("ECS does not say that Envoy's container has stopped")),
-    "whether the admin API answers is unknown": ({"answers": None}, Keep("it is unknown whether Envoy is there")),
-    "whether a listener accepts is unknown": ({"accepts": None}, Keep("it is unknown whether Envoy is there")),
-    "the admin API answers": ({"answers": True}, Keep("Envoy is there, whatever ECS says")),
-    "a listener accepts": ({"accepts": True}, Keep("Envoy is there, whatever ECS says")),
+    "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and Envoy does not answer")),
+    "ECS does not say so": ({"stopped": ()}, Keep("ECS does not report that Envoy's container has stopped")),
+    "whether the admin API answers is unknown": ({"answers": None}, Keep("it is unknown whether Envoy still runs")),
+    "whether a listener accepts is unknown": ({"accepts": None}, Keep("it is unknown whether Envoy still runs")),
+    "the admin API answers": ({"answers": True}, Keep("Envoy still answers, although ECS reports that it has stopped")),
+    "a listener accepts": ({"accepts": True}, Keep("Envoy still answers, although ECS reports that it has stopped")),
 }
 
 
@@ -74,7 +74,7 @@ def test_envoy_stopped(name: str) -> None:
     [
         ({}, Leave("Envoy has had no connection since it started")),
         ({"used": True}, Keep("Envoy has had connections, requests or health checks")),
-        ({"used": None}, Keep("what Envoy has served is not known")),
+        ({"used": None}, Keep("it is unknown what Envoy has served")),
         ({"uncounted": ["dns", "udp"]}, Keep("no statistic covers dns, udp")),
         ({"may_have_been": "the helper was restarted"}, Keep("the helper was restarted")),
     ],
@@ -104,9 +104,9 @@ def test_younger_than_helper(uptime: float, helper: float, expected: str | None)
     assert because is None if expected is None else because and because.startswith(f"{expected}, and counts requests")
 
 
-OVER = Leave("nothing has been in flight or come for a while")
-BUSY = Keep("requests are under way, or were until a moment ago")
-RARE = Keep("requests come so rarely that this silence shows nothing")
+OVER = Leave("for some seconds nothing was in flight, and no request came")
+BUSY = Keep("requests are in progress, or were a moment ago")
+RARE = Keep("requests come so rarely that this silence proves nothing")
 # what is known | whether the drain may end before its fixed time is over, and after
 QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = {
     "all proofs": ({}, Quiet(3, 3), OVER, OVER),
@@ -123,7 +123,7 @@ QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = 
     "what may be other traffic": (
         {},
         Quiet(9, 2.9),
-        Keep("what may be downstreams' traffic is under way, or was until a moment ago"),
+        Keep("traffic that may come from downstreams is in progress, or was a moment ago"),
         OVER,
     ),
     "requests come rarely": ({}, Quiet(7.9, 9, gap=4), RARE, OVER),
@@ -144,7 +144,7 @@ def test_quiet(name: str) -> None:
 
 # how the first ended, Envoy draining, things under way | whether nothing is left, else where the plan stands
 TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
-    "all proofs": ({}, Leave("the helper before this one has drained, and nothing is under way")),
+    "all proofs": ({}, Leave("the helper before this one has drained, and no request is in progress")),
     "requests are under way": ({"under_way": True}, early.GoOn(0, 0, True)),
     "whether any are, is not known": ({"under_way": None}, early.GoOn(0, 0, True)),
     "Envoy does not drain": ({"draining": False}, early.GoOn(0, 0, False)),
@@ -157,7 +157,7 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
     "handed over late": ({"ended": "handed over late"}, early.GoOn(115, 0, True)),
     "downstreams still send": (
         {"ended": "still sending"},
-        Leave("the helper before this one has exited as downstreams still send, and health-sync still runs"),
+        Leave("the helper before this one exited because downstreams still send, and health-sync still runs"),
     ),
     "they did, and health-sync has stopped": (
         {"ended": "still sending", "waits_for_envoy": False},

@@ -343,7 +343,7 @@ def test_a_fault_before_the_task_is_in_service() -> None:
     """Why a task that was not seen in service is drained is said where the helper's own fault kept it from seeing."""
     life = World().live([(0, "envoy breaks"), (4.9, "envoy fine"), (4.95, "SIGTERM")])
 
-    assert {"cause": "the helper had a fault before it could see"} == life.fields("plan_kept")
+    assert {"cause": "the helper had a fault before it could see the task in service"} == life.fields("plan_kept")
 
 
 @pytest.mark.parametrize(
@@ -392,8 +392,8 @@ def test_one_request_was_served() -> None:
 @pytest.mark.parametrize(
     ("restart", "cause"),
     [
-        (0.5, "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"),
-        (3, "Envoy was restarted after the helper had started, and counts requests from then on"),
+        (0.5, "Envoy may have started after the helper, and counts requests only since then: it reports whole seconds"),
+        (3, "Envoy was restarted after the helper had started, and counts requests only since then"),
     ],
 )
 def test_envoy_that_is_younger_than_the_helper(restart: float, cause: str) -> None:
@@ -646,7 +646,7 @@ def test_stale_drain() -> None:
 
     assert [(0, OK), (140, FAIL)] == life.journal
     assert (0, "drained") == (life.exit, life.ending)
-    assert {"cause": "Envoy was left draining by a helper before this one"} == life.fields("plan_kept")
+    assert {"cause": "an earlier helper left Envoy draining"} == life.fields("plan_kept")
     assert 1 == life.events.count("stale_drain_undone")
 
 
@@ -655,9 +655,9 @@ def test_stale_drain() -> None:
     [
         (0, "fine", None),
         (1, "fine", "the helper was restarted"),
-        (0, "hangs", "ECS does not say if the helper was restarted"),
-        (0, "404", "ECS does not say if the helper was restarted"),
-        (0, "babbles", "ECS does not say if the helper was restarted"),
+        (0, "hangs", "ECS does not report whether the helper was restarted"),
+        (0, "404", "ECS does not report whether the helper was restarted"),
+        (0, "babbles", "ECS does not report whether the helper was restarted"),
     ],
 )
 def test_restarted_helper(restart_count: int, mood: str, cause: str | None) -> None:
@@ -680,7 +680,7 @@ def test_served_by_an_envoy_that_may_not_say(what: str) -> None:
     life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
     assert (0, 85, [(45, FAIL)]) == (life.exit, life.at, life.journal)
-    assert {"cause": "what Envoy has served is not known"} == life.fields("plan_kept")
+    assert {"cause": "it is unknown what Envoy has served"} == life.fields("plan_kept")
 
 
 @pytest.mark.parametrize(("connections", "ending"), [(0, "never in service"), (1, "drained")])
@@ -1019,8 +1019,8 @@ def test_traffic_after_the_drain() -> None:
     fields = life.fields("traffic_after_drain")
     assert fields["requests"] > 300
     assert [
-        "no health check came since the stop: those who send do not check this task",
-        "no health_check filter on inbound: health checks go on passing",
+        "no health check came since the stop: the senders do not health check this task",
+        "no health_check filter on inbound: health checks keep passing",
     ] == fields["causes"][:2]
     assert 4 == len(fields["causes"])
 
@@ -1206,9 +1206,9 @@ def test_auto_with_traffic_that_does_not_stop() -> None:
 
     assert (215, "deadline") == (life.at, life.ending)
     assert [
-        "no health check came since the stop: those who send do not check this task",
+        "no health check came since the stop: the senders do not health check this task",
         "downstreams that do not health check this task, or only its TCP port, or a path that no filter matches",
-        "panic mode: most other tasks of the service fail their health checks, so downstreams use all of them",
+        "panic mode: most other tasks of the service fail their health checks, so downstreams send to all tasks",
     ] == life.fields("traffic_after_drain")["causes"]
 
 
@@ -1440,7 +1440,7 @@ def test_cause_in_consul() -> None:
     life = world.live([SIGTERM, *every(1, 100.5, 190)])
 
     causes = life.fields("traffic_after_drain")["causes"]
-    assert "Consul's downstreams never check: they learn of the stop by discovery alone" == causes[0]
+    assert "Consul's downstreams never check: only discovery makes them stop sending" == causes[0]
 
 
 @pytest.mark.parametrize(("what", "ends"), [("requests", 180), ("nothing", 146)])
@@ -1483,7 +1483,7 @@ def test_never_in_service_after_a_hot_restart() -> None:
 
     life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
-    assert {"cause": "what Envoy has served is not known"} == life.fields("plan_kept")
+    assert {"cause": "it is unknown what Envoy has served"} == life.fields("plan_kept")
 
 
 def test_gate_waits_for_the_inbound_listener() -> None:

@@ -172,7 +172,7 @@ def test_other_helper_of_an_answer_that_does_not_cover_the_task(answer: bytes) -
 
 def test_other_helper_outside_ecs() -> None:
     """Without the endpoint the other helper is unknown."""
-    with pytest.raises(OSError, match="is not set, as outside ECS"):
+    with pytest.raises(OSError, match="is not set; ECS sets it"):
         asyncio.run(Metadata(None, at(0), other_helper="task-helper-2").of_other_helper())
 
 
@@ -213,10 +213,10 @@ CAUSES: dict[str, tuple[Response | OSError | float, str]] = {
     "refuses": (ConnectionRefusedError(111, "Connect call failed"), "cannot be reached: Connect call failed"),
     "no HTTP": (ConnectionError("not an HTTP answer"), "cannot be reached: not an HTTP answer"),
     "slow": (2.5, "gave no answer within 2 s"),
-    "too many calls": (Response(429, b"hunter2"), "answered 429: the task's containers ask it too often"),
+    "too many calls": (Response(429, b"hunter2"), "answered 429: the task's containers call it too often"),
     "another status": (Response(500, b"hunter2"), "answered 500"),
-    "no JSON": (Response(200, b"hunter2"), "answered something else than its JSON"),
-    "other JSON": (Response(200, b'{"TaskARN": 5}'), "answered something else than its JSON"),
+    "no JSON": (Response(200, b"hunter2"), "answered with invalid JSON"),
+    "other JSON": (Response(200, b'{"TaskARN": 5}'), "answered with invalid JSON"),
 }
 
 
