@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from task_helper.envoy.accounting import NOBODYS, Account, Source, account, count, unknown_requests
+from task_helper.envoy.accounting import UNOWNED, Account, Source, account, count, unknown_requests
 from task_helper.envoy.listeners import Listener
 from task_helper.envoy.traffic import Traffic
 
@@ -417,7 +417,7 @@ def test_account() -> None:
         ignored_requests=frozenset({"admin", "egress"}),
         ignored_connections=frozenset({"in", "out"}),
         ignored_sessions=frozenset(),
-        unknown=NOBODYS,
+        unknown=UNOWNED,
         uncounted={},
         doubts={"web": "it is on loopback"},
     ) == account([IN, web, OUT], {}, lists_all=False)

@@ -425,7 +425,7 @@ def test_unconfirmed(mood: str, timeout: str) -> None:
         "no answer in time",
         "Connection refused",
         "Connection reset by peer",
-        "/ready answered no state of an Envoy: is ENVOY_ADMIN_URL that of an Envoy?",
+        "/ready answered no state of an Envoy; set ENVOY_ADMIN_URL to Envoy's admin API, such as http://127.0.0.1:9901",
     }
 
 
