@@ -1,6 +1,6 @@
 """One HTTP/1.1 request, on a connection of its own, over TCP or a Unix socket.
 
-Each request has its own connection: the helper sends few requests, mostly on loopback, and a kept connection may turn
+Each request has its own connection. The helper sends few requests, mostly on loopback, and a kept connection may turn
 out to be dead when it matters. Proxy variables are ignored. Nothing here has a timeout: each function that calls this
 module has its own.
 """

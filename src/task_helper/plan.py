@@ -84,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.hands_over_to or self.takes_over_from
 
     @property
-    def held_before(self) -> Seconds:
+    def elapsed_before(self) -> Seconds:
         """How long another helper has kept the task running when it hands over to this helper."""
         return self.takes_over_from.budget if self.takes_over_from else 0.0
 
@@ -93,7 +93,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """How long after the task's stop all its helpers have exited at the latest: this one, and in a chain the other
         one.
         """
-        return self.held_before + self.budget + (self.hands_over_to.budget if self.hands_over_to else 0.0)
+        return self.elapsed_before + self.budget + (self.hands_over_to.budget if self.hands_over_to else 0.0)
 
     @property
     def whole_stop_timeout(self) -> Seconds:
@@ -147,15 +147,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """The longest duration of a drain after the delay; with `auto`, all that `fixed_delay` leaves of the budget."""
         return self.whole_budget - self.fixed_delay if self.drain_timeout == "auto" else self.drain_timeout
 
-    def drained_for(self, held: Seconds) -> Seconds:
-        """For how long Envoy has failed its health checks, at least, when a helper hands over on time after `held`
+    def drained_for(self, elapsed: Seconds) -> Seconds:
+        """For how long Envoy has failed its health checks, at least, when a helper hands over on time after `elapsed`
         seconds.
 
         With fixed times the settings give this duration. With `auto`, "on time" means as long as downstreams take.
         """
         if self.drain_delay == "auto":
             return self.shortest_drain
-        return max(0.0, held - self.drain_delay - CONFIRMATION)
+        return max(0.0, elapsed - self.drain_delay - CONFIRMATION)
 
     def sees_idle_closed(self, drain_time: Seconds) -> bool:
         """Whether an Envoy with this --drain-time-s closes its idle connections before the drain ends.

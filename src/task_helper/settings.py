@@ -259,8 +259,8 @@ SETTINGS: Final = (
         "APP_HEALTH_HOST",
         None,
         host_header,
-        "the Host header of calls to APP_HEALTH_URL, such as `shop.example.com`; for an application that answers 400 to"
-        " other hosts; if unset, the URL's host and port",
+        "the Host header of calls to APP_HEALTH_URL, such as `shop.example.com`, if the application answers 400 to"
+        " others; if unset, the URL's host and port",
     ),
     Setting(
         "HEALTH_CHECK_INTERVAL",

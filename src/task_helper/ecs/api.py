@@ -173,8 +173,9 @@ class Seen(NamedTuple):
 def others_of(own: str, tasks: Sequence[DescribedTask], listed: set[str] | None, now: datetime) -> list[Other]:
     """The tasks that ECS means to keep, without the task `own` (an ARN), as `replacement` judges them.
 
-    `listed` is what Cloud Map lists. A task is healthy if its containers are healthy, of those whose name is healthy
-    anywhere in the service: no API call reports which containers have health checks, or which of them ECS considers.
+    `listed` is what Cloud Map lists. No API call reports which containers have health checks, or which of them ECS
+    considers. So a container's name counts if such a container is healthy in any task of the service. A task is healthy
+    if all its containers with such names are.
     """
     reporting = {each.name for task in tasks for each in task.containers if each.health_status == "HEALTHY"}
     return [

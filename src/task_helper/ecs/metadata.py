@@ -91,7 +91,7 @@ def stopped(task: TaskMetadata, since: datetime, own: str | None, other_helper: 
     work.
 
     `own` is the name of the helper's own container. If it is None, the helper cannot detect which of the others serve.
-    Any other container may be the application, so all of them have to stop: a sidecar that does not wait for the helper
+    Any other container may be the application, so all of them have to stop. A sidecar that does not wait for the helper
     stops with every task. The other helper of a chain serves nothing and does not count.
     """
     beside = [

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-# the time from Cloud Map's listing of a new task until downstreams use it: its control plane pushes the task to the
-# Envoys, and they health check it for the first time
+# The time from Cloud Map's listing of a new task until downstreams use it. Its control plane pushes the task to the
+# Envoys, and they health check it for the first time.
 PUSH: Final = 5.0
 
 # ECS reports since when a task runs, not since when it is healthy. Its health checks decide within startPeriod, at most

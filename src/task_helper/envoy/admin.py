@@ -139,7 +139,8 @@ class Envoy:
             if answer == state:
                 return state  # type: ignore[no-any-return]
         raise AdminError(
-            "/ready answered no state of an Envoy; set ENVOY_ADMIN_URL to Envoy's admin API, such as http://127.0.0.1:9901"
+            "/ready answered no state of an Envoy;"
+            " set ENVOY_ADMIN_URL to Envoy's admin API, such as http://127.0.0.1:9901"
         )
 
     async def about(self) -> About:

@@ -77,8 +77,8 @@ async def take_over(
         ended=ended,
         draining=draining,
         under_way=under_way,
-        held=plan.held_before,
-        drained=plan.drained_for(plan.held_before),
+        elapsed=plan.elapsed_before,
+        drained=plan.drained_for(plan.elapsed_before),
         waits_for_envoy=await metadata.waits_for_envoy() if ended == "still sending" else None,
     )
     if isinstance(verdict, Leave):

@@ -161,8 +161,8 @@ def quiet(*, drained_for: float, least: float, fixed_over: bool, traffic: Quiet,
 
     The first proof: Envoy has failed health checks for `drained_for` seconds, `least` or more, so each downstream has
     checked. The second proof: for QUIET nothing was in flight and nothing came. Until the fixed time is over, each
-    proof needs more: health checks make the senders stop, and the silence covers all traffic and is longer than those
-    between requests.
+    proof needs more. Health checks must make the senders stop. The silence must cover all traffic, and be longer than
+    the silences between requests.
     """
     if drained_for < least:
         return Keep("some downstreams may not have checked yet")
@@ -205,15 +205,15 @@ def taken_over(
     ended: Ended | None,
     draining: bool | None,
     under_way: bool | None,
-    held: float,
+    elapsed: float,
     drained: float,
     waits_for_envoy: bool | None = None,
 ) -> Leave | GoOn:
     """Where the plan stands that another helper has begun.
 
     `ended` is how the other helper ended, by its exit code; None for any other code, a crash, or if ECS does not report
-    it. In a chain that hands over on time the other helper has kept the task running for `held` seconds, and Envoy has
-    drained for `drained` seconds.
+    it. In a chain that hands over on time, `elapsed` seconds of the plan have passed, and Envoy has drained for
+    `drained` seconds.
 
     The proofs that all is done: the other helper reports that it has drained, and Envoy is `draining` with nothing
     `under_way`. Passed time counts if the other helper's exit code confirms it, and the time of the drain also needs
@@ -225,7 +225,7 @@ def taken_over(
     if ended == "drained" and draining and under_way is False:
         return Leave("the helper before this one has drained, and no request is in progress")
     return GoOn(
-        ago=held if ended in ("handed over", "handed over late") else 0.0,
+        ago=elapsed if ended in ("handed over", "handed over late") else 0.0,
         drained_for=drained if ended == "handed over" and draining else 0.0,
         delay_over=draining is True,
     )

@@ -112,7 +112,7 @@ async def _obstacle(
 async def _may_be_stopping(metadata: Metadata, plan: Plan, lived: float) -> bool:
     """Whether Envoy may drain because the task is to stop. A helper that starts then must not undo the drain.
 
-    If ECS does not report whether the task is to stop, the age of this helper (`lived`, in seconds) shows it: every
+    If ECS does not report whether the task is to stop, the age of this helper (`lived`, in seconds) shows it. Every
     helper of a stopping task gets SIGTERM or SIGKILL within the stopTimeouts of all its helpers. Outside ECS, only a
     chain has another helper that may have called Envoy for a good reason.
     """

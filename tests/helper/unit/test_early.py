@@ -171,7 +171,13 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
 @pytest.mark.parametrize("name", TAKEN_OVER)
 def test_taken_over(name: str) -> None:
     """The word of the helper before, and Envoy's, each for what it can know; without them nothing has been done."""
-    facts: dict[str, Any] = {"ended": "drained", "draining": True, "under_way": False, "held": 115.0, "drained": 74.0}
+    facts: dict[str, Any] = {
+        "ended": "drained",
+        "draining": True,
+        "under_way": False,
+        "elapsed": 115.0,
+        "drained": 74.0,
+    }
     facts["waits_for_envoy"] = True
     missing, expected = TAKEN_OVER[name]
 
