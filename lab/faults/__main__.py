@@ -4,8 +4,9 @@
     python -m lab.faults --seed 1 --only 17          one schedule of it, with all that happened
 
 Each schedule is one trial of a task with a real Envoy and a real application, its times and faults drawn at random, and
-is played twice side by side: with the helper, and with the trap. The property: no request is lost that the trap would
-not have lost; the helper exits before STOP_TIMEOUT; Envoy drains if it can be called. Exits with 1 where it is broken.
+is played twice side by side: with the helper, or with two in a chain, and with the trap. The property: no request is
+lost that the trap would not have lost; the helper exits before STOP_TIMEOUT; Envoy drains if it can be called. Exits
+with 1 where it is broken.
 """
 
 from __future__ import annotations
@@ -111,6 +112,9 @@ def show(played: Played, console: Console, everything: bool = False) -> None:
     for why in judgement.why:
         console.print(f"  {why}", soft_wrap=True, highlight=False, markup=False)
     happenings = "; ".join(map(_happening_words, schedule.happenings)) or "nothing happens to it"
+    if schedule.first_stop_timeout is not None:
+        first, second = schedule.stop_timeouts
+        happenings = f"a chain with stopTimeouts of {first:g} and {second:g} s; {happenings}"
     console.print(f"  {happenings}", soft_wrap=True, highlight=False, markup=False)
     if everything:
         for name, value in schedule._asdict().items():

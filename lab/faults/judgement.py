@@ -7,6 +7,14 @@ in the moment of a fault:
 - one that the trap would have seen answered, since it still held the task then, the helper has lost;
 - one that came later, to a task that had stopped, the helper has lost if the trap had made Envoy drain in time, so that
   downstreams stopped sending. If the trap could not call Envoy either, it is nobody's fault.
+
+The helper's promises count the time in which it could run:
+
+- ECS counts stopTimeout from the signal. The helper counts from when it handles the signal, for it cannot know that it
+  was frozen before. After its own deadline or, if it is frozen then, after the thaw, it needs LAST_CALLS. Where SIGKILL
+  comes sooner than that, the kill is the freeze's. A starved helper gets no such allowance: its margin is for that.
+- The time in which Envoy could be called has no frozen part, and is longer for a starved helper.
+- A helper of a chain that the schedule kills promises nothing more. The other one has its own stopTimeout.
 """
 
 from __future__ import annotations
@@ -14,7 +22,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 from lab.faults.outcome import OK, Outcome, Sent
-from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, MERGE, Schedule
+from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, LATER_THAN_TRAP, MARGIN, MERGE, Schedule
 
 # what processes, signals and answers take on a busy machine, in seconds
 SLACK: Final = 0.4
@@ -27,6 +35,9 @@ RECOVERY: Final = CHECK_INTERVAL + MERGE + SLACK
 
 # Time enough to call Envoy with retries: a call that hangs (2 s), the pause after it (1 s), and slack.
 CALLED_WITHIN: Final = 4.0
+
+# After its deadline a helper makes two calls at the most, of 2 s each: of the metadata endpoint, and of Envoy.
+LAST_CALLS: Final = 4.0
 
 
 class Judgement(NamedTuple):
@@ -51,7 +62,7 @@ def judge(schedule: Schedule, trap: Outcome, helper: Outcome) -> Judgement:
         *_out_of_time(schedule, helper),
         *_not_drained(schedule, helper, trap),
     ]
-    if helper.code == 70:
+    if 70 in (helper.code, helper.first_code):
         broken.append("the helper was at fault: exit code 70")
     return Judgement("broken" if broken else "kept", tuple(broken))
 
@@ -91,27 +102,64 @@ def _not_judgeable(outcome: Outcome) -> list[str]:
 
 def _lost_by_helper(schedule: Schedule, trap: Outcome, helper: Outcome) -> list[str]:
     """The helper keeps a margin of STOP_TIMEOUT that the trap does not: what needs more is not the helper's to save."""
-    held = min(schedule.budget, schedule.stop_timeout if trap.exit is None else trap.exit)
+    end = deadline(schedule, helper)
+    held = min(end, schedule.stop_timeout if trap.exit is None else trap.exit)
     failed = lost(helper)
     early = [each for each in failed if _needed_until(each) < held - SLACK]
     later = [each for each in failed if each not in early]
     found = []
     if early:
         found.append(f"lost {_words_of(early)}, which the trap held the task for, until {held:.1f} s")
-    in_time = (helper.exit or 0.0) < schedule.budget - SLACK and not _forgotten(schedule, helper)
+    in_time = helper.exit is not None and helper.exit < end - SLACK and not _forgotten(schedule, helper)
     if later and trap.drained and in_time:
         found.append(f"lost {_words_of(later)}, after the trap had made Envoy drain")
     return found
 
 
+def deadline(schedule: Schedule, helper: Outcome) -> float:
+    """Until when the helper, or the last one of a chain, may hold the task, in seconds after the stop."""
+    for which, at in helper.deaths:
+        if which == 1:
+            return at + schedule.stop_timeouts[1] - MARGIN
+        in_its_turn = helper.first_exit is not None and helper.first_exit < at
+        return at if in_its_turn else schedule.deadlines[0]
+    return schedule.budget
+
+
 def _out_of_time(schedule: Schedule, helper: Outcome) -> list[str]:
-    return [f"was there when STOP_TIMEOUT, {schedule.stop_timeout:g} s, had run out"] if helper.exit is None else []
+    """Whether ECS had to kill a helper, though it was runnable for long enough before that."""
+    if schedule.first_stop_timeout is None:
+        turns = [("", 0.0, helper.exit)]
+    else:
+        handed_over = schedule.stop_timeouts[0] if helper.first_exit is None else helper.first_exit
+        turns = [("the first helper ", 0.0, helper.first_exit), ("the second helper ", handed_over, helper.exit)]
+    return [
+        f"{name}was there when STOP_TIMEOUT, {stop_timeout:g} s, had run out"
+        for (name, signalled, exit), stop_timeout in zip(turns, schedule.stop_timeouts, strict=True)
+        if exit is None and _could_exit(schedule, signalled, stop_timeout)
+    ]
+
+
+def _could_exit(schedule: Schedule, signalled: float, stop_timeout: float) -> bool:
+    own_deadline = schedule.handled(signalled) + stop_timeout - MARGIN
+    return signalled + stop_timeout - schedule.handled(own_deadline) >= LAST_CALLS + SLACK
+
+
+def _runnable(schedule: Schedule, begin: float, end: float) -> float:
+    """For how long of this time the helper was not frozen."""
+    frozen = [max(0.0, min(end, thaw) - max(begin, freeze)) for freeze, thaw in schedule.frozen]
+    return end - begin - sum(frozen)
+
+
+def _called_within(schedule: Schedule) -> float:
+    return CALLED_WITHIN + (LATER_THAN_TRAP if schedule.has("helper is starved") else 0.0)
 
 
 def _forgotten(schedule: Schedule, helper: Outcome) -> bool:
     """Whether Envoy may have drained, and have forgotten it in a restart that left no time to call it again."""
     last = [end for begin, end in helper.outages if begin >= schedule.delay - SLACK]
-    return helper.exit is not None and any(helper.exit - end < CALLED_WITHIN for end in last)
+    within = _called_within(schedule)
+    return helper.exit is not None and any(_runnable(schedule, end, helper.exit) < within for end in last)
 
 
 def _not_drained(schedule: Schedule, helper: Outcome, trap: Outcome) -> list[str]:
@@ -119,29 +167,33 @@ def _not_drained(schedule: Schedule, helper: Outcome, trap: Outcome) -> list[str
     asked = any(sent.host == "old" for sent in helper.sent)
     if helper.drained or not asked or _forgotten(schedule, helper):
         return []
-    if trap.drained:
+    killed_in_its_turn = any(deadline(schedule, helper) == at for _, at in helper.deaths)
+    if trap.drained and not killed_in_its_turn:
         return ["left an Envoy that does not drain, though the trap drained it"]
     return [
         f"left an Envoy that does not drain, though it could be called from {begin:.1f} to {end:.1f} s"
         for begin, end in reachable(schedule, helper)
-        if end - begin >= CALLED_WITHIN
+        if end - begin >= _called_within(schedule)
     ][:1]
 
 
 def reachable(schedule: Schedule, outcome: Outcome) -> list[tuple[float, float]]:
-    """From when to when Envoy could be called, once the delay is over and before the deadline."""
+    """From when to when the helper could call Envoy, once the delay is over and before the deadline."""
     closed = [
         (each.at, each.at + each.seconds)
         for each in schedule.happenings
         if each.kind in (*ADMIN_FAULTS, "admin socket is removed")
     ]
-    closed += outcome.outages
-    windows, begin = [], schedule.delay
+    closed += [*outcome.outages, *schedule.frozen]
+    end = deadline(schedule, outcome)
+    # the second helper cannot know how long a first that was killed has waited, and waits from then on
+    waits_from = max([schedule.handled(0.0), *(at for which, at in outcome.deaths if which == 1)])
+    windows, begin = [], waits_from + schedule.delay
     for shut, opened in sorted(closed):
         if shut > begin:
-            windows.append((begin, min(shut, schedule.budget)))
+            windows.append((begin, min(shut, end)))
         begin = max(begin, opened)
-    windows.append((begin, schedule.budget))
+    windows.append((begin, end))
     return [(begin, end) for begin, end in windows if begin < end]
 
 

@@ -3,11 +3,16 @@
 The plan is scaled down: a delay of two seconds, not 40. In each schedule the trap's plan is right, so that only what
 happens to the task can make a difference: the replacement is known to the downstream a second before the delay ends,
 and the timeout has a second more than the longest request.
+
+Two streams of random numbers draw a schedule. One draws the task and its faults. The other draws what the host does:
+the helper is frozen or starved, the clock steps, two helpers form a chain. So a change to one stream leaves the other's
+draws as they are.
 """
 
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 # what happens to the task, `seconds` long where it ends; "removed", "dies" and "is not read" do not
@@ -38,8 +43,20 @@ Kind = Literal[
     "SIGQUIT",
     "listener is added",
     "listener is changed",
+    "helper is frozen",
+    "helper is starved",
+    "clock steps",
+    "first helper dies",
+    "second helper dies",
+    "second helper restarts",
 ]
 ADMIN_FAULTS: Final[tuple[Kind, ...]] = ("admin hangs", "admin stalls", "admin errors", "admin refuses")
+# after these Envoy cannot be called, or has forgotten that it was
+UNCALLABLE: Final[tuple[Kind, ...]] = (*ADMIN_FAULTS, "admin socket is removed", "envoy restarts", "envoy dies")
+DEATHS: Final[tuple[Kind, ...]] = ("first helper dies", "second helper dies")
+RESTARTS: Final[tuple[Kind, ...]] = ("helper restarts", "second helper restarts")
+# what cannot happen to the trap: it is one process, and does not read the clock
+OF_HELPER: Final[tuple[Kind, ...]] = (*DEATHS, "second helper restarts", "clock steps")
 
 # of a happening's `at`: before the holder has started; of its `seconds`: to the end
 FROM_START, FOR_EVER = -1000.0, 10000.0
@@ -53,6 +70,20 @@ MARGIN, REST = 5.0, 10.0
 
 # The trap calls Envoy once. A fault that begins or ends in the same moment would make that a matter of luck.
 CLEAR_OF_THE_CALL = 0.6
+
+# By so much a starved helper, or the second of a chain, may call Envoy later than the trap: two calls that hang, of 2 s
+# each. A fault that begins in this time would be a matter of luck.
+LATER_THAN_TRAP: Final = 4.0
+
+# A freeze ends so many seconds after the deadline at the latest: the helper's last call, 2 s, comes before SIGKILL.
+THAWED_AFTER_DEADLINE: Final = 2.5
+
+# What a helper leaves for the drain where its time is short: HEALTH_CHECK_INTERVAL and a second. And how long after the
+# downstream has been given the new task it sends there, with some slack.
+SHORTEST_DRAIN, KNOWN_AFTER = CHECK_INTERVAL + 1.0, 0.8
+
+# how often each is drawn: a freeze, starvation, a step of the clock, a chain
+FREEZES, STARVES, STEPS, CHAINS = 0.15, 0.12, 0.12, 0.2
 
 # what APP_HEALTH_URL calls: the application, a path of it that answers 503, a port where nobody listens, or it is unset
 AppHealth = Literal["application", "unwell", "nobody", "unset"]
@@ -92,6 +123,8 @@ class Schedule(NamedTuple):
     panic: whether a downstream without healthy tasks sends to all of them
     known: whether the downstream ever had the task
     skew: seconds by which the metadata's clock is ahead
+    stop_timeout: of a chain's two helpers in all, as of the trap beside them; first_stop_timeout: None without a chain
+    cpu: the share of a core that a starved helper gets; step: seconds by which the machine's wall clock steps ahead
     """
 
     seed: int
@@ -113,11 +146,40 @@ class Schedule(NamedTuple):
     envoy: EnvoyKind
     settings: tuple[tuple[str, str], ...]
     happenings: tuple[Happening, ...]
+    first_stop_timeout: float | None = None
+    cpu: float = 1.0
+    step: float = 0.0
+
+    @property
+    def stop_timeouts(self) -> tuple[float, ...]:
+        """The stopTimeout of each helper, in the order in which ECS stops them."""
+        if self.first_stop_timeout is None:
+            return (self.stop_timeout,)
+        return self.first_stop_timeout, round(self.stop_timeout - self.first_stop_timeout, 2)
 
     @property
     def budget(self) -> float:
-        """How long after the stop the helper exits at the latest."""
-        return self.stop_timeout - MARGIN
+        """How long after the stop the helper exits at the latest; in a chain, the second of two."""
+        return self.deadlines[-1]
+
+    @property
+    def deadlines(self) -> list[float]:
+        """When each helper exits at the latest, in seconds after the stop."""
+        return list(accumulate(each - MARGIN for each in self.stop_timeouts))
+
+    @property
+    def frozen(self) -> list[tuple[float, float]]:
+        """From when to when the helper is frozen."""
+        return [(each.at, each.at + each.seconds) for each in self.happenings if each.kind == "helper is frozen"]
+
+    def handled(self, at: float) -> float:
+        """When a process that is frozen meanwhile does what it is to do at that moment."""
+        return next((end for begin, end in self.frozen if begin <= at < end), at)
+
+    @property
+    def call_due(self) -> float:
+        """When the trap calls Envoy: the delay counts from when it handles the signal."""
+        return self.handled(self.handled(0.0) + self.delay)
 
     def has(self, *kinds: Kind) -> bool:
         return any(happening.kind in kinds for happening in self.happenings)
@@ -125,6 +187,98 @@ class Schedule(NamedTuple):
 
 def random_schedule(seed: int, number: int) -> Schedule:
     """Schedule `number` of `seed`."""
+    return on_host(random.Random(f"{seed}-{number}-host"), _random_task(seed, number))  # nosec B311
+
+
+def on_host(dice: random.Random, task: Schedule) -> Schedule:
+    """The schedule with what its host does to the helper; what would be a matter of luck is left out."""
+    for share, draw in ((CHAINS, _chain), (FREEZES, _freeze), (STARVES, _starve), (STEPS, _step)):
+        if dice.random() < share:
+            drawn = draw(dice, task)
+            task = drawn if _is_fair(drawn) else task
+    return task
+
+
+def _with(task: Schedule, kind: Kind, at: float, seconds: float = FOR_EVER) -> Schedule:
+    happening = Happening(kind, round(at, 2), round(seconds, 2))
+    return task._replace(happenings=tuple(sorted((*task.happenings, happening), key=lambda each: each.at)))
+
+
+def _chain(dice: random.Random, task: Schedule) -> Schedule:
+    """Two helpers instead of one, of which one may die."""
+    what = dice.choices((None, *DEATHS, "second helper restarts"), (5, 2, 2, 1))[0]
+    if what in DEATHS:
+        return _chain_with_death(dice, task, what)
+    first = round(dice.uniform(0.5, task.budget - 1) + MARGIN, 2)
+    chain = task._replace(first_stop_timeout=first, stop_timeout=task.stop_timeout + MARGIN)
+    return _with(chain, what, dice.uniform(-1.0, -0.1)) if what else chain
+
+
+def _chain_with_death(dice: random.Random, task: Schedule, what: Kind) -> Schedule:
+    """The other helper may have less time than the plan takes, but enough to wait for the replacement and to drain."""
+    end, first_dies = task.delay + task.timeout, what == "first helper dies"
+    budgets = [task.budget, dice.uniform(task.replaced + KNOWN_AFTER + SHORTEST_DRAIN, end)]
+    if not first_dies and task.delay > KNOWN_AFTER + SHORTEST_DRAIN:
+        # The first helper's time ends before the delay: only if it sees that the second has died does it drain.
+        budgets.append(dice.uniform(KNOWN_AFTER + SHORTEST_DRAIN, task.delay))
+    left = dice.choice(budgets)
+    stop_timeout = round(left + MARGIN, 2)
+    chain = task._replace(
+        first_stop_timeout=task.stop_timeout if first_dies else stop_timeout,
+        stop_timeout=round(task.stop_timeout + stop_timeout, 2),
+        replaced=round(min(task.replaced, max(0.0, left - SHORTEST_DRAIN - KNOWN_AFTER)), 2),
+    )
+    return _with(chain, what, dice.uniform(0.05, end) if first_dies else dice.uniform(-0.5, end))
+
+
+def _about_stop(dice: random.Random, task: Schedule) -> float:
+    """About the signal, in the delay, or in the drain."""
+    spans = ((-0.3, 0.3), (0.0, task.delay), (task.delay, task.delay + task.timeout))
+    return round(dice.uniform(*dice.choice(spans)), 2)
+
+
+def _freeze(dice: random.Random, task: Schedule) -> Schedule:
+    """For a moment, until any later time, or until after the deadline of the helper whose turn it is."""
+    at = _about_stop(dice, task)
+    deadline = next(each for each in task.deadlines if at + 0.3 <= each + THAWED_AFTER_DEADLINE)
+    latest = deadline + THAWED_AFTER_DEADLINE
+    after = (at + dice.uniform(0.3, 3.0), dice.uniform(at + 0.3, latest), dice.uniform(deadline, latest))
+    return _with(task, "helper is frozen", at, max(0.3, min(dice.choice(after), latest) - at))
+
+
+def _starve(dice: random.Random, task: Schedule) -> Schedule:
+    """To the end, or for some seconds."""
+    seconds = dice.choice((dice.uniform(1.0, 4.0), FOR_EVER))
+    starved = _with(task, "helper is starved", _about_stop(dice, task), seconds)
+    return starved._replace(cpu=round(dice.uniform(0.05, 0.1), 3))
+
+
+def _step(dice: random.Random, task: Schedule) -> Schedule:
+    step = round(dice.choice((-1, 1)) * dice.uniform(60.0, 240.0), 1)
+    return _with(task, "clock steps", _about_stop(dice, task))._replace(step=step)
+
+
+def _is_fair(task: Schedule) -> bool:
+    """Whether only the helper, and not luck, can make it worse than the trap."""
+    chain = task.first_stop_timeout is not None
+    if chain and task.metadata == "absent":
+        return False  # ECS has no task without it, and the second helper of a chain lives by it
+    edges = [edge for each in task.happenings if each.kind in UNCALLABLE for edge in (each.at, each.at + each.seconds)]
+    misled = any(each.kind.startswith("metadata") for each in task.happenings)
+    # without its exit code, how long the first has waited is unknown: the second may call Envoy later by a delay
+    if edges and chain and (misled or task.has(*DEATHS)):
+        return False
+    # a helper that has only just been started has to be heard of: its start is not what is drawn here
+    slowed = [each for each in task.happenings if each.kind in ("helper is frozen", "helper is starved")]
+    if task.has(*RESTARTS) and any(each.at < 0.1 for each in slowed):
+        return False
+    later = LATER_THAN_TRAP if chain or task.has("helper is starved") else CLEAR_OF_THE_CALL
+    due = task.call_due
+    return not any(due - CLEAR_OF_THE_CALL < edge < due + later for edge in edges)
+
+
+def _random_task(seed: int, number: int) -> Schedule:
+    """Its task and what happens to that."""
     dice = random.Random(f"{seed}-{number}")  # nosec B311
     auto = dice.random() < 0.4
     delay = round(dice.uniform(1.6, 3.0), 2)

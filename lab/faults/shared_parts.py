@@ -36,7 +36,7 @@ class Slot(NamedTuple):
 class SharedParts:
     """`session` is for requests by way of the downstream, at `url`; `replacement` is the address of a task that serves.
 
-    metadata: by trial, what answers the task metadata endpoint for its helper
+    metadata: by trial, what answers the task metadata endpoint for its helpers
     starting: to be held by who starts a trial: all at once would be late
     """
 
@@ -56,8 +56,8 @@ class SharedParts:
         self._free[panics].put_nowait(slot)
         return slot
 
-    def metadata_url(self, trial: str) -> str:
-        return f"http://{self._own}:{METADATA_PORT}/v4/{trial}/helper"
+    def metadata_url(self, trial: str, container: str) -> str:
+        return f"http://{self._own}:{METADATA_PORT}/v4/{trial}/{container}"
 
     @asynccontextmanager
     async def slot(self, panics: bool) -> AsyncIterator[Slot]:
@@ -100,8 +100,8 @@ class SharedParts:
     async def _serving(self) -> AsyncIterator[None]:
         """The metadata endpoint, and a task to which nothing happens."""
         application = web.Application()
-        application.router.add_get("/v4/{trial}/helper", self._answer_metadata)
-        application.router.add_get("/v4/{trial}/helper/{what}", self._answer_metadata)
+        application.router.add_get("/v4/{trial}/{container}", self._answer_metadata)
+        application.router.add_get("/v4/{trial}/{container}/{what}", self._answer_metadata)
         application.router.add_get(envoy_process.HEALTH_PATH, self._answer_health)
         application.router.add_get(WORK_PATH, _work)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)

@@ -21,13 +21,14 @@ from aiohttp import web
 
 from lab.ecs import aws
 from lab.ecs.behaviour import NOTICED_AFTER, ContainerState, TaskState
+from lab.faults import stepped_clock
 from lab.faults.outcome import OK, Outcome, Sent
-from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, FROM_START, Happening, Kind, Schedule
+from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, DEATHS, FROM_START, OF_HELPER, Happening, Kind, Schedule
 from lab.faults.shared_parts import HOST, SLOT, SharedParts, Slot, answers
 from lab.parts import admin_proxy, envoy_process, processes
 from lab.parts.container_process import ContainerProcess
 from lab.parts.probes import accepts, until
-from lab.run.task_definition import TASK_HELPER, TRAP_COMMAND
+from lab.run.task_definition import HELPER, SECOND_HELPER, TASK_HELPER, TRAP_COMMAND
 
 Holder = Literal["trap", "helper"]
 
@@ -48,6 +49,10 @@ PUSH: Final = 0.2
 
 # between two looks at whether time passes as it should
 CLOCK_EVERY: Final = 0.1
+
+# A starved helper runs for its share of each such period, as with a CPU quota (sched-bwc), and is stopped for the rest.
+# That needs no right to make control groups; SIGSTOP is all that it needs.
+QUOTA_PERIOD: Final = 0.1
 
 # the header of every answer of an Envoy that fails its health checks
 FAILING: Final = "x-envoy-immediate-health-check-fail"
@@ -73,6 +78,14 @@ class Trial:
             admin_proxy.AdminProxy(self._address, self._proxy_place()) if schedule.has(*ADMIN_FAULTS) else None
         )
         self._processes: dict[str, ContainerProcess] = {}
+        # what ECS stops first, and in a chain what it stops then
+        chain = holder == "helper" and schedule.first_stop_timeout is not None
+        self._holders = (HELPER, SECOND_HELPER) if chain else (HELPER,)
+        self._clock = folder / f"{self._id}-clock"
+        self._stepped_at = math.inf
+        # why the holders do not run at the moment: they are frozen, or have used up their share of the CPU
+        self._standing: set[Literal["frozen", "starved"]] = set()
+        self._deaths: list[tuple[int, float]] = []
         self._task = self._metadata_task()
         self._metadata_fault: str | None = None
         self._admin_fault: admin_proxy.Fault | None = None
@@ -126,7 +139,8 @@ class Trial:
         url = f"http://{self._address}:{admin_proxy.PORT if self._admin_proxy else envoy_process.ADMIN_PORT}"
         return {"ENVOY_ADMIN_URL": url, "ADMIN": url}
 
-    def _environ(self) -> dict[str, str]:
+    def _environ(self, name: str) -> dict[str, str]:
+        """Those of the holder in the container of this name."""
         schedule = self._schedule
         auto = self._holder == "helper" and schedule.auto_timeout
         environ = {
@@ -137,10 +151,13 @@ class Trial:
             "DISCOVERY_LAG": f"{schedule.delay:g}",
             **aws.environment(f"http://{self._address}:1"),
             "STOP_TIMEOUT": f"{schedule.stop_timeout:g}",
+            **self._chain(name),
             "HEALTH_CHECK_INTERVAL": f"{CHECK_INTERVAL:g}",
             **self._admin(),
             **dict(schedule.settings),
         }
+        if schedule.step:
+            environ[stepped_clock.STEPPED_CLOCK] = str(self._clock)
         application = f"http://{self._address}:{envoy_process.APPLICATION_PORT}"
         health = {
             "application": f"{application}/health",
@@ -150,8 +167,17 @@ class Trial:
         if schedule.app_health in health:
             environ["APP_HEALTH_URL"] = health[schedule.app_health]
         if schedule.metadata == "there":
-            environ["ECS_CONTAINER_METADATA_URI_V4"] = self._shared.metadata_url(self._id)
+            environ["ECS_CONTAINER_METADATA_URI_V4"] = self._shared.metadata_url(self._id, name)
         return environ
+
+    def _chain(self, name: str) -> dict[str, str]:
+        """What a helper of a chain knows of the other one."""
+        if len(self._holders) == 1:
+            return {}
+        first, second = (f"{each:g}" for each in self._schedule.stop_timeouts)
+        if name == HELPER:
+            return {"STOP_TIMEOUT": first, "HANDS_OVER_TO": f"{SECOND_HELPER}:{second}"}
+        return {"STOP_TIMEOUT": second, "TAKES_OVER_FROM": f"{HELPER}:{first}"}
 
     # its trial
 
@@ -192,7 +218,9 @@ class Trial:
         for happening in self._schedule.happenings:
             if happening.at == FROM_START and not happening.kind.startswith("log"):
                 await self._happens(happening)
-        await self._start_helper()
+        stepped_clock.write(self._clock, 0.0)
+        for name in self._holders:
+            await self._start_holder(name)
         if self._schedule.known:
             slot.publish(self._address)
             await until(lambda: self._routed(slot))
@@ -224,15 +252,14 @@ class Trial:
         try:
             await self._sleep_until(0)
             self._task.desired = "STOPPED"
-            holder = self._processes["helper"]
             await until(self._holder_handles_sigterm)
-            holder.send(signal.SIGTERM)
+            self._processes[HELPER].send(signal.SIGTERM)
             self._late = max(self._late, self._now())
-            code = await holder.ends(schedule.stop_timeout)
-            exit = None if code is None else self._now()
+            stop_timeout = schedule.stop_timeout if len(self._holders) == 1 else schedule.stop_timeouts[0]
+            code, exit = first_code, first_exit = await self._holder_ends(HELPER, stop_timeout)
+            if len(self._holders) == 2 and self._processes[SECOND_HELPER].is_there:
+                code, exit = await self._second_goes_on(first_code)
             drained = await self._is_drained()
-            if code is None:
-                await holder.kill()
             ended = self._now()
             await self._stop_the_rest()
             await asyncio.sleep(max(ended, schedule.replaced + 0.5) + TAIL - self._now())
@@ -248,8 +275,26 @@ class Trial:
             code=code,
             drained=drained,
             late=self._late,
-            log=tuple(holder.lines),
+            log=tuple(line for name in self._holders for line in self._processes[name].lines),
+            first_exit=first_exit,
+            first_code=first_code,
+            deaths=tuple(self._deaths),
         )
+
+    async def _holder_ends(self, name: str, stop_timeout: float) -> tuple[int | None, float | None]:
+        """Its exit code, and when it ended; None where ECS had to kill it at the end of its stopTimeout."""
+        code = await self._processes[name].ends(stop_timeout)
+        exit = None if code is None else self._now()
+        if code is None:
+            await self._processes[name].kill()
+        return code, exit
+
+    async def _second_goes_on(self, first_code: int | None) -> tuple[int | None, float | None]:
+        """As ECS does when the first helper of a chain has ended."""
+        self._stopped(HELPER, 137 if first_code is None or first_code < 0 else first_code)
+        await asyncio.sleep(NOTICED_AFTER)
+        self._processes[SECOND_HELPER].send(signal.SIGTERM)
+        return await self._holder_ends(SECOND_HELPER, self._schedule.stop_timeouts[1])
 
     async def _stop_the_rest(self) -> None:
         """As ECS does: Envoy when the application has gone, which depends on it."""
@@ -279,9 +324,13 @@ class Trial:
         self._processes[name] = ContainerProcess(command, environ, self._folder / f"{self._id}-{name}.log")
         await self._processes[name].start()
 
-    async def _start_helper(self) -> None:
-        command = TRAP_COMMAND if self._holder == "trap" else [TASK_HELPER, "run"]
-        await self._start_process("helper", command, self._environ())
+    async def _start_holder(self, name: str) -> None:
+        command = [TASK_HELPER, "run"]
+        if self._holder == "trap":
+            command = TRAP_COMMAND
+        elif self._schedule.step:
+            command = [sys.executable, "-m", "lab.faults.stepped_clock", "run"]
+        await self._start_process(name, command, self._environ(name))
 
     async def _start_envoy(self) -> None:
         """It is live when this returns."""
@@ -295,10 +344,13 @@ class Trial:
         await until(lambda: accepts(self._address, envoy_process.INBOUND_PORT), 30)
 
     async def _in_service(self) -> bool:
-        return any('"in_service"' in line or "in_service" in line.split() for line in self._processes["helper"].lines)
+        return all(
+            any('"in_service"' in line or "in_service" in line.split() for line in self._processes[name].lines)
+            for name in self._holders
+        )
 
     async def _holder_handles_sigterm(self) -> bool:
-        return self._processes["helper"].handles(signal.SIGTERM)
+        return self._processes[HELPER].handles(signal.SIGTERM)
 
     async def _is_drained(self) -> bool:
         url = f"http://{self._address}:{envoy_process.INBOUND_PORT}{envoy_process.HEALTH_PATH}"
@@ -336,16 +388,51 @@ class Trial:
         elif happening.kind.startswith("metadata"):
             await self._sleep_until(happening.at + happening.seconds)
             self._metadata_fault = None
+        elif happening.kind == "helper is frozen":
+            await self._sleep_until(happening.at + happening.seconds)
+            self._stand("frozen", False)
+        elif happening.kind == "helper is starved":
+            await self._starve(happening.at + happening.seconds)
+
+    def _stand(self, why: Literal["frozen", "starved"], stands: bool) -> None:
+        """The holders do not run while there is any reason why."""
+        (self._standing.add if stands else self._standing.discard)(why)
+        for name in self._holders:
+            self._processes[name].stop_running(bool(self._standing))
+
+    async def _starve(self, end: float) -> None:
+        """Let the holders run for their share of the time, until then."""
+        runs = self._schedule.cpu * QUOTA_PERIOD
+        while self._now() < end:
+            self._stand("starved", True)
+            await asyncio.sleep(QUOTA_PERIOD - runs)
+            self._stand("starved", False)
+            await asyncio.sleep(runs)
+
+    async def _dies(self, name: str) -> None:
+        if self._processes[name].is_there:
+            self._deaths.append((self._holders.index(name) + 1, self._now()))
+            await self._processes[name].kill()
+            self._stopped(name, 137)
+
+    async def _restarts(self, name: str) -> None:
+        """By its restart policy."""
+        await self._processes[name].kill()
+        self._processes[name].close()
+        self._task.containers[name].restart_count = 1
+        await self._start_holder(name)
 
     async def _happens(self, happening: Happening) -> None:
         kind = happening.kind
-        if kind in PROXY_FAULTS:
+        if kind in OF_HELPER and self._holder == "trap":
+            pass
+        elif kind in PROXY_FAULTS:
             self._admin_fault = PROXY_FAULTS[kind]
             self._set_proxy_fault()
         elif kind.startswith("metadata"):
             self._metadata_fault = kind
         elif kind.startswith("SIG"):
-            self._processes["helper"].send(signal.Signals[kind])
+            self._processes[HELPER].send(signal.Signals[kind])
         elif kind in SIDECAR_CODES:
             self._stopped("sidecar", SIDECAR_CODES[kind])
         elif kind == "application restarts":
@@ -359,14 +446,22 @@ class Trial:
         elif kind == "admin socket is removed":
             self._socket.unlink(missing_ok=True)
         elif kind == "log is not read":
-            self._processes["helper"].block_output()
+            self._processes[HELPER].block_output()
         elif kind == "log is closed":
-            self._processes["helper"].close()
+            self._processes[HELPER].close()
         elif kind == "helper restarts":
-            await self._processes["helper"].kill()
-            self._processes["helper"].close()
-            self._task.containers["helper"].restart_count = 1
-            await self._start_helper()
+            await self._restarts(HELPER)
+        elif kind == "second helper restarts":
+            await self._restarts(SECOND_HELPER)
+        elif kind in DEATHS:
+            await self._dies(HELPER if kind == "first helper dies" else SECOND_HELPER)
+        elif kind == "helper is frozen":
+            self._stand("frozen", True)
+        elif kind == "helper is starved":
+            pass  # it lasts, and so is in `_ends_later`
+        elif kind == "clock steps":
+            self._stepped_at = self._now()
+            stepped_clock.write(self._clock, self._schedule.step)
         elif kind in ("listener is added", "listener is changed"):
             self._change_listeners(kind)
         else:
@@ -413,11 +508,12 @@ class Trial:
     # what ECS says of it
 
     def _metadata_task(self) -> TaskState:
-        names = ["envoy", "application", "helper"]
+        names = ["envoy", "application", *self._holders]
         if self._schedule.has("sidecar dies", "sidecar fails", "sidecar leaves"):
             names.append("sidecar")
-        containers = {name: ContainerState(name, checked=name in ("envoy", "helper")) for name in names}
-        containers["helper"].restart_count = 0
+        containers = {name: ContainerState(name, checked=name == "envoy" or name in self._holders) for name in names}
+        for name in self._holders:
+            containers[name].restart_count = 0
         for container in containers.values():
             container.status, container.started_at, container.health = "RUNNING", -60.0, "HEALTHY"
         return TaskState(self._id, self._address, "ecs-svc/1", containers)
@@ -428,7 +524,9 @@ class Trial:
         container.noticed_at = container.finished_at + NOTICED_AFTER
 
     def _stamp(self, at: float) -> str:
-        return datetime.fromtimestamp(self._wall_zero + at + self._schedule.skew, UTC).isoformat()
+        """The text of a time, by the clock of the machine, which the helper reads too."""
+        ahead = self._schedule.skew + (self._schedule.step if at >= self._stepped_at else 0.0)
+        return datetime.fromtimestamp(self._wall_zero + at + ahead, UTC).isoformat()
 
     async def _answer_metadata(self, request: web.Request) -> web.Response:
         match self._metadata_fault:
@@ -441,7 +539,7 @@ class Trial:
             case "metadata is garbage":
                 return web.Response(text='{"Containers": [{"Name": 7}, ')
         if request.match_info.get("what") != "task":
-            return web.json_response(aws.container_metadata(self._task, "helper", self._stamp))
+            return web.json_response(aws.container_metadata(self._task, request.match_info["container"], self._stamp))
         answer = aws.task_metadata(self._task, self._stamp)
         lie = {
             "metadata says the application has stopped": "application",

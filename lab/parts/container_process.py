@@ -61,10 +61,26 @@ class ContainerProcess:
         caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
         return bool(int(caught.split()[1], 16) & 1 << (number - 1))
 
-    def send(self, number: signal.Signals) -> None:
-        if self._process:
+    @property
+    def is_there(self) -> bool:
+        """Whether it has been started, and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def stop_running(self, stopped: bool) -> None:
+        """Stop all of its processes by SIGSTOP, or let them run again; a signal that comes meanwhile waits for them."""
+        if self._process and self.is_there:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.killpg(self._process.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process and self.is_there:
+            with contextlib.suppress(ProcessLookupError):
+                # not Popen's: that takes the exit code of one that has just ended away from the event loop
+                os.kill(self._process.pid, number)
 
     async def ends(self, seconds: float) -> int | None:
         """Its exit code, or None where it is still there after these seconds."""

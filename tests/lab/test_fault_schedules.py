@@ -1,19 +1,29 @@
 """The campaign's judgement on literal records, and its dice."""
 
 import math
+from hashlib import sha256
 
 import pytest
+from msgspec import structs
 
-from lab.faults.judgement import Judgement, judge, lost, reachable
+from lab.faults.judgement import Judgement, deadline, judge, lost, reachable
 from lab.faults.outcome import OK, Outcome, Sent
 from lab.faults.schedule import (
     ADMIN_FAULTS,
     CLEAR_OF_THE_CALL,
+    DEATHS,
     FOR_EVER,
     FROM_START,
+    KNOWN_AFTER,
+    MARGIN,
+    RESTARTS,
+    SHORTEST_DRAIN,
+    THAWED_AFTER_DEADLINE,
+    UNCALLABLE,
     EnvoyKind,
     Happening,
     Schedule,
+    _random_task,
     random_schedule,
 )
 
@@ -55,8 +65,12 @@ def outcome(
     downs: tuple[tuple[float, float], ...] = (),
     outages: tuple[tuple[float, float], ...] = (),
     late: float = 0.0,
+    first_exit: float | None = None,
+    deaths: tuple[tuple[int, float], ...] = (),
 ) -> Outcome:
-    return Outcome(holder, (GOOD, *sent), downs, outages, exit, None if exit is None else code, drained, late)
+    code = None if exit is None else code
+    outcome = Outcome(holder, (GOOD, *sent), downs, outages, exit, code, drained, late)
+    return structs.replace(outcome, first_exit=first_exit, deaths=deaths)
 
 
 TRAP = outcome("trap")
@@ -235,6 +249,91 @@ def test_the_same_seed_draws_the_same_schedules() -> None:
     assert random_schedule(3, 17)._replace(number=18) != random_schedule(3, 18)
 
 
+def frozen(at: float, until: float) -> Schedule:
+    return happenings(Happening("helper is frozen", at, until - at))
+
+
+# the first helper exits at 8 s at the latest, the second 5 s later
+CHAIN = SCHEDULE._replace(stop_timeout=23.0, first_stop_timeout=13.0)
+KILLED = "was there when STOP_TIMEOUT, 15 s, had run out"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "broken"),
+    [
+        pytest.param(frozen(4.0, 10.5), [KILLED], id="thawed early enough for its last calls"),
+        pytest.param(frozen(4.0, 10.7), [], id="thawed too late for its last calls"),
+        pytest.param(frozen(-0.2, 0.5), [KILLED], id="frozen at the signal, for less than its margin has spare"),
+        pytest.param(frozen(-0.2, 0.7), [], id="frozen at the signal, of which it cannot know"),
+        pytest.param(happenings(Happening("helper is starved", 0.0)), [KILLED], id="its margin is for a starved one"),
+    ],
+)
+def test_a_kill_is_the_helpers_fault_if_it_could_run_before(schedule: Schedule, broken: list[str]) -> None:
+    """ECS kills a helper through the helper's own fault only if it was runnable for its last two calls."""
+    assert judge(schedule, TRAP, outcome("helper", exit=None)).why == tuple(broken)
+
+
+@pytest.mark.parametrize(
+    ("helper", "broken"),
+    [
+        pytest.param(outcome("helper", exit=5.0, first_exit=4.9), [], id="both in time"),
+        pytest.param(
+            outcome("helper", exit=14.0),
+            ["the first helper was there when STOP_TIMEOUT, 13 s, had run out"],
+            id="first",
+        ),
+        pytest.param(
+            outcome("helper", exit=None, first_exit=8.0),
+            ["the second helper was there when STOP_TIMEOUT, 10 s, had run out"],
+            id="second",
+        ),
+    ],
+)
+def test_each_helper_of_a_chain_has_its_own_stop_timeout(helper: Outcome, broken: list[str]) -> None:
+    """ECS counts each helper's stopTimeout from its own signal."""
+    assert judge(CHAIN, TRAP, helper).why == tuple(broken)
+
+
+def test_a_fault_of_the_first_helper_counts() -> None:
+    """Exit code 70 of the first helper is a fault, whatever the second one makes of it."""
+    helper = structs.replace(outcome("helper", first_exit=4.9), first_code=70)
+    assert judge(CHAIN, TRAP, helper).why == ("the helper was at fault: exit code 70",)
+
+
+@pytest.mark.parametrize(
+    ("helper", "until"),
+    [
+        pytest.param(outcome("helper", first_exit=8.0), 13.0, id="both live"),
+        pytest.param(outcome("helper", first_exit=1.0, deaths=((1, 1.0),)), 6.0, id="the first dies"),
+        pytest.param(outcome("helper", exit=8.0, first_exit=8.0, deaths=((2, 1.0),)), 8.0, id="the second dies before"),
+        pytest.param(outcome("helper", exit=9.0, first_exit=8.0, deaths=((2, 9.0),)), 9.0, id="the second dies"),
+    ],
+)
+def test_until_when_a_chain_may_hold_the_task(helper: Outcome, until: float) -> None:
+    """A helper of a chain that is killed leaves the other one its own stopTimeout, and nothing more."""
+    assert deadline(CHAIN, helper) == until
+
+
+def test_envoy_cannot_be_called_while_the_helper_is_frozen() -> None:
+    """Frozen time is no time to call Envoy in; a freeze at the signal comes before the delay."""
+    assert reachable(frozen(3.0, 4.5), outcome("helper")) == [(2.0, 3.0), (4.5, 10.0)]
+    assert reachable(frozen(-0.1, 1.5), outcome("helper")) == [(3.5, 10.0)]
+
+
+def test_a_starved_helper_takes_longer_to_call_envoy() -> None:
+    """The same time in which Envoy could be called is enough for a helper with a CPU, and not for a starved one."""
+    hangs, undrained = HANGS._replace(at=0.0, seconds=5.0), outcome("helper", drained=False)
+    assert judge(happenings(hangs), NOT_DRAINED, undrained).kind == "broken"
+    assert judge(happenings(hangs, Happening("helper is starved", 0.0)), NOT_DRAINED, undrained).kind == "kept"
+
+
+def test_no_time_to_call_envoy_again_as_the_helper_was_frozen() -> None:
+    """After a restart of Envoy frozen time does not count as time to call it again."""
+    helper = outcome("helper", drained=False, exit=9.0, outages=((4.0, 4.3),))
+    assert judge(SCHEDULE, NOT_DRAINED, helper).kind == "broken"
+    assert judge(frozen(5.0, 6.0), NOT_DRAINED, helper).kind == "kept"
+
+
 SCHEDULES = [random_schedule(1, number) for number in range(300)]
 
 
@@ -259,3 +358,70 @@ def test_no_two_sources_report_the_same_lie() -> None:
             ), schedule
         if schedule.has("metadata says Envoy has stopped"):
             assert not schedule.has(*ADMIN_FAULTS, "admin socket is removed"), schedule
+
+
+# Digests of what revision b46b418 drew, before the host had a stream of its own
+DRAWN_BEFORE = {0: "34e9f8217a10", 1: "2715e7f50d36", 17: "02accb6a6ff1", 59: "5d1d7718b3e1"}
+
+
+@pytest.mark.parametrize("number", DRAWN_BEFORE)
+def test_the_hosts_stream_leaves_the_tasks_draws(number: int) -> None:
+    """What revisions without a host's stream drew for a seed and number is still drawn for the task."""
+    task = _random_task(1, number)
+    assert sha256(repr(task[:19]).encode()).hexdigest()[:12] == DRAWN_BEFORE[number]
+    drawn = random_schedule(1, number)
+    assert set(task.happenings) <= set(drawn.happenings)
+    assert drawn[:4] + drawn[6:18] == task[:4] + task[6:18]
+
+
+HOST = [random_schedule(1, number) for number in range(2000)]
+
+
+def test_everything_of_the_host_is_drawn() -> None:
+    """Freezes in the delay, across the signal and the deadline; starvation; both steps; chains, and what ends one."""
+    spans = [(*span, schedule) for schedule in HOST for span in schedule.frozen]
+    assert any(at < 0 < thaw for at, thaw, _ in spans)
+    assert any(0 < at < thaw < schedule.delay for at, thaw, schedule in spans)
+    assert sum(at < schedule.deadlines[0] < thaw for at, thaw, schedule in spans) > 20
+    assert {-1, 1} == {math.copysign(1, schedule.step) for schedule in HOST if schedule.has("clock steps")}
+    assert sum(schedule.has("helper is starved") for schedule in HOST) > 100
+    for what in (*DEATHS, "second helper restarts"):
+        assert sum(schedule.has(what) for schedule in HOST) > 10
+    undisturbed = [each for each in HOST if each.first_stop_timeout and not each.has(*DEATHS, *RESTARTS)]
+    assert sum(each.deadlines[0] < each.delay for each in undisturbed) > 10
+    assert sum(each.delay < each.deadlines[0] < each.delay + each.timeout for each in undisturbed) > 10
+
+
+def test_the_hosts_draws_are_within_their_bounds() -> None:
+    """A freeze leaves time for a last call, a starved helper has 5 to 10 % of a core, a step is 60 to 240 s."""
+    for schedule in HOST:
+        for at, thaw in schedule.frozen:
+            deadline_then = next(each for each in schedule.deadlines if at <= each + THAWED_AFTER_DEADLINE - 0.28)
+            assert at + 0.29 <= thaw <= deadline_then + THAWED_AFTER_DEADLINE + 0.02
+        assert schedule.cpu == 1.0 or 0.05 <= schedule.cpu <= 0.1
+        assert schedule.step == 0.0 or 60 <= abs(schedule.step) <= 240
+        assert schedule.has("helper is starved") == (schedule.cpu < 1)
+        assert schedule.has("clock steps") == (schedule.step != 0)
+
+
+def test_a_chain_has_the_whole_plan_of_the_trap() -> None:
+    """Two helpers may hold the task for the plan. Where one dies, the other may until downstreams know the new task."""
+    for schedule in HOST:
+        if schedule.first_stop_timeout is None:
+            continue
+        plan = schedule.delay + schedule.timeout
+        assert sum(schedule.stop_timeouts) == pytest.approx(schedule.stop_timeout)
+        assert plan < schedule.budget
+        if schedule.has(*DEATHS):
+            left = schedule.stop_timeouts[1 if schedule.has("first helper dies") else 0] - MARGIN
+            assert schedule.replaced + KNOWN_AFTER <= left - SHORTEST_DRAIN + 0.02, schedule
+
+
+def test_a_freeze_does_not_make_a_fault_a_matter_of_luck() -> None:
+    """Where a freeze moves the trap's call, no fault of Envoy begins or ends at that moment."""
+    for schedule in HOST:
+        due = schedule.call_due
+        for each in schedule.happenings:
+            if schedule.frozen and each.kind in UNCALLABLE:
+                for edge in (each.at, each.at + each.seconds):
+                    assert abs(edge - due) >= CLEAR_OF_THE_CALL - 0.02, schedule
