@@ -1,4 +1,4 @@
-"""What the helper reads of an Envoy with many listeners: little at first, and the details that it needs."""
+"""How the helper reads an Envoy with many listeners: first little, then the details that it needs."""
 
 import json
 import re
@@ -159,7 +159,7 @@ def test_few_listeners_that_are_too_large(error: type[Exception]) -> None:
 
 @pytest.mark.parametrize("error", [TooLarge, TimeoutError])
 def test_few_dynamic_listeners_that_are_too_large(error: type[Exception]) -> None:
-    """The same holds for listeners by LDS."""
+    """The same is true for listeners by LDS."""
     admin = Admin([], [INBOUND, web("in2", "ingress-2", "INBOUND")], most=1, error=error)
 
     found = listeners(admin)

@@ -1,4 +1,4 @@
-"""When may the plan end early: two proofs each, one of them that nothing is being served, and what is unknown keeps it.
+"""When the plan may end early: two proofs each, one of them that nothing is being served. What is unknown keeps it.
 
 Each table begins with the facts that are enough; each further row takes one of them away.
 """
@@ -14,10 +14,10 @@ from task_helper.life.early import Keep, Leave, Quiet
 BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
 FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
 
-GONE = Leave("all containers beside Envoy have stopped (app, web), and every request fails")
+STOPPED = Leave("all containers beside Envoy have stopped (app, web), and every request fails")
 APPLICATION_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
-    "all proofs": ({}, GONE),
-    "no URL tells the port": ({"refuses": None}, GONE),
+    "all proofs": ({}, STOPPED),
+    "no URL shows the port": ({"refuses": None}, STOPPED),
     "nothing has stopped": ({"stopped": ()}, Keep("ECS does not report that all containers beside Envoy have stopped")),
     "the port answers": ({"refuses": False}, Keep("the application's port does not refuse connections")),
     "Envoy was not read": ({"before": None}, Keep("it is unknown what Envoy serves")),
@@ -99,9 +99,9 @@ def test_never_in_service(facts: dict[str, Any], expected: early.Verdict) -> Non
 )
 def test_younger_than_helper(uptime: float, helper: float, expected: str | None) -> None:
     """Envoy rounds its uptime down, so it is surely younger than the helper only where a second more would be, too."""
-    because = early.younger_than_helper(uptime=uptime, helper=helper)
+    cause = early.younger_than_helper(uptime=uptime, helper=helper)
 
-    assert because is None if expected is None else because and because.startswith(f"{expected}, and counts requests")
+    assert cause is None if expected is None else cause and cause.startswith(f"{expected}, and counts requests")
 
 
 OVER = Leave("for some seconds nothing was in flight, and no request came")
@@ -117,9 +117,9 @@ QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = 
         Keep("some downstreams may not have checked yet"),
     ),
     "a request came a moment ago": ({}, Quiet(2.9, 3), BUSY, BUSY),
-    "nobody can say": ({"drained_for": 100}, Quiet(0, 0), BUSY, BUSY),
+    "the traffic is unknown": ({"drained_for": 100}, Quiet(0, 0), BUSY, BUSY),
     "a listener is uncounted": ({"uncounted": ["dns", "udp"]}, Quiet(9, 9), Keep("no statistic covers dns, udp"), OVER),
-    "some send on whatever they check": ({}, Quiet(9, 9, unmoved="so"), Keep("so"), OVER),
+    "some keep sending, whatever they check": ({}, Quiet(9, 9, unmoved="so"), Keep("so"), OVER),
     "what may be other traffic": (
         {},
         Quiet(9, 2.9),
@@ -133,7 +133,7 @@ QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = 
 
 @pytest.mark.parametrize("name", QUIETS)
 def test_quiet(name: str) -> None:
-    """Health checks that fail for as long as each downstream takes to see it, and a silence that shows something."""
+    """The proofs are failed checks for as long as each downstream needs, and a silence that proves something."""
     facts, traffic, before, after = QUIETS[name]
     facts = {"drained_for": 31, "least": 31, "uncounted": [], "traffic": traffic, **facts}
 
@@ -150,7 +150,7 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
     "Envoy does not drain": ({"draining": False}, early.GoOn(0, 0, False)),
     "Envoy does not say": ({"draining": None}, early.GoOn(0, 0, False)),
     "how it ended is not known": ({"ended": None}, early.GoOn(0, 0, True)),
-    "neither is known": ({"ended": None, "draining": None}, early.GoOn(0, 0, False)),
+    "both are unknown": ({"ended": None, "draining": None}, early.GoOn(0, 0, False)),
     "handed over in the drain": ({"ended": "handed over"}, early.GoOn(115, 74, True)),
     "handed over in the delay": ({"ended": "handed over", "draining": False}, early.GoOn(115, 0, False)),
     "handed over, and Envoy does not say": ({"ended": "handed over", "draining": None}, early.GoOn(115, 0, False)),
@@ -164,13 +164,16 @@ TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
         early.GoOn(0, 0, True),
     ),
     "they did, and ECS does not say": ({"ended": "still sending", "waits_for_envoy": None}, early.GoOn(0, 0, True)),
-    "handed over late, and not told": ({"ended": "handed over late", "draining": False}, early.GoOn(115, 0, False)),
+    "handed over late, and Envoy does not drain": (
+        {"ended": "handed over late", "draining": False},
+        early.GoOn(115, 0, False),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", TAKEN_OVER)
 def test_taken_over(name: str) -> None:
-    """The word of the helper before, and Envoy's, each for what it can know; without them nothing has been done."""
+    """The helper before and Envoy each prove what they can know; without proof nothing counts as done."""
     facts: dict[str, Any] = {
         "ended": "drained",
         "draining": True,
