@@ -215,7 +215,7 @@ def test_looking_without_metadata(uri: str | None, cause: str) -> None:
 
 def test_looking_at_a_task_without_arn() -> None:
     """An answer of the metadata endpoint without the task's ARN is no fault of the helper."""
-    with pytest.raises(OSError, match="^the task metadata endpoint does not say the task's ARN$"):
+    with pytest.raises(OSError, match="^the task metadata endpoint does not report the task's ARN$"):
         Ecs("", "", None)
 
 
@@ -592,7 +592,7 @@ def test_more_instances_than_cloud_map_lists(tmp_path: Path, environment: Callab
     ("change", "words"),
     [
         (service(), "ECS does not know the service shop"),
-        (service(desiredCount=None, runningCount=1), "AWS answered what its API does not say"),
+        (service(desiredCount=None, runningCount=1), "the answer does not match AWS's API"),
     ],
 )
 def test_odd_answers(change: Change, words: str, tmp_path: Path, environment: Callable[[str], None]) -> None:

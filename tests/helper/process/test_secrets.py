@@ -176,7 +176,7 @@ AWS_FAILURES: dict[str, tuple[int, str, dict[str, str], str]] = {
         200,
         SECRET,
         {"AWS_ACCESS_KEY_ID": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL_ECS": f"{SECRET}:443"},
-        "AWS's client: it failed (ValueError)",
+        "AWS's client: the call failed (ValueError)",
     ),
     "variables of the application": (
         200,
