@@ -225,7 +225,7 @@ SETTINGS: Final = (
         "STOP_TIMEOUT",
         "120",
         stop_timeout,
-        "the `stopTimeout` of the helper's container; the helper exits 5 s before it ends at the latest",
+        "the `stopTimeout` of the helper's container; the helper exits before it ends",
     ),
     Setting(
         "HANDS_OVER_TO",

@@ -42,7 +42,7 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
             ecs = await _in_thread("AWS's client", _connect, await metadata.ask_for_task(), cloud_map_service)
         if seen is None or not listing_only:
             seen, seen_at = await _in_thread("ECS", ecs.see), now()
-        # Cloud Map may fail although ECS answers. ECS's answer about the tasks counts all the same.
+        # Cloud Map may fail although ECS answers. ECS's answer about the tasks still counts.
         failed = False
         if seen.tasks:
             try:

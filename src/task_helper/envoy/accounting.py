@@ -128,7 +128,7 @@ def _missing(account: Account, stats: Stats) -> dict[str, str]:
             counts = there.get(prefix, Group())
             absent = [pattern.format(prefix, kind) for kind in kinds if getattr(counts, kind) is None]
             for name in source.listeners if absent else ():
-                missing[name] = f"Envoy has no statistic {absent[0]}: does its stats_matcher leave it out?"
+                missing[name] = f"Envoy has no statistic {absent[0]}; allow it in Envoy's stats_matcher"
     return missing
 
 

@@ -110,7 +110,7 @@ class Groups(NamedTuple):
 
 
 def read(answer: bytes | bytearray) -> Stats:
-    """The statistics in an answer to `/stats?format=json`; raises msgspec.DecodeError where it is none."""
+    """The statistics in an answer to `/stats?format=json`. Raises msgspec.DecodeError if it is not such an answer."""
     stats = msgspec.json.decode(answer, type=_Stats).stats
     return {stat.name: int(stat.value) for stat in stats if stat.name}
 

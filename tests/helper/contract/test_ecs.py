@@ -277,7 +277,7 @@ def test_variables_that_are_kept(tmp_path: Path) -> None:
 
 
 def test_keys_of_a_task_without_a_role() -> None:
-    """Where ECS gives the task no role, keys in the environment are what the helper has."""
+    """If ECS gives the task no role, the helper uses the keys in the environment."""
     environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
 
     drop_variables_of_others(environ)
@@ -559,7 +559,7 @@ def service(**fields: object) -> Change:
 
 
 def test_too_few_run(tmp_path: Path, environment: Callable[[str], None]) -> None:
-    """Where fewer run than are desired, the look asks no further."""
+    """If fewer tasks run than are desired, the look makes no further calls."""
     assert Look(3, 3, []) == look_at(service(desiredCount=3, runningCount=2), tmp_path, environment)
 
 

@@ -335,7 +335,7 @@ class Idle:
         return data
 
     def end(self, within: float) -> str:
-        """What ends it `within` seconds: "closed", or "GOAWAY" before that; "open" where nothing does."""
+        """The end of the connection `within` seconds: "closed", or "GOAWAY" before that; "open" if it does not end."""
         self.socket.settimeout(within)
         try:
             data = self.socket.recv(65536)

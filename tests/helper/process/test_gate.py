@@ -59,7 +59,7 @@ def test_one_status_at_a_time(container: dict[str, str]) -> None:
 
 
 def test_two_helpers_in_a_container(container: dict[str, str]) -> None:
-    """Where a container has two helpers it is in service once both are."""
+    """A container with two helpers is in service after both are."""
     with showing("in service", **container), showing("waiting for Envoy", **container) as second:
         assert "waiting for Envoy" == status(container)
         second.show("in service")

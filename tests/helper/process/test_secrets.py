@@ -141,7 +141,7 @@ def test_answers_with_secrets(format: str) -> None:
     assert "not an HTTP answer" in text and "summary" in text
 
 
-# what the helper's calls to AWS meet | what the log says of it
+# how the helper's calls to AWS fail | the cause in the log
 CREDENTIALS = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 AWS_FAILURES: dict[str, tuple[int, str, dict[str, str], str]] = {
     "credentials are refused": (

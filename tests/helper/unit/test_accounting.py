@@ -335,7 +335,7 @@ def test_missing(missing: str, listener_name: str) -> None:
 
     uncounted = account(listeners, stats, lists_all=True).uncounted
 
-    assert {listener_name: f"Envoy has no statistic {missing}: does its stats_matcher leave it out?"} == uncounted
+    assert {listener_name: f"Envoy has no statistic {missing}; allow it in Envoy's stats_matcher"} == uncounted
     assert {} == account(listeners, ALL, lists_all=True).uncounted
     assert {} == account(listeners, stats, lists_all=False).uncounted
 
@@ -384,7 +384,7 @@ def test_statistics_that_may_be_an_excluded_managers(other: Listener) -> None:
 
 
 def test_each_discovered_manager_has_statistics() -> None:
-    """Where as many statistics are left over as there are managers by discovery, each has its own."""
+    """If as many statistics are left over as there are discovered managers, each manager has its own."""
     web = listener("web", discovered_managers=("m",), other_protocols=False)
     out = listener("out", discovered_managers=("n",), other_protocols=False, excluded=True)
 

@@ -60,7 +60,7 @@ def test_health(other: DescribedTask, healthy: bool) -> None:
 
 
 def test_no_container_reports_health() -> None:
-    """Where no container reports health, the health of tasks is not known."""
+    """If no container reports health, the health of tasks is unknown."""
     own, other = task("1", app="UNKNOWN"), task("2", app="UNKNOWN")
 
     assert [Other("arn:task/2", 30, None, None)] == others_of(own.task_arn, [own, other], None, NOW)
@@ -120,13 +120,13 @@ WANTED: dict[str, tuple[DescribedService, bool, int, int]] = {
 
 @pytest.mark.parametrize("name", WANTED)
 def test_wanted(name: str) -> None:
-    """As many others as are desired have to be in service; where those cannot be, or not be seen, all that are."""
+    """As many others as are desired have to be in service, or all of them if so many cannot run or be seen."""
     service, page_is_full, others, expected = WANTED[name]
 
     assert expected == wanted(Seen(service, [], page_is_full), others)
 
 
-# what AWS is asked, call by call, on the wire of botocore's own stubs
+# the calls of AWS one by one, with botocore's own stubs
 
 ARN = "arn:aws:ecs:eu-west-1:123456789012:task/c/1"
 OTHER = "arn:aws:ecs:eu-west-1:123456789012:task/c/2"

@@ -357,7 +357,7 @@ SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=6).map(
 @example(schedule=[], killed=214.0, delay=150, timeout=60)
 @example(schedule=[(101.0, "helper freezes until 216")], killed=120.0, delay=150, timeout=60)
 def test_every_chain_whose_second_dies(schedule: Timeline, killed: float, delay: int, timeout: int | str) -> None:
-    """Where ECS reports that the second has died, the first does not exit without a call of Envoy."""
+    """If ECS reports that the second has died, the first does not exit without a call of Envoy."""
     world = World()
     unknown = ("metadata", "second", "first")
     schedule = [(moment, what) for moment, what in schedule if moment > 100 and not what.startswith(unknown)]

@@ -142,7 +142,7 @@ def test_quiet(name: str) -> None:
     assert [(type(each), each) for each in (before, after)] == [(type(each), each) for each in verdicts]
 
 
-# how the first ended, Envoy draining, things under way | whether nothing is left, else where the plan stands
+# how the first ended, whether Envoy drains, requests in progress | nothing is left, or where the plan stands
 TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
     "all proofs": ({}, Leave("the helper before this one has drained, and no request is in progress")),
     "requests are under way": ({"under_way": True}, early.GoOn(0, 0, True)),

@@ -999,7 +999,7 @@ def test_metrics_are_logged_at_any_level(metrics: str, monkeypatch: pytest.Monke
 
 
 def test_first_reading_that_fails() -> None:
-    """Where the first reading of a drain fails, the next one is a second later, not at the drain's end."""
+    """If the first reading of a drain fails, the next one is a second later, not at the drain's end."""
     world = World()
     world.envoy.in_flight = 3
 
@@ -1050,7 +1050,7 @@ def test_late_signal_in_startup(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("later", [[], [(1, "SIGTERM")]], ids=["signal lost", "signal late"])
 def test_stop_that_began_before_the_helper(later: Timeline) -> None:
-    """Where ECS had begun the stop before the helper caught signals, the helper begins its plan, and only once."""
+    """If ECS began the stop before the helper caught signals, the helper begins its plan, once."""
     world = World()
     world.metadata.desired, world.metadata.restart_count = "STOPPED", 1
 
@@ -1401,7 +1401,7 @@ def test_slow_client_beside_downstreams_that_check(seconds: float) -> None:
 
 
 def test_downstreams_that_check_and_stop() -> None:
-    """Where health checks come and requests stop, the drain ends early; the summary has the health checks."""
+    """If health checks come and requests stop, the drain ends early; the summary has the health checks."""
     life = World().live(
         [
             SIGTERM,
@@ -1489,7 +1489,7 @@ def test_never_in_service_after_a_hot_restart() -> None:
 
 
 def test_gate_waits_for_the_inbound_listener() -> None:
-    """Where listeners come by LDS, one for scrapes does not open the gate."""
+    """If listeners come by LDS, a listener for scrapes does not open the gate."""
     world = World()
     world.envoy.by_lds, world.envoy.has_listeners, world.envoy.has_metrics = True, False, True
 

@@ -37,7 +37,7 @@ def test_json(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_text(capfd: pytest.CaptureFixture[str]) -> None:
-    """As text, a line is for people."""
+    """With LOG_FORMAT=text a line is for people."""
     set_up("info", "text")
     log(Event.DRAIN_CONFIRMED, attempts=2)
 
@@ -81,7 +81,7 @@ def test_traceback_of_the_helpers_own_calls() -> None:
 
 
 def test_libraries(capfd: pytest.CaptureFixture[str]) -> None:
-    """Of what a library finds wrong the event `log` has the place, not the text; the rest does not come at all."""
+    """The event `log` has the place of a library's warning, not its text; lower levels are left out."""
     set_up("info", "json")
     logging.getLogger("botocore").info("Found credentials")
     logging.getLogger("asyncio").warning("took %s", "hunter2")

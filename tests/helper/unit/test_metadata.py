@@ -83,7 +83,7 @@ def test_helper_that_is_named_like_an_envoy(own: str | None) -> None:
 
 
 def test_another_helper_serves_nothing() -> None:
-    """Of two helpers in a chain, the other one is no application, whether it runs or has stopped."""
+    """The other helper of a chain is not the application, whether it runs or has stopped."""
     for other in (container("task-helper-2"), container("task-helper-2", **RUNNING)):
         beside = [container("envoy", **RUNNING), HELPER, other]
 

@@ -75,7 +75,7 @@ def test_nothing_read() -> None:
 
 
 def test_recounted_without_health_checks() -> None:
-    """Where the account changes at the second reading, no health check has come."""
+    """If the account changes at the second reading, no health check has come."""
     meter = fed((0, Traffic(completed=5, checks=7)))
     meter.read(1, Traffic(completed=1, checks=1), recounted=True)
 
@@ -130,7 +130,7 @@ def test_connection_that_came_and_went() -> None:
 
 
 def test_reading_of_something_else() -> None:
-    """Where the account has changed, what came before stays counted, and the difference is no arrival."""
+    """If the account changes, earlier requests stay counted, and the difference is not an arrival."""
     meter = fed((0, Traffic(completed=100, checks=3)), (1, Traffic(completed=110, checks=5)))
     meter.read(2, Traffic(completed=7, checks=90), recounted=True)
     assert (10, 2, 1) == (meter.arrived, meter.checks, meter.last_arrival)

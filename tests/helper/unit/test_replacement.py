@@ -176,7 +176,7 @@ def test_look_that_hangs() -> None:
 
 
 def test_first_look_after_the_fixed_time() -> None:
-    """Where the fixed time has passed, as in the second helper of a chain, the first look is waited for."""
+    """If the fixed time has passed, as in the second helper of a chain, the helper waits for the first look."""
 
     async def wait() -> bool:
         async def look(listing_only: bool) -> Look:
@@ -310,7 +310,7 @@ def test_failing_listings(name: str) -> None:
 
 
 def test_listing_is_asked_while_ecs_refuses() -> None:
-    """Where ECS refuses and only the listing is awaited, Cloud Map's answer still ends the wait."""
+    """If ECS refuses and only the listing is missing, Cloud Map's answer still ends the wait."""
     asked: list[float] = []
 
     async def look(listing_only: bool) -> Look:
@@ -329,7 +329,7 @@ def test_listing_is_asked_while_ecs_refuses() -> None:
 
 
 def test_last_good_look_counts_while_ecs_refuses() -> None:
-    """Where Cloud Map fails, ECS's answer sets DISCOVERY_LAG going, and refusals that follow do not stop it."""
+    """If Cloud Map fails, ECS's answer starts DISCOVERY_LAG, and later refusals do not stop it."""
 
     async def look(listing_only: bool) -> Look:
         if asyncio.get_running_loop().time() > 2:
