@@ -1,7 +1,7 @@
-"""A baseline: the findings that a repository has today, so that only new ones are reported.
+"""A baseline: the current findings of a repository, so that only new ones are reported.
 
 It is a JSON file, `{"findings": {KEY: NUMBER}}`. A key names file, definition, rule, container and key of the
-container. So a finding is the same one after lines or containers were added above it.
+container. So a finding keeps its key when lines or containers are added above it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from task_helper_taskdef.findings import Finding
 
 
 class BadBaseline(ValueError):
-    """The file is no baseline."""
+    """The file is not a baseline."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

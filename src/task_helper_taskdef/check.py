@@ -18,14 +18,14 @@ from task_helper_taskdef.suppressions import suppress
 class Options(msgspec.Struct, frozen=True):
     """How to check.
 
-    helper: the container that is the helper; a definition without a container of that name is searched for one
-    envoy: the container that is Envoy, likewise
-    mesh: the mesh; None where the containers show it
-    spot: whether the task runs on Spot, where its whole stop has two minutes
+    helper: the name of the helper's container; in a definition without it the helper is detected
+    envoy: the name of Envoy's container, likewise
+    mesh: the mesh; None to detect it
+    spot: whether the task runs on Spot, where its whole stop may take two minutes
     virtual_node: the mesh's virtual node, for its health check
     ignore: the rules that report nothing
     select: the only rules that report anything; all where it is empty
-    severities: by rule, the severity of its findings where it is another than the rule's own
+    severities: by rule, the severity of its findings, if it differs from the rule's own
     """
 
     helper: str | None = None
@@ -53,11 +53,11 @@ DEFAULTS = Options()
 def check(source: Source, options: Options = DEFAULTS) -> Checked:
     """The findings of all rules about the definition `source`.
 
-    What stands under conditions is checked both ways; a finding that does not always hold names its condition. Raises
+    Conditional values are checked both ways. A finding that depends on a condition names it. Raises
     NotATaskDefinition, with the place as the file spells it and its offset, where ECS would refuse the shape.
     """
     every = [_check(variant, options) for variant in source.variants]
-    # what people look at first is the one with an Envoy
+    # people look first at the variant with an Envoy
     main = next((each for each in every if each.task.envoys), every[0])
     findings = _merged(main, every)
     return Checked(main.source, main.task, findings, max(each.suppressed for each in every))
@@ -86,7 +86,7 @@ def _check(source: Source, options: Options) -> Checked:
 
 
 def _merged(main: Checked, every: list[Checked]) -> list[Finding]:
-    """The findings of all variants of a definition, each once, with the conditions under which it holds.
+    """The findings of all variants of a definition, each once, with its conditions.
 
     Places are those of `main`, as far as they are the same ones in the file.
     """
@@ -111,8 +111,8 @@ def _place_in(main: Checked, other: Checked, place: str) -> str:
 
 
 def _under(finding: Finding, condition: str) -> Finding:
-    """`finding`, which holds under a condition only: it names it, and nothing is repaired."""
-    return finding._replace(message=f"{finding.message} This holds where {condition}.", fix=())
+    """`finding` with the condition in its message; it has no repair."""
+    return finding._replace(message=f"{finding.message} This applies if {condition}.", fix=())
 
 
 def _condition_of(where: set[int], conditions: list[dict[str, bool]]) -> str:
@@ -128,7 +128,7 @@ def _in_words(literals: Sequence[tuple[str, bool]]) -> str:
 
 
 def apply_rules(task: Task) -> Iterator[Finding]:
-    """All that the rules find in `task`, without what rests on a value that a template leaves unknown."""
+    """All findings of the rules about `task`, without those that rest on a value that a template leaves unknown."""
     for name, rule in RULES.items():
         for finding in rule.check(task):
             known = all(map(task.definition.is_known, (finding.place, *finding.rests_on)))

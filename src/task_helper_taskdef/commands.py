@@ -1,4 +1,4 @@
-"""What each command does: it reads files, calls the core, prints, writes files, and returns its exit code."""
+"""The commands. Each one reads files, calls the core, prints, writes files, and returns its exit code."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ from task_helper_taskdef.selection import chosen, described, refuse_unused
 from task_helper_taskdef.writer import NotWritten, encoded, replace_file
 
 STDIN: Final = "-"
-# so many of the files that were not read for the same reason are named
+# how many files with the same reason a line names
 _SHOWN: Final = 10
-# the rules whose notes are about settings that only the user knows
+# the rules with notes about settings that only the user knows
 _UNSUPPLIED: Final = {"application-health", "mesh-settings"}
 _REPORTS: Final[dict[str, Callable[[Report], str]]] = {
     "json": as_json,
@@ -74,7 +74,9 @@ def check(arguments: argparse.Namespace) -> int:
         emit(_rules_as(outputs[0][0]))
         return ExitCode.PASSED
     if arguments.fix and STDIN in arguments.files and not _writes_nothing(arguments):
-        raise BadCommandLine("standard input cannot be mended; give a file, or --diff")
+        raise BadCommandLine(
+            "--fix cannot write to standard input; give a file, such as --fix task.json, or add --diff"
+        )
     files = arguments.files or ["."]
     configurations = Configurations(arguments.config, names())
     node = _virtual_node(arguments.virtual_node) if arguments.virtual_node else None
@@ -111,7 +113,7 @@ def check(arguments: argparse.Namespace) -> int:
     for format_, file in outputs:
         _print_report(report, format_, file, arguments)
     if report.nothing_read and not report.unreadable and not arguments.allow_none:
-        complain("no task definition was read; --allow-none permits that")
+        complain("no task definition was read; give a file, or --allow-none to exit with 0")
         return ExitCode.NOTHING_READ
     if report.unreadable:
         return max(map(code_of, report.unreadable))
@@ -124,18 +126,24 @@ def _outputs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     if arguments.output:
         open_ones = [format_ for format_, file in outputs if not file]
         if len(open_ones) != 1:
-            raise BadCommandLine("--output is for one --format without a file of its own; write --format FORMAT=FILE")
+            raise BadCommandLine(
+                "--output needs exactly one --format without a file; write --format FORMAT=FILE for the others"
+            )
         outputs = [(format_, file or arguments.output) for format_, file in outputs]
     printed = [format_ for format_, file in outputs if not file]
     if len(printed) > 1:
-        raise BadCommandLine(f"two reports are for standard output; write one to a file: --format {printed[1]}=FILE")
+        raise BadCommandLine(
+            f"two reports cannot both use standard output; write one to a file: --format {printed[1]}=FILE"
+        )
     if arguments.diff and printed not in ([], ["text"]):
-        raise BadCommandLine(f"standard output is for --diff; write the report to a file: --format {printed[0]}=FILE")
+        raise BadCommandLine(
+            f"--diff prints to standard output; write the report to a file: --format {printed[0]}=FILE"
+        )
     return outputs
 
 
 def _options(arguments: argparse.Namespace, configuration: Configuration, file: str, node: Source | None) -> Options:
-    """How to check `file`: by the command line, and where that says nothing by the configuration."""
+    """How to check `file`; an option of the command line replaces the one of the configuration."""
     return Options(
         helper=arguments.helper or configuration.helper,
         envoy=arguments.envoy or configuration.envoy,
@@ -149,7 +157,7 @@ def _options(arguments: argparse.Namespace, configuration: Configuration, file: 
 
 
 def _rules(options: Sequence[str]) -> frozenset[str]:
-    """The rules that the options name, as names or patterns, several parted by commas; raises NoSuchRule."""
+    """The rules of the options: names or patterns, separated by commas; raises NoSuchRule."""
     return frozenset(matching([rule for option in options for rule in option.split(",") if rule], names()))
 
 
@@ -163,7 +171,7 @@ def _virtual_node(name: str) -> Source:
 
 
 def _check_file(sources: list[Source], options: Options, arguments: argparse.Namespace) -> list[Checked] | Unreadable:
-    """The findings of each of these definitions of a file, which is repaired first if that is wanted."""
+    """The findings of each of these definitions of a file. With --fix the file is repaired first."""
     if not sources:
         return []
     file, text = sources[0].file, sources[0].text
@@ -172,9 +180,9 @@ def _check_file(sources: list[Source], options: Options, arguments: argparse.Nam
         if arguments.fix or _writes_nothing(arguments):
             text, rules, refused = fix(sources, options)
             for reason in refused:
-                complain(f"{file}: not mended: {reason}")
+                complain(f"{file}: not repaired: {reason}")
             if rules:
-                _write_change(sources[0], text, f"mended {', '.join(dict.fromkeys(rules))}", arguments)
+                _write_change(sources[0], text, f"repaired {', '.join(dict.fromkeys(rules))}", arguments)
                 keys = {source.key for source in sources}
                 checked = [check_source(source, options) for source in load(file, text) if source.key in keys]
         return checked
@@ -187,7 +195,7 @@ def _writes_nothing(arguments: argparse.Namespace) -> bool:
 
 
 def _write_change(source: Source, text: str, what: str, arguments: argparse.Namespace) -> None:
-    """Replace the file of `source` by `text`, or with --diff and --dry-run only show that."""
+    """Replace the file of `source` by `text`; with --diff and --dry-run only print the change."""
     if arguments.diff:
         emit(_diff(source.file, source.text, text))
     elif not arguments.dry_run:
@@ -196,7 +204,7 @@ def _write_change(source: Source, text: str, what: str, arguments: argparse.Name
 
 
 def _diff(name: str, before: str, after: str) -> str:
-    """What changes, as `patch` and `git apply` take it."""
+    """The change as a diff for `patch` and `git apply`."""
     name = os.path.relpath(name) if os.path.isabs(name) else name
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
@@ -206,15 +214,15 @@ def _diff(name: str, before: str, after: str) -> str:
 
 
 def _refuse_unused_names(arguments: argparse.Namespace, checked: list[Checked]) -> None:
-    """Raise BadName for the name of a container that none of the definitions has."""
+    """Raise BadName for a container name that is in none of the definitions."""
     for name in filter(None, (arguments.helper, arguments.envoy)):
         containers = [container for each in checked for container in each.task.definition.by_name]
         if checked and name not in containers:
-            raise BadName(f"no container is named {name!r}; there are {', '.join(dict.fromkeys(containers))}")
+            raise BadName(f"no container is named {name!r}; the containers are {', '.join(dict.fromkeys(containers))}")
 
 
 def _print_skipped(report: Report) -> None:
-    """What was found and not read, a line for each reason."""
+    """Print the files that were found and not read, one line for each reason."""
     reasons: dict[str, list[str]] = {}
     for each in report.skipped:
         reasons.setdefault(each.reason, []).append(each.file)
@@ -264,7 +272,7 @@ def add(arguments: argparse.Namespace) -> int:
         helper=arguments.helper or configuration.helper,
         envoy=arguments.envoy or configuration.envoy,
         mesh=arguments.mesh or configuration.mesh,
-        # with another time that is asked for, the configuration's times for Spot do not fit
+        # with --stop-timeout the configuration's times for Spot do not fit
         spot=arguments.spot or (configuration.spot and arguments.stop_timeout is None),
         virtual_node=read_virtual_node(node.document) if node else None,
         ignore=configuration.ignored_in(file),
@@ -305,18 +313,18 @@ def add(arguments: argparse.Namespace) -> int:
         if each.task.mesh is None and not arguments.quiet:
             label = f" {each.source.label}" if each.source.label else ""
             complain(
-                f"{file}{label}: the mesh is unknown, so the helper has the slowest mesh's times, 40 s and 40 s;"
-                " name it with --mesh NAME"
+                f"{file}{label}: the mesh is unknown, so the helper gets the times of the slowest mesh, 40 s and 40 s;"
+                " name the mesh with --mesh NAME"
             )
     if any(each.findings for each in checked):
         show(as_text(Report(checked, []), columns(), in_colour(sys.stderr, not arguments.no_color), arguments.quiet))
     if any(finding.rule in _UNSUPPLIED for each in checked for finding in each.findings):
-        complain("what is unset can be given with --set NAME=VALUE")
+        complain("set missing settings with --set NAME=VALUE")
     return ExitCode.FAILED if _fails(checked, "error") else ExitCode.PASSED
 
 
 def _targets(sources: list[Source], arguments: argparse.Namespace, options: Options) -> list[Source]:
-    """The definitions that get a helper: those that are named, else those with an Envoy; raises NotEditable."""
+    """The definitions that get a helper: the named ones, otherwise those with an Envoy; raises NotEditable."""
     refuse_unused(sources, arguments.definition)
     if arguments.definition or len(sources) == 1:
         targets = chosen(sources, arguments.definition)
@@ -330,7 +338,7 @@ def _targets(sources: list[Source], arguments: argparse.Namespace, options: Opti
         if not has_envoy(variants, options.helper, options.envoy):
             continue
         if any(variant.windows for variant in variants):
-            complain(f"{source.file} {source.label}: left as it is: it runs on Windows, and the helper on Linux")
+            complain(f"{source.file} {source.label}: unchanged: it runs on Windows, and the helper needs Linux")
         else:
             targets.append(source)
     if not targets:
@@ -342,7 +350,7 @@ def _targets(sources: list[Source], arguments: argparse.Namespace, options: Opti
 
 
 def _refuse_names_of_none(sources: Sequence[Source], arguments: argparse.Namespace) -> None:
-    """Raise BadName for a container of the command line that none of `sources` has."""
+    """Raise BadName for a container of the command line that is in none of `sources`."""
     if not (arguments.helper or arguments.envoy):
         return
     containers: list[str] = []
@@ -351,7 +359,7 @@ def _refuse_names_of_none(sources: Sequence[Source], arguments: argparse.Namespa
             containers += [name for variant in source.variants for name in read_source(variant).by_name]
     for name in filter(None, (arguments.helper, arguments.envoy)):
         if name not in containers:
-            raise BadName(f"no container is named {name!r}; there are {', '.join(dict.fromkeys(containers))}")
+            raise BadName(f"no container is named {name!r}; the containers are {', '.join(dict.fromkeys(containers))}")
 
 
 def _settings(options: Sequence[str]) -> dict[str, str]:
@@ -366,9 +374,11 @@ def _settings(options: Sequence[str]) -> dict[str, str]:
 
 
 def _registrable(source: Source) -> str:
-    """The text of `source` as register-task-definition takes it."""
+    """The text of `source` in the form that register-task-definition accepts."""
     if source.spelling == "cloudformation":
-        raise NotEditable(f"{source.file}: CloudFormation registers what is in its template itself")
+        raise NotEditable(
+            f"{source.file}: --registrable is not for CloudFormation, which registers its template itself"
+        )
     document = registrable(source.tree.value if source.spelling == "api" else source.document)
     return json.dumps(document, indent=indent_of(source.text), ensure_ascii=False) + "\n"
 

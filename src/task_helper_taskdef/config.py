@@ -1,4 +1,4 @@
-"""The configuration file: what a repository wants of `taskdef check`, so that laptops and CI agree.
+"""The configuration file: the options of `taskdef check` for a repository, so that laptops and CI agree.
 
 `.task-helper.toml` of the file's directory, or the nearest one above it up to the repository's top. Where there is
 none, that of the working directory, or the nearest one above it, counts:
@@ -18,7 +18,7 @@ none, that of the working directory, or the nearest one above it, counts:
     [[files]]
     match = "batch/*.json"
     ignore = ["spot-budget"]
-    reason = "batch tasks serve nobody"
+    reason = "batch tasks serve no requests"
 
 An option of the command line takes precedence.
 """
@@ -47,11 +47,11 @@ class BadConfiguration(ValueError):
 
 
 class NoSuchRule(BadConfiguration):
-    """A name or a pattern that no rule has."""
+    """A name or a pattern that matches no rule."""
 
 
 class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What holds for the files whose path matches the pattern `match`."""
+    """Options for the files whose path matches the pattern `match`."""
 
     match: str
     ignore: list[str]
@@ -132,7 +132,7 @@ def matching(patterns: Iterable[str], rules: Collection[str]) -> list[str]:
     for pattern in patterns:
         names = [rule for rule in rules if fnmatch(rule, pattern)]
         if not names:
-            raise NoSuchRule(f"no rule is named {pattern!r}; there are {', '.join(rules)}")
+            raise NoSuchRule(f"no rule is named {pattern!r}; the rules are {', '.join(rules)}")
         found += names
     return found
 

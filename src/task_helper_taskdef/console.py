@@ -1,4 +1,4 @@
-"""The terminal's side of the commands: exit codes, errors as one line, and output whose reader may have gone."""
+"""The terminal: exit codes, errors as one line, and output to a pipe that may be closed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExitCode(IntEnum):
 
 
 class BadCommandLine(ValueError):
-    """What the options ask for cannot be done."""
+    """The options cannot be used together, or not with this input."""
 
 
 class Unusable(Exception):
@@ -47,7 +47,7 @@ class Unusable(Exception):
         self.code = code_of(file)
 
 
-# what is wrong with the command line or the configuration
+# errors in the command line or the configuration
 _BAD_OPTIONS: Final = (
     BadBaseline,
     BadCommandLine,
@@ -65,12 +65,12 @@ def code_of(file: Unreadable) -> ExitCode:
 
 
 def with_errors_printed(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """`command`, which prints an error of its input as one line on standard error, and returns the code for it."""
+    """`command`, but an error of its input is printed as one line on standard error and gives its exit code."""
 
     def run(arguments: argparse.Namespace) -> int:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # a definition may hold text that the terminal's encoding has not
+                # a definition may contain characters that the terminal's encoding does not have
                 stream.reconfigure(errors="backslashreplace")
         try:
             return command(arguments)
@@ -93,9 +93,9 @@ def with_errors_printed(command: Callable[[argparse.Namespace], int]) -> Callabl
 
 
 def emit(output: str | bytes) -> None:
-    """Write `output` to standard output; a line if it is a text. Raises NotWritten.
+    """Write `output` to standard output; a text with a line end. Raises NotWritten.
 
-    A reader that has gone, as `head` does, is no error: the command's exit code stays what it is.
+    A reader that closes the pipe, as `head` does, is not an error: the command's exit code does not change.
     """
     if sys.stdout is None:
         raise NotWritten("standard output cannot be written: it is closed")
@@ -114,17 +114,17 @@ def emit(output: str | bytes) -> None:
 
 
 def _discard_output() -> None:
-    """Let Python's own flush at the exit not fail as well."""
+    """Redirect standard output, so that Python's own flush at the exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(text: str) -> None:
-    """Write the line `text` to standard error, with the program's name; nothing where that is closed."""
+    """Write the line `text` to standard error, with the program's name; nothing if standard error is closed."""
     show(f"task-helper: {text}")
 
 
 def show(text: str) -> None:
-    """Write `text` to standard error as it is; nothing where that is closed."""
+    """Write `text` to standard error as it is; nothing if standard error is closed."""
     stream: Any = sys.stderr
     if stream is not None:
         print(text, file=stream)
@@ -136,5 +136,5 @@ def in_colour(stream: TextIO | None, wanted: bool = True) -> bool:
 
 
 def columns() -> int:
-    """The width of what is printed."""
+    """The width of the output."""
     return min(shutil.get_terminal_size().columns, 120)

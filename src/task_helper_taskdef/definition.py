@@ -8,6 +8,7 @@ writes it; a number may come as text, as CloudFormation has it. `unknown` has th
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats.decoding import DOCUMENT, PLACE, UNKNOWN, typed
 from task_helper_taskdef.formats.tree import NotATaskDefinition, steps
 
-# ECS's own default, where neither the definition nor the instance's agent says otherwise
+# ECS's default, if the definition and the instance's agent do not set it
 DEFAULT_STOP_TIMEOUT: Final = 30
 
 _NAME: Final = re.compile("[A-Za-z0-9_-]{1,255}")
@@ -125,7 +126,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def command_line(self) -> list[str]:
-        """What the container starts, as far as the definition has it: its entry point and its command."""
+        """The entry point and the command of the container, as far as the definition has them."""
         return [*self.entry_point, *self.command]
 
     @property
@@ -159,7 +160,7 @@ class RuntimePlatform(msgspec.Struct, frozen=True, rename="camel"):
     operating_system_family: str = ""
 
 
-class Definition(msgspec.Struct, frozen=True, rename="camel"):
+class Definition(msgspec.Struct, frozen=True, rename="camel", dict=True):
     """A task definition, as far as the stop of the task depends on it; `memory` is in MiB or a text such as `1 GB`.
 
     `document` is what it was read from, in the API's spelling.
@@ -191,7 +192,7 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
         return Copied(f"{container.place}.name")
 
     def value_at(self, place: str) -> Any:
-        """What stands at `place`, which exists, in the document that this was read from."""
+        """The value at `place`, which exists, in the document that this was read from."""
         value: Any = self.document
         for key in steps(place):
             value = value[key]
@@ -224,9 +225,13 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
         containers = (container.place for container in self.container_definitions)
         return next((each for each in containers if f"{place}.".startswith((f"{each}.", f"{each}["))), "")
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Container]:
         return {container.name: container for container in self.container_definitions}
+
+    @cached_property
+    def _log_routers(self) -> set[str]:
+        return {each.name for each in self.container_definitions if each.firelens_configuration is not None}
 
     def waits_for(self, container: Container) -> set[str]:
         """The containers that start before `container` and that ECS stops only after it.
@@ -238,8 +243,8 @@ class Definition(msgspec.Struct, frozen=True, rename="camel"):
         names |= {link.partition(":")[0] for link in container.links}
         names |= {volume.source_container for volume in container.volumes_from}
         if container.log_configuration and container.log_configuration.log_driver == "awsfirelens":
-            names |= {other.name for other in self.container_definitions if other.firelens_configuration is not None}
-        return names & self.by_name.keys() - {container.name}
+            names |= self._log_routers
+        return {name for name in names if name in self.by_name and name != container.name}
 
     def stopped_after(self, container: Container) -> set[str]:
         """All containers that ECS stops after `container` as long as none crashes: its dependencies, and theirs."""
@@ -281,14 +286,17 @@ def read(document: Any) -> Definition:
         raise NotATaskDefinition("$: expected an object with containerDefinitions")
     definition = typed(document, "$", Definition)
     if not definition.container_definitions and not definition.unknown_containers and not definition.unknown_list:
-        raise NotATaskDefinition("$.containerDefinitions: is empty; ECS takes one container at least")
+        raise NotATaskDefinition("$.containerDefinitions: is empty; ECS needs at least one container")
     seen: set[str] = set()
     for container in definition.container_definitions:
         place = f"{container.place}.name"
         if not _NAME.fullmatch(container.name) and place not in definition.unknown:
-            raise NotATaskDefinition(f"{place}: {container.name[:60]!r} is no name; ECS takes letters, digits, - and _")
+            raise NotATaskDefinition(
+                f"{place}: {container.name[:60]!r} is not a container name; ECS takes letters, digits, -"
+                " and _, such as task-helper"
+            )
         if container.name in seen and place not in definition.unknown:
-            raise NotATaskDefinition(f"{place}: {container.name} is the name of two containers")
+            raise NotATaskDefinition(f"{place}: {container.name} is the name of two containers; give each its own name")
         seen.add(container.name)
     return definition
 

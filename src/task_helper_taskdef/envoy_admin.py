@@ -36,7 +36,7 @@ ISTIO_PORT: Final = 15000
 class AdminApi(NamedTuple):
     """An admin API: at `port` of the network of Envoy's container, or at `socket`, a path in its file system.
 
-    With neither it is a socket whose path changes with every start. `places` are those that show it.
+    Without both, it is a socket whose path changes with every start. `places` are those that show it.
     """
 
     port: int | None

@@ -104,7 +104,7 @@ def _by_pattern(pattern: str) -> Iterator[_File | Unreadable]:
     ]
     yield from found
     if not found:
-        yield Unreadable(pattern, "no file is named so", opened=False)
+        yield Unreadable(pattern, "no file matches this pattern", opened=False)
 
 
 def _why_skipped(folder: str) -> str:

@@ -1,4 +1,4 @@
-"""What the linter reports: what a rule finds, the change of a file that repairs it, and a file that cannot be read."""
+"""The linter's results: a rule's finding, the change of a file that repairs it, and a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Copied(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What one rule reports about one place.
+    """A report of one rule about one place.
 
     An error costs requests at every stop, or prevents the start of the task. A warning does so under circumstances, or
     hides it. A note is information, and no fault. `message` says what is wrong and why it hurts, `remedy` what to write

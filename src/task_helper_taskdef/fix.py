@@ -64,7 +64,7 @@ def fix(sources: Sequence[Source], options: Options = DEFAULTS) -> Fixed:
 def _repairs(
     sources: Sequence[Source], options: Options, tried: set[tuple[object, ...]], refused: list[str]
 ) -> Iterator[_Repair]:
-    """What can be repaired and has not been tried yet; what the text does not allow goes to `refused`."""
+    """The repairs that are possible and not tried yet; repairs that the text does not allow are added to `refused`."""
     for source in sources:
         # what Terraform prints is not where the definition is written
         if source.spelling == "terraform":

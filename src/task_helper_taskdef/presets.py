@@ -1,7 +1,7 @@
-"""The settings that suit each mesh, each with what it rests on; docs/use/meshes has a page for each mesh.
+"""The settings that suit each mesh, each with its reason; docs/use/meshes has a page for each mesh.
 
-`add` writes them, and `check` reports where a helper leaves one of them at its default. For a mesh that is not
-here the defaults are right.
+`add` writes them, and `check` reports a helper that leaves one of them at its default. For other meshes the defaults
+are right.
 """
 
 from __future__ import annotations
@@ -16,45 +16,48 @@ from task_helper_taskdef.roles import Mesh, Task, waits_for_replacement
 
 
 class Preset(NamedTuple):
-    """A setting of the helper, and why, as a sentence of what the default costs."""
+    """A setting of the helper; `why` is a sentence on the cost of the default."""
 
     variable: str
     value: str
     why: str
 
 
-_BY_TRAFFIC = "Fixed times hold the task up although its requests have ended."
+_BY_TRAFFIC = "Fixed times keep the task running although its requests have ended."
 
 PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
     # Cloud Map, the push and the first check take up to 40 s, which is the default of DRAIN_DELAY
     "app-mesh": (Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),),
-    # the control plane probes each second, hears of it every 5 s and tells peers at once (kumahq/kuma, pkg/hds)
+    # Envoy probes itself each second and reports every 5 s; the control plane updates downstreams at once
+    # (kumahq/kuma, pkg/hds)
     "kuma": (
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
-        Preset("HEALTH_CHECK_INTERVAL", "7", "Kuma's peers know within 6 s, and the helper waits for 30."),
-        Preset("DISCOVERY_LAG", "10", "Kuma's peers know a new task within 10 s, and the helper waits for 40."),
+        Preset("HEALTH_CHECK_INTERVAL", "7", "Kuma's downstreams know within 6 s, but the helper waits for 30 s."),
+        Preset("DISCOVERY_LAG", "10", "Kuma's downstreams know a new task within 10 s, but the helper waits for 40 s."),
     ),
-    # consul-ecs-health-sync tells the servers on its own SIGTERM, when the helper gets its (hashicorp/consul-ecs)
+    # consul-ecs-health-sync calls the servers at its own SIGTERM, when the helper gets its own (hashicorp/consul-ecs)
     "consul": (
-        Preset("DRAIN_DELAY", "0", "Consul's peers go as soon as ECS stops the task, whatever the helper waits for."),
+        Preset("DRAIN_DELAY", "0", "Consul's downstreams stop sending as soon as ECS stops the task."),
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
-        Preset("HEALTH_CHECK_INTERVAL", "5", "Consul's peers know within seconds, and the helper waits for 30."),
+        Preset(
+            "HEALTH_CHECK_INTERVAL", "5", "Consul's downstreams know within seconds, but the helper waits for 30 s."
+        ),
     ),
-    # each caller's Envoy checks by its own configuration, which the called task does not know: 30 s are kept
+    # each downstream's Envoy has its own interval, which the task's definition does not show: the default of 30 s stays
     "static-dns": (Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),),
     # ECS has waited until the target is unused before it stops the task
     # (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/load-balancer-connection-draining.html)
     "alb": (
-        Preset("DRAIN_DELAY", "0", "ECS has taken the target out of the load balancer before it stops the task."),
+        Preset("DRAIN_DELAY", "0", "ECS deregisters the target from the load balancer before it stops the task."),
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
-        # StopTask and Spot do not wait for that, and the load balancer's nodes take some seconds to follow: with few
-        # requests a task is quiet before the last of them has
-        Preset("HEALTH_CHECK_INTERVAL", "10", "An ALB has gone within seconds, and the helper waits for 30."),
+        # StopTask and Spot do not wait for that, and the load balancer's nodes need some seconds. With few requests, a
+        # task may get none for a while before the last node has stopped sending
+        Preset("HEALTH_CHECK_INTERVAL", "10", "An ALB stops sending within seconds, but the helper waits for 30 s."),
     ),
     # New connections come for two minutes after a deregistration, which at StopTask begins with the stop; 110 s are
     # what Fargate has room for. aws/containers-roadmap#470, kubernetes-sigs/aws-load-balancer-controller#2366
     "nlb": (
-        Preset("DRAIN_DELAY", "0", "ECS has taken the target out of the load balancer before it stops the task."),
+        Preset("DRAIN_DELAY", "0", "ECS deregisters the target from the load balancer before it stops the task."),
         Preset("DRAIN_TIMEOUT", "auto", _BY_TRAFFIC),
         Preset("HEALTH_CHECK_INTERVAL", "110", "An NLB sends new connections for two minutes after a deregistration."),
     ),
@@ -64,16 +67,20 @@ PRESETS: Final[dict[Mesh, tuple[Preset, ...]]] = {
 # in AWS's images and in kuma-dp an agent waits after its SIGTERM before it stops Envoy; 5 s are the least of the first
 ENVOY_PRESETS: Final[dict[Mesh, Preset]] = {
     "app-mesh": Preset(
-        "LISTENER_DRAIN_WAIT_TIME_S", "5", "AWS's agent waits 20 s after the helper's drain, and no request needs them."
+        "LISTENER_DRAIN_WAIT_TIME_S",
+        "5",
+        "AWS's agent waits 20 s after the helper's drain; no request needs this time.",
     ),
     "kuma": Preset(
-        "KUMA_DATAPLANE_DRAIN_TIME", "5s", "kuma-dp waits 30 s after the helper's drain, and no request needs them."
+        "KUMA_DATAPLANE_DRAIN_TIME",
+        "5s",
+        "kuma-dp waits 30 s after the helper's drain, and no request needs this time.",
     ),
 }
 
 
 class Open(NamedTuple):
-    """A setting whose value the definition does not show: what is missing, and how to supply it, a sentence each."""
+    """A setting whose value the definition does not show: `why` and `supply` are a sentence each."""
 
     variable: str
     why: str
@@ -84,19 +91,19 @@ _INTERVAL: Final = "HEALTH_CHECK_INTERVAL"
 OPEN: Final[dict[Mesh, Open]] = {
     "app-mesh": Open(
         _INTERVAL,
-        "The definition does not show how often downstreams check the task, and the helper takes 30 s for it.",
+        "The definition does not show how often downstreams check the task, and the helper assumes 30 s.",
         "Give the virtual node with --virtual-node, or set HEALTH_CHECK_INTERVAL to the seconds between two checks.",
     ),
     "static-dns": Open(
         _INTERVAL,
-        "The definition does not show how often downstreams check the task, and the helper takes 30 s for it.",
+        "The definition does not show how often downstreams check the task, and the helper assumes 30 s.",
         "Set HEALTH_CHECK_INTERVAL to the `interval` of the downstreams' clusters, in seconds.",
     ),
 }
 
 
 def presets(task: Task, helper: Container) -> list[Preset]:
-    """What suits the mesh of `task`; nothing on Spot, whose two minutes leave no choice."""
+    """The settings that suit the mesh of `task`; none on Spot, whose two minutes leave no choice."""
     mesh = PRESETS.get(task.mesh, ()) if task.mesh and not task.spot else ()
     found = [preset for preset in mesh if preset.variable != "DISCOVERY_LAG" or waits_for_replacement(helper)]
     if task.mesh == "app-mesh" and not task.spot and (interval := _checked_every(task)):
@@ -105,7 +112,7 @@ def presets(task: Task, helper: Container) -> list[Preset]:
 
 
 def envoy_presets(task: Task, envoy: Container) -> list[Preset]:
-    """What suits the agent that starts Envoy in the container `envoy`, where there is one.
+    """The settings that suit the agent that starts Envoy in the container `envoy`, if there is one.
 
     The agent's time is Envoy's --drain-time-s, too. With DRAIN_LISTENERS=graceful it has to fit the drain, which the
     rule drain-time wants.

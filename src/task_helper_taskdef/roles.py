@@ -125,7 +125,7 @@ def _named(definition: Definition, name: str) -> Container:
     try:
         return definition.by_name[name]
     except KeyError:
-        raise BadName(f"no container is named {name!r}; there are {', '.join(definition.by_name)}") from None
+        raise BadName(f"no container is named {name!r}; the containers are {', '.join(definition.by_name)}") from None
 
 
 def is_helper(container: Container) -> bool:

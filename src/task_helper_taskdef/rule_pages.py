@@ -1,4 +1,4 @@
-"""The rules' docstrings: taken apart for the tests, put together behind page.md as the page docs/use/rules.md."""
+"""The rules' docstrings: split for the tests, and joined after rule_pages.md as the page docs/use/rules.md."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from task_helper_taskdef.rules import RULES
 
 _EXAMPLE: Final = re.compile(r"^(?P<verdict>Passes|Fails)(?: with (?P<option>--[a-z-]+))?:$", re.M)
 
-# reported in the way of a rule, and none
+# pseudo rules: reported like a rule
 OTHERS: Final = {
     "ignore": "A file ignores a rule without a reason, or names a rule that does not exist. Write the rule's name,"
     " a colon and the reason.",
-    "unreadable": "A file is no task definition, or cannot be read. The message says what it is, and what to give"
+    "unreadable": "A file is not a task definition, or cannot be read. The message names its kind and the file to give"
     " instead.",
 }
 
 
 class Example(NamedTuple):
-    """A fragment of a rule's page: its JSON values, and what the rule says about it (empty where it passes)."""
+    """A fragment of a rule's page: its JSON values, and the rule's findings (empty if it passes)."""
 
     verdict: str
     option: str
@@ -65,7 +65,7 @@ def severities(name: str) -> list[Severity]:
 
 
 def title(name: str) -> str:
-    """What the rule `name` wants, in one line."""
+    """The title of the rule `name`."""
     return dict(pages())[name].partition("\n")[0]
 
 
@@ -77,13 +77,13 @@ def markdown() -> str:
 
 
 def reason(name: str) -> str:
-    """What the rule `name` wants and why, as text."""
+    """The title and the reason of the rule `name`, as text."""
     title, _, text = dict(pages())[name].partition("\n")
     return f"{title}.\n\n{(text[: found.start()] if (found := _EXAMPLE.search(text)) else text).strip()}"
 
 
 def section(name: str) -> str:
-    """What the page has of the rule `name`, or of what is reported in the way of a rule."""
+    """The page's section about the rule `name`, or about a pseudo rule of OTHERS."""
     if name in OTHERS:
         return f"### {name}\n\n{OTHERS[name]}\n"
     title, _, text = reason(name).partition("\n")

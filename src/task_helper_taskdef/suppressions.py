@@ -1,8 +1,9 @@
-"""Leaving out findings: of rules that are switched off, and those that a file itself suppresses, with a reason.
+"""Ignoring findings: those of rules that are switched off, and those that a file itself ignores, with a reason.
 
-A container ignores with the Docker label `task-helper.ignore`, `holds-all: replaced with the host`, several parted by
-`;`. YAML files may do so with a comment, `# task-helper: ignore holds-all: replaced with the host`: within a container
-for that container, elsewhere for the whole file. Any container may ignore a finding that is about no container.
+A container ignores a rule with the Docker label `task-helper.ignore`, such as `holds-all: replaced with the host`. `;`
+separates several. A YAML file may have a comment instead, `# task-helper: ignore holds-all: replaced with the host`.
+Inside a container the comment is for that container, elsewhere for the whole file. Any container may ignore a finding
+that is not about a container.
 """
 
 from __future__ import annotations
@@ -99,9 +100,9 @@ def _applies(definition: Definition, finding: Finding, suppression: Suppression)
 def _complaint(suppression: Suppression, rules: Collection[str]) -> Finding:
     """The finding about a suppression that is not valid."""
     if suppression.rule not in rules:
-        message = f"{suppression.rule} is to be ignored, but no rule is named so."
-        remedy = "See `task-helper taskdef rules`."
+        message = f"{suppression.rule} is ignored here, but no rule has this name."
+        remedy = "Write a rule of `task-helper taskdef rules --list`."
     else:
-        message = f"{suppression.rule} is to be ignored without a reason, so it is not: nobody could tell later why."
-        remedy = f"Write {suppression.rule}: and the reason."
+        message = f"{suppression.rule} is ignored here without a reason, so it is still reported."
+        remedy = f"Write {suppression.rule}: and the reason, such as {suppression.rule}: the cache is warm in a second."
     return warning(suppression.place, message, remedy)._replace(rule=RULE)

@@ -1,7 +1,7 @@
 """When each container of a task is stopped.
 
-ECS sends SIGTERM to a container once all that wait for it (`dependsOn`, either way round) have stopped, and SIGKILL
-stopTimeout later; so stop times add up along a chain and run side by side otherwise.
+ECS sends SIGTERM to a container when all containers that depend on it have stopped, and SIGKILL stopTimeout later. So
+the stop times add up along a chain, and otherwise run side by side.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SPOT_SECONDS: Final = 120
 
 
 class Phase(NamedTuple):
-    """The stop of one container: SIGTERM at `begins`, gone at `ends` at the latest, seconds after the stop request."""
+    """One container's stop: SIGTERM at `begins`, exited at `ends` at the latest; seconds after the stop request."""
 
     container: Container
     begins: float
@@ -26,12 +26,12 @@ class Phase(NamedTuple):
 
 
 def longest_plan(settings: Settings) -> float:
-    """Seconds that the helper takes if all goes to plan; with `auto` as many as it may. Of two helpers in a chain the
-    second takes what the first leaves of the plan."""
+    """The seconds of the helper's plan; with `auto` the most that it may take. The second helper of a chain takes what
+    the first leaves of the plan."""
     if settings.plan.drain_delay == "auto" or settings.plan.drain_timeout == "auto":
         return settings.plan.budget
     whole = settings.plan.drain_delay + settings.plan.drain_timeout
-    return min(max(0.0, whole - settings.plan.held_before), settings.plan.budget)
+    return min(max(0.0, whole - settings.plan.elapsed_before), settings.plan.budget)
 
 
 def stop_schedule(task: Task) -> list[Phase]:
@@ -40,7 +40,7 @@ def stop_schedule(task: Task) -> list[Phase]:
     Raises CycleError where containers wait for each other.
     """
     definition = task.definition
-    # what has ended at the start has nothing left to stop, and holds nothing up
+    # a container that ends at the start is not stopped, and ECS does not wait for it
     dependants: dict[str, set[str]] = {container.name: set() for container in task.long_running}
     for container in task.long_running:
         for name in definition.waits_for(container) & dependants.keys():

@@ -29,7 +29,7 @@ def replace_file(name: str, text: str, tree: Tree) -> None:
     try:
         status = file.stat()
         _refuse(name, file, status, tree)
-        # opened with O_EXCL and O_NOFOLLOW, for nobody else
+        # opened with O_EXCL and O_NOFOLLOW, readable by this user only
         handle, temporary = tempfile.mkstemp(prefix=".task-helper-", dir=file.parent)
         try:
             with open(handle, "wb") as new:
@@ -49,16 +49,16 @@ def replace_file(name: str, text: str, tree: Tree) -> None:
 
 
 def _refuse(name: str, file: Path, status: os.stat_result, tree: Tree) -> None:
-    """Raise NotWritten, or OSError, for a file that is not to be replaced."""
+    """Raise NotWritten, or OSError, for a file that must not be replaced."""
     if not stat.S_ISREG(status.st_mode):
-        raise NotWritten(f"{name}: cannot be written: it is no regular file")
-    # root may write what is read-only, and is not meant to
+        raise NotWritten(f"{name}: cannot be written: it is not a regular file")
+    # root could write a read-only file, but must not
     if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(file, os.W_OK):
         raise NotWritten(f"{name}: cannot be written: it is read-only")
     if status.st_nlink > 1:
         raise NotWritten(
-            f"{name}: has {status.st_nlink} names (hard links), which a new file would part; copy it, or use standard"
-            " output"
+            f"{name}: has {status.st_nlink} names (hard links), and a new file would separate them; copy it, or use"
+            " standard output"
         )
     if decoded(file.read_bytes()) != tree.text:
         raise NotWritten(f"{name}: has changed since it was read; run the command again")
@@ -71,7 +71,7 @@ def _keep_owner(descriptor: int, status: os.stat_result) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the new name last; some file systems cannot, and the content is written by then."""
+    """Flush the folder, so that the new name is durable. Some file systems cannot; the content is written by then."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

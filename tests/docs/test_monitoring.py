@@ -98,7 +98,7 @@ def test_rules_watch_exit_codes_that_there_are(template: Any) -> None:
     alarms = [a for a in of_type(template, "AWS::CloudWatch::Alarm").values() if a["Namespace"] == "AWS/Events"]
     patterns = [rule["EventPattern"]["detail"] for rule in rules.values()]
 
-    assert f"| {UNCONFIRMED} | Envoy did not confirm" in README and f"| {KILLED} | not the helper's" in README
+    assert f"| {UNCONFIRMED} | Envoy did not confirm" in README and f"| {KILLED} | the helper was killed" in README
     assert [[UNCONFIRMED], [KILLED]] == [pattern["containers"]["exitCode"] for pattern in patterns]
     assert all(pattern["containers"]["name"] == [{"Ref": "Container"}] for pattern in patterns)
     assert all(pattern["lastStatus"] == ["STOPPED"] for pattern in patterns)

@@ -125,7 +125,7 @@ def test_kuma_socket_is_on_a_volume_that_the_helper_can_open(
 
 
 def test_init_container_makes_the_kuma_volume_writable(tmp_path: Path) -> None:
-    """What it runs lets any user write into the folder, and nobody remove another's files."""
+    """The container lets any user write into the folder, and no user remove another user's files."""
     opener = with_helper(with_envoy(KUMA))["containerDefinitions"][2]
     command = [*opener["entryPoint"], *opener["command"]]
     subprocess.run([word.replace("/run/kuma", str(tmp_path)) for word in command], check=True, timeout=60)

@@ -121,11 +121,11 @@ def test_missing_configuration_is_reported(capsys: pytest.CaptureFixture[str]) -
     """A configuration that was named has to be there."""
     write("a.json", {"name": "batch"})
 
-    assert 66 == check("a.json", "--config", "gone.toml")
-    assert "task-helper: gone.toml: No such file or directory\n" == capsys.readouterr().err
+    assert 66 == check("a.json", "--config", "missing.toml")
+    assert "task-helper: missing.toml: No such file or directory\n" == capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["gone.json", "gone/*.json"])
+@pytest.mark.parametrize("name", ["missing.json", "missing/*.json"])
 def test_missing_file_is_reported(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A name and a pattern that mean no file are errors, and the others are checked all the same."""
     write("a.json", {"name": "batch"})
@@ -166,8 +166,8 @@ def test_label_suppresses_for_its_container_and_needs_a_reason(capsys: pytest.Ca
     code, found = report(capsys, "a.json")
     assert "stop-timeout" in rules(found)
     assert [
-        "stop-timeout is to be ignored without a reason, so it is not: nobody could tell later why.",
-        "nonsense is to be ignored, but no rule is named so.",
+        "stop-timeout is ignored here without a reason, so it is still reported.",
+        "nonsense is ignored here, but no rule has this name.",
     ] == [problem["message"] for problem in found["problems"] if problem["rule"] == "ignore"]
 
 
@@ -240,7 +240,7 @@ def test_configuration_and_suppressions_of_the_page_work(capsys: pytest.CaptureF
         ("ignore = 3", "Expected array, got int - at $.ignore"),
         ("fail-on = 'never'", "Invalid enum value 'never' - at $.fail-on"),
         ("failon = 'error'", "Object contains unknown field failon"),
-        ("ignore = ['no-such']", "no rule is named 'no-such'; there are containers-unknown, "),
+        ("ignore = ['no-such']", "no rule is named 'no-such'; the rules are containers-unknown, "),
         ("ignore = [", "Invalid value (at end of document)"),
         ("[[files]]\nmatch = '*'\nignore = []", "Object missing required field reason - at $.files[0]"),
     ],
@@ -257,7 +257,7 @@ def test_invalid_configuration_is_refused(text: str, reason: str, capsys: pytest
 def test_json_report_contains_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is no task definition is a finding of its own, with its place, so that a program sees it."""
     Path("a.json").write_text('{"containerDefinitions": [\n  {"name": "app", "memory": "much"}]}', encoding="utf-8")
-    code, found = report(capsys, "a.json", "gone.json")
+    code, found = report(capsys, "a.json", "missing.json")
 
     assert (66, 2) == (code, found["errors"])
     first, second = found["problems"]
@@ -265,7 +265,7 @@ def test_json_report_contains_unreadable_files(capsys: pytest.CaptureFixture[str
     assert "a.json cannot be checked: $.containerDefinitions[0].memory: expected a whole number, got 'much'." == (
         first["message"]
     )
-    assert ("gone.json", 1, 1) == (second["file"], second["line"], second["column"])
+    assert ("missing.json", 1, 1) == (second["file"], second["line"], second["column"])
 
 
 def test_github_report_annotates_lines(capsys: pytest.CaptureFixture[str]) -> None:

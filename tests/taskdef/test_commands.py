@@ -50,12 +50,12 @@ def test_check_prints_findings_for_people(
     lines = capsys.readouterr().out.splitlines()
 
     assert code == 1
-    assert lines[0] == "helper: task-helper; Envoy: envoy; to be held up beside it: app"
+    assert lines[0] == "helper: task-helper; Envoy: envoy; to keep running: app"
     assert lines[2:8] == [
         "container task-helper",
         "  error  shop.json:25:5  $.containerDefinitions[2].dependsOn  (holds-all)",
-        "    Nothing holds envoy up, so ECS stops it at once, while the task still gets",
-        "    requests.",
+        "    The helper does not depend on envoy, so ECS stops envoy at once, while the",
+        "    task still gets requests.",
         '    > Add {"containerName": "envoy", "condition": "HEALTHY"} to the helper\'s',
         "      dependsOn.",
     ]
@@ -99,7 +99,7 @@ def test_options_name_the_roles(shop: Path, capsys: pytest.CaptureFixture[str]) 
 
     assert (["app"], ["envoy"]) == (definition["helper"], definition["envoy"])
     assert main(["taskdef", "check", str(shop), "--helper", "sidecar"]) == 2
-    assert capsys.readouterr().err == "task-helper: no container is named 'sidecar'; there are envoy, app\n"
+    assert capsys.readouterr().err == "task-helper: no container is named 'sidecar'; the containers are envoy, app\n"
 
 
 @pytest.mark.parametrize("command", [["taskdef", "check"], ["taskdef", "add", "--image", IMAGE], ["plan", "--taskdef"]])
@@ -148,8 +148,8 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
     assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--name", "drain"]) == 0
     written = capsys.readouterr()
 
-    assert "the mesh is unknown, so the helper has the slowest mesh's times, 40 s and 40 s; name it" in written.err
-    assert "(application-health)" in written.err and "can be given with --set NAME=VALUE" in written.err
+    assert "the mesh is unknown, so the helper gets the times of the slowest mesh, 40 s and 40 s" in written.err
+    assert "(application-health)" in written.err and "set missing settings with --set NAME=VALUE" in written.err
     assert json.loads(written.out)["containerDefinitions"][2] == {
         "name": "drain",
         "image": IMAGE,
@@ -234,8 +234,8 @@ def test_add_refuses_a_task_without_an_envoy(
     assert main(["taskdef", "add", str(shop), "--image", IMAGE, *in_place]) == 65
     assert capsys.readouterr() == (
         "",
-        f"task-helper: {shop}: no container is an Envoy, so the helper has nothing to drain; if one is, name it with"
-        " --envoy NAME\n",
+        f"task-helper: {shop}: no container is an Envoy, so the helper has nothing to drain; if a container is"
+        " an Envoy, name it with --envoy NAME\n",
     )
     assert text == shop.read_text(encoding="utf-8")
 
@@ -243,8 +243,8 @@ def test_add_refuses_a_task_without_an_envoy(
 @pytest.mark.parametrize(
     "name, reason",
     [
-        ("app", "app is the name of a container that is no helper; give the helper another name"),
-        ("a b", "'a b' is no name for a container; ECS takes letters, digits, - and _"),
+        ("app", "app is the name of another container; give the helper another name with --name"),
+        ("a b", "'a b' is not a container name; ECS takes letters, digits, - and _, such as task-helper"),
     ],
 )
 def test_add_refuses_a_name_that_is_taken_or_invalid(
@@ -275,7 +275,7 @@ def test_registrable_writes_surrogates_as_escapes(shop: Path, capsysbinary: pyte
 def test_plan_draws_a_whole_task(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """plan --taskdef draws the stop of the definition's containers."""
     assert main(["plan", "--taskdef", str(shop), "--spot"]) == 0
-    assert "NOT HELD UP by a helper" in capsys.readouterr().out
+    assert "NO HELPER DEPENDS ON IT" in capsys.readouterr().out
 
 
 def test_rules_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,7 +291,7 @@ def test_rules_prints_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("### root-user\n\n**The helper does not run as root.**\n")
 
     assert main(["taskdef", "rules", "root"]) == 2
-    assert capsys.readouterr().err.startswith("task-helper: no rule is named 'root'; there are containers-unknown, ")
+    assert capsys.readouterr().err.startswith("task-helper: no rule is named 'root'; the rules are containers-")
 
 
 @pytest.mark.parametrize("command", ["run", "healthcheck"])
@@ -315,7 +315,7 @@ def run(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("arguments, code", [(["rules"], 0), (["check", "."], 1)])
 def test_closed_pipe_changes_no_exit_code(arguments: list[str], code: int, shop: Path) -> None:
-    """Where the output's reader is gone, as behind `| head`, the command ends without a word, with its own code."""
+    """If the reader closes the pipe, as `| head` does, the command prints no error and keeps its exit code."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -64,12 +64,12 @@ def test_each_way_in_which_the_conditions_are_met_is_read() -> None:
     )
 
 
-def test_finding_names_the_condition_under_which_it_holds() -> None:
+def test_finding_names_its_condition() -> None:
     """What is wrong with one variant only is reported with its condition, and at its place in the file."""
     checked = check(only(TEMPLATE))
     (missing,) = [finding for finding in checked.findings if finding.rule == "helper-missing"]
 
-    assert missing.message.endswith(" This holds where UseMesh is true.")
+    assert missing.message.endswith(" This applies if UseMesh is true.")
     assert (12, 7) == checked.source.position(missing.place)
     assert ["envoy"] == [envoy.name for envoy in checked.task.envoys]
 
@@ -120,8 +120,8 @@ def test_add_refuses_what_no_single_helper_is_right_for() -> None:
         add(only(text), IMAGE)
 
 
-def test_fix_leaves_what_holds_under_a_condition_alone() -> None:
-    """A repair that is right for one variant only is left to a person; what always holds is mended."""
+def test_fix_leaves_conditional_findings_alone() -> None:
+    """A repair for one variant only is left to a person; a finding of all variants is repaired."""
     text = TEMPLATE + (
         "        - {Name: task-helper, Image: 'ecs-task-helper:1', User: root,\n"
         "           DependsOn: [{ContainerName: app, Condition: START}]}\n"
@@ -166,7 +166,7 @@ def test_condition_of_the_resource_is_met() -> None:
     "where, words",
     [({0}, (("A", True), ("B", True))), ({0, 1}, (("A", True),)), ({0, 3}, None), ({0, 1, 2, 3}, ())],
 )
-def test_fewest_conditions_that_tell_variants_apart(where: set[int], words: Any) -> None:
+def test_fewest_conditions_that_separate_variants(where: set[int], words: Any) -> None:
     """As few conditions as will do; none where there are no such."""
     ways = [{"A": a, "B": b} for a in (True, False) for b in (True, False)]
 

@@ -26,7 +26,7 @@ def one(**fields: Any) -> Any:
         ({"containerDefinitions": [None]}, "$.containerDefinitions[0]: an object is missing"),
         ({"containerDefinitions": [{}]}, "$.containerDefinitions[0]: name is missing"),
         (one(name=None), "$.containerDefinitions[0]: name is missing"),
-        (one(name="a b"), "$.containerDefinitions[0].name: 'a b' is no name; ECS takes letters, digits, - and _"),
+        (one(name="a b"), "$.containerDefinitions[0].name: 'a b' is not a container name; ECS takes letters, digits"),
         (one(stopTimeout="soon"), "$.containerDefinitions[0].stopTimeout: expected a whole number, got 'soon'"),
         (one(stopTimeout=True), "$.containerDefinitions[0].stopTimeout: expected a whole number, got true"),
         (one(stopTimeout=2.5), "$.containerDefinitions[0].stopTimeout: expected a whole number, got 2.5"),
@@ -38,13 +38,13 @@ def one(**fields: Any) -> Any:
         (one(dependsOn=[{"containerName": "envoy"}]), "$.containerDefinitions[0].dependsOn[0]: condition is missing"),
         (
             one(dependsOn=[{"containerName": "envoy", "condition": "Healthy"}]),
-            "$.containerDefinitions[0].dependsOn[0].condition: 'Healthy' is none of COMPLETE, HEALTHY, START, SUCCESS",
+            "$.containerDefinitions[0].dependsOn[0].condition: 'Healthy' is not one of COMPLETE, HEALTHY",
         ),
         (
             one(environment=[{"name": "A", "value": 3}]),
             "$.containerDefinitions[0].environment[0].value: expected text, got 3",
         ),
-        (one(stopTimeout="\ud800"), "$: '\\ud800' has half a character in it"),
+        (one(stopTimeout="\ud800"), "$: '\\ud800' contains an unpaired surrogate"),
         ({"containerDefinitions": [], "memory": []}, "$.memory: expected text, got a list"),
         (one(essential=None, command=[["x"]]), "$.containerDefinitions[0].command[0]: expected text, got a list"),
         (one(memory="a lot"), "$.containerDefinitions[0].memory: expected a whole number, got 'a lot'"),
@@ -55,7 +55,7 @@ def one(**fields: Any) -> Any:
     ],
 )
 def test_invalid_definition_is_refused_with_the_place(document: Any, reason: str) -> None:
-    """A wrong type, a missing name, another tool's spelling: each is told with its place in the file."""
+    """A wrong type, a missing name, another tool's spelling: each is reported with its place in the file."""
     with pytest.raises(NotATaskDefinition) as refused:
         read(document)
 
@@ -128,7 +128,7 @@ def test_order_counts_links_volumes_and_log_router() -> None:
             "containerDefinitions": [
                 {
                     "name": "app",
-                    "links": ["db:database", "gone"],
+                    "links": ["db:database", "missing"],
                     "volumesFrom": [{"sourceContainer": "files"}],
                     "logConfiguration": {"logDriver": "awsfirelens"},
                     "dependsOn": [{"containerName": "envoy", "condition": "START"}],

@@ -1,4 +1,4 @@
-"""What a task definition tells of Envoy's --drain-time-s."""
+"""Envoy's --drain-time-s, read from a task definition."""
 
 from typing import Any
 

@@ -321,7 +321,7 @@ def test_add_refuses_a_duplicate_key(capsys: pytest.CaptureFixture[str]) -> None
     Path("shop.json").write_text(text, encoding="utf-8")
 
     assert main(["taskdef", "add", "shop.json", "--image", IMAGE, "--in-place"]) == 65
-    assert "$.containerDefinitions[1].image: the key stands twice" in capsys.readouterr().err
+    assert "$.containerDefinitions[1].image: the object has this key twice" in capsys.readouterr().err
     main(["taskdef", "check", "shop.json", "--fix"])
     assert "(duplicate-key)" in capsys.readouterr().out
     assert text == Path("shop.json").read_text(encoding="utf-8")
@@ -342,7 +342,7 @@ def test_add_refuses_a_terraform_plan(capsys: pytest.CaptureFixture[str]) -> Non
     Path("plan.json").write_text(json.dumps(plan), encoding="utf-8")
 
     assert main(["taskdef", "add", "plan.json", "--image", IMAGE]) == 65
-    assert "a plan is not where the containers are written down" in capsys.readouterr().err
+    assert "a Terraform plan cannot be changed" in capsys.readouterr().err
 
 
 def test_add_takes_the_definitions_with_an_envoy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -393,7 +393,7 @@ def test_registrable_refuses_a_template(capsys: pytest.CaptureFixture[str]) -> N
     Path("t.yaml").write_text(YAML, encoding="utf-8")
 
     assert main(["taskdef", "add", "t.yaml", "--image", IMAGE, "--registrable"]) == 65
-    assert "CloudFormation registers what is in its template itself" in capsys.readouterr().err
+    assert "--registrable is not for CloudFormation" in capsys.readouterr().err
 
 
 def test_add_for_spot_leaves_time_for_all_containers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -468,7 +468,7 @@ def test_fix_repairs_every_finding_with_an_edit(form: str, capsys: pytest.Captur
     code = main(["taskdef", "check", name, "--fix", "--format", "json"])
     printed = capsys.readouterr()
     report = json.loads(printed.out)
-    assert printed.err.startswith(f"task-helper: {name}: mended misspelt-key, ")
+    assert printed.err.startswith(f"task-helper: {name}: repaired misspelt-key, ")
 
     assert 0 == code
     assert [] == [problem["rule"] for problem in report["problems"]]
@@ -488,7 +488,7 @@ def template(value: Any, key: str = "") -> Any:
 
 
 def test_fix_leaves_suppressed_findings_and_other_text_alone() -> None:
-    """What is ignored is not mended, and neither is a plan or a file in which nothing is wrong."""
+    """--fix changes no ignored finding, no plan and no file without findings."""
     helper = {**HELPER, "dockerLabels": {"task-helper.ignore": "root-user: a test"}}
     Path("a.json").write_text(json.dumps({**BAD, "containerDefinitions": [*BAD["containerDefinitions"][:2], helper]}))
     Path("b.json").write_text(JSON)
@@ -499,7 +499,7 @@ def test_fix_leaves_suppressed_findings_and_other_text_alone() -> None:
 
 
 def test_fix_leaves_a_parameter_alone_and_repairs_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    """A value that is a parameter's is not overwritten: it is still told, and all else is mended."""
+    """A parameter's value is not overwritten: the finding stays, and all others are repaired."""
     text = """\
 Parameters: {Stop: {Type: Number, Default: 300}}
 Resources:
@@ -527,4 +527,4 @@ def test_fix_refuses_standard_input(capsys: pytest.CaptureFixture[str], monkeypa
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(BAD).encode())))
 
     assert main(["taskdef", "check", "-", "--fix"]) == 2
-    assert "standard input cannot be mended" in capsys.readouterr().err
+    assert "--fix cannot write to standard input" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_admin_api_is_at_a_port_or_a_socket(admin: Any, expected: tuple[int | No
         ({"name": "orders", "type": "STRICT_DNS", "health_checks": [{}]}, [("orders", True)]),
         ({"name": "orders", "cluster_type": {"name": "envoy.clusters.dns"}}, [("orders", False)]),
         ({"name": "orders", "type": "STATIC"}, []),
-        # such as a collector of traces: nobody calls it through a listener
+        # such as a collector of traces: no listener routes to it
         ({"name": "collector", "type": "STRICT_DNS"}, []),
         ("orders", []),
     ],

@@ -93,7 +93,7 @@ def planned_resource(code: dict[str, Any]) -> dict[str, Any]:
 def planned_module(code: dict[str, Any]) -> dict[str, Any]:
     """The values of the resource that the module terraform-aws-modules/ecs makes of the load balancer's example."""
     (module,) = (m["orders"] for m in code["module"])
-    # what the module does for each container of the map, unless told otherwise
+    # the module's default for each container of the map
     defaults = {
         "readonlyRootFilesystem": True,
         "stopTimeout": 120,
@@ -213,8 +213,8 @@ def test_envoy_gets_the_configuration_of_the_file(form: str, kind: str) -> None:
         )
 
 
-def test_caller_without_a_control_plane_checks_what_it_finds_by_dns() -> None:
-    """Shop's Envoy asks for the name that Cloud Map gives orders, and checks as often as orders' helper is told."""
+def test_downstream_without_a_control_plane_checks_what_it_finds_by_dns() -> None:
+    """Shop's Envoy resolves the Cloud Map name of orders, and checks as often as the helper of orders expects."""
     template = yaml.load((EXAMPLES / "cloudformation/static-dns.yaml").read_text(encoding="utf-8"), Loader=Tagless)
     resources = template["Resources"]
     orders, shop = registered("cloudformation", "static-dns")
@@ -258,7 +258,7 @@ def assert_least(statements: list[Any], service: str) -> None:
 
 
 def test_envoy_health_check_passes_while_it_is_live_or_drains(tmp_path: Path) -> None:
-    """The examples' check of Envoy, run against a real one: good when live, good during the drain, bad when gone."""
+    """The examples' check of a real Envoy passes when live and during the drain, and fails after the stop."""
     address = processes.free_address()
     options = envoy_process.EnvoyOptions(address, (address, envoy_process.APPLICATION_PORT))
     command = [word.replace("127.0.0.1", address) for word in ready_command(plain("mesh"))]

@@ -100,7 +100,7 @@ def test_nothing_read_is_a_failure(text: str | None, capsys: pytest.CaptureFixtu
 
     code, _, _, printed = check(capsys, "empty")
     assert 3 == code
-    assert "no task definition was read; --allow-none permits that" in printed
+    assert "no task definition was read; give a file, or --allow-none to exit with 0" in printed
     assert 0 == check(capsys, "empty", "--allow-none")[0]
 
 
@@ -141,7 +141,7 @@ def test_folder_that_fails_is_a_failure(capsys: pytest.CaptureFixture[str], monk
 
 
 def test_every_document_of_a_stream_is_read(capsys: pytest.CaptureFixture[str]) -> None:
-    """A YAML file with several documents: the second one's errors are found at their place, and mended there."""
+    """A YAML file with several documents: the second one's errors are found at their place, and repaired there."""
     text = f"# a\n---\nx: 1\n---\n{TEXT}\n---\n{BARE}\n---\n"
     write("x.yaml", text)
 
@@ -173,7 +173,7 @@ def test_pattern_finds_dot_folders(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.j2", "x.template", "-"])
-def test_yaml_error_is_told_as_one(
+def test_yaml_error_is_reported_as_one(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no ending says that it is YAML, YAML's own words still say what is wrong."""

@@ -55,18 +55,18 @@ def only(name: str, text: str) -> Any:
         (b'{\n  "family" "shop"\n}', "line 2, column 12: Expecting ':' delimiter"),
         (b"\xff\xfe\xff", "byte 2: not UTF-8 text"),
         (b'{"family": "\xe9"}', "byte 12: not UTF-8 text"),
-        (b'{"cpu": NaN}', "NaN is no JSON number"),
+        (b'{"cpu": NaN}', "NaN is not a JSON number"),
         (b"family: shop\ncontainers: [", "line 1, column 1: Expecting value"),
-        (b'{"cpu": 1e999}', "1e999 is too large a number"),
+        (b'{"cpu": 1e999}', "1e999 is a number that is too large"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[" * 300 + b"]" * 300, "nested too deeply"),
         (b"[${x}, " + b"[" * 100_000, "nested too deeply"),
-        (b'{"cpu": ' + b"9" * 5000 + b"}", "99999999999999999999... is too large a number"),
+        (b'{"cpu": ' + b"9" * 5000 + b"}", "99999999999999999999... is a number that is too large"),
         (b'{"a": %{ if x }1%{ endif }}', "a template whose %{ if x } is not filled in; give the rendered file"),
     ],
 )
 def test_invalid_json_is_refused_with_the_place(text: bytes, reason: str) -> None:
-    """A syntax error is told with line and column, what is no text with its byte."""
+    """A syntax error is reported with line and column, a file that is not text with the byte."""
     with pytest.raises(NotATaskDefinition) as refused:
         parse("x.json", text)
 
@@ -78,7 +78,7 @@ def test_invalid_json_is_refused_with_the_place(text: bytes, reason: str) -> Non
     [
         ("", "the file is empty"),
         ("a: [", "line 2, column 1: did not find expected node content"),
-        ("a: &a [*a]", "$.a[0]: an anchor that holds itself"),
+        ("a: &a [*a]", "$.a[0]: an anchor that contains itself"),
         (
             "a:\n  {{- if .Values.x }}\n  b: [",
             "a template whose {{- if .Values.x }} is not filled in; give the rendered",
@@ -89,7 +89,7 @@ def test_invalid_json_is_refused_with_the_place(text: bytes, reason: str) -> Non
     ],
 )
 def test_invalid_yaml_is_refused_with_the_place(text: str, reason: str) -> None:
-    """A syntax error of YAML is told with line and column, and a template for what it is."""
+    """A syntax error of YAML is reported with line and column, and a template by its kind."""
     with pytest.raises(NotATaskDefinition) as refused:
         parse("x.yaml", text.encode())
 
@@ -99,7 +99,7 @@ def test_invalid_yaml_is_refused_with_the_place(text: str, reason: str) -> None:
 @pytest.mark.parametrize(
     "name, text, what",
     [
-        ("main.tf", "", "this is Terraform code: give what `terraform show -json PLAN` prints"),
+        ("main.tf", "", "this is Terraform code: run `terraform plan -out PLAN`, and give the output"),
         ("-", 'resource "aws_ecs_task_definition" "shop" {\n  family = "shop"\n}', "this is Terraform code"),
         ("main.tf.json", '{"resource": {"aws_ecs_task_definition": {}}}', "this is Terraform code"),
         ("plan", "PK\x03\x04", "this is an archive, as `terraform plan -out` writes it"),
@@ -118,17 +118,21 @@ def test_invalid_yaml_is_refused_with_the_place(text: str, reason: str) -> None:
         ("manifest.yml", "name: shop\ntype: Load Balanced Web Service", "this is a Copilot manifest"),
         ("appspec.json", '{"Resources": [{"TargetService": {}}]}', "this is a CodeDeploy AppSpec"),
         ("service.json", '{"serviceName": "shop", "desiredCount": 2}', "this is a service"),
-        ("services.json", '{"services": [], "failures": []}', "this is what ECS says of services or tasks"),
+        ("services.json", '{"services": [], "failures": []}', "this is ECS's description of services or tasks"),
         ("node.json", '{"virtualNode": {}}', "this is a virtual node: give it with --virtual-node"),
         ("container.json", '{"name": "app", "image": "shop"}', "this is one container"),
         ("number.json", "3", "a single value"),
         ("list.json", "[3]", "no containerDefinitions are in it"),
         ("tests.yaml", "- name: a case\n  input: {}\n", "no containerDefinitions are in it"),
-        ("other.json", '{"family": "shop"}', "no containerDefinitions are in it; give what `aws ecs describe-task-def"),
+        (
+            "other.json",
+            '{"family": "shop"}',
+            "no containerDefinitions are in it; give the output of `aws ecs describe-task-def",
+        ),
     ],
 )
 def test_file_of_another_kind_is_recognised(name: str, text: str, what: str) -> None:
-    """Who gives the wrong file is told what it is and what to give instead."""
+    """The error for a wrong file names its kind and the file to give instead."""
     with pytest.raises(NotATaskDefinition) as refused:
         sources(name, parse(name, text.encode("latin-1")))
 
@@ -349,7 +353,7 @@ def test_placeholder_of_a_shell_is_known() -> None:
 
 
 def test_duplicate_key_is_noted() -> None:
-    """JSON and YAML tell which key of which object stands twice, and where the second is."""
+    """JSON and YAML report which key of which object is there twice, and the place of the second."""
     for name, text in ("x.json", '{"a": {"b": 1,\n "b": 2}}'), ("x.yaml", "a:\n  b: 1\n  b: 2\n"):
         tree = parse(name, text.encode())
         assert ["$.a.b"] == [place for place, _ in tree.duplicates]
@@ -357,7 +361,7 @@ def test_duplicate_key_is_noted() -> None:
 
 
 def test_yaml_merges_and_anchors_are_read() -> None:
-    """What an anchor has is there wherever it is named, and a key that stands there itself goes before a merged one."""
+    """An anchor's keys appear wherever it is named. An own key takes precedence over a merged one."""
     text = "x: &x {image: a, user: '1'}\nlist:\n  - <<: *x\n    image: b\n  - <<: [*x, {cpu: 1}]\n  - *x\n"
 
     assert [

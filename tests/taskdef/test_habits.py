@@ -82,7 +82,7 @@ def test_rules_are_chosen_by_names_and_patterns(
 def test_pattern_that_means_no_rule_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A misspelt name must not switch a check off."""
     assert 2 == check(write("a.json", ENVOY), option, "helpr-*")
-    assert "no rule is named 'helpr-*'; there are " in capsys.readouterr().err
+    assert "no rule is named 'helpr-*'; the rules are " in capsys.readouterr().err
 
 
 def test_configuration_chooses_rules_and_severities(capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,8 +191,8 @@ def test_two_reports_for_one_place_are_refused(arguments: list[str]) -> None:
 
 def test_report_that_cannot_be_written_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is not there is named."""
-    assert 73 == check(write("a.json", ENVOY), "-o", "gone/out.txt")
-    assert "task-helper: gone/out.txt: cannot be written: No such file or directory\n" == capsys.readouterr().err
+    assert 73 == check(write("a.json", ENVOY), "-o", "missing/out.txt")
+    assert "task-helper: missing/out.txt: cannot be written: No such file or directory\n" == capsys.readouterr().err
 
 
 def test_quiet_prints_findings_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,7 +246,7 @@ def test_dry_run_changes_no_file(command: list[str], capsys: pytest.CaptureFixtu
     main(["taskdef", *command, "a.json", "--dry-run"])
 
     assert before == Path("a.json").read_bytes()
-    assert re.search(r"task-helper: a\.json: would be (mended|changed)", capsys.readouterr().err)
+    assert re.search(r"task-helper: a\.json: would be (repaired|changed)", capsys.readouterr().err)
 
 
 def test_diff_of_add_shows_what_would_be_written(capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,7 +378,7 @@ def test_setting_without_name_or_value_is_refused(setting: str, capsys: pytest.C
 def test_container_that_is_not_there_is_refused(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The names that there are are listed."""
     assert 2 == main([*command, write("a.json", ENVOY), "--envoy", "proxy"])
-    assert capsys.readouterr().err == "task-helper: no container is named 'proxy'; there are envoy\n"
+    assert capsys.readouterr().err == "task-helper: no container is named 'proxy'; the containers are envoy\n"
 
 
 @pytest.mark.parametrize("text", ['folder = "x"', "colour = 1", '[severity]\nimage = "fatal"', 'select = ["x"]'])

@@ -1,4 +1,4 @@
-"""The settings tables of docs/use/meshes, held to what `add` writes and to what `check --mesh` asks for."""
+"""The settings tables of docs/use/meshes, compared with what `add` writes and what `check --mesh` reports."""
 
 from __future__ import annotations
 

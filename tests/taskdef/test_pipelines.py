@@ -73,7 +73,7 @@ def run_step(step: dict[str, Any], folder: Path, inputs: dict[str, str], **envir
         text = text.replace("${{ github.action_path }}", str(ROOT))
         return re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda match: values[match[1]], text)
 
-    assert "${{" not in step["run"], "an expression within a script is a door for whoever can choose its value"
+    assert "${{" not in step["run"], "an expression in a script lets a person who chooses its value run commands"
     variables = {name: fill(value) for name, value in step.get("env", {}).items()}
     shell = {"bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"]}[step["shell"]]
     return run([*shell, step["run"]], folder, **variables, **environ)
@@ -91,7 +91,7 @@ def run_step(step: dict[str, Any], folder: Path, inputs: dict[str, str], **envir
     ],
 )
 def test_action_checks_and_annotates(inputs: dict[str, str], code: int, said: str, folder: Path) -> None:
-    """The action's check takes files a line each, ends as the command ends, and lets nobody run anything."""
+    """The action's check takes one file per line, exits as the command exits, and runs no text of its inputs."""
     *_, check = steps()
     done = run_step(check, folder, inputs)
 

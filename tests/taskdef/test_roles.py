@@ -1,4 +1,4 @@
-"""Which container is what, and what a rule says where no example of its page goes."""
+"""The roles of containers, and findings that no example of a rule's page covers."""
 
 from __future__ import annotations
 
@@ -141,12 +141,14 @@ def test_kuma_socket_depends_on_version_and_work_directory() -> None:
     socket = [{"name": "ENVOY_ADMIN_URL", "value": "unix:///run/kuma/kuma-envoy-admin.sock"}]
     mount = [{"sourceVolume": "admin", "containerPath": "/run/kuma"}]
     old, latest = ({"name": "dp", "image": f"kumahq/kuma-dp:{tag}"} for tag in ("2.13.2", "latest"))
-    told = {**latest, "mountPoints": mount, "command": ["run", "--work-dir=/run/kuma"]}
+    with_folder = {**latest, "mountPoints": mount, "command": ["run", "--work-dir=/run/kuma"]}
 
     assert [] == list(admin_address.check(task(old, helper, networkMode="awsvpc")))
     assert [] == list(admin_address.check(task(latest, helper, networkMode="awsvpc")))
     assert [] == list(
-        admin_address.check(task(told, {**helper, "mountPoints": mount, "environment": socket}, networkMode="awsvpc"))
+        admin_address.check(
+            task(with_folder, {**helper, "mountPoints": mount, "environment": socket}, networkMode="awsvpc")
+        )
     )
 
 

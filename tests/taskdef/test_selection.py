@@ -71,7 +71,7 @@ def test_add_changes_every_definition_with_an_envoy(template: Path, capsys: pyte
     written = capsys.readouterr()
 
     assert ["Orders", "Cart"] == helped(written.out)
-    assert "stack.yaml Legacy: left as it is: it runs on Windows" in written.err
+    assert "stack.yaml Legacy: unchanged: it runs on Windows" in written.err
 
 
 @pytest.mark.parametrize("name", ["Cart", "2"])
@@ -113,7 +113,7 @@ def test_name_that_no_definition_has_is_refused(
     """The message lists the names that there are."""
     assert main([*command, "stack.yaml", "--definition", "Shop"]) == 2
     assert capsys.readouterr().err == (
-        "task-helper: no task definition is named 'Shop'; there are: Orders or orders-family or 1; Cart or 2;"
+        "task-helper: no task definition is named 'Shop'; the definitions are: Orders or orders-family or 1; Cart or 2;"
         " Batch or 3; Legacy or 4\n"
     )
 

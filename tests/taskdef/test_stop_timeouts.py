@@ -79,7 +79,7 @@ SHARES: dict[str, tuple[list[str], int, list[tuple[str, int, dict[str, str]]]]] 
 
 @pytest.mark.parametrize("name", SHARES)
 def test_stop_timeout_is_split_among_helpers(name: str) -> None:
-    """A task is held by one helper where that may have the time, else by two; what comes out passes `check`."""
+    """One helper keeps the task running if it may have the time, otherwise two do; the result passes `check`."""
     compatibilities, total, expected = SHARES[name]
 
     document = with_helper(task(*compatibilities), stop_timeout=total)
@@ -97,14 +97,14 @@ def test_stop_timeout_is_split_among_helpers(name: str) -> None:
         (
             task("FARGATE"),
             241,
-            "a stopTimeout of 241 is too long: Fargate gives a container 120 s, so two helpers 240 s",
+            "a stopTimeout of 241 is too long: Fargate allows 120 s for a container, so 240 s for two helpers",
         ),
         (task("EC2"), 80, "STOP_TIMEOUT: 80s is too short for DRAIN_DELAY 40s"),
-        (task("EC2"), 3, "STOP_TIMEOUT: '3' leaves nothing before the last 5s"),
+        (task("EC2"), 3, "STOP_TIMEOUT: '3' must be greater than 5s"),
     ],
 )
 def test_impossible_stop_timeout_is_refused(document: Any, total: int, reason: str) -> None:
-    """A time that nobody gives, or that leaves none for the plan, is refused with the reason."""
+    """A time that ECS does not allow, or that is too short for the plan, is refused with the reason."""
     with pytest.raises(BadStopTimeout, match=reason):
         with_helper(document, stop_timeout=total)
 
@@ -114,7 +114,7 @@ def test_name_of_the_second_helper_that_is_taken_is_refused() -> None:
     document = task("FARGATE")
     document["containerDefinitions"].append({"name": "task-helper-2", "image": "batch:1"})
 
-    with pytest.raises(BadStopTimeout, match="task-helper-2 is there"):
+    with pytest.raises(BadStopTimeout, match="a container named task-helper-2 already exists"):
         with_helper(document, stop_timeout=240)
 
 
@@ -142,7 +142,7 @@ def test_new_image_is_for_both_helpers() -> None:
 
 
 def test_first_helper_depends_on_the_others_itself() -> None:
-    """A first helper that holds the others only by way of the second holds nothing once that has died."""
+    """If the first helper depends on the others only through the second, a crash of the second frees the others."""
     document = with_helper(task("FARGATE"), stop_timeout=240)
     document["containerDefinitions"][2]["dependsOn"] = [{"containerName": "task-helper-2", "condition": "START"}]
 
@@ -150,7 +150,7 @@ def test_first_helper_depends_on_the_others_itself() -> None:
 
 
 def test_reversed_chain_is_reported() -> None:
-    """Helpers that say the opposite of the order in which ECS stops them are both told."""
+    """Both helpers get a finding if they name the opposite of the order in which ECS stops them."""
     document = with_helper(task("FARGATE"), stop_timeout=240)
     first, second = document["containerDefinitions"][2:]
     first["dependsOn"].pop()
@@ -170,5 +170,5 @@ def test_timeline() -> None:
     phases = {phase.container.name: (phase.begins, phase.ends) for phase in stop_schedule(assign_roles(definition))}
 
     assert {"task-helper": (0, 115), "task-helper-2": (115, 190), "app": (190, 220), "envoy": (220, 230)} == phases
-    assert "goes on for task-helper; its plan takes 75s" in plan(load("task.json", json.dumps(document))[0])
+    assert "continues the plan of task-helper; its plan takes 75s" in plan(load("task.json", json.dumps(document))[0])
     assert ["task-helper", "task-helper-2"] == [each.name for each in chain_of(assign_roles(definition)) or ()]

@@ -37,7 +37,7 @@ APP = container("app", "envoy", stopTimeout=10)
             [ENVOY, APP, container("task-helper", "app", "envoy", stopTimeout=120)],
             [("task-helper", 0, 80), ("app", 80, 90), ("envoy", 90, 120)],
         ),
-        # what nobody waits for stops side by side
+        # containers without dependants stop side by side
         (
             [ENVOY, container("app"), container("task-helper", "app", "envoy", stopTimeout=120)],
             [("task-helper", 0, 80), ("envoy", 80, 110), ("app", 80, 110)],
@@ -47,11 +47,11 @@ APP = container("app", "envoy", stopTimeout=10)
             [ENVOY, *(container(name, "envoy") for name in "dbca")],
             [("d", 0, 30), ("b", 0, 30), ("c", 0, 30), ("a", 0, 30), ("envoy", 30, 60)],
         ),
-        # without a helper the application is told at once
+        # without a helper the application gets SIGTERM at once
         ([ENVOY, APP], [("app", 0, 10), ("envoy", 10, 40)]),
         # a stopTimeout that is too short cuts the plan
         ([ENVOY, container("task-helper", "envoy")], [("task-helper", 0, 30), ("envoy", 30, 60)]),
-        # what has ended at the start takes no time, and holds nothing up
+        # a container that ends at the start takes no time, and ECS does not wait for it
         (
             [
                 container("init", essential=False),
@@ -74,7 +74,7 @@ APP = container("app", "envoy", stopTimeout=10)
 def test_stop_times_add_up_along_dependencies(
     containers: list[dict[str, Any]], schedule: list[tuple[str, float, float]]
 ) -> None:
-    """A container is told to stop when all that wait for it are gone, and is gone its stopTimeout later."""
+    """A container gets SIGTERM when all containers that depend on it have exited, and exits its stopTimeout later."""
     phases = stop_schedule(assign_roles(read(task(*containers).document)))
 
     assert schedule == [(phase.container.name, phase.begins, phase.ends) for phase in phases]
@@ -105,11 +105,11 @@ def test_plan_draws_every_phase_to_scale() -> None:
         ),
         (
             [ENVOY, container("task-helper", stopTimeout=120)],
-            "    0s  envoy        SIGTERM, and SIGKILL after its stopTimeout of 30s; NOT HELD UP by a helper",
+            "    0s  envoy        SIGTERM, and SIGKILL after its stopTimeout of 30s; NO HELPER DEPENDS ON IT",
         ),
         (
             [ENVOY, container("task-helper", environment=[{"name": "STOP_TIMEOUT", "value": "soon"}])],
-            "    0s  task-helper  SIGTERM; its settings cannot be used, see `task-helper taskdef check`",
+            "    0s  task-helper  SIGTERM; the helper refuses its settings, see `task-helper taskdef check`",
         ),
         (
             [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_DELAY", "value": "auto"}])],
@@ -125,16 +125,16 @@ def test_plan_draws_every_phase_to_scale() -> None:
         ),
         (
             [container("app", "envoy"), container("envoy", "app")],
-            "The containers wait for each other (app -> envoy -> app): ECS refuses this task definition.",
+            "The containers wait for each other (app -> envoy -> app), so ECS refuses this task definition.",
         ),
     ],
 )
-def test_plan_shows_what_goes_wrong(containers: list[dict[str, Any]], line: str) -> None:
-    """What would be killed, what is not held up and what has no order is said in the container's line."""
+def test_plan_shows_problems(containers: list[dict[str, Any]], line: str) -> None:
+    """A container's line shows if ECS kills it, if no helper depends on it, and if it has no order."""
     assert line in plan(task(*containers), 80, spot=True).splitlines()
 
 
 def test_unknown_container_name_is_refused() -> None:
     """A helper or an Envoy that is named but not there is refused with the names that are."""
-    with pytest.raises(BadName, match="no container is named 'proxy'; there are envoy, app"):
+    with pytest.raises(BadName, match="no container is named 'proxy'; the containers are envoy, app"):
         plan(task(ENVOY, APP), 80, envoy="proxy")

@@ -1,4 +1,4 @@
-"""How a file is replaced: as a whole or not at all, by nobody else's file, and with all that it had kept."""
+"""How a file is replaced: as a whole or not at all, not by another user's file, and with owner and permissions kept."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_owner_is_kept() -> None:
 
 
 def test_read_only_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that nobody may write is left alone, by root as well."""
+    """A read-only file is unchanged, for root too."""
     file().chmod(0o444)
 
     assert 73 == main(["taskdef", "add", "x.json", "--image", IMAGE, "--in-place"])
@@ -98,7 +98,7 @@ def test_what_is_no_file_is_refused() -> None:
     """A pipe is no file that could be replaced."""
     os.mkfifo("x.json")
 
-    with pytest.raises(NotWritten, match="no regular file"):
+    with pytest.raises(NotWritten, match="not a regular file"):
         replace_file("x.json", "new", parse("x.json", b"{}"))
 
 

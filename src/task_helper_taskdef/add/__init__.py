@@ -1,4 +1,4 @@
-"""Putting a well-wired helper container into a task definition. It writes no file."""
+"""Adding a helper container with the right wiring to a task definition. It writes no file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ FOLDER_INIT: Final = "kuma-admin-folder"
 
 
 class BadSetting(ValueError):
-    """A setting that is given for the helper is none, or has a value that the helper refuses."""
+    """A given setting is not a setting of the helper, or has a value that the helper refuses."""
 
 
 def add(
@@ -86,15 +86,19 @@ def add(
     """
     if source.tree.duplicates:
         place = source.tree.duplicates[0][0]
-        raise NotATaskDefinition(f"{place}: the key stands twice, and one of its values would be lost")
+        raise NotATaskDefinition(
+            f"{place}: the object has this key twice, and one value would be lost; remove one of them"
+        )
     if source.spelling == "terraform":
         raise NotEditable(
-            f"{source.file}: a plan is not where the containers are written down; examples/terraform shows the helper's"
+            f"{source.file}: a Terraform plan cannot be changed; change the Terraform code, as examples/terraform shows"
         )
     # reports what is wrong with the shape at its place in the file
     definitions = [read_source(variant) for variant in source.variants]
     if not source.complete:
-        raise NotEditable(f"{source.file}: its conditions can be met together in too many ways; write it by hand")
+        raise NotEditable(
+            f"{source.file}: its conditions can be met together in more than 32 ways; add the helper by hand"
+        )
     _refuse_unfit(source, definitions, helper, envoy)
 
     def of_helper(document: Any) -> list[Edit]:
@@ -112,11 +116,11 @@ def _refuse_unfit(source: Source, variants: list[Definition], helper: str | None
     """Raise NotEditable for a task that the helper cannot serve."""
     name = " ".join(filter(None, (source.file, source.label)))
     if any(definition.windows for definition in variants):
-        raise NotEditable(f"{name}: the helper's image is for Linux, and this task runs on Windows")
+        raise NotEditable(f"{name}: this task runs on Windows, and the helper needs Linux")
     if not has_envoy(variants, helper, envoy):
         raise NotEditable(
-            f"{name}: no container is an Envoy, so the helper has nothing to drain; if one is, name it with"
-            " --envoy NAME"
+            f"{name}: no container is an Envoy, so the helper has nothing to drain; if a container is an Envoy, name it"
+            " with --envoy NAME"
         )
 
 
@@ -152,10 +156,10 @@ def edits(
 def _one_helper(task: Task, image: str, name: str, settings: Mapping[str, str]) -> list[Edit]:
     definition = task.definition
     if not re.fullmatch("[A-Za-z0-9_-]{1,255}", name):
-        raise BadName(f"{name!r} is no name for a container; ECS takes letters, digits, - and _")
+        raise BadName(f"{name!r} is not a container name; ECS takes letters, digits, - and _, such as task-helper")
     if name in definition.by_name and not is_helper(definition.by_name[name]):
-        raise BadName(f"{name} is the name of a container that is no helper; give the helper another name")
-    # what opens the volume for Kuma has ended when the task is up, and is nothing to hold
+        raise BadName(f"{name} is the name of another container; give the helper another name with --name")
+    # the container that prepares Kuma's volume ends at the start, so the helper does not depend on it
     socket, shared = _kuma_socket_edits(task, image)
     shared += [] if closes_idle(settings) else _envoy_edits(task)
     shared += _health_sync_edits(task, settings)
@@ -176,7 +180,7 @@ def _one_helper(task: Task, image: str, name: str, settings: Mapping[str, str]) 
 
 
 def _envoy_edits(task: Task) -> list[Edit]:
-    """What Envoy's own container lacks of its mesh's settings."""
+    """The edits that add the mesh's missing settings to Envoy's container."""
     return [
         envoy.set_variable(preset.variable, preset.value)
         for envoy in task.envoys
@@ -186,7 +190,7 @@ def _envoy_edits(task: Task) -> list[Edit]:
 
 
 def _health_sync_edits(task: Task, settings: Mapping[str, str]) -> list[Edit]:
-    """What lets Consul's health-sync deregister the task after a drain, where its stopTimeout is not set."""
+    """The edits that let Consul's health-sync deregister the task after a drain, if its stopTimeout is not set."""
     seconds = _stop_timeout(task, {**(task.helpers[0].env if task.helpers else {}), **settings})
     return [
         Edit(f"{container.place}.stopTimeout", seconds)
@@ -256,7 +260,7 @@ def _refuse_bad_settings(helper: Container, environment: Mapping[str, str], sett
     names = [setting.name for setting in SETTINGS]
     for name in settings:
         if name not in names:
-            raise BadSetting(f"{name} is no setting of the helper; there are {', '.join(names)}")
+            raise BadSetting(f"{name} is not a setting of the helper; the settings are {', '.join(names)}")
     if settings and knows_settings(helper):
         try:
             from_env({**environment, **helper.env, **settings})
@@ -358,7 +362,7 @@ def _mount(task: Task, socket: PurePosixPath) -> dict[str, str]:
 
 
 def _missing_parts(definition: Definition, helper: Container, wanted: dict[str, Any]) -> list[Edit]:
-    """What `helper` lacks of `wanted`, and its image; of lists, the items whose name it does not have."""
+    """Edits that add the missing parts of `wanted` to `helper`, and its image; in lists, items with missing names."""
     found: list[Edit] = []
     there = definition.value_at(helper.place)
     for key, value in wanted.items():
@@ -377,7 +381,7 @@ def _missing_parts(definition: Definition, helper: Container, wanted: dict[str, 
 
 
 def _key(item: Any) -> Any:
-    """What tells one item of a list from another."""
+    """The key that identifies an item of a list."""
     if not isinstance(item, dict):
         return str(item).partition(":")[0]
     return item.get("containerName") or item.get("name") or item.get("containerPath")

@@ -11,7 +11,7 @@ from task_helper_taskdef.definition import Container
 from task_helper_taskdef.roles import Task, shares_network
 
 _URL: Final = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^\s?#]*)?")
-# options that change neither the request nor which answers fail; those of curl without -f let every answer pass
+# options that do not change the request or which answers fail; without -f, curl accepts every answer
 _CURL: Final = re.compile(r"-[fsSL]+|--fail|--silent|--show-error|--location")
 _WGET: Final = re.compile(
     r"-[qS]+|--quiet|--spider|-nv|--no-verbose|--tries=\d+|-O-?|-|/dev/null|--output-document=\S+"

@@ -13,12 +13,12 @@ from task_helper_taskdef.roles import assign_roles, chain_of, knows_settings
 
 # a container's most, https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
 FARGATE_SECONDS: Final = 120
-# what the helper takes where STOP_TIMEOUT is unset
+# the helper's default of STOP_TIMEOUT
 DEFAULT: Final = "120"
 
 
 class BadStopTimeout(ValueError):
-    """A task cannot be held for as long as is asked for."""
+    """The task cannot keep running for so many seconds."""
 
 
 def shares(total: int, definition: Definition, chained: bool) -> list[int]:
@@ -26,8 +26,8 @@ def shares(total: int, definition: Definition, chained: bool) -> list[int]:
     helpers already, two. Raises BadStopTimeout."""
     if definition.fargate and total > 2 * FARGATE_SECONDS:
         raise BadStopTimeout(
-            f"a stopTimeout of {total} is too long: Fargate gives a container {FARGATE_SECONDS} s,"
-            f" so two helpers {2 * FARGATE_SECONDS} s; on EC2 instances one may have any time"
+            f"a stopTimeout of {total} is too long: Fargate allows {FARGATE_SECONDS} s for a container,"
+            f" so {2 * FARGATE_SECONDS} s for two helpers; EC2 instances have no limit"
         )
     if chained or (definition.fargate and total > FARGATE_SECONDS):
         return [total - total // 2, total // 2]
@@ -35,7 +35,7 @@ def shares(total: int, definition: Definition, chained: bool) -> list[int]:
 
 
 def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
-    """What is to change in `document`, which has a helper, so that the task is held for `total` seconds.
+    """The changes in `document`, which has a helper, that keep the task running for `total` seconds.
 
     The second helper is a copy of the first, as the two carry out one plan. Raises BadStopTimeout.
     """
@@ -44,7 +44,7 @@ def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
     first, second = chain_of(task) or (task.helpers[0], None)
     own, *others = shares(total, definition, second is not None)
     variables = {"STOP_TIMEOUT": str(own)}
-    # more than the usual time is for requests whose end is worth waiting for, however long they take
+    # people who want more than the usual time want to wait for the end of long requests
     if total > FARGATE_SECONDS and not any(each.name == "DRAIN_TIMEOUT" for each in first.environment):
         variables["DRAIN_TIMEOUT"] = "auto"
     if not others:
@@ -52,7 +52,9 @@ def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
         return
     name = second.name if second else f"{first.name}-2"
     if second is None and name in definition.by_name:
-        raise BadStopTimeout(f"{name} is there, and the second helper is to have that name; rename it")
+        raise BadStopTimeout(
+            f"a container named {name} already exists; the second helper needs that name, so rename the container"
+        )
     yield from _helper_edits(first, own, {**variables, "HANDS_OVER_TO": f"{name}:{others[0]}"})
     variables |= {"STOP_TIMEOUT": str(others[0]), "TAKES_OVER_FROM": f"{first.name}:{own}"}
     if second:
@@ -75,7 +77,7 @@ def stop_timeout_edits(document: Any, total: int) -> Iterator[Edit]:
 
 
 def _helper_edits(helper: Container, stop_timeout: int, variables: dict[str, str]) -> Iterator[Edit]:
-    """What `helper` lacks of its time and of these variables; raises BadStopTimeout where its plan does not fit."""
+    """The missing stopTimeout and variables of `helper`; raises BadStopTimeout if its plan does not fit."""
     if knows_settings(helper):
         try:
             from_env({**helper.env, **variables})

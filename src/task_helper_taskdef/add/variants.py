@@ -30,8 +30,8 @@ def edit_variants(source: Source, edits_of: Callable[[Any], Sequence[Edit]], env
     if not any(edits):
         return source
     refusal = NotEditable(
-        f"{source.file}: the containers depend on the conditions {', '.join(source.conditions)}, and each way needs"
-        " another helper; write it by hand"
+        f"{source.file}: the containers depend on the conditions {', '.join(source.conditions)}, and each variant"
+        " needs another helper; add the helpers by hand"
     )
     if len({len(each) for each in edits}) != 1:
         raise refusal

@@ -64,7 +64,7 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> tuple[int, str, str]:
-        """What tells it from the other definitions of its file."""
+        """The key that identifies it among the definitions of its file."""
         return self.tree.number, self.root, self.label
 
     @property

@@ -1,4 +1,4 @@
-"""What the API takes and prints of task definitions: the description of ECS that botocore brings with it."""
+"""The API's input and output for task definitions: the description of ECS that botocore contains."""
 
 from __future__ import annotations
 

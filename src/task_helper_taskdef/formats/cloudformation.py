@@ -144,7 +144,7 @@ def api_place(place: str) -> str:
 
 
 def in_file_spelling(remedy: str) -> str:
-    """What is to be written, `"stopTimeout": 120`, with CloudFormation's names for the keys."""
+    """A remedy such as `"stopTimeout": 120` with CloudFormation's names for the keys."""
     return re.sub(r'"([a-z])([A-Za-z]*)":', lambda match: f'"{match[1].upper()}{match[2]}":', remedy)
 
 
@@ -171,7 +171,7 @@ class _Reader:
             for name, parameter in parameters.items()
             # an empty default is there to be replaced
             if isinstance(parameter, dict) and parameter.get("Default") not in (None, "")
-            # the default of these is the name of what holds the value
+            # the default of these is the name of a stored value, not the value
             and not str(parameter.get("Type", "")).startswith("AWS::SSM::")
         }
         self._lists = {n for n, p in parameters.items() if isinstance(p, dict) and "List" in str(p.get("Type"))}
@@ -218,7 +218,7 @@ class _Reader:
         return fields
 
     def collection(self, value: Any) -> list[str] | None:
-        """What a loop goes over, None where that is not known."""
+        """The items of a loop, None if they are unknown."""
         items = self._resolve(value)
         if not isinstance(items, list) or any(isinstance(item, Unknown | dict | list) for item in items):
             return None

@@ -37,11 +37,11 @@ def typed(document: Any, place: str, kind: type[T]) -> T:
         fitted = _fit(document, _described(kind), place, [])
         return msgspec.convert(fitted, kind)
     except UnicodeEncodeError as error:
-        raise NotATaskDefinition(f"{place}: {error.object!r} has half a character in it") from None
+        raise NotATaskDefinition(f"{place}: {error.object!r} contains an unpaired surrogate") from None
 
 
 def _described(kind: type) -> inspect.Type:
-    """What msgspec knows of `kind`; to find that out takes longer than to read a definition."""
+    """msgspec's description of `kind`; to make it takes longer than to read a definition."""
     if kind not in _KNOWN:
         _KNOWN[kind] = inspect.type_info(kind)
     return _KNOWN[kind]
@@ -78,7 +78,7 @@ def _fit(value: Any, kind: inspect.Type, place: str, unknown: list[str]) -> Any:
             raise _refusal(value, "true or false", place)
         case inspect.LiteralType(values=allowed):
             if value not in allowed:
-                raise NotATaskDefinition(f"{place}: {_quoted(value)} is none of {', '.join(map(str, allowed))}")
+                raise NotATaskDefinition(f"{place}: {_quoted(value)} is not one of {', '.join(map(str, allowed))}")
             return str(value)
     return value
 
@@ -127,7 +127,7 @@ def _takes_text(kind: inspect.Type) -> bool:
 
 
 def _stand_in(kind: inspect.Type) -> Any:
-    """What is taken for a required value that is Unknown; its place is noted, so that no rule relies on it."""
+    """The substitute for a required value that is Unknown; its place is noted, so that no rule relies on it."""
     match kind:
         case inspect.ListType():
             return []

@@ -27,11 +27,11 @@ _BEFORE_DASH: Final = re.compile(r"(?:[&!][^\s]*(?=\s)|#[^\n]*|\s)*")
 
 
 class NotEditable(ValueError):
-    """The text cannot be changed here; the message says why and what to do instead."""
+    """The text cannot be changed; the message says why and what to do instead."""
 
 
 class Change(NamedTuple):
-    """What an edit comes to in a text: `new` in the place of what stands from `start` to `end`."""
+    """An edit of a text: `new` replaces the text from `start` to `end`."""
 
     start: int
     end: int
@@ -71,16 +71,16 @@ def apply_together(changes: Sequence[tuple[Source, Edit, Change]]) -> str:
         raise NotEditable(f"the file would be damaged; change {changes[0][1].place} by hand")
     if place := _difference(intended, _written(again)):
         raise NotEditable(
-            f"with {changes[0][1].place} changed, {place} would not be what it is to be: perhaps both share an anchor;"
+            f"with {changes[0][1].place} changed, {place} would get a wrong value: perhaps both share an anchor;"
             " change it by hand"
         )
     return text
 
 
 def change(source: Source, edit: Edit) -> Change:
-    """What `edit` comes to in the text of the file of `source`; raises NotEditable."""
+    """`edit` as a change of the text of the file of `source`; raises NotEditable."""
     if source.spelling == "terraform":
-        raise NotEditable("a plan is not where the containers are written down; put this into the Terraform code")
+        raise NotEditable("a Terraform plan cannot be changed; change the Terraform code")
     if source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
         raise NotEditable(f"a list of containers has no place for {edit.place[2:]}; give the whole task definition")
     place = source.file_place(edit.place)
@@ -118,10 +118,10 @@ def _as_written(source: Source, value: Any) -> Any:
 
 
 def _copy_of(source: Source, place: str) -> Any:
-    """What stands at `place` of the file, with its merge keys carried out; raises NotEditable."""
+    """The value at `place` of the file, with its merge keys applied; raises NotEditable."""
     if "<<" in steps(place):
         raise NotEditable(f"{place} comes from a merge key; copy it by hand")
-    value: Any = _written(source.tree)[source.tree.number if source.tree.yaml else 0]
+    value: Any = _written_once(source.tree)[source.tree.number if source.tree.yaml else 0]
     for key in steps(place):
         held: Any = _merged(value) if isinstance(value, dict) else value
         value = held[key]
@@ -150,6 +150,15 @@ def _written(tree: Tree) -> list[Any]:
     return yaml_text.written(tree.text) if tree.yaml else [json_text.written(tree)]
 
 
+def _written_once(tree: Tree) -> list[Any]:
+    """As `_written`, but read once for each tree; no caller may change it."""
+    kept: dict[str, Any] = tree.__dict__
+    if "written" not in kept:
+        kept["written"] = _written(tree)
+    written: list[Any] = kept["written"]
+    return written
+
+
 def _edit_written(documents: list[Any], source: Source, edit: Edit) -> None:
     """Make `edit` in `documents`, which are as they are written."""
     number = source.tree.number if source.tree.yaml else 0
@@ -169,7 +178,7 @@ def _edit_written(documents: list[Any], source: Source, edit: Edit) -> None:
     elif edit.remove:
         del holder[last]
     if (edit.rename or edit.remove) and isinstance(holder, dict) and last in _merged(holder):
-        raise NotEditable(f"{edit.place} would be what a merge key has; change it by hand")
+        raise NotEditable(f"{edit.place} would replace a value of a merge key; change it by hand")
     if edit.rename or edit.remove:
         return
     if edit.append:
@@ -267,16 +276,16 @@ class _Text:
                 return self._put_block(place, value)
             if span.flow or not isinstance(value, dict | list):
                 return self._replaced(span.start, self._end(place), self._flow(value, span.start))
-            raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
+            raise NotEditable(f"{place} is written in a form that cannot be changed safely; change it by hand")
         if place.endswith("]") and not place.endswith("']"):
-            raise NotEditable(f"{place} is not there")
+            raise NotEditable(f"{place} does not exist")
         above, key = parent(place), str(steps(place)[-1])
         if above not in self._spans or self._value_at(above) is None:
             if isinstance(self._value_at(above), dict):
-                raise NotEditable(f"{above} comes from a merge key, which others share; write it out")
+                raise NotEditable(f"{above} comes from a merge key that others share; write it out")
             return self.put(above, {key: value})
         if not isinstance(self._value_at(above), dict):
-            raise NotEditable(f"{above} is no object; change it by hand")
+            raise NotEditable(f"{above} is not an object; change it by hand")
         self._refuse_shared(below(above, key))
         return self._add_member(above, key, value)
 
@@ -294,7 +303,7 @@ class _Text:
             return self.put(place, [item])
         if not isinstance(there, list):
             self._refuse_function(place)
-            raise NotEditable(f"{place} is no list; change it by hand")
+            raise NotEditable(f"{place} is not a list; change it by hand")
         if place not in self._spans or place in self._tree.aliases:
             # its own list for this one, as others share what the alias or the merge key stands for
             return self.put(place, [*_copy_of(self._source, place), item])
@@ -302,12 +311,12 @@ class _Text:
         self._refuse_function(place)
         items = self._tree.children.get(place)
         if items is None:
-            raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
+            raise NotEditable(f"{place} is written in a form that cannot be changed safely; change it by hand")
         if self._spans[place].flow:
             return self._add_flow(self._spans[place], items, lambda column: self._flow(item, column))
         dash = _BEFORE_DASH.match(self._text, self._spans[place].start)
         if dash is None or self._text[dash.end() : dash.end() + 1] != "-":
-            raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
+            raise NotEditable(f"{place} is written in a form that cannot be changed safely; change it by hand")
         line = self._text.rfind("\n", 0, dash.end()) + 1
         return self._add_line(items[-1], self._block([item], " " * (dash.end() - line)))
 
@@ -332,7 +341,7 @@ class _Text:
             colon = self._after_colon(parent(place))
             return self._replaced(colon, self._end(parent(place)), " []" if is_item else " {}")
         if self._text[line:start].strip(" -"):
-            raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
+            raise NotEditable(f"{place} is written in a form that cannot be changed safely; change it by hand")
         if place == siblings[0] and not is_item:
             # the next key moves up to where this one began, behind the dash of its item
             return self._replaced(start, self._tree.keys[siblings[1]], "")
@@ -347,7 +356,7 @@ class _Text:
         start = self._tree.keys[place]
         old = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s:]+').match(self._text, start)
         if old is None:
-            raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
+            raise NotEditable(f"{place} is written in a form that cannot be changed safely; change it by hand")
         return self._replaced(start, old.end(), f'"{name}"' if old[0].startswith('"') else name)
 
     def _refuse_shared(self, place: str) -> None:
@@ -358,10 +367,10 @@ class _Text:
             if above in self._tree.aliases:
                 span = self._tree.aliases[above]
                 alias = self._text[span.start : span.end].partition("\n")[0]
-                raise NotEditable(f"{place} is shared: {alias} stands for it and for others; write it out")
+                raise NotEditable(f"{place} is shared: other places use {alias} too; write it out")
 
     def _refuse_function(self, place: str) -> None:
-        """Raise NotEditable where a function makes the value: what it takes, a parameter perhaps, is to be changed."""
+        """Raise NotEditable if a function makes the value: its input, such as a parameter, has to change instead."""
         value, at = self._tree.value, "$"
         for key in [*steps(place), None]:
             function = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else ""
@@ -408,7 +417,7 @@ class _Text:
             self._text, self._tree.keys.get(place, len(self._text))
         )
         if place not in self._tree.keys or key is None:
-            raise NotEditable(f"{place} is written in a way that is not changed here; change it by hand")
+            raise NotEditable(f"{place} is written in a form that cannot be changed safely; change it by hand")
         return self._text.index(":", key.end()) + 1
 
     def _column(self, offset: int) -> str:

@@ -149,16 +149,16 @@ def _note_places(text: str, tree: Tree) -> None:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise NotATaskDefinition(f"{text} is no JSON number")
+    raise NotATaskDefinition(f"{text} is not a JSON number")
 
 
 def _parse_int(text: str) -> int:
     if len(text) > 20:
-        raise NotATaskDefinition(f"{text[:20]}... is too large a number")
+        raise NotATaskDefinition(f"{text[:20]}... is a number that is too large")
     return int(text)
 
 
 def _parse_float(text: str) -> float:
     if (value := float(text)) in (float("inf"), float("-inf")):
-        raise NotATaskDefinition(f"{text[:20]} is too large a number")
+        raise NotATaskDefinition(f"{text[:20]} is a number that is too large")
     return value

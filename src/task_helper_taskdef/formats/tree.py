@@ -139,7 +139,7 @@ SHELLS: Final = re.compile(r"\.(command|entryPoint|Command|EntryPoint)(\[\d+\])?
 
 
 def unrendered(placeholder: str) -> str:
-    """What to say of a template that has not become a file yet."""
+    """The error for a template that is not filled in yet."""
     return f"a template whose {placeholder} is not filled in; give the rendered file"
 
 

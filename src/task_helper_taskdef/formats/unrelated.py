@@ -1,4 +1,4 @@
-"""Recognising files that are no task definition, with what to give instead."""
+"""Recognising files that are not task definitions, and the file to give instead."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from pathlib import PurePath
 from typing import Any, Final
 
-PLAN: Final = "give what `terraform show -json PLAN` prints, PLAN being what `terraform plan -out PLAN` writes"
+PLAN: Final = "run `terraform plan -out PLAN`, and give the output of `terraform show -json PLAN`"
 SYNTH: Final = "give the template that `cdk synth` writes, cdk.out/STACK.template.json"
-DESCRIBE: Final = "give what `aws ecs describe-task-definition --task-definition NAME` prints"
+DESCRIBE: Final = "give the output of `aws ecs describe-task-definition --task-definition NAME`"
 _CODE: Final = {
     ".tf": f"this is Terraform code: {PLAN}",
     ".tfvars": f"this is Terraform code: {PLAN}",
     ".hcl": f"this is HCL: {PLAN}",
-    ".jsonnet": "this is Jsonnet: give what `jsonnet FILE` prints",
-    ".libsonnet": "this is Jsonnet: give what `jsonnet FILE` prints",
+    ".jsonnet": "this is Jsonnet: give the output of `jsonnet FILE`",
+    ".libsonnet": "this is Jsonnet: give the output of `jsonnet FILE`",
     ".ts": f"this is program code: {SYNTH}",
     ".js": f"this is program code: {SYNTH}",
     ".py": f"this is program code: {SYNTH}",
@@ -27,33 +27,33 @@ _HCL: Final = re.compile(r"^\s*(resource|module|variable|data|provider|locals|te
 
 
 def by_name(name: str) -> str | None:
-    """What a file of this name is, if that is no format that is read here."""
+    """The kind of a file with this name, if the linter does not read that format."""
     return _CODE.get(PurePath(name).suffix.lower())
 
 
 def by_bytes(raw: bytes) -> str | None:
-    """What these bytes are, if they are no text at all."""
+    """The kind of these bytes, if they are not text."""
     if raw[:4] == b"PK\x03\x04":
         return f"this is an archive, as `terraform plan -out` writes it: {PLAN}"
     return "this is compressed: unpack it first" if raw[:2] == b"\x1f\x8b" else None
 
 
 def by_text(text: str) -> str | None:
-    """What this text is, which neither JSON nor YAML reads."""
+    """The kind of this text, if it is not JSON and not YAML."""
     return f"this is Terraform code: {PLAN}" if _HCL.search(text) else None
 
 
 def by_value(value: Any) -> str | None:
-    """What this value is, if something else is known by its keys."""
+    """The kind of this value, if its keys show that it is something else."""
     if isinstance(value, list):
         return None
     if not isinstance(value, dict):
         return f"a single value; {DESCRIBE}"
     has = value.keys()
     if {"apiVersion", "kind"} <= has:
-        return "this is a Kubernetes manifest, and ECS has no part in it"
+        return "this is a Kubernetes manifest, not an ECS task definition"
     if "terraform_version" in has and ("lineage" in has or "serial" in has):
-        return "this is Terraform's state: give what `terraform show -json` prints"
+        return "this is Terraform's state: give the output of `terraform show -json`"
     if isinstance(value.get("resource"), dict) or (isinstance(value.get("module"), dict) and "source" in str(value)):
         return f"this is Terraform code: {PLAN}"
     if isinstance(value.get("Resources"), dict):
@@ -65,7 +65,7 @@ def by_value(value: Any) -> str | None:
     if isinstance(value.get("services"), dict):
         return f"this is a Compose file: {DESCRIBE}"
     if isinstance(value.get("services"), list) or isinstance(value.get("tasks"), list) or "taskDefinitionArns" in has:
-        return f"this is what ECS says of services or tasks: {DESCRIBE}"
+        return f"this is ECS's description of services or tasks: {DESCRIBE}"
     if str(value.get("type", "")).endswith((" Service", " Job", " Site")) and "name" in has:
         return "this is a Copilot manifest: give the template that `copilot svc package` prints"
     if "virtualNode" in has or "virtualNodeName" in has:

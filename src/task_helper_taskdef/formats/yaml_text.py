@@ -125,7 +125,7 @@ def _composed(events: Iterator[Any], resolver: Any) -> Iterator[_Node]:
         start, end = _marks(event)
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in anchors:
-                raise NotATaskDefinition(f"no anchor is named {event.anchor!r}", start)
+                raise NotATaskDefinition(f"no anchor has the name {event.anchor!r}", start)
             _attach(stack, _Child(anchors[event.anchor], Span(start, end)))
             continue
         node = _node(event, start, end, resolver)
@@ -176,12 +176,12 @@ def _short(node: _Node) -> str:
 
 
 def _value(child: _Child, place: str, tree: Tree, above: frozenset[int]) -> Any:
-    """What `child` stands for; notes in `tree` where it and all below it stands."""
+    """The value of `child`; notes in `tree` the places of the value and of all values below it."""
     node = child.node
     if len(tree.spans) > _MAX_VALUES:
         raise NotATaskDefinition("too many values: its anchors multiply", child.start)
     if id(node) in above:
-        raise NotATaskDefinition(f"{place}: an anchor that holds itself", child.start)
+        raise NotATaskDefinition(f"{place}: an anchor that contains itself", child.start)
     name = _short(node)
     inner = below(place, name) if name else place
     tree.spans[place] = tree.spans[inner] = Span(node.start, node.end, node.flow)
@@ -243,7 +243,7 @@ def _scalar(node: _Node) -> Any:
 
 def _written(node: _Node, above: frozenset[int]) -> Any:
     if id(node) in above:
-        raise NotATaskDefinition("an anchor that holds itself", node.start)
+        raise NotATaskDefinition("an anchor that contains itself", node.start)
     name, value = _short(node), node.value
     if node.kind == "mapping":
         value = {

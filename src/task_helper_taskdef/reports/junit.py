@@ -45,5 +45,5 @@ def _attribute(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """`text` without what XML 1.0 cannot hold."""
+    """`text` without characters that XML 1.0 does not allow."""
     return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)

@@ -19,7 +19,7 @@ SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sche
 
 
 def as_sarif(report: Report) -> str:
-    """One run: the rules that spoke, each with its page, their findings, and what could not be read."""
+    """One run: the rules with findings, each with its page, the findings, and the files that could not be read."""
     located = [each for checked in report.checked for each in report.located_of(checked)]
     names = sorted({each.rule for each in located})
     run = {
@@ -63,7 +63,7 @@ def _rule(name: str) -> dict[str, Any]:
         return {
             "id": name,
             "helpUri": f"{PAGE}#ignoring",
-            "shortDescription": {"text": "What a file ignores, it ignores with a reason"},
+            "shortDescription": {"text": "A file gives a reason for each rule that it ignores"},
         }
     title = pages[name].partition("\n")[0]
     return {
@@ -79,7 +79,7 @@ def _result(each: Located, index: int) -> dict[str, Any]:
     if each.end_line and each.end_column:
         location["physicalLocation"]["region"] |= {"endLine": each.end_line, "endColumn": each.end_column}
     location["logicalLocations"] = [{"fullyQualifiedName": each.place}]
-    # the same finding after lines were added above it, so that it is not told as a new one
+    # the same when lines are added above the finding, so that it is not reported as a new one
     fingerprint = hashlib.sha256(f"{each.file}\0{each.rule}\0{each.place}".encode(errors="replace")).hexdigest()
     return {
         "ruleId": each.rule,

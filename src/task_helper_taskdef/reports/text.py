@@ -56,13 +56,13 @@ def _definition(report: Report, checked: Checked, width: int, colour: bool, name
 
 
 def _roles(checked: Checked) -> str:
-    """Who was taken for what: a wrong guess is to be seen at once."""
+    """The containers that the linter takes for helper and Envoy, so that a wrong guess is visible."""
     task = checked.task
     helpers, envoys = ([container.name for container in those] for those in (task.helpers, task.envoys))
     others = [container.name for container in task.kept_running if container not in task.envoys]
     return "; ".join(
         f"{part}: {', '.join(names) or 'none'}"
-        for part, names in (("helper", helpers), ("Envoy", envoys), ("to be held up beside it", others))
+        for part, names in (("helper", helpers), ("Envoy", envoys), ("to keep running", others))
     )
 
 
@@ -77,6 +77,6 @@ def _lines(located: Located, width: int, colour: bool) -> list[str]:
 
 
 def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
-    """`text` in lines that break between words only: what is there to be copied stays in one piece."""
+    """`text` in lines that break between words only, so that values to copy stay in one piece."""
     wrap = textwrap.TextWrapper(width, first, others, break_long_words=False, break_on_hyphens=False)
     return wrap.wrap(text)

@@ -1,7 +1,7 @@
-"""The rules, in the order in which their findings are shown and the page has them: first what breaks every stop.
+"""The rules, in the order of the findings and of the page: rules whose violation breaks every stop come first.
 
-Each is a module with `check(task)`, which yields findings. Its docstring is its page: a title, what it wants and why,
-with the source, then examples that pass and fail; the tests give these to the rule and compare all its findings.
+Each is a module with `check(task)`, which yields findings. Its docstring is its page: a title, the reason
+with its source, then examples that pass and fail. The tests give the examples to the rule and compare all findings.
 """
 
 from __future__ import annotations

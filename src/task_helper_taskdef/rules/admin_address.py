@@ -1,13 +1,15 @@
 """The helper reaches Envoy's admin API
 
-ENVOY_ADMIN_URL is `http://127.0.0.1:9901` where unset. That is the task's own Envoy only if the containers share
-their network: with `awsvpc`. In `bridge` mode each container has its own 127.0.0.1; in `host` mode all tasks of an
-instance have one, and the helper may drain another task's Envoy. Where a definition does not say its mode, nothing is
-said of it here. AWS's images take the port from ENVOY_ADMIN_ACCESS_PORT, or serve the API at a socket in Envoy's own
-file system (ENVOY_ADMIN_MODE=uds). Consul's Envoy has it at port 19000. Kuma's and Kong Mesh's has it at
-KUMA_DATAPLANE_ADMIN_PORT, and from 2.14 on, unless the control plane is told otherwise, at the socket
-`kuma-envoy-admin.sock` in its work directory, which only its own user can open. A helper that does not reach Envoy
-never reports the task as in service.
+By default ENVOY_ADMIN_URL is `http://127.0.0.1:9901`. That is the Envoy of the same task only if the containers share
+their network, as with [`awsvpc`](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-networking.html). In
+`bridge` mode each container has its own 127.0.0.1. In `host` mode all tasks of an instance share one, and the helper
+may drain another task's Envoy. If a definition has no network mode, this rule reports nothing about it. A helper that
+does not reach Envoy never reports the task as in service.
+
+AWS's images take the port from ENVOY_ADMIN_ACCESS_PORT. With ENVOY_ADMIN_MODE=uds they use a socket in Envoy's own file
+system. Consul's Envoy uses port 19000. Kuma and Kong Mesh use KUMA_DATAPLANE_ADMIN_PORT. From 2.14 on they use the
+socket `kuma-envoy-admin.sock` in the work directory of kuma-dp, unless the control plane is configured otherwise. Only
+the user of kuma-dp can open that socket.
 
 Passes:
 
@@ -36,8 +38,8 @@ Fails:
     {"networkMode": "bridge", "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
 
     error $.containerDefinitions[1].environment
-      In bridge mode 127.0.0.1 is the helper's own container, so it never reaches envoy and the task never comes into \
-service.
+      In bridge mode 127.0.0.1 is the helper's own container, so the helper never reaches envoy and the task never \
+comes into service.
       Link the helper to envoy and set ENVOY_ADMIN_URL to http://envoy:9901, or use networkMode awsvpc.
 
 Fails:
@@ -46,7 +48,7 @@ Fails:
 
     warning $.networkMode
       In host mode all tasks of an instance share 127.0.0.1, so the helper may drain the Envoy of another task.
-      Use networkMode awsvpc, or see to it that an instance runs one such task only.
+      Use networkMode awsvpc, or place one such task only on each instance.
 
 Fails:
 
@@ -54,7 +56,7 @@ Fails:
       {"name": "consul-dataplane", "image": "hashicorp/consul-dataplane:1.9.0"}, {"name": "task-helper"}]}
 
     error $.containerDefinitions[1].environment
-      The admin API of consul-dataplane is at http://127.0.0.1:19000, but the helper looks at http://127.0.0.1:9901.
+      The admin API of consul-dataplane is at http://127.0.0.1:19000, but the helper calls http://127.0.0.1:9901.
       Set ENVOY_ADMIN_URL to http://127.0.0.1:19000 at the helper.
 
 Fails:
@@ -65,7 +67,7 @@ Fails:
       {"name": "task-helper"}]}
 
     error $.containerDefinitions[1].environment
-      The admin API of sidecar-proxy is at http://127.0.0.1:19000, but the helper looks at http://127.0.0.1:9901.
+      The admin API of sidecar-proxy is at http://127.0.0.1:19000, but the helper calls http://127.0.0.1:9901.
       Set ENVOY_ADMIN_URL to http://127.0.0.1:19000 at the helper.
 
 Fails:
@@ -76,7 +78,7 @@ Fails:
 
     error $.containerDefinitions[1].mountPoints
       The socket /tmp/envoy_admin.sock is in the file system of envoy, where the helper cannot reach it.
-      Mount one volume over its folder in both containers and run both as one user, or set ENVOY_ADMIN_MODE to tcp.
+      Mount one volume at its folder in both containers and run both as the same user, or set ENVOY_ADMIN_MODE to tcp.
 
 Passes:
 
@@ -94,11 +96,11 @@ Fails:
       {"name": "kuma-dp", "image": "kong/kuma-dp:2.14.1"}, {"name": "task-helper"}]}
 
     error $.containerDefinitions[1].environment
-      The admin API of kuma-dp is a Unix socket, as Kuma has it from 2.14 on, but the helper looks at \
+      The admin API of kuma-dp is a Unix socket, as in Kuma from 2.14 on, but the helper calls \
 http://127.0.0.1:9901.
-      Give kuma-dp a KUMA_DATAPLANE_RUNTIME_WORK_DIR on a volume that both mount and the helper its socket, as \
-`task-helper taskdef add` does, or set KUMA_BOOTSTRAP_SERVER_PARAMS_ENVOY_ADMIN_UNIX_SOCKET to false at the control \
-plane.
+      Set KUMA_DATAPLANE_RUNTIME_WORK_DIR at kuma-dp to a volume that both containers mount, and ENVOY_ADMIN_URL to \
+its socket, as `task-helper taskdef add` does, or set \
+KUMA_BOOTSTRAP_SERVER_PARAMS_ENVOY_ADMIN_UNIX_SOCKET to false at the control plane.
 
 Fails:
 
@@ -111,11 +113,11 @@ Fails:
        "mountPoints": [{"sourceVolume": "admin", "containerPath": "/run/kuma"}]}]}
 
     error $.containerDefinitions[1].environment[0].value
-      The admin API of kuma-dp is at unix:///run/kuma/kuma-envoy-admin.sock, but the helper looks at \
+      The admin API of kuma-dp is at unix:///run/kuma/kuma-envoy-admin.sock, but the helper calls \
 unix:///run/kuma/admin.sock.
       Set ENVOY_ADMIN_URL to unix:///run/kuma/kuma-envoy-admin.sock at the helper.
     error $.containerDefinitions[1].user
-      The socket belongs to user 5678, as which kuma-dp runs, so the helper as user 65532 cannot open it.
+      The socket belongs to user 5678 of kuma-dp, so the helper as user 65532 cannot open it.
       Write "user": "5678".
 
 Fails:
@@ -155,7 +157,7 @@ def check(task: Task) -> Iterator[Finding]:
                 "Use networkMode awsvpc.",
             )
             continue
-        # of several it may look at any; which of them it leaves out is the matter of one-envoy
+        # with several Envoys it may call any of them; one-envoy reports those that it does not drain
         verdicts = [list(check_address(task, helper, url, envoy)) for envoy in task.envoys]
         yield from min(verdicts, key=len)
         if url.scheme == "http" and url.host in LOOPBACK and task.definition.network_mode == "host":
@@ -163,7 +165,7 @@ def check(task: Task) -> Iterator[Finding]:
                 f"{task.definition.place}.networkMode",
                 "In host mode all tasks of an instance share 127.0.0.1,"
                 " so the helper may drain the Envoy of another task.",
-                "Use networkMode awsvpc, or see to it that an instance runs one such task only.",
+                "Use networkMode awsvpc, or place one such task only on each instance.",
             )
 
 
@@ -178,7 +180,7 @@ def check_address(task: Task, helper: Container, url: Url, envoy: Container) -> 
         at = admin.url(task, envoy)
         yield error(
             place,
-            f"In bridge mode 127.0.0.1 is the helper's own container, so it never reaches {envoy.name}"
+            f"In bridge mode 127.0.0.1 is the helper's own container, so the helper never reaches {envoy.name}"
             " and the task never comes into service.",
             f"Link the helper to {envoy.name} and set ENVOY_ADMIN_URL to {at}, or use networkMode awsvpc.",
             [f"{task.definition.place}.networkMode"],
@@ -186,10 +188,9 @@ def check_address(task: Task, helper: Container, url: Url, envoy: Container) -> 
     elif envoy_mesh(task, envoy) == "kuma" and admin.port is None:
         yield error(
             place,
-            f"The admin API of {envoy.name} is a Unix socket, as Kuma has it from 2.14 on,"
-            f" but the helper looks at {url}.",
-            f"Give {envoy.name} a KUMA_DATAPLANE_RUNTIME_WORK_DIR on a volume that both mount and the helper its"
-            f" socket, as `task-helper taskdef add` does, or set {FALSE}.",
+            f"The admin API of {envoy.name} is a Unix socket, as in Kuma from 2.14 on," f" but the helper calls {url}.",
+            f"Set KUMA_DATAPLANE_RUNTIME_WORK_DIR at {envoy.name} to a volume that both containers mount, and"
+            f" ENVOY_ADMIN_URL to its socket, as `task-helper taskdef add` does, or set {FALSE}.",
             admin.places,
         )
     elif url.port != admin.port:
@@ -206,7 +207,7 @@ def check_socket(
         yield error(
             f"{helper.place}.mountPoints",
             f"The socket {socket} is in the file system of {envoy.name}, where the helper cannot reach it.",
-            "Mount one volume over its folder in both containers and run both as one user,"
+            "Mount one volume at its folder in both containers and run both as the same user,"
             + (" or set ENVOY_ADMIN_MODE to tcp." if envoy_mesh(task, envoy) != "kuma" else f" or set {FALSE}."),
             [*mounts, *(p for p in task.definition.unknown if p.startswith(tuple(mounts)))],
         )
@@ -214,8 +215,7 @@ def check_socket(
     if owner and user and user not in (owner, "0", "root"):
         yield error(
             f"{helper.place}.user",
-            f"The socket belongs to user {owner}, as which {envoy.name} runs,"
-            f" so the helper as user {user} cannot open it.",
+            f"The socket belongs to user {owner} of {envoy.name}," f" so the helper as user {user} cannot open it.",
             f'Write "user": "{owner}".',
             [f"{envoy.place}.user", f"{envoy.place}.image"],
             [Edit(f"{helper.place}.user", owner)],
@@ -226,7 +226,7 @@ def wrong_address(task: Task, helper: Container, url: Url, envoy: Container, adm
     at = admin.url(task, envoy)
     return error(
         helper.variable_place("ENVOY_ADMIN_URL"),
-        f"The admin API of {envoy.name} is at {at}, but the helper looks at {url}.",
+        f"The admin API of {envoy.name} is at {at}, but the helper calls {url}.",
         f"Set ENVOY_ADMIN_URL to {at} at the helper.",
         admin.places,
         [helper.set_variable("ENVOY_ADMIN_URL", str(at))],

@@ -1,10 +1,12 @@
 """The application stops before Envoy
 
-What an application still has to say when it gets SIGTERM goes through Envoy: answers of requests in flight, calls to
-other services, a last message. If it does not depend on Envoy, ECS sends both SIGTERM at the same moment, and whoever
-ends first takes the other's connections along. With `dependsOn` Envoy is there until the application has gone, and
-before the application at the start. Of several containers those with ports are the applications: others may serve
-Envoy, as an authorization sidecar does.
+After SIGTERM an application still answers requests in flight, calls other services or sends a last message. It needs
+Envoy for all of these. If the application does not depend on Envoy, ECS sends SIGTERM to both at the same moment. The
+one that exits first cuts the connections of the other. With `dependsOn` Envoy starts before the application and stops
+after it.
+
+If a task has several other containers, the linter takes those with ports for applications. The others may serve Envoy,
+as an authorization sidecar does.
 
 Passes:
 
@@ -22,7 +24,7 @@ Fails:
     {"containerDefinitions": [{"name": "envoy", "healthCheck": {"command": ["CMD", "/ready"]}}, {"name": "app"}]}
 
     warning $.containerDefinitions[1].dependsOn
-      app does not depend on envoy, so ECS stops both at the same moment and its last answers and calls are cut.
+      app does not depend on envoy, so ECS stops both at once and cuts the last answers and calls of app.
       Add {"containerName": "envoy", "condition": "HEALTHY"} to the dependsOn of app.
 """
 
@@ -37,7 +39,7 @@ from task_helper_taskdef.roles import Task, condition_for
 
 def check(task: Task) -> Iterator[Finding]:
     definition = task.definition
-    # what another container waits for serves that one, and stops after it
+    # a container that another one waits for serves that one, and stops after it
     waited_for = {name for c in task.kept_running if c not in task.envoys for name in definition.waits_for(c)}
     with_ports = [application for application in task.applications if application.port_mappings]
     for envoy in task.envoys[:1]:
@@ -50,10 +52,10 @@ def check(task: Task) -> Iterator[Finding]:
             entry = {"containerName": envoy.name, "condition": condition_for(task, envoy)}
             yield warning(
                 place,
-                f"{application.name} does not depend on {envoy.name}, so ECS stops both at the same moment"
-                " and its last answers and calls are cut.",
+                f"{application.name} does not depend on {envoy.name}, so ECS stops both at once"
+                f" and cuts the last answers and calls of {application.name}.",
                 f"Add {json.dumps(entry)} to the dependsOn of {application.name}.",
-                # an image that is open may be that of an agent, which serves no port and needs no Envoy
+                # an open image may be an agent's, which serves no port and needs no Envoy
                 rests_on=definition.unknown_order
                 + ([] if application.port_mappings else [f"{application.place}.image"]),
                 fix=[Edit(place, {**entry, "containerName": definition.written_name(envoy)}, append=True)],

@@ -1,8 +1,8 @@
-"""With `auto`, the helper's calls to AWS pass Envoy by
+"""With `auto`, the helper's calls to AWS bypass Envoy
 
-DRAIN_DELAY=auto asks ECS and Cloud Map about the replacement. With a `proxyConfiguration` these calls go through Envoy,
-which drains at that very time and may not know the destination, unless the helper runs as the ignored user or group. A
-helper that cannot ask waits for DISCOVERY_LAG, a fixed time.
+With DRAIN_DELAY=auto the helper calls ECS and Cloud Map about the replacement. With a `proxyConfiguration` these calls
+pass through Envoy, which drains at that moment and may not know the destination. They bypass Envoy if the helper runs
+as the ignored user or group. If the calls fail, the helper waits for DISCOVERY_LAG, a fixed time.
 
 Passes:
 
@@ -17,7 +17,7 @@ Fails:
        "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}]}
 
     warning $.containerDefinitions[1].user
-      DRAIN_DELAY is auto, but the helper's calls to ECS go through Envoy; if they fail it waits a fixed DISCOVERY_LAG.
+      DRAIN_DELAY is auto, but the helper's calls to ECS pass through Envoy. If they fail, it waits for DISCOVERY_LAG.
       Write "user": "1337", which the proxyConfiguration ignores.
 """
 
@@ -37,12 +37,12 @@ def check(task: Task) -> Iterator[Finding]:
             user = ignored_user(proxy)
             yield warning(
                 f"{helper.place}.user",
-                "DRAIN_DELAY is auto, but the helper's calls to ECS go through Envoy;"
-                " if they fail it waits a fixed DISCOVERY_LAG.",
+                "DRAIN_DELAY is auto, but the helper's calls to ECS pass through Envoy."
+                " If they fail, it waits for DISCOVERY_LAG.",
                 (
                     f'Write "user": "{user}", which the proxyConfiguration ignores.'
                     if user
-                    else "Give the proxyConfiguration an IgnoredUID or IgnoredGID, and the helper that user."
+                    else "Set IgnoredUID or IgnoredGID in the proxyConfiguration, and run the helper as that user."
                 ),
                 rests_on=[f"{task.definition.place}.proxyConfiguration", *ignored_places(proxy)],
                 fix=[Edit(f"{helper.place}.user", user)] if user else [],
@@ -50,7 +50,7 @@ def check(task: Task) -> Iterator[Finding]:
 
 
 def ignored_places(proxy: ProxyConfiguration) -> list[str]:
-    """Where the proxyConfiguration says whose connections are not redirected."""
+    """The places in the proxyConfiguration of the user and group whose connections ECS does not redirect."""
     return [f"{pair.place}.value" for pair in proxy.properties if pair.name in ("IgnoredUID", "IgnoredGID")]
 
 
@@ -60,7 +60,7 @@ def ignored_user(proxy: ProxyConfiguration) -> str:
     return uid or (f"{UNPRIVILEGED_USER}:{gid}" if gid else "")
 
 
-# a user that no image and no instance is likely to have; any will do, as the helper owns no files
+# a user that images and instances rarely have; any user works, because the helper owns no files
 UNPRIVILEGED_USER = "65532"
 
 

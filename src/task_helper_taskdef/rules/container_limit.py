@@ -1,7 +1,7 @@
 """A task has ten containers at most
 
-ECS refuses a task definition with more
-(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html); the helper is one of them.
+ECS refuses a task definition with [more than ten
+containers](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html). The helper is one of them.
 
 Passes:
 
@@ -13,8 +13,8 @@ Fails:
       {"name": "e"}, {"name": "f"}, {"name": "g"}, {"name": "h"}, {"name": "i"}, {"name": "task-helper"}]}
 
     error $.containerDefinitions
-      There are 11 containers, but ECS takes 10 and refuses the task definition.
-      Remove or join some of them.
+      The task has 11 containers, but ECS takes at most 10 and refuses the task definition.
+      Remove or merge some of them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def check(task: Task) -> Iterator[Finding]:
     if number > MAX_CONTAINERS:
         yield error(
             f"{task.definition.place}.containerDefinitions",
-            f"There are {number} containers, but ECS takes {MAX_CONTAINERS} and refuses the task definition.",
-            "Remove or join some of them.",
+            f"The task has {number} containers, but ECS takes at most {MAX_CONTAINERS}"
+            " and refuses the task definition.",
+            "Remove or merge some of them.",
         )

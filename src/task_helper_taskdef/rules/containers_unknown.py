@@ -1,9 +1,10 @@
-"""The containers are known
+"""The definition shows all its containers
 
-Where a template or a plan leaves the containers open until it is deployed, because they are made of something that does
-not exist yet, nothing can be said of them. The same holds for one container of several, and for a template whose
-conditions can be met together in more than 32 ways: the others are not checked. That is no fault, but nor is it a check
-that was passed.
+A template or a plan may leave its containers open until the deployment, because they are made of something that does
+not exist yet. The linter cannot check such containers. It cannot check a single open container of several either. Of a
+template whose conditions can be met together in more than 32 ways, it checks only the first 32 ways.
+
+Open containers are no fault. But an unchecked container has not passed the check.
 
 Passes:
 
@@ -14,8 +15,8 @@ Fails:
     {"containerDefinitions": "${container_definitions}"}
 
     warning $.containerDefinitions
-      The containers are known only when this is deployed, so they are not checked.
-      Check what `aws ecs describe-task-definition --task-definition NAME` prints afterwards.
+      The containers are unknown until the deployment, so they are not checked.
+      After the deployment, check what `aws ecs describe-task-definition --task-definition NAME` prints.
 """
 
 from __future__ import annotations
@@ -26,20 +27,16 @@ from collections.abc import Iterator
 from task_helper_taskdef.findings import Finding, warning
 from task_helper_taskdef.roles import Task
 
-_AFTERWARDS = "Check what `aws ecs describe-task-definition --task-definition NAME` prints afterwards."
+_AFTERWARDS = "After the deployment, check what `aws ecs describe-task-definition --task-definition NAME` prints."
 
 
 def check(task: Task) -> Iterator[Finding]:
     place = f"{task.definition.place}.containerDefinitions"
     if task.definition.unknown_list:
-        yield warning(
-            place, "The containers are known only when this is deployed, so they are not checked.", _AFTERWARDS
-        )
+        yield warning(place, "The containers are unknown until the deployment, so they are not checked.", _AFTERWARDS)
     for unknown in task.definition.unknown:
         if unknown.startswith(place) and re.fullmatch(r"\[\d+\]", unknown.removeprefix(place)):
-            yield warning(
-                unknown, "This container is known only when this is deployed, so it is not checked.", _AFTERWARDS
-            )
+            yield warning(unknown, "This container is unknown until the deployment, so it is not checked.", _AFTERWARDS)
     if not task.complete:
         yield warning(
             place,

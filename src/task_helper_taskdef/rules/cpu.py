@@ -1,12 +1,13 @@
 """The helper has a share of the CPU
 
-ECS gives a container without `cpu` 2 CPU shares, and one with `cpu` that many
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html). Beside a busy container with
-1,024 shares the helper then hardly runs: its health check exceeds its timeout, SIGTERM is handled seconds late, and
-Envoy is called later still (docs/evidence/weight.md has the figures). With 32 shares it has what it needs. With
-DRAIN_DELAY=auto it loads the AWS client at SIGTERM, and needs 64. As long as the helper is idle, its shares cost others
-nothing. Where no container has `cpu`, all are equal, and none is starved. The containers' `cpu` must not add up to more
-than the task's, or ECS refuses the task definition.
+ECS gives a container without
+[`cpu`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html) 2 CPU shares, and one
+with `cpu` that many. Beside a busy container with 1,024 shares the helper then hardly runs. Its health check exceeds
+its timeout, it handles SIGTERM seconds late, and it calls Envoy later still (docs/evidence/weight.md has the figures).
+
+32 shares are enough. With DRAIN_DELAY=auto the helper loads the AWS client at SIGTERM, and needs 64. While the helper
+is idle, its shares cost other containers nothing. If no container has `cpu`, all are equal and none is starved. ECS
+refuses a task definition whose containers have more `cpu` together than the task.
 
 Passes:
 
@@ -21,7 +22,7 @@ Fails:
     {"cpu": "512", "containerDefinitions": [{"name": "app", "cpu": 256}, {"name": "task-helper"}]}
 
     warning $.containerDefinitions[1].cpu
-      The helper has 2 CPU shares beside 256 of app. Where app is busy, it calls Envoy late.
+      The helper has 2 CPU shares beside 256 of app. When app is busy, the helper calls Envoy late.
       Write "cpu": 32.
 
 Fails:
@@ -30,8 +31,8 @@ Fails:
       {"name": "task-helper", "cpu": 10, "environment": [{"name": "DRAIN_DELAY", "value": "auto"}]}]}
 
     warning $.containerDefinitions[1].cpu
-      The helper has 10 CPU shares beside 240 of app. Where app is busy, it calls Envoy late.
-      Write "cpu": 64, and lower that of app: the task has 256.
+      The helper has 10 CPU shares beside 240 of app. When app is busy, the helper calls Envoy late.
+      Write "cpu": 64, and lower the cpu of app: the task has 256.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def need(helper: Container) -> int:
 
 
 def fits(definition: Definition, helper: Container) -> bool:
-    """Whether the task's `cpu` leaves what the helper needs; also where it is not known."""
+    """Whether the task's `cpu` is enough for the helper too; true where it is unknown."""
     available = units(definition.cpu)
     others = sum(each.cpu or 0 for each in definition.container_definitions if each.name != helper.name)
     return available is None or others + need(helper) <= available
@@ -77,9 +78,9 @@ def check(task: Task) -> Iterator[Finding]:
         yield warning(
             place,
             f"The helper has {shares} CPU shares beside {largest.cpu} of {largest.name}."
-            f" Where {largest.name} is busy, it calls Envoy late.",
+            f" When {largest.name} is busy, the helper calls Envoy late.",
             f'Write "cpu": {enough}'
-            + ("." if room else f", and lower that of {largest.name}: the task has {task.definition.cpu}."),
+            + ("." if room else f", and lower the cpu of {largest.name}: the task has {task.definition.cpu}."),
             rests_on=[f"{largest.place}.cpu"],
             fix=[Edit(place, enough)] if room else (),
         )

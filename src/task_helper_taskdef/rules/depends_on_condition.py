@@ -1,8 +1,9 @@
 """The helper waits for Envoy to be HEALTHY and for the application to START
 
-The conditions count at the start only; at the stop all give the same order. A helper that waits for the application to
-be HEALTHY never starts beside a sick one, and then nothing holds Envoy up or drains it; the helper itself watches the
-application until it answers. COMPLETE and SUCCESS wait for a container to end, which one that serves never does.
+The conditions count at the start only. At the stop all conditions give the same order. A helper that waits for the
+application to be HEALTHY never starts beside a sick application. Then Envoy does not keep running, and no container
+drains it. The helper itself checks the application until it answers. COMPLETE and SUCCESS wait for a container to end,
+and a container that serves does not end.
 
 Passes:
 
@@ -18,7 +19,7 @@ Fails:
       {"name": "task-helper", "dependsOn": [{"containerName": "app", "condition": "HEALTHY"}]}]}
 
     warning $.containerDefinitions[2].dependsOn[0].condition
-      The helper waits for app to be HEALTHY, so beside a sick app it never starts and nothing drains the task.
+      The helper waits for app to be HEALTHY, so beside a sick app it never starts and the task is not drained.
       Write START.
 
 Fails:
@@ -27,7 +28,7 @@ Fails:
       {"name": "app"}, {"name": "task-helper", "dependsOn": [{"containerName": "app", "condition": "COMPLETE"}]}]}
 
     error $.containerDefinitions[1].dependsOn[0].condition
-      The helper waits for app to end, so it is not there while app serves.
+      The helper waits for app to end, so it does not run while app serves.
       Write START.
 """
 
@@ -50,7 +51,7 @@ def check_dependency(task: Task, dependency: Dependency) -> Iterator[Finding]:
     name = dependency.container_name
     container = task.definition.by_name.get(name)
     place = f"{dependency.place}.condition"
-    # whether it is an Envoy, and whether another waits for its end, may be left open
+    # the template may leave open whether it is an Envoy, and whether another container waits for its end
     rests_on = [f"{dependency.place}.containerName"]
     rests_on += [f"{container.place}.image", f"{container.place}.name"] if container else []
     if container is None or container in task.envoys and dependency.condition == "HEALTHY":
@@ -59,7 +60,7 @@ def check_dependency(task: Task, dependency: Dependency) -> Iterator[Finding]:
         yield warning(
             place,
             f"The helper waits for {name} to be HEALTHY, so beside a sick {name} it never starts"
-            " and nothing drains the task.",
+            " and the task is not drained.",
             "Write START.",
             rests_on,
             [Edit(place, "START")],
@@ -67,7 +68,7 @@ def check_dependency(task: Task, dependency: Dependency) -> Iterator[Finding]:
     elif dependency.condition in ("COMPLETE", "SUCCESS") and container in task.kept_running:
         yield error(
             place,
-            f"The helper waits for {name} to end, so it is not there while {name} serves.",
+            f"The helper waits for {name} to end, so it does not run while {name} serves.",
             "Write START.",
             [*rests_on, *task.definition.unknown_order],
             [Edit(place, "START")],

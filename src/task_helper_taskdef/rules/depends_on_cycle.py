@@ -1,7 +1,7 @@
 """No containers wait for each other in a circle
 
-ECS refuses such a task definition; with it, neither start nor stop has an order. A container that waits for itself is
-such a circle, too.
+ECS refuses such a task definition, because it has no order for the start and the stop. A container that waits for
+itself is a circle too.
 
 Passes:
 

@@ -1,9 +1,9 @@
-"""No container waits for the helper
+"""No container depends on the helper
 
-What depends on the helper is stopped before it: ECS sends the helper SIGTERM only when those containers are gone, so a
-drain comes too late for them. And an application that waits for the helper to be HEALTHY never starts, as the helper
-waits for the application. A link or a shared volume counts as a dependency too. Only another helper may depend on it
-([helper-chain](#helper-chain)).
+ECS stops a container that depends on the helper before the helper. The helper gets SIGTERM only when that container has
+stopped, and its drain comes too late. An application that waits for the helper to be HEALTHY never starts, because the
+helper waits for the application. A link or a shared volume counts as a dependency too. Only another helper may depend
+on the helper ([helper-chain](#helper-chain)).
 
 Passes:
 
@@ -17,8 +17,8 @@ Fails:
       {"name": "task-helper"}]}
 
     error $.containerDefinitions[0]
-      app waits for the helper at the start, so ECS stops app first and the helper drains when it is gone.
-      Turn it round: remove task-helper from app's dependsOn, links and volumesFrom, and let the helper depend on app.
+      app depends on the helper, so ECS stops app first and the helper drains too late.
+      Remove task-helper from app's dependsOn, links and volumesFrom, and make the helper depend on app.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ def check(task: Task) -> Iterator[Finding]:
                 name = container.name
                 yield error(
                     container.place,
-                    f"{name} waits for the helper at the start, so ECS stops {name} first"
-                    " and the helper drains when it is gone.",
-                    f"Turn it round: remove {helper.name} from {name}'s dependsOn, links and volumesFrom,"
-                    f" and let the helper depend on {name}.",
+                    f"{name} depends on the helper, so ECS stops {name} first" " and the helper drains too late.",
+                    f"Remove {helper.name} from {name}'s dependsOn, links and volumesFrom,"
+                    f" and make the helper depend on {name}.",
                     fix=[
                         Edit(dependency.place, remove=True)
                         for dependency in container.depends_on

@@ -1,9 +1,10 @@
-"""What a container waits for can happen
+"""Every dependsOn condition can be met
 
-ECS refuses a name that no container has, HEALTHY of a container without a `healthCheck` (the image's own HEALTHCHECK
-does not count), and COMPLETE or SUCCESS of an essential container, whose end is the end of the task; `essential` is
-true unless told otherwise
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html).
+ECS refuses three kinds of
+[`dependsOn`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html). The first names a
+container that does not exist. The second waits for HEALTHY of a container without a `healthCheck`; the image's own
+HEALTHCHECK does not count. The third waits for COMPLETE or SUCCESS of an essential container, whose end stops the task.
+`essential` is true by default.
 
 Passes:
 
@@ -58,7 +59,7 @@ def check_dependency(task: Task, container: Container, dependency: Dependency) -
             f"{container.name} depends on {name}, which is no container of this task,"
             " so ECS refuses the task definition.",
             "Write the name of a container of this task.",
-            # a container whose name, or which as a whole, is left open may be the one
+            # an open container, or one with an open name, may be the one
             rests_on=[f"{task.definition.place}.containerDefinitions", *task.definition.unknown_containers],
         )
     elif dependency.condition == "HEALTHY" and awaited.health_check is None:
@@ -69,7 +70,7 @@ def check_dependency(task: Task, container: Container, dependency: Dependency) -
             f"Give {name} a healthCheck, or write START.",
             rests_on=[f"{dependency.place}.containerName", f"{awaited.place}.name", f"{awaited.place}.healthCheck"],
         )
-    # what the helper waits for to end is the matter of depends-on-condition
+    # depends-on-condition checks what the helper waits for
     elif dependency.condition in ("COMPLETE", "SUCCESS") and awaited.essential and container not in task.helpers:
         yield error(
             condition,

@@ -1,12 +1,14 @@
 """With DRAIN_LISTENERS=graceful, Envoy's --drain-time-s fits the drain
 
-`DRAIN_LISTENERS=graceful` has Envoy, from 1.40 on, close idle connections of downstreams that do not health check. It
-does so in the last third of its `--drain-time-s`, which by default is 600 s: by then the task is long gone. 15 s or
-less close none, as the `drain_timeout` of 5 s that its HTTP connection managers take leaves nothing of that third. And
-the drain has to last a second longer. Measured with Envoy 1.40, `make test-envoys`.
+With `DRAIN_LISTENERS=graceful`, Envoy 1.40 and later closes idle connections of downstreams that do no health checks.
+Envoy closes them in the last third of its
+[`--drain-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli). The default is 600 s, and the task has
+stopped long before. With 15 s or less Envoy closes none: the `drain_timeout` of its HTTP connection managers, 5 s, uses
+up that third. The drain has to last one second longer than `--drain-time-s`. Measured with Envoy 1.40, `make
+test-envoys`.
 
-AWS's images (App Mesh) give Envoy their LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, kuma-dp its
-KUMA_DATAPLANE_DRAIN_TIME or `--drain-time`, consul-dataplane its DP_ENVOY_DRAIN_TIME, both 30 s by default
+AWS's images (App Mesh) set it to LISTENER_DRAIN_WAIT_TIME_S, 20 s by default. kuma-dp sets it to
+KUMA_DATAPLANE_DRAIN_TIME or `--drain-time`, consul-dataplane to DP_ENVOY_DRAIN_TIME, both 30 s by default
 (hashicorp/consul-dataplane, pkg/consuldp).
 
 Passes:
@@ -55,8 +57,8 @@ Fails:
       {"name": "envoy", "image": "example.com/our-envoy:7"}]}
 
     note $.containerDefinitions[1].command
-      What envoy starts is not to be seen here, and with it Envoy's --drain-time-s, which is 600 s unless it is set.
-      See that Envoy is started with --drain-time-s 30; by default DRAIN_LISTENERS=graceful closes no idle connection.
+      The definition does not show how envoy starts Envoy. Without --drain-time-s, Envoy's drain time is 600 s.
+      Start Envoy with --drain-time-s 30. By default DRAIN_LISTENERS=graceful closes no idle connection.
 """
 
 from __future__ import annotations
@@ -78,12 +80,12 @@ OPTION: Final = "--drain-time-s"
 CONSULS_OPTION: Final = "envoy-drain-time-seconds"
 DEFAULT: Final = 600.0
 
-# what to ask for, the longest that fits first: it leaves clients the most time to go by themselves
+# seconds to recommend, the longest that fits first: clients then have the most time to close connections themselves
 GOOD: Final = (30, 20)
 
 
 class DrainTime(NamedTuple):
-    """Envoy's --drain-time-s in seconds, and the variable that gives it, with what follows the number there."""
+    """Envoy's --drain-time-s in seconds, the variable that sets it, and the unit after the number there."""
 
     seconds: float
     variable: str = ""
@@ -100,10 +102,10 @@ def check(task: Task) -> Iterator[Finding]:
             if drain_time is None:
                 yield note(
                     f"{envoy.place}.command",
-                    f"What {envoy.name} starts is not to be seen here, and with it Envoy's {OPTION},"
-                    f" which is {DEFAULT:g} s unless it is set.",
-                    f"See that Envoy is started with {OPTION} {good or GOOD[-1]};"
-                    " by default DRAIN_LISTENERS=graceful closes no idle connection.",
+                    f"The definition does not show how {envoy.name} starts Envoy."
+                    f" Without {OPTION}, Envoy's drain time is {DEFAULT:g} s.",
+                    f"Start Envoy with {OPTION} {good or GOOD[-1]}."
+                    " By default DRAIN_LISTENERS=graceful closes no idle connection.",
                     rests_on=identifying_places(envoy),
                 )
             elif not settings.plan.sees_idle_closed(drain_time.seconds):
@@ -134,7 +136,7 @@ def _longer_drain(plan: Plan, needed: float) -> str:
 
 
 def drain_time_of(envoy: Container) -> DrainTime | None:
-    """Its drain time, as far as the definition tells."""
+    """Its drain time; None if the definition does not show it."""
     words = [part for word in envoy.command_line for part in word.split()]
     names = {PurePosixPath(word).name for word in words}
     if given := _option(words):
@@ -152,13 +154,13 @@ def drain_time_of(envoy: Container) -> DrainTime | None:
             if envoy.knows_variable(variable) and (match or variable not in envoy.env):
                 return DrainTime(float(match[1]) if match else default, variable, unit)
             return None
-    # the image of the project itself starts Envoy, with the options that it is given
+    # Envoy's own image starts Envoy with the given options
     by_itself = "envoyproxy/envoy" in envoy.image and (not words or words[0].startswith("-"))
     return DrainTime(DEFAULT) if by_itself or "envoy" in names else None
 
 
 def _option(words: Sequence[str]) -> str | None:
-    """What the command line gives, Envoy's or consul-dataplane's; the last one counts."""
+    """The drain time of the command line of Envoy or consul-dataplane; the last one counts."""
     pairs = [*pairwise(words), *(word.partition("=")[::2] for word in words if "=" in word)]
     texts = [text for word, text in pairs if word == OPTION or word.lstrip("-") == CONSULS_OPTION]
     return texts[-1] if texts else None

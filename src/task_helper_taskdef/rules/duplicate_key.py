@@ -1,7 +1,7 @@
-"""No key stands twice in one object
+"""No object has the same key twice
 
-JSON and YAML readers take the last of two values and say nothing, so one of them has no effect; which one was meant,
-only its author knows. `taskdef add` and `--fix` refuse such a file, since writing it anew would lose the other value.
+JSON and YAML readers use the last of two values without a warning, so the first one has no effect. Only the author
+knows which value is right. `taskdef add` and `--fix` refuse such a file, because writing it again would lose one value.
 
 Passes:
 
@@ -12,7 +12,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 120, "stopTimeout": 30}]}
 
     warning $.containerDefinitions[0].stopTimeout
-      The key stopTimeout stands twice in this object, and only the last one counts.
+      The key stopTimeout is in this object twice, and only the last value counts.
       Remove one of them.
 """
 
@@ -28,6 +28,6 @@ def check(task: Task) -> Iterator[Finding]:
     for place in task.duplicates:
         yield warning(
             place,
-            f"The key {place.rpartition('.')[2]} stands twice in this object, and only the last one counts.",
+            f"The key {place.rpartition('.')[2]} is in this object twice, and only the last value counts.",
             "Remove one of them.",
         )

@@ -1,10 +1,13 @@
-"""An Envoy without a control plane answers health checks, makes them, and keeps its own calls
+"""An Envoy without a control plane answers health checks, makes them, and keeps the application's calls
 
-Of an Envoy whose whole configuration stands in `--config-yaml` all is known. Without the HTTP filter
-`envoy.filters.http.health_check` on the listener that others call, their health checks go on passing during the drain.
-Clusters that are names of other services (`STRICT_DNS`) need `health_checks`: the name alone tells of a stop when it is
-over. And `/healthcheck/fail` closes the connections of every listener, the application's own calls among them, except
-of listeners with `drain_type: MODIFY_ONLY` ([what Envoy needs](envoy.md)).
+The linter reads the configuration of an Envoy if all of it is in `--config-yaml`. The listener for downstreams needs
+the HTTP filter
+[`envoy.filters.http.health_check`](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/health_check_filter).
+Without the filter, health checks still pass during the drain. Clusters that name other services (`STRICT_DNS`) need
+`health_checks`. DNS alone shows a stop only when it is over.
+
+`/healthcheck/fail` also closes the connections of all listeners, including the application's own calls. Listeners with
+`drain_type: MODIFY_ONLY` are not affected ([what Envoy needs](envoy.md)).
 
 Passes:
 
@@ -27,14 +30,14 @@ static_resources: {listeners: [{name: in, traffic_direction: INBOUND, http_filte
 clusters: [{name: orders, type: STRICT_DNS}]}"]}]}
 
     error $.containerDefinitions[1].command[1]
-      No listener of envoy has the health_check filter, so health checks go on passing in the drain.
+      No listener of envoy has the health_check filter, so health checks still pass during the drain.
       Put envoy.filters.http.health_check before the other http_filters of in.
     warning $.containerDefinitions[1].command[1]
-      envoy does no health checks of orders, so it sends to draining tasks of it until they are gone.
+      envoy does no health checks of orders, so it sends to draining tasks of orders until they have stopped.
       Give the cluster orders health_checks.
     warning $.containerDefinitions[1].command[1]
-      The drain closes the application's own connections at the listener out, too.
-      Give it drain_type: MODIFY_ONLY.
+      The drain also closes the application's own connections at the listener out.
+      Set drain_type: MODIFY_ONLY at this listener.
 """
 
 from __future__ import annotations
@@ -63,28 +66,28 @@ def check_envoy(envoy: Container) -> Iterator[Finding]:
     if inbound and not any(listener.health_check_filter for listener in configured.listeners):
         yield error(
             place,
-            f"No listener of {envoy.name} has the health_check filter, so health checks go on passing in the drain.",
+            f"No listener of {envoy.name} has the health_check filter, so health checks still pass during the drain.",
             f"Put {HEALTH_CHECK_FILTER} before the other http_filters of {inbound[0].name or 'the listener'}.",
         )
     for cluster in configured.upstreams:
         if not cluster.checked:
             yield warning(
                 place,
-                f"{envoy.name} does no health checks of {cluster.name}, so it sends to draining tasks of it until"
-                " they are gone.",
+                f"{envoy.name} does no health checks of {cluster.name}, so it sends to draining tasks of {cluster.name}"
+                " until they have stopped.",
                 f"Give the cluster {cluster.name} health_checks.",
             )
     for listener in configured.listeners:
         if listener.outbound and listener.http and not listener.modify_only:
             yield warning(
                 place,
-                f"The drain closes the application's own connections at the listener {listener.name}, too.",
-                "Give it drain_type: MODIFY_ONLY.",
+                f"The drain also closes the application's own connections at the listener {listener.name}.",
+                "Set drain_type: MODIFY_ONLY at this listener.",
             )
 
 
 def where(envoy: Container) -> str:
-    """The place of the word that has the configuration."""
+    """The place of the word that contains the configuration."""
     for key, words in (("command", envoy.command), ("entryPoint", envoy.entry_point)):
         for i, word in enumerate(words):
             if word.startswith("--config-yaml="):

@@ -1,13 +1,17 @@
 """One container is Envoy
 
-The helper does its work through Envoy's admin API. Where there is no Envoy it waits for one, the task never comes into
-service, and a deployment waits with it. A task with neither Envoy nor helper is none of this program's business, and no
-fault. With Service Connect, which the service has and the task definition does not, ECS adds an Envoy of its own and
-drains it itself; its admin API is closed to other containers.
+The helper works through [Envoy's admin API](https://www.envoyproxy.io/docs/envoy/latest/operations/admin). Without an
+Envoy it waits for one: the task never comes into service, and the deployment waits. A task with no Envoy and no helper
+is outside the linter's scope, and no fault.
 
-A container counts as Envoy if `proxyConfiguration` names it, if its image is an Envoy's (the data planes of Consul,
-Kuma and Istio included), or if its command line starts one; else if its own name has `envoy` in it. `--envoy NAME`
-names any other. A container whose end others wait for (COMPLETE, SUCCESS) is none: it prepares something.
+With [Service Connect](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect.html) ECS adds its
+own Envoy and drains it. The service configures Service Connect, so the task definition does not show it. Other
+containers cannot reach the admin API of that Envoy.
+
+The linter takes a container for Envoy if `proxyConfiguration` names it, if its image is an Envoy, or if its command
+line starts one. The data planes of Consul, Kuma and Istio count as Envoy images. Otherwise it takes a container with
+`envoy` in its name. `--envoy NAME` names any other container. A container that others wait for with COMPLETE or SUCCESS
+is not an Envoy, because it ends at the start.
 
 Passes:
 
@@ -24,32 +28,32 @@ Fails:
       {"name": "app", "dependsOn": [{"containerName": "download-envoy-config", "condition": "COMPLETE"}]}]}
 
     note $.containerDefinitions
-      No container is an Envoy, so there is nothing here for the task helper to drain.
-      Nothing is to be done; if one is, name it with --envoy.
+      No container is an Envoy, so the task helper has nothing to drain.
+      This needs no change. If a container is an Envoy, name it with --envoy.
 
 Fails:
 
     {"containerDefinitions": [{"name": "task-helper"}, {"name": "app"}]}
 
     error $.containerDefinitions
-      No container is an Envoy, and without one the helper never reports the task as in service.
-      Put Envoy into the task, or name it with --envoy if it goes by another name.
+      No container is an Envoy, so the helper never reports the task as in service.
+      Add Envoy to the task, or name it with --envoy if it has another name.
 
 Fails:
 
     {"containerDefinitions": [{"name": "app"}]}
 
     note $.containerDefinitions
-      No container is an Envoy, so there is nothing here for the task helper to drain.
-      Nothing is to be done; if one is, name it with --envoy.
+      No container is an Envoy, so the task helper has nothing to drain.
+      This needs no change. If a container is an Envoy, name it with --envoy.
 
 Fails:
 
     {"containerDefinitions": [{"name": "app", "portMappings": [{"containerPort": 8080, "name": "http"}]}]}
 
     note $.containerDefinitions
-      No container is an Envoy. Named ports are there for Service Connect, whose Envoy ECS adds and drains itself.
-      Nothing is to be done; if one is, name it with --envoy.
+      No container is an Envoy. The named ports are for Service Connect, whose Envoy ECS adds and drains.
+      This needs no change. If a container is an Envoy, name it with --envoy.
 """
 
 from __future__ import annotations
@@ -65,7 +69,7 @@ def check(task: Task) -> Iterator[Finding]:
     place = f"{task.definition.place}.containerDefinitions"
     if task.envoys:
         return
-    # what is open may be one
+    # a container with open values may be one
     shown = [
         place for container in containers if container not in task.helpers for place in identifying_places(container)
     ]
@@ -73,8 +77,8 @@ def check(task: Task) -> Iterator[Finding]:
     if task.helpers:
         yield error(
             place,
-            "No container is an Envoy, and without one the helper never reports the task as in service.",
-            "Put Envoy into the task, or name it with --envoy if it goes by another name.",
+            "No container is an Envoy, so the helper never reports the task as in service.",
+            "Add Envoy to the task, or name it with --envoy if it has another name.",
             rests_on,
         )
     else:
@@ -82,11 +86,10 @@ def check(task: Task) -> Iterator[Finding]:
         yield note(
             place,
             (
-                "No container is an Envoy. Named ports are there for Service Connect,"
-                " whose Envoy ECS adds and drains itself."
+                "No container is an Envoy. The named ports are for Service Connect," " whose Envoy ECS adds and drains."
                 if named
-                else "No container is an Envoy, so there is nothing here for the task helper to drain."
+                else "No container is an Envoy, so the task helper has nothing to drain."
             ),
-            "Nothing is to be done; if one is, name it with --envoy.",
+            "This needs no change. If a container is an Envoy, name it with --envoy.",
             rests_on,
         )

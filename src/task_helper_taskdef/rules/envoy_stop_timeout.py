@@ -1,13 +1,18 @@
-"""Envoy's stopTimeout is longer than what its agent waits before it stops Envoy
+"""Envoy's stopTimeout is longer than its agent's wait before it stops Envoy
 
-In AWS's Envoy images (App Mesh, Service Connect) an agent answers SIGTERM: it drains the listeners and then waits
-LISTENER_DRAIN_WAIT_TIME_S, 20 s by default, 5 to 110 s, before it stops Envoy (aws/amazon-ecs-service-connect-agent,
-agent.go). Kuma's and Kong Mesh's kuma-dp, from 1.7 on, waits KUMA_DATAPLANE_DRAIN_TIME, or its option `--drain-time`:
-30 s by default, which is also ECS's default `stopTimeout`. consul-dataplane waits DP_SHUTDOWN_GRACE_PERIOD_SECONDS, or
-its option `-shutdown-grace-period-seconds`, 0 s by default (hashicorp/consul-dataplane, pkg/consuldp/lifecycle.go);
-only within that time it drains with `-shutdown-drain-listeners`. A `stopTimeout` that runs out first kills Envoy with
-whatever is still open. After the helper's drain there is little left to wait for: 5 s will do, and saves time for each
-task.
+If `stopTimeout` ends first, ECS kills Envoy with the connections that are still open. After the helper's drain little
+is left to wait for. 5 s are enough, and save time at each stop.
+
+In AWS's Envoy images (App Mesh, Service Connect) an agent gets SIGTERM. It drains the listeners and then waits
+LISTENER_DRAIN_WAIT_TIME_S before it stops Envoy: 20 s by default, 5 to 110 s (aws/amazon-ecs-service-connect-agent,
+agent.go).
+
+From 1.7 on, kuma-dp of Kuma and Kong Mesh waits KUMA_DATAPLANE_DRAIN_TIME, or its option `--drain-time`. The default is
+30 s, which is also ECS's default `stopTimeout`.
+
+consul-dataplane waits DP_SHUTDOWN_GRACE_PERIOD_SECONDS, or its option `-shutdown-grace-period-seconds`. The default is
+0 s (hashicorp/consul-dataplane, pkg/consuldp/lifecycle.go). With `-shutdown-drain-listeners` it drains only within that
+time.
 
 Passes:
 
@@ -20,7 +25,7 @@ Fails:
       {"name": "envoy", "image": "public.ecr.aws/appmesh/aws-appmesh-envoy:v1.34.13.0-prod", "stopTimeout": 20}]}
 
     warning $.containerDefinitions[1].stopTimeout
-      ECS kills envoy after 20 s, but its agent waits 20 s before it stops Envoy, so what is open then is cut.
+      ECS kills envoy after 20 s, but its agent waits 20 s before it stops Envoy, so ECS cuts open connections.
       Set LISTENER_DRAIN_WAIT_TIME_S to 5 at envoy, or raise its stopTimeout.
 
 Fails:
@@ -28,7 +33,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper"}, {"name": "sidecar", "image": "kong/kuma-dp:2.11.0"}]}
 
     warning $.containerDefinitions[1].stopTimeout
-      ECS kills sidecar after 30 s, but its agent waits 30 s before it stops Envoy, so what is open then is cut.
+      ECS kills sidecar after 30 s, but its agent waits 30 s before it stops Envoy, so ECS cuts open connections.
       Set KUMA_DATAPLANE_DRAIN_TIME to 5s at sidecar, or raise its stopTimeout.
 
 Passes:
@@ -42,7 +47,7 @@ Fails:
        "command": ["run", "--drain-time=90s"]}]}
 
     warning $.containerDefinitions[1].stopTimeout
-      ECS kills sidecar after 60 s, but its agent waits 90 s before it stops Envoy, so what is open then is cut.
+      ECS kills sidecar after 60 s, but its agent waits 90 s before it stops Envoy, so ECS cuts open connections.
       Set --drain-time to 5s at sidecar, or raise its stopTimeout.
 
 Fails:
@@ -52,8 +57,8 @@ Fails:
        "command": ["-shutdown-drain-listeners", "-shutdown-grace-period-seconds=45"]}]}
 
     warning $.containerDefinitions[1].stopTimeout
-      ECS kills consul-dataplane after 30 s, but its agent waits 45 s before it stops Envoy, so what is open then is \
-cut.
+      ECS kills consul-dataplane after 30 s, but its agent waits 45 s before it stops Envoy, so ECS cuts open \
+connections.
       Set -shutdown-grace-period-seconds to 0 at consul-dataplane, or raise its stopTimeout.
 """
 
@@ -89,7 +94,7 @@ def check(task: Task) -> Iterator[Finding]:
             yield warning(
                 f"{envoy.place}.stopTimeout",
                 f"ECS kills {envoy.name} after {envoy.stop_seconds} s, but its agent waits {wait.seconds} s"
-                " before it stops Envoy, so what is open then is cut.",
+                " before it stops Envoy, so ECS cuts open connections.",
                 f"Set {wait.name} to {wait.less} at {envoy.name}, or raise its stopTimeout.",
                 rests_on=_open_places(envoy),
                 fix=[envoy.set_variable(wait.name, wait.less)] if by_variable and envoy.stop_seconds > 5 else [],
@@ -111,7 +116,7 @@ def _open_places(envoy: Container) -> list[str]:
 
 
 def wait_of(envoy: Container) -> Wait | None:
-    """What the agent of `envoy` waits; None where it has none, or where it is unknown."""
+    """The wait of the agent of `envoy`; None if it has no agent, or if the wait is unknown."""
     if not all(map(envoy.knows_variable, (KUMA, AWS, CONSUL))):
         return None
     if KUMA in envoy.env or envoy.repository == "kuma-dp" or "kuma-dp" in envoy.command_line:
@@ -119,7 +124,7 @@ def wait_of(envoy: Container) -> Wait | None:
     if AWS in envoy.env or "appmesh" in envoy.image:
         return Wait(_seconds(envoy.env.get(AWS, "20"), r"(\d{1,6})", 5, 110, 20), AWS, "5")
     if CONSUL in envoy.env or envoy.repository.startswith("consul-dataplane"):
-        # the variable stands in for the option where that is not given
+        # consul-dataplane reads the variable if the option is not given
         option = option_of(envoy, "shutdown-grace-period-seconds")
         name = CONSUL if option is None else "-shutdown-grace-period-seconds"
         text = envoy.env.get(CONSUL, "0") if option is None else option
@@ -129,7 +134,7 @@ def wait_of(envoy: Container) -> Wait | None:
 
 def _kuma(envoy: Container) -> Wait | None:
     version = kuma_version(envoy)
-    # Kong Mesh counted its versions in its own way before 2.0
+    # before 2.0 Kong Mesh had its own version numbers
     if version and version < (2, 0) and (version < KUMA_THAT_WAITS or is_kong_mesh(envoy)):
         return None
     option = option_of(envoy, "drain-time")
@@ -146,7 +151,7 @@ def _go_seconds(text: str) -> int:
 
 
 def _seconds(text: str, pattern: str, least: int, most: int, default: int) -> int:
-    """What the agent makes of `text`: its default if that is no number or out of its range."""
+    """The seconds that the agent reads from `text`: its default if the text is not a number or out of range."""
     match = re.fullmatch(pattern, text, re.ASCII)
     seconds = int(match[1]) if match else default
     return seconds if least <= seconds <= most else default

@@ -1,7 +1,7 @@
 """The helper is essential
 
-ECS takes the health of essential containers only as the health of the task, so a helper that is not essential gates no
-deployment; and if it ends for good, the task goes on with nothing that will drain it.
+ECS derives a task's health from its essential containers only. A helper that is not essential gates no deployment. If
+it ends for good, the task keeps running, and no container will drain it.
 
 Passes:
 
@@ -12,8 +12,8 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "essential": false}]}
 
     warning $.containerDefinitions[0].essential
-      The helper is not essential, so its health check gates no deployment and nobody notices if it is gone.
-      Write "essential": true, with a restartPolicy so that its crash does not cost the task.
+      The helper is not essential, so its health check gates no deployment, and the task keeps running without it.
+      Write "essential": true, and a restartPolicy so that its crash does not stop the task.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def check(task: Task) -> Iterator[Finding]:
         if not helper.essential:
             yield warning(
                 f"{helper.place}.essential",
-                "The helper is not essential, so its health check gates no deployment"
-                " and nobody notices if it is gone.",
-                'Write "essential": true, with a restartPolicy so that its crash does not cost the task.',
+                "The helper is not essential, so its health check gates no deployment,"
+                " and the task keeps running without it.",
+                'Write "essential": true, and a restartPolicy so that its crash does not stop the task.',
                 fix=[Edit(f"{helper.place}.essential", True)],
             )

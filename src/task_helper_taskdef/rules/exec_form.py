@@ -1,12 +1,15 @@
-"""The helper runs `run`, and without a shell before it
+"""The helper runs `run` without a shell
 
-A shell that is the container's first process does not hand SIGTERM on: the helper never learns of the stop, and ECS
-kills both when `stopTimeout` has run out. `exec` puts the helper in the shell's place, and `dumb-init` or `tini -g`
-tell both. The image's own entry point and command run the helper directly; with another command it does something else,
-with another entry point alone it has no command. The image's entry point is `task-helper` already: the command
-`task-helper run` without an entry point becomes `task-helper task-helper run`, which the helper refuses. Consul's
-Terraform module gives `consul-ecs app-entrypoint` to each container without an entry point of its own where
-`application_shutdown_delay_seconds` is set, and that keeps SIGTERM to itself for so long
+A shell that is the container's first process does not pass SIGTERM on. The helper never detects the stop, and ECS kills
+both at the end of `stopTimeout`. With `exec` the helper replaces the shell. `dumb-init` and `tini -g` pass SIGTERM on
+to both.
+
+The image's own entry point and command run the helper directly. With another command the container does something else.
+With another entry point alone it has no command. The image's entry point is already `task-helper`. So the command
+`task-helper run` without an entry point becomes `task-helper task-helper run`, which the helper refuses.
+
+Consul's Terraform module sets `consul-ecs app-entrypoint` at each container without its own entry point, if
+`application_shutdown_delay_seconds` is set. That program delays SIGTERM by so many seconds
 (hashicorp/terraform-aws-consul-ecs, modules/mesh-task).
 
 Passes:
@@ -22,7 +25,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "entryPoint": ["sh", "-c"], "command": ["task-helper run"]}]}
 
     error $.containerDefinitions[0].entryPoint
-      A shell starts the helper and keeps SIGTERM to itself, so the helper does not drain and is killed.
+      A shell starts the helper and does not pass SIGTERM on, so the helper does not drain and ECS kills it.
       Remove entryPoint and command; the image runs the helper by itself.
 
 Fails:
@@ -31,7 +34,7 @@ Fails:
       "entryPoint": ["/usr/bin/tini", "--"], "command": ["sh", "-c", "sleep 5; task-helper run"]}]}
 
     error $.containerDefinitions[0].command
-      A shell starts the helper and keeps SIGTERM to itself, so the helper does not drain and is killed.
+      A shell starts the helper and does not pass SIGTERM on, so the helper does not drain and ECS kills it.
       Remove entryPoint and command; the image runs the helper by itself.
 
 Fails:
@@ -40,8 +43,8 @@ Fails:
       "entryPoint": ["/consul/consul-ecs", "app-entrypoint", "-shutdown-delay", "20s"]}]}
 
     error $.containerDefinitions[0].entryPoint
-      Consul's app-entrypoint has taken the place of the helper's own, and runs nothing or keeps SIGTERM to itself.
-      Write "entryPoint": ["task-helper"], "command": ["run"], which the module leaves as they are.
+      Consul's app-entrypoint replaces the helper's own entry point, and runs nothing or delays SIGTERM.
+      Write "entryPoint": ["task-helper"], "command": ["run"], which the module does not change.
 
 Fails:
 
@@ -57,7 +60,7 @@ Fails:
       "command": ["task-helper", "run"]}]}
 
     error $.containerDefinitions[0].command
-      The container runs `task-helper task-helper run`, as task-helper is the image's own entry point: it ends at once.
+      The container runs `task-helper task-helper run`, as task-helper is the image's entry point. It exits at once.
       Write "command": ["run"], or remove it; the image runs the helper by itself.
 """
 
@@ -82,9 +85,8 @@ def check(task: Task) -> Iterator[Finding]:
         if entry[:2] == ["consul-ecs", "app-entrypoint"]:
             yield error(
                 f"{helper.place}.entryPoint",
-                "Consul's app-entrypoint has taken the place of the helper's own, and runs nothing or keeps SIGTERM"
-                " to itself.",
-                'Write "entryPoint": ["task-helper"], "command": ["run"], which the module leaves as they are.',
+                "Consul's app-entrypoint replaces the helper's own entry point, and runs nothing or delays SIGTERM.",
+                'Write "entryPoint": ["task-helper"], "command": ["run"], which the module does not change.',
                 rests_on=[f"{helper.place}.entryPoint{i}" for i in ("", *_indices(helper, "entryPoint"))],
                 fix=[Edit(f"{helper.place}.entryPoint", ["task-helper"]), Edit(f"{helper.place}.command", ["run"])],
             )
@@ -93,7 +95,7 @@ def check(task: Task) -> Iterator[Finding]:
             whole = " ".join(["task-helper", *helper.command])
             yield error(
                 f"{helper.place}.command",
-                f"The container runs `{whole}`, as task-helper is the image's own entry point: it ends at once.",
+                f"The container runs `{whole}`, as task-helper is the image's entry point. It exits at once.",
                 'Write "command": ["run"], or remove it; the image runs the helper by itself.',
                 rests_on=[
                     f"{helper.place}.{k}{i}" for k in ("entryPoint", "command") for i in ("", *_indices(helper, k))
@@ -105,7 +107,7 @@ def check(task: Task) -> Iterator[Finding]:
         if (at := shell_at(helper)) is not None:
             key = "entryPoint" if at < len(entry) else "command"
             message = (
-                "A shell starts the helper and keeps SIGTERM to itself, so the helper does not drain and is killed."
+                "A shell starts the helper and does not pass SIGTERM on, so the helper does not drain and ECS kills it."
             )
         elif other is not None:
             key = "command" if helper.command else "entryPoint"
@@ -132,12 +134,12 @@ def is_ours(helper: Container) -> bool:
 
 
 def entry_point_twice(helper: Container) -> bool:
-    """Whether its command begins with the program that the image's entry point is."""
+    """Whether its command begins with the program of the image's entry point."""
     return PurePosixPath(helper.command[0]).name == "task-helper" if helper.command else False
 
 
 def shell_at(helper: Container) -> int | None:
-    """Which word of entry point and command is a shell that keeps signals to itself."""
+    """Which word of entry point and command is a shell that does not pass signals on."""
     names = [PurePosixPath(word).name for word in helper.command_line]
     for i, name in enumerate(names):
         if name in SHELLS:
@@ -148,7 +150,7 @@ def shell_at(helper: Container) -> int | None:
 
 
 def other_command(helper: Container) -> str | None:
-    """The command that the helper is given if that is not `run`; None where it is, or where it cannot be told."""
+    """The helper's command if it is another than `run`; None for `run`, and where it is unknown."""
     following = helper_subcommand(helper.command_line)
     if following is not None:
         return None if following == "run" else following

@@ -1,11 +1,13 @@
 """The helper has a container health check that gates the deployment
 
-`task-helper healthcheck` passes once Envoy is live and the application answers, and from then on. ECS counts a new
-task only when its essential containers with health checks are HEALTHY, so old tasks stay until then. ECS ignores the
-image's own HEALTHCHECK. The times must leave a slow application its start: failures count only after `startPeriod`,
-and after `retries` × `interval` of them ECS replaces the task, again and again. ECS takes 5 to 300 s for `interval`,
-2 to 60 s for `timeout`, 1 to 10 `retries`, 0 to 300 s for `startPeriod`
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html).
+`task-helper healthcheck` passes once Envoy is live and the application answers, and from then on. ECS counts a new task
+only when its essential containers with [health
+checks](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html) are HEALTHY. Old tasks keep
+running until then. ECS ignores the image's own HEALTHCHECK.
+
+The times must be long enough for a slow application to start. Failures count only after `startPeriod`. After `retries`
+× `interval` of failures ECS replaces the task, again and again. ECS accepts 5 to 300 s for `interval`, 2 to 60 s for
+`timeout`, 1 to 10 `retries` and 0 to 300 s for `startPeriod`.
 
 Passes:
 
@@ -22,7 +24,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper"}]}
 
     warning $.containerDefinitions[0].healthCheck
-      The helper has no healthCheck, so ECS stops old tasks before Envoy and the application of the new ones answer.
+      The helper has no healthCheck, so ECS stops old tasks before Envoy and the application of new tasks answer.
       Write "healthCheck": {"command": ["CMD", "task-helper", "healthcheck"], "interval": 10, "timeout": 5, \
 "retries": 10, "startPeriod": 300}.
 
@@ -38,8 +40,8 @@ Fails:
       interval is 3, but ECS takes 5 to 300 and refuses the task definition.
       Write a number from 5 to 300.
     warning $.containerDefinitions[0].healthCheck.startPeriod
-      ECS replaces a task whose application takes longer than 6 s to start, again and again.
-      Write "startPeriod": 300; it delays nothing, as the first check that passes ends it.
+      If the application takes longer than 6 s to start, ECS replaces the task again and again.
+      Write "startPeriod": 300. It delays nothing, because the first check that passes ends it.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def check(task: Task) -> Iterator[Finding]:
             yield warning(
                 place,
                 "The helper has no healthCheck, so ECS stops old tasks before Envoy and the application"
-                " of the new ones answer.",
+                " of new tasks answer.",
                 WRITE,
                 fix=[Edit(place, CHECK)],
             )
@@ -103,8 +105,8 @@ def numbers(health_check: HealthCheck, place: str) -> Iterator[Finding]:
     if starts_within < SLOW_START:
         yield warning(
             f"{place}.startPeriod",
-            f"ECS replaces a task whose application takes longer than {starts_within} s to start, again and again.",
-            'Write "startPeriod": 300; it delays nothing, as the first check that passes ends it.',
+            f"If the application takes longer than {starts_within} s to start, ECS replaces the task again and again.",
+            'Write "startPeriod": 300. It delays nothing, because the first check that passes ends it.',
             rests_on=[f"{place}.retries", f"{place}.interval"],
             fix=[Edit(f"{place}.startPeriod", 300)],
         )

@@ -1,10 +1,13 @@
-"""Downstreams notice within DRAIN_TIMEOUT (with --virtual-node)
+"""Downstreams notice the drain within DRAIN_TIMEOUT (with --virtual-node)
 
-Downstream Envoys learn of the drain by their health checks. One failed check is enough where Envoy's `health_check`
-filter answers it (a failed answer, unlike a refused connection, does not wait for the threshold), so DRAIN_TIMEOUT must
-cover interval and timeout of one check at the very least. Where checks reach the application instead, peers go by the
-threshold: interval × unhealthyThreshold. A virtual node without a health check tells downstreams nothing at all. Who
-calls a virtual gateway is no Envoy of the mesh and checks by other rules.
+Downstream Envoys detect the drain by their [health
+checks](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/health_checking). If Envoy's
+`health_check` filter answers, one failed check is enough: unlike a refused connection, a failed answer does not wait
+for the threshold. So DRAIN_TIMEOUT must be at least the interval and the timeout of one check. If the checks reach the
+application instead, the threshold counts: interval × unhealthyThreshold.
+
+Without a health check at the virtual node, downstreams do not detect the drain. Clients of a virtual gateway are not
+Envoys of the mesh, and their checks have other rules.
 
 Passes:
 
@@ -29,14 +32,14 @@ Fails:
       {}]}}
 
     error virtual node $.spec.listeners[0].healthCheck
-      Downstreams may need 65 s to notice the drain, but the helper waits only 40 s (DRAIN_TIMEOUT) after it began.
+      Downstreams may need 65 s to notice the drain, but the helper waits only 40 s (DRAIN_TIMEOUT) after its start.
       Set DRAIN_TIMEOUT to 65 or more, or lower intervalMillis.
     warning virtual node $.spec.listeners[1].healthCheck
       A downstream that needs all 3 failed checks notices after 90 s, but the helper waits only 40 s (DRAIN_TIMEOUT).
       Lower intervalMillis or unhealthyThreshold, or raise DRAIN_TIMEOUT.
     warning virtual node $.spec.listeners[2]
       The listener has no healthCheck, so downstreams do not notice that the task drains.
-      Give it a healthCheck.
+      Add a healthCheck to the listener.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ def check(task: Task) -> Iterator[Finding]:
                 yield warning(
                     place,
                     "The listener has no healthCheck, so downstreams do not notice that the task drains.",
-                    "Give it a healthCheck.",
+                    "Add a healthCheck to the listener.",
                 )
             else:
                 yield from check_policy(listener.health_check, waits, variable, f"{place}.healthCheck")
@@ -74,7 +77,7 @@ def check_policy(policy: HealthCheckPolicy, waits: Seconds, variable: str, place
         yield error(
             place,
             f"Downstreams may need {one:g} s to notice the drain, but the helper waits only {waits:g} s"
-            f" ({variable}) after it began.",
+            f" ({variable}) after its start.",
             f"Set {variable} to {one:g} or more, or lower intervalMillis.",
         )
     elif all_of_them > waits:

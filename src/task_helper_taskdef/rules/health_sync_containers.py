@@ -1,11 +1,13 @@
 """A restart of the helper leaves the task in the mesh
 
-consul-ecs takes a task out of Consul's mesh as long as one container of `healthSyncContainers` is not HEALTHY
-(hashicorp/consul-ecs 0.10, subcommand/health-sync). A helper that its restart policy restarts has no health until its
-next health check: downstreams send nothing for up to 10 s, although the task serves. With all helpers of a service
-restarted, every request fails. HashiCorp's Terraform module lists each container that has both keys `essential` and
-`healthCheck`. ECS's default for `essential` is true, so the helper does not need the key. The application needs both:
-its own health check keeps requests away until it answers.
+consul-ecs takes a task out of Consul's mesh while one container of `healthSyncContainers` is not HEALTHY
+(hashicorp/consul-ecs 0.10, subcommand/health-sync). After a restart by its restart policy, the helper has no health
+until its next health check. Downstreams then send nothing for up to 10 s, although the task serves. If all helpers of a
+service restart together, every request fails.
+
+HashiCorp's Terraform module lists each container that has both keys `essential` and `healthCheck`. ECS's default for
+`essential` is true, so the helper does not need the key. The application needs both keys: its own health check keeps
+requests away until it answers.
 
 Passes:
 
@@ -23,8 +25,8 @@ Fails:
                         "value": "{\\"healthSyncContainers\\": [\\"task-helper\\"]}"}]}]}
 
     warning $.containerDefinitions[1].environment[0].value
-      healthSyncContainers has task-helper, so a restart of the helper takes the task out of the mesh for up to 10 s.
-      Leave the key essential out of task-helper in the module's container_definitions; give the application one.
+      healthSyncContainers names task-helper, so a restart of the helper takes the task out of the mesh for up to 10 s.
+      Remove the key essential from task-helper in the module's container_definitions; set it at the application.
 """
 
 from __future__ import annotations
@@ -47,10 +49,10 @@ def check(task: Task) -> Iterator[Finding]:
         for name in sorted(helpers & followed(container)):
             yield warning(
                 container.variable_place(VARIABLE),
-                f"healthSyncContainers has {name}, so a restart of the helper takes the task out of the mesh"
+                f"healthSyncContainers names {name}, so a restart of the helper takes the task out of the mesh"
                 " for up to 10 s.",
-                f"Leave the key essential out of {name} in the module's container_definitions;"
-                " give the application one.",
+                f"Remove the key essential from {name} in the module's container_definitions;"
+                " set it at the application.",
             )
 
 

@@ -1,13 +1,13 @@
 """The helper knows when ECS kills the container that deregisters the task
 
-In Consul's tasks on ECS `consul-ecs-health-sync` marks the task critical once, at its own SIGTERM, and deregisters it
-when Envoy has stopped (hashicorp/consul-ecs, subcommand/health-sync). If the Consul server does not answer that one
-call, only the deregistration makes downstreams stop sending. ECS kills health-sync when its `stopTimeout` is over, 30 s
-by default, and a health-sync that was killed deregisters nothing.
+In Consul's tasks on ECS, `consul-ecs-health-sync` marks the task critical once, at its own SIGTERM. It deregisters the
+task when Envoy has stopped (hashicorp/consul-ecs, subcommand/health-sync). If the Consul server does not answer the
+first call, downstreams stop sending only at the deregistration. ECS kills health-sync at the end of its `stopTimeout`,
+30 s by default. A health-sync that was killed deregisters nothing.
 
-So the helper exits 15 s before that if downstreams still send. HEALTH_SYNC_STOP_TIMEOUT has to be the `stopTimeout`
-of health-sync: with a larger number the helper exits too late, with a smaller one earlier than it has to. A longer
-`stopTimeout` gives Consul's servers longer to come back. `add` writes the helper's own; HashiCorp's Terraform module
+So the helper exits 15 s before that if downstreams still send. HEALTH_SYNC_STOP_TIMEOUT has to be the `stopTimeout` of
+health-sync. With a larger number the helper exits too late, with a smaller one too early. A longer `stopTimeout` gives
+Consul's servers more time to come back. `add` sets it to the helper's own `stopTimeout`. HashiCorp's Terraform module
 has no variable for it.
 
 Passes:
@@ -24,7 +24,7 @@ Fails:
       {"name": "task-helper", "environment": [{"name": "HEALTH_SYNC_STOP_TIMEOUT", "value": "120"}]}]}
 
     error $.containerDefinitions[1].environment[0].value
-      ECS kills consul-ecs-health-sync after 30 s, and the helper takes it for 120 s and exits too late.
+      ECS kills consul-ecs-health-sync after 30 s, but the helper counts with 120 s and exits too late.
       Set HEALTH_SYNC_STOP_TIMEOUT to 30, or the stopTimeout of consul-ecs-health-sync to 120.
 
 Fails:
@@ -35,7 +35,7 @@ Fails:
       {"name": "task-helper"}]}
 
     note $.containerDefinitions[1].environment
-      ECS kills consul-ecs-health-sync after 90 s, and the helper takes it for 30 s and exits earlier than it has to.
+      ECS kills consul-ecs-health-sync after 90 s, but the helper counts with 30 s and exits too early.
       Set HEALTH_SYNC_STOP_TIMEOUT to 90.
 """
 
@@ -58,7 +58,7 @@ def check(task: Task) -> Iterator[Finding]:
                 continue
             taken_for, seconds = settings.plan.health_sync_stop_timeout, container.stop_seconds
             place, rests_on = helper.variable_place(VARIABLE), [f"{container.place}.stopTimeout"]
-            killed = f"ECS kills {container.name} after {seconds} s, and the helper takes it for {taken_for:g} s"
+            killed = f"ECS kills {container.name} after {seconds} s, but the helper counts with {taken_for:g} s"
             if taken_for > seconds:
                 yield error(
                     place,
@@ -68,6 +68,4 @@ def check(task: Task) -> Iterator[Finding]:
                     fix=[helper.set_variable(VARIABLE, str(seconds))],
                 )
             elif taken_for < seconds:
-                yield note(
-                    place, f"{killed} and exits earlier than it has to.", f"Set {VARIABLE} to {seconds}.", rests_on
-                )
+                yield note(place, f"{killed} and exits too early.", f"Set {VARIABLE} to {seconds}.", rests_on)

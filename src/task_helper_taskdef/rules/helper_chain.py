@@ -1,11 +1,13 @@
 """Two helpers in a chain carry out one plan
 
-ECS stops the first of two helpers, and when it has gone the second, which depends on nothing of the first: so a task is
-held for the sum of two stopTimeouts ([long drains](long-drains.md)). The second goes on where the first has ended only
-if each knows of the other:
-HANDS_OVER_TO and TAKES_OVER_FROM name the other's container and its stopTimeout. What they say
-wrong, the plan's clock gets wrong: the second then begins from zero, or ends early. And since it is one plan, both have
-the same times. Whether Fargate gives the sum is unconfirmed; each helper alone does what it can.
+ECS stops the first of two helpers, and the second when the first has exited. So the task keeps running for the sum of
+two stopTimeouts ([long drains](long-drains.md)).
+
+The second helper continues the plan of the first only if each one knows the other. HANDS_OVER_TO and TAKES_OVER_FROM
+name the other container and its stopTimeout. With a wrong value the second helper starts the plan again from zero, or
+ends early. Both helpers need the same times, because they carry out one plan.
+
+It is unconfirmed whether Fargate grants the sum. Each helper alone still drains the task.
 
 Passes:
 
@@ -26,13 +28,13 @@ Fails:
        "environment": [{"name": "STOP_TIMEOUT", "value": "100"}]}]}
 
     note $.containerDefinitions[1].dependsOn
-      task-helper and second hold the task for 220 s in all, and that Fargate gives the sum is unconfirmed.
-      Stop one task and look at the exit codes: 137 of second says that it does not.
+      task-helper and second keep the task running for 220 s in all. It is unconfirmed whether Fargate grants the sum.
+      Stop one task and read the exit codes: if second exits with 137, Fargate does not grant it.
     error $.containerDefinitions[1].environment[1].value
-      HANDS_OVER_TO is second:120, but the stopTimeout of second is 100 s, and the plan's clock goes by it.
+      HANDS_OVER_TO is second:120, but the stopTimeout of second is 100 s, and the plan counts with it.
       Set HANDS_OVER_TO to second:100.
     error $.containerDefinitions[2].environment
-      second is stopped after task-helper and is not told, so it begins the plan from zero.
+      ECS stops second after task-helper, but second has no TAKES_OVER_FROM, so it starts the plan from zero.
       Set TAKES_OVER_FROM to task-helper:120.
     warning $.containerDefinitions[2].environment
       DRAIN_TIMEOUT is 40 in second and 100 in task-helper, but the two carry out one plan.
@@ -46,10 +48,10 @@ Fails:
        "environment": [{"name": "TAKES_OVER_FROM", "value": "task-helper:120"}]}]}
 
     error $.containerDefinitions[1].environment[0].value
-      HANDS_OVER_TO names second, but task-helper does not depend on it, so ECS does not stop the one after the other.
+      HANDS_OVER_TO names second, but task-helper does not depend on it, so ECS does not stop one after the other.
       Add {"containerName": "second", "condition": "START"} to the dependsOn of task-helper.
     error $.containerDefinitions[2].environment[0].value
-      TAKES_OVER_FROM names task-helper, which does not depend on second, so ECS does not stop the one after the other.
+      TAKES_OVER_FROM names task-helper, which does not depend on second, so ECS does not stop one after the other.
       Add {"containerName": "second", "condition": "START"} to the dependsOn of task-helper.
 """
 
@@ -64,12 +66,12 @@ from task_helper_taskdef.definition import Container
 from task_helper_taskdef.findings import Finding, error, note, warning
 from task_helper_taskdef.roles import Task, chain_of, settings_of
 
-# what both helpers must have alike
+# the settings that must be the same at both helpers
 OF_THE_PLAN: Final = ("DRAIN_DELAY", "DRAIN_TIMEOUT", "HEALTH_CHECK_INTERVAL", "DISCOVERY_LAG")
 
 
 class Link(NamedTuple):
-    """What one helper of a chain has to say of the other."""
+    """The variable of one helper of a chain that names the other helper."""
 
     helper: Container
     variable: str
@@ -93,13 +95,19 @@ def check(task: Task) -> Iterator[Finding]:
     if task.definition.fargate:
         yield note(
             f"{first.place}.dependsOn",
-            f"{first.name} and {second.name} hold the task for {first.stop_seconds + second.stop_seconds} s in all,"
-            " and that Fargate gives the sum is unconfirmed.",
-            f"Stop one task and look at the exit codes: 137 of {second.name} says that it does not.",
+            f"{first.name} and {second.name} keep the task running for {first.stop_seconds + second.stop_seconds} s"
+            " in all. It is unconfirmed whether Fargate grants the sum.",
+            f"Stop one task and read the exit codes: if {second.name} exits with 137, Fargate does not grant it.",
             rests_on=order,
         )
-    before = f"{second.name} is stopped after {first.name} and is not told, so it begins the plan from zero."
-    after = f"{first.name} is stopped before {second.name} and is not told, so it does not hand the drain over."
+    before = (
+        f"ECS stops {second.name} after {first.name}, but {second.name} has no TAKES_OVER_FROM,"
+        " so it starts the plan from zero."
+    )
+    after = (
+        f"ECS stops {first.name} before {second.name}, but {first.name} has no HANDS_OVER_TO,"
+        " so it does not hand the drain over."
+    )
     for link in (
         Link(first, "HANDS_OVER_TO", one.plan.hands_over_to, second, after),
         Link(second, "TAKES_OVER_FROM", other.plan.takes_over_from, first, before),
@@ -125,7 +133,7 @@ def _wrong_link(link: Link, order: list[str]) -> Iterator[Finding]:
     if link.value and link.value.name == right.name:
         message = (
             f"{link.variable} is {link.value}, but the stopTimeout of {right.name} is {right.stop_timeout:g} s,"
-            " and the plan's clock goes by it."
+            " and the plan counts with it."
         )
     elif link.value:
         message = f"{link.variable} is {link.value}, but {right.name} is the other helper of the chain."
@@ -139,8 +147,8 @@ def _wrong_link(link: Link, order: list[str]) -> Iterator[Finding]:
 
 
 def _without_order(task: Task, helper: Container, settings: Settings) -> Iterator[Finding]:
-    """What a helper says of another that ECS does not stop before or after it."""
-    by_itself = "so ECS does not stop the one after the other."
+    """The variables of a helper that name another helper, which ECS does not stop before or after it."""
+    by_itself = "so ECS does not stop one after the other."
     if second := settings.plan.hands_over_to:
         yield error(
             helper.variable_place("HANDS_OVER_TO"),

@@ -1,12 +1,12 @@
 """One container is the task helper
 
-Without it ECS stops Envoy and the application while downstreams go on sending: a stopped task costs every request in
-flight, and those sent until its downstreams have noticed. ECS has no hook before the stop
-(aws/containers-roadmap#952); a container that stops first is the way there is. A task without an Envoy needs no helper,
-and one for Windows can have none.
+Without the helper, ECS stops Envoy and the application while downstreams still send requests. Every stop then loses the
+requests in flight, and those that arrive until the downstreams have noticed. ECS has no hook before a stop
+(aws/containers-roadmap#952). A container that ECS stops first takes its place. A task without an Envoy needs no helper,
+and a task on Windows cannot have one.
 
-A container counts as the helper if its name or its image is `ecs-task-helper` or `task-helper`, or if it or its health
-check runs `task-helper`; `--helper NAME` names any other.
+The linter takes a container for the helper if its name or image is `ecs-task-helper` or `task-helper`. A container
+that runs `task-helper`, itself or as its health check, counts too. `--helper NAME` names any other container.
 
 Passes:
 
@@ -27,7 +27,7 @@ Fails:
 
     error $.containerDefinitions
       No container is the task helper, so ECS stops Envoy and the application at once, with requests in flight.
-      Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.
+      Add it with `task-helper taskdef add`, or name it with --helper if it has another name.
 
 Fails:
 
@@ -36,7 +36,7 @@ Fails:
 
     error $.containerDefinitions
       No container is the task helper, so ECS stops app at once and then envoy, while downstreams still send.
-      Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.
+      Add it with `task-helper taskdef add`, or name it with --helper if it has another name.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from task_helper_taskdef.roles import Task
 
 
 def check(task: Task) -> Iterator[Finding]:
-    # of Windows the helper knows nothing, and could not be put in
+    # the helper does not run on Windows
     if task.helpers or not task.envoys or task.definition.windows:
         return
     if any(may_be_helper(task, c) for c in task.definition.container_definitions):
@@ -64,7 +64,7 @@ def check(task: Task) -> Iterator[Finding]:
     yield error(
         f"{task.definition.place}.containerDefinitions",
         f"No container is the task helper, so {stops}",
-        "Put it in with `task-helper taskdef add`, or name it with --helper if it goes by another name.",
+        "Add it with `task-helper taskdef add`, or name it with --helper if it has another name.",
         rests_on=[
             f"{task.definition.place}.runtimePlatform.operatingSystemFamily",
             *(place for place in task.definition.unknown_containers if place.endswith("]")),
@@ -73,7 +73,7 @@ def check(task: Task) -> Iterator[Finding]:
 
 
 def may_be_helper(task: Task, container: Container) -> bool:
-    """Whether what a template leaves open may make this the helper: it serves no port, and others do not wait."""
+    """Whether this may be the helper in the filled-in template: it serves no port, and no container waits for it."""
     definition = task.definition
     return (
         any(f"{container.place}.{key}" in container.unknown for key in ("image", "name", "entryPoint"))

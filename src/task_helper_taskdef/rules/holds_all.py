@@ -1,12 +1,15 @@
-"""The helper holds up every other container, and Envoy by a dependency of its own
+"""The helper depends on every other container, and on Envoy directly
 
-ECS stops a container only when all that name it in their `dependsOn` have stopped. It looks at direct dependencies only
-(`verifyShutdownOrder` in aws/amazon-ecs-agent, pull request 1866): with helper -> application -> Envoy alone, an
-application that has crashed leaves nothing that holds Envoy up, and every connection is cut while the helper drains.
-What serves the application, such as an authorization sidecar or the X-Ray daemon, is to be held up too; there it is
-enough that the application depends on it. Of two helpers in a chain each holds all, as the other may have died.
-Containers that end at the start (`COMPLETE`, `SUCCESS`) need nothing, and what tells discovery must not be held
-([holds-discovery](#holds-discovery)).
+ECS stops a container only when all containers that name it in their
+[`dependsOn`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html) have stopped. It
+looks at direct dependencies only (`verifyShutdownOrder` in aws/amazon-ecs-agent, pull request 1866). Take the chain
+helper -> application -> Envoy: if the application has crashed, no running container depends on Envoy. ECS then stops
+Envoy during the drain, and cuts every connection.
+
+Containers that serve the application, such as an authorization sidecar or the X-Ray daemon, have to keep running too.
+For these it is enough that the application depends on them. Of two helpers in a chain each one depends on all other
+containers, because the other helper may have crashed. Containers that end at the start (`COMPLETE`, `SUCCESS`) need no
+dependency. No container may depend on the one that deregisters the task ([holds-discovery](#holds-discovery)).
 
 Passes:
 
@@ -27,13 +30,13 @@ Fails:
       {"name": "task-helper", "dependsOn": [{"containerName": "app", "condition": "START"}]}]}
 
     error $.containerDefinitions[4].dependsOn
-      The helper holds envoy up only by way of other containers: if one of them has crashed, ECS stops envoy at once.
+      The helper depends on envoy only through other containers. If one of them has crashed, ECS stops envoy at once.
       Add {"containerName": "envoy", "condition": "START"} to the helper's dependsOn.
     error $.containerDefinitions[4].dependsOn
-      Nothing holds cache up, so ECS stops it at once, while the task still gets requests.
+      The helper does not depend on cache, so ECS stops cache at once, while the task still gets requests.
       Add {"containerName": "cache", "condition": "START"} to the helper's dependsOn.
     warning $.containerDefinitions[4].dependsOn
-      Nothing holds xray up, so ECS stops it at once and what it carries is lost during the drain.
+      The helper does not depend on xray, so ECS stops xray at once and the task loses its data during the drain.
       Add {"containerName": "xray", "condition": "START"} to the helper's dependsOn.
 """
 
@@ -48,29 +51,28 @@ from task_helper_taskdef.roles import Task, condition_for, is_agent
 def check(task: Task) -> Iterator[Finding]:
     for helper in task.helpers:
         direct = task.definition.waits_for(helper)
-        # not by way of another helper, which may have died
+        # not through another helper, which may have crashed
         others = [task.definition.by_name[name] for name in direct if task.definition.by_name[name] not in task.helpers]
         in_all = direct.union(*map(task.definition.stopped_after, others))
-        for held in task.kept_running:
+        for other in task.kept_running:
             place = f"{helper.place}.dependsOn"
-            entry = f'{{"containerName": "{held.name}", "condition": "{condition_for(task, held)}"}}'
+            entry = f'{{"containerName": "{other.name}", "condition": "{condition_for(task, other)}"}}'
             remedy = f"Add {entry} to the helper's dependsOn."
-            name = task.definition.written_name(held)
-            fix = [Edit(place, {"containerName": name, "condition": condition_for(task, held)}, append=True)]
-            # another item of these lists may be what holds it
-            # what is open may be what holds it, or be no container that serves
+            name = task.definition.written_name(other)
+            fix = [Edit(place, {"containerName": name, "condition": condition_for(task, other)}, append=True)]
+            # an open item of these lists may be the dependency, and an open container may be one that does not serve
             rests_on = task.definition.unknown_order
-            if held.name not in in_all and is_agent(held):
-                lost = "so ECS stops it at once and what it carries is lost during the drain."
-                yield warning(place, f"Nothing holds {held.name} up, {lost}", remedy, rests_on, fix)
-            elif held.name not in in_all:
-                lost = "so ECS stops it at once, while the task still gets requests."
-                yield error(place, f"Nothing holds {held.name} up, {lost}", remedy, rests_on, fix)
-            elif held in task.envoys and held.name not in direct:
+            if other.name not in in_all and is_agent(other):
+                lost = f"so ECS stops {other.name} at once and the task loses its data during the drain."
+                yield warning(place, f"The helper does not depend on {other.name}, {lost}", remedy, rests_on, fix)
+            elif other.name not in in_all:
+                lost = f"so ECS stops {other.name} at once, while the task still gets requests."
+                yield error(place, f"The helper does not depend on {other.name}, {lost}", remedy, rests_on, fix)
+            elif other in task.envoys and other.name not in direct:
                 yield error(
                     place,
-                    f"The helper holds {held.name} up only by way of other containers:"
-                    f" if one of them has crashed, ECS stops {held.name} at once.",
+                    f"The helper depends on {other.name} only through other containers."
+                    f" If one of them has crashed, ECS stops {other.name} at once.",
                     remedy,
                     rests_on,
                     fix,

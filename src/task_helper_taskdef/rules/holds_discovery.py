@@ -1,12 +1,13 @@
-"""Nobody holds up what tells discovery
+"""No container depends on the container that deregisters the task
 
-In Consul's tasks on ECS it is the SIGTERM to `consul-ecs-health-sync` that marks the task critical and so takes it out
-of discovery (hashicorp/consul-ecs, subcommand/health-sync). Its peers' Envoys do no health checks of their own
-(hashicorp/consul#8304), so `/healthcheck/fail` moves none of them. A helper that holds this container up makes peers
-learn of the stop only when the drain is over: they send until the task is dead. ECS stops it at the same moment as the
-helper if nothing waits for it.
+In Consul's tasks on ECS, `consul-ecs-health-sync` marks the task critical when it gets SIGTERM (hashicorp/consul-ecs,
+subcommand/health-sync). Consul then removes the task from discovery. Consul's downstreams do no health checks of their
+own (hashicorp/consul#8304), so `/healthcheck/fail` has no effect on them.
 
-HashiCorp's module 0.7 has `consul-ecs-control-plane` for that, and makes all its containers depend on it. From 0.8 on
+If the helper depends on this container, downstreams learn of the stop only after the drain. They send requests until
+the task has stopped. If no container depends on it, ECS stops it at the same moment as the helper.
+
+HashiCorp's module 0.7 has `consul-ecs-control-plane` instead, and makes all its containers depend on it. From 0.8 on
 the module has `consul-ecs-health-sync`.
 
 Passes:
@@ -25,7 +26,8 @@ Fails:
         {"containerName": "consul-ecs-health-sync", "condition": "START"}]}]}
 
     error $.containerDefinitions[2].dependsOn[1]
-      task-helper holds up consul-ecs-health-sync, whose stop tells discovery, so peers send until the drain is over.
+      task-helper depends on consul-ecs-health-sync, which deregisters the task, so downstreams send until the drain \
+is over.
       Remove consul-ecs-health-sync from the dependsOn of task-helper.
 
 Fails:
@@ -37,7 +39,7 @@ Fails:
       {"name": "task-helper", "dependsOn": [{"containerName": "consul-dataplane", "condition": "START"}]}]}
 
     error $.containerDefinitions[0]
-      ECS stops consul-ecs-control-plane after all other containers, and its SIGTERM is what deregisters the task, so \
+      ECS stops consul-ecs-control-plane after all other containers, and it deregisters the task only then, so \
 downstreams send to a task that has stopped.
       Use version 0.8 or later of HashiCorp's module, where no container depends on the one that deregisters the task.
 """
@@ -57,8 +59,8 @@ def check(task: Task) -> Iterator[Finding]:
         if any(control_plane.name in task.definition.waits_for(container) for container in running):
             yield error(
                 control_plane.place,
-                f"ECS stops {control_plane.name} after all other containers, and its SIGTERM is what deregisters the"
-                " task, so downstreams send to a task that has stopped.",
+                f"ECS stops {control_plane.name} after all other containers, and it deregisters the task only"
+                " then, so downstreams send to a task that has stopped.",
                 "Use version 0.8 or later of HashiCorp's module, where no container depends on the one that"
                 " deregisters the task.",
                 rests_on=[f"{control_plane.place}.{key}" for key in ("name", "image", "command")],
@@ -73,7 +75,8 @@ def check(task: Task) -> Iterator[Finding]:
         ]:
             yield error(
                 place,
-                f"{container.name} holds up {name}, whose stop tells discovery, so peers send until the drain is over.",
+                f"{container.name} depends on {name}, which deregisters the task,"
+                " so downstreams send until the drain is over.",
                 (
                     f"Remove {name} from the dependsOn of {container.name}."
                     if fix

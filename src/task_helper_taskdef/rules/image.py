@@ -1,8 +1,8 @@
-"""The helper's image is a certain one
+"""The helper's image is pinned
 
-A tag that moves, as `latest`, `main` or `stable` do, changes the helper of a service's tasks without a decision: two
-tasks of one deployment may run different helpers, and a rollback brings nothing back. ECS refuses a container without
-an image; the other containers' may be filled in by a pipeline.
+A tag that moves, such as `latest`, `main` or `stable`, changes the helper of a service's tasks without a decision. Two
+tasks of one deployment may run different helpers, and a rollback does not bring the old helper back. ECS refuses a
+container without an image. The images of other containers may be filled in by a pipeline.
 
 Passes:
 
@@ -13,7 +13,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "image": "registry.example:5000/ecs-task-helper"}]}
 
     warning $.containerDefinitions[0].image
-      The helper's image has the tag latest, so another helper may drain this service's tasks any day.
+      The helper's image has the tag latest, so the helper of this service's tasks may change any day.
       Name the version, such as :1.2.3, or the digest.
 
 Fails:
@@ -21,7 +21,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "image": "registry.example/ecs-task-helper:main"}]}
 
     warning $.containerDefinitions[0].image
-      The helper's image has the tag main, so another helper may drain this service's tasks any day.
+      The helper's image has the tag main, so the helper of this service's tasks may change any day.
       Name the version, such as :1.2.3, or the digest.
 
 Fails:
@@ -41,7 +41,7 @@ from typing import Final
 from task_helper_taskdef.findings import Finding, error, warning
 from task_helper_taskdef.roles import Task
 
-# tags that are names of branches, stages and channels: each push moves them
+# names of branches, stages and channels: each push moves these tags
 MOVING: Final = {
     *("latest", "main", "master", "trunk", "head", "develop", "development", "dev", "edge", "nightly", "snapshot"),
     *("stable", "release", "current", "prod", "production", "staging", "test", "rolling"),
@@ -60,7 +60,7 @@ def check(task: Task) -> Iterator[Finding]:
         elif "@" not in helper.image and (not tag or tag.lower() in MOVING):
             yield warning(
                 f"{helper.place}.image",
-                f"The helper's image has the tag {tag or 'latest'}, so another helper may drain this service's tasks"
-                " any day.",
+                f"The helper's image has the tag {tag or 'latest'}, so the helper of this service's tasks may"
+                " change any day.",
                 "Name the version, such as :1.2.3, or the digest.",
             )

@@ -1,7 +1,7 @@
-"""The helper's log goes where its neighbours' go
+"""The helper has a logConfiguration, like the other containers
 
-The helper says in one line how each drain went. Without a `logConfiguration` that line is lost on Fargate, and stays on
-the instance on EC2.
+The helper logs one line about how each drain ended. Without a `logConfiguration` that line is lost on Fargate, and
+stays on the instance on EC2.
 
 Passes:
 
@@ -16,7 +16,7 @@ Fails:
       {"name": "task-helper"}]}
 
     warning $.containerDefinitions[1].logConfiguration
-      The helper has no logConfiguration, so nobody can read how a drain went.
+      The helper has no logConfiguration, so the log of its drain is lost or stays on the instance.
       Give it the logConfiguration of app.
 """
 
@@ -33,7 +33,7 @@ def check(task: Task) -> Iterator[Finding]:
         if helper.log_configuration is None and (neighbour := logging_neighbour(task)):
             yield warning(
                 f"{helper.place}.logConfiguration",
-                "The helper has no logConfiguration, so nobody can read how a drain went.",
+                "The helper has no logConfiguration, so the log of its drain is lost or stays on the instance.",
                 f"Give it the logConfiguration of {neighbour.name}.",
                 fix=[Edit(f"{helper.place}.logConfiguration", Copied(f"{neighbour.place}.logConfiguration"))],
             )

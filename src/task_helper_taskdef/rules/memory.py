@@ -1,11 +1,13 @@
-"""The helper has the memory it needs, and the task has it to give
+"""The helper has enough memory, and the task has it to give
 
-The helper takes 25 MiB at most, with DRAIN_DELAY=auto 49 MiB, as it loads the AWS client, and each run of the health
-check another 12 MiB in the same container (measured with measure/weight.py; resident, CPython 3.11). The kernel kills a
-container that goes over its `memory`, most likely in the middle of a drain. ECS refuses a task definition of which one
-container may take more `memory` than the task has, or all together keep more in reserve: `memoryReservation` adds up,
-`memory` is a limit for each and does not
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html).
+The helper takes 25 MiB at most. With DRAIN_DELAY=auto it takes 49 MiB, because it loads the AWS client. Each run of the
+health check takes another 12 MiB in the same container (measured with measure/weight.py; resident, CPython 3.11). The
+kernel kills a container that exceeds its `memory`, most likely during a drain.
+
+ECS refuses a task definition if one container's
+[`memory`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html) exceeds the task's.
+It also refuses one whose containers reserve more together: `memoryReservation` adds up, while `memory` is a limit for
+each container and does not.
 
 Passes:
 
@@ -18,7 +20,7 @@ Fails:
       {"name": "task-helper", "memory": 32, "memoryReservation": 32}]}
 
     error $.containerDefinitions[1].memory
-      The helper has 32 MiB and needs up to 40, so the kernel kills it, most likely in the middle of a drain.
+      The helper has 32 MiB and needs up to 40, so the kernel kills it, most likely during a drain.
       Write "memory": 64.
     error $.containerDefinitions[0].memory
       app may take 1024 MiB, but the task has 512, so ECS refuses the task definition.
@@ -40,7 +42,7 @@ from task_helper_taskdef.roles import Task, waits_for_replacement
 
 
 class Need(NamedTuple):
-    """MiB: what the container takes at most, and what leaves some room."""
+    """MiB: `least` is what the container takes at most, `enough` leaves some room."""
 
     least: int
     enough: int
@@ -61,7 +63,7 @@ def check(task: Task) -> Iterator[Finding]:
             yield error(
                 f"{helper.place}.memory",
                 f"The helper has {helper.memory} MiB and needs up to {least}, so the kernel kills it,"
-                " most likely in the middle of a drain.",
+                " most likely during a drain.",
                 f'Write "memory": {enough}.',
                 fix=[Edit(f"{helper.place}.memory", enough)],
             )
@@ -88,6 +90,6 @@ def check(task: Task) -> Iterator[Finding]:
 
 
 def mebibytes(memory: str | int | None) -> int | None:
-    """The task's memory, which ECS takes as `1024`, `1GB` or `1 GB`; None if it says nothing that is understood."""
+    """The task's memory, which ECS takes as `1024`, `1GB` or `1 GB`; None if it is missing or not understood."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(gb)?", str(memory).strip().lower())
     return round(float(match[1]) * (1024 if match[2] else 1)) if match else None

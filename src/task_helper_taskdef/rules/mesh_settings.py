@@ -1,9 +1,9 @@
-"""The settings are those of the mesh
+"""The settings suit the mesh
 
-The defaults suit the slowest mesh: 40 s until all downstreams know a new task, 30 s between health checks. In a faster
-mesh the task only stops later than it could. The agents of AWS's images and of kuma-dp wait after the drain, before
-they stop Envoy. What suits each mesh, and why, is in [the meshes](meshes/README.md). `task-helper taskdef add` writes
-it, and names what only you know. A value that is set stays.
+The defaults suit the slowest mesh: 40 s until all downstreams know a new task, and 30 s between health checks. In a
+faster mesh they make each stop longer than necessary. The agents of AWS's images and of kuma-dp wait after the drain
+before they stop Envoy. [The meshes](meshes/README.md) lists what suits each mesh, and why. `task-helper taskdef add`
+writes these settings, and names those that only you know. It does not change a value that is set.
 
 Passes:
 
@@ -17,13 +17,13 @@ Fails:
     {"containerDefinitions": [{"name": "kuma-dp", "image": "kumahq/kuma-dp:2.14.1"}, {"name": "task-helper"}]}
 
     note $.containerDefinitions[1].environment
-      Fixed times hold the task up although its requests have ended.
+      Fixed times keep the task running although its requests have ended.
       Set DRAIN_TIMEOUT to auto, as suits kuma.
     note $.containerDefinitions[1].environment
-      Kuma's peers know within 6 s, and the helper waits for 30.
+      Kuma's downstreams know within 6 s, but the helper waits for 30 s.
       Set HEALTH_CHECK_INTERVAL to 7, as suits kuma.
     note $.containerDefinitions[0].environment
-      kuma-dp waits 30 s after the helper's drain, and no request needs them.
+      kuma-dp waits 30 s after the helper's drain, and no request needs this time.
       Set KUMA_DATAPLANE_DRAIN_TIME to 5s at kuma-dp, as suits kuma.
 
 Fails:
@@ -34,7 +34,7 @@ Fails:
       {"name": "task-helper", "environment": [{"name": "DRAIN_TIMEOUT", "value": "auto"}]}]}
 
     note $.containerDefinitions[1].environment
-      The definition does not show how often downstreams check the task, and the helper takes 30 s for it.
+      The definition does not show how often downstreams check the task, and the helper assumes 30 s.
       Give the virtual node with --virtual-node, or set HEALTH_CHECK_INTERVAL to the seconds between two checks.
 """
 

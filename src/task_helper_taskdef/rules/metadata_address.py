@@ -1,9 +1,11 @@
 """The task metadata endpoint is not redirected to Envoy
 
-With a `proxyConfiguration` ECS redirects the task's outgoing connections to Envoy, but for the addresses in
-EgressIgnoredIPs. The helper asks the metadata endpoint at 169.254.170.2 whether the application's container has stopped
-and whether it was restarted itself; credentials for `auto` come from there too. Envoy knows no such destination
-(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html).
+With a
+[`proxyConfiguration`](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html) ECS
+redirects the task's outgoing connections to Envoy, except to the addresses in EgressIgnoredIPs. The helper calls the
+metadata endpoint at 169.254.170.2. From its answer the helper knows whether the application's container has stopped,
+and whether ECS has restarted the helper. Credentials for `auto` come from there too. Envoy does not know this
+destination.
 
 Passes:
 
@@ -23,7 +25,7 @@ Fails:
      "containerDefinitions": [{"name": "envoy"}, {"name": "task-helper"}]}
 
     warning $.proxyConfiguration.properties
-      The metadata endpoint is redirected to Envoy, so the helper cannot see containers that have stopped or restarted.
+      The metadata endpoint is redirected to Envoy, so the helper cannot detect stopped or restarted containers.
       Add 169.254.170.2 to EgressIgnoredIPs.
 """
 
@@ -49,10 +51,10 @@ def check(task: Task) -> Iterator[Finding]:
     if not all(bypasses_envoy(helper, proxy) for helper in task.helpers):
         yield warning(
             f"{task.definition.place}.proxyConfiguration.properties",
-            "The metadata endpoint is redirected to Envoy, so the helper cannot see containers"
-            " that have stopped or restarted.",
+            "The metadata endpoint is redirected to Envoy, so the helper cannot detect stopped"
+            " or restarted containers.",
             f"Add {METADATA} to EgressIgnoredIPs.",
-            # an item that is open may be the one that is missing
+            # an open item may be the missing one
             rests_on=[pair.place + ".value" for pair in proxy.properties if pair.name in RESTS_ON]
             + [place for place in task.definition.unknown if place.startswith("$.proxyConfiguration.properties[")],
             fix=[_edit(task, proxy)],

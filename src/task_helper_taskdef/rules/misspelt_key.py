@@ -1,8 +1,8 @@
-"""Every key is one that ECS knows
+"""ECS knows every key
 
-The AWS CLI and CloudFormation refuse a key that they do not know; Terraform and other tools drop it without a word, and
-ECS goes on with its default. The keys are those of the API's own description, which botocore brings. They begin with a
-small letter, and in CloudFormation with a capital one.
+The AWS CLI and CloudFormation refuse a key that they do not know. Terraform and other tools drop it without a warning,
+and ECS uses its default. The linter takes the keys from the API's own description, which botocore contains. The API's
+keys begin with a small letter, CloudFormation's keys with a capital one.
 
 Passes:
 
@@ -14,13 +14,13 @@ Fails:
       "comment": "the shop"}]}
 
     warning $.containerDefinitions[0].portMappings[0].ContainerPort
-      ECS knows no key ContainerPort here: it is refused, or dropped without a word.
+      ECS knows no key ContainerPort here: tools refuse it, or drop it without a warning.
       Write containerPort.
     warning $.containerDefinitions[0].portMappings[0].Protcol
-      ECS knows no key Protcol here: it is refused, or dropped without a word.
+      ECS knows no key Protcol here: tools refuse it, or drop it without a warning.
       Write protocol.
     warning $.containerDefinitions[0].comment
-      ECS knows no key comment here: it is refused, or dropped without a word.
+      ECS knows no key comment here: tools refuse it, or drop it without a warning.
       Remove it.
 """
 
@@ -35,7 +35,7 @@ from task_helper_taskdef.formats import aws_shapes
 from task_helper_taskdef.formats.tree import below, steps
 from task_helper_taskdef.roles import Task
 
-# to search what is near takes a millisecond; where there are more keys that ECS does not know, they are no slips
+# a search for similar names takes a millisecond; more unknown keys than this are not typing errors
 _MOST_SEARCHES: Final = 200
 
 
@@ -52,7 +52,7 @@ def check(task: Task) -> Iterator[Finding]:
         near = same or (get_close_matches(key, known, n=1, cutoff=0.75) if number < _MOST_SEARCHES else [])
         yield warning(
             below(place, key),
-            f"ECS knows no key {key} here: it is refused, or dropped without a word.",
+            f"ECS knows no key {key} here: tools refuse it, or drop it without a warning.",
             f"Write {near[0]}." if near else "Remove it.",
             fix=[Edit(below(place, key), rename=near[0])] if near else [],
         )

@@ -1,8 +1,8 @@
-"""The helper's variables are spelt right and stand at the helper
+"""The helper's variables are spelt right and set at the helper
 
-A misspelt variable is not refused by anyone: the default goes on, and nobody notices until a deployment loses requests.
-The same holds for a setting of the helper that stands at Envoy, which knows none of these. An application may have a
-DRAIN_TIMEOUT of its own.
+The helper does not refuse a misspelt variable. It uses the default, and the mistake shows only when a deployment loses
+requests. A setting of the helper that is set at Envoy has no effect either. An application may have its own
+DRAIN_TIMEOUT.
 
 Passes:
 
@@ -18,13 +18,13 @@ Fails:
         {"name": "DRAIN_DEALY", "value": "60"}, {"name": "DRAIN_MODE", "value": "fast"}]}]}
 
     warning $.containerDefinitions[0].environment[0].name
-      DRAIN_TIMEOUT is set at envoy, where the helper cannot see it.
+      DRAIN_TIMEOUT is set at envoy, where the helper cannot read it.
       Set it at task-helper.
     warning $.containerDefinitions[1].environment[0].name
-      DRAIN_DEALY is no setting of the helper, which goes on with the default.
+      DRAIN_DEALY is not a setting of the helper, which uses the default.
       Write DRAIN_DELAY.
     warning $.containerDefinitions[1].environment[1].name
-      DRAIN_MODE is no setting of the helper, which goes on with the default.
+      DRAIN_MODE is not a setting of the helper, which uses the default.
       Remove it.
 """
 
@@ -38,7 +38,7 @@ from task_helper_taskdef.findings import Edit, Finding, warning
 from task_helper_taskdef.roles import Task
 
 NAMES = [setting.name for setting in SETTINGS]
-# close enough for two letters in the wrong order, not for a word of another meaning
+# near enough for two swapped letters, too far for another word
 CLOSE = 0.85
 
 
@@ -52,14 +52,14 @@ def check(task: Task) -> Iterator[Finding]:
             if container in task.helpers and name not in NAMES and (near or name.startswith("DRAIN_")):
                 yield warning(
                     place,
-                    f"{name} is no setting of the helper, which goes on with the default.",
+                    f"{name} is not a setting of the helper, which uses the default.",
                     f"Write {near[0]}." if near else "Remove it.",
                     fix=[Edit(place, near[0])] if near else [],
                 )
             if container in task.envoys and name in ("DRAIN_DELAY", "DRAIN_TIMEOUT"):
                 yield warning(
                     place,
-                    f"{name} is set at {container.name}, where the helper cannot see it.",
+                    f"{name} is set at {container.name}, where the helper cannot read it.",
                     f"Set it at {task.helpers[0].name}.",
                     rests_on=[f"{container.place}.image"],
                 )

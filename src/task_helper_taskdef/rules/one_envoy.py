@@ -1,7 +1,7 @@
-"""The helper drains every Envoy that there is
+"""The helper drains every Envoy of the task
 
-A helper knows one admin API, that at its ENVOY_ADMIN_URL. Another Envoy beside it is held up with the rest, but goes on
-passing its health checks until ECS stops it, and downstreams send to it for as long.
+A helper calls one admin API, at its ENVOY_ADMIN_URL. A second Envoy keeps running with the other containers, but its
+health checks still pass until ECS stops it. Downstreams send requests to it until then.
 
 Passes:
 
@@ -23,7 +23,7 @@ Fails:
 
     warning $.containerDefinitions[1]
       There are 2 Envoys, inbound and other, but the helper drains only the one at http://127.0.0.1:9901.
-      Leave one Envoy, or give each a helper of its own with its ENVOY_ADMIN_URL.
+      Remove the other Envoy, or give each Envoy its own helper with its ENVOY_ADMIN_URL.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ def check(task: Task) -> Iterator[Finding]:
         task.envoys[1].place,
         f"There are {len(names)} Envoys, {', '.join(names[:-1])} and {names[-1]},"
         f" but the helper drains only the one at {' and '.join(sorted(addresses))}.",
-        "Leave one Envoy, or give each a helper of its own with its ENVOY_ADMIN_URL.",
+        "Remove the other Envoy, or give each Envoy its own helper with its ENVOY_ADMIN_URL.",
         rests_on=[f"{envoy.place}.{key}" for envoy in task.envoys for key in ("image", "name")],
     )

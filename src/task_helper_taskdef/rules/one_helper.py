@@ -1,8 +1,8 @@
-"""One helper drains an Envoy, or several one after the other
+"""One helper drains an Envoy, or two in a chain
 
-Two helpers that get SIGTERM at the same moment fail the same Envoy's health checks twice and exit together: the second
-adds nothing but its memory, and where their times differ the shorter one does nothing. Two in a chain, the first
-depending on the second, make a drain of two stopTimeouts.
+Two helpers that get SIGTERM at the same moment fail the same Envoy's health checks twice and exit together. The second
+helper adds only its memory. If their times differ, the shorter time has no effect. In a chain the first helper depends
+on the second, and their drain may last for two stopTimeouts.
 
 Passes:
 
@@ -22,8 +22,8 @@ Fails:
       {"name": "envoy"}, {"name": "task-helper"}, {"name": "second", "image": "ecs-task-helper:1"}]}
 
     warning $.containerDefinitions[2]
-      task-helper and second are both the helper of one Envoy, and stop at the same moment.
-      Remove one, or let the first depend on the second for a drain of two stopTimeouts.
+      task-helper and second drain the same Envoy, and ECS stops both at the same moment.
+      Remove one, or make the first depend on the second for a drain of two stopTimeouts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def check(task: Task) -> Iterator[Finding]:
             continue
         yield warning(
             second.place,
-            f"{first.name} and {second.name} are both the helper of one Envoy, and stop at the same moment.",
-            "Remove one, or let the first depend on the second for a drain of two stopTimeouts.",
+            f"{first.name} and {second.name} drain the same Envoy, and ECS stops both at the same moment.",
+            "Remove one, or make the first depend on the second for a drain of two stopTimeouts.",
             rests_on=[*(f"{c.place}.image" for c in (first, second)), *task.definition.unknown_order],
         )

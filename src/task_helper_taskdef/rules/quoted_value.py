@@ -1,8 +1,8 @@
-"""Numbers, true and false stand without quotation marks
+"""Numbers, true and false have no quotation marks
 
-ECS's API takes a JSON number for `stopTimeout`, `cpu`, `memory` and the times of a health check, and `true` or `false`
-for `essential`. A text in their place is refused by `aws ecs register-task-definition` and by Terraform. CloudFormation
-takes both.
+ECS's API takes a JSON number for `stopTimeout`, `cpu`, `memory` and the times of a health check. It takes `true` or
+`false` for `essential`. `aws ecs register-task-definition` and Terraform refuse text in their place. CloudFormation
+accepts both.
 
 Passes:
 
@@ -13,10 +13,10 @@ Fails:
     {"containerDefinitions": [{"name": "app", "stopTimeout": "30", "essential": "true"}]}
 
     warning $.containerDefinitions[0].stopTimeout
-      stopTimeout is text, but ECS takes a number, and refuses the text.
+      stopTimeout is text, but ECS takes a number and refuses text.
       Write "stopTimeout": 30, without quotation marks around the value.
     warning $.containerDefinitions[0].essential
-      essential is text, but ECS takes true or false, and refuses the text.
+      essential is text, but ECS takes true or false and refuses text.
       Write "essential": true, without quotation marks around the value.
 """
 
@@ -33,7 +33,7 @@ from task_helper_taskdef.roles import Task
 
 
 def check(task: Task) -> Iterator[Finding]:
-    # Terraform's plan has been through Terraform, which refuses such a text itself
+    # Terraform itself refuses such a text before it writes a plan
     if task.spelling not in ("api", "containers"):
         return
     for place, wanted, text in aws_shapes.mistyped(task.definition.document):
@@ -43,7 +43,7 @@ def check(task: Task) -> Iterator[Finding]:
         key, value = steps(place)[-1], json.loads(plain) if plain in ("true", "false") else int(plain)
         yield warning(
             place,
-            f"{key} is text, but ECS takes {wanted}, and refuses the text.",
+            f"{key} is text, but ECS takes {wanted} and refuses text.",
             f'Write "{key}": {json.dumps(value)}, without quotation marks around the value.',
             fix=[Edit(place, value)],
         )

@@ -1,10 +1,10 @@
 """The helper has a restart policy
 
-The crash of an essential container stops the task. With a restart policy ECS starts the helper again in its place,
-and the new one takes the task as in service. ECS does so only if the container ran for `restartAttemptPeriod` before,
-60 to 1800 s, 300 s by default
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerRestartPolicy.html). ECS restarts nothing once
-the task is to stop, so the policy does not stand in the way of a drain.
+The crash of an essential container stops the task. With a [restart
+policy](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerRestartPolicy.html) ECS starts the helper
+again, and the new process takes the task as in service. ECS does so only if the container ran for
+`restartAttemptPeriod` before: 60 to 1800 s, 300 s by default. ECS restarts no container of a task that it stops, so the
+policy does not disturb a drain.
 
 Passes:
 
@@ -15,7 +15,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "restartPolicy": {"enabled": false}}]}
 
     warning $.containerDefinitions[0].restartPolicy
-      The helper is not restarted after a crash, so its crash costs the task, or its drain if it is not essential.
+      ECS does not restart the helper after a crash: the task stops, or loses its drain if the helper is not essential.
       Write "restartPolicy": {"enabled": true, "restartAttemptPeriod": 60}.
 
 Fails:
@@ -41,8 +41,8 @@ def check(task: Task) -> Iterator[Finding]:
         if policy is None or not policy.enabled:
             yield warning(
                 f"{helper.place}.restartPolicy",
-                "The helper is not restarted after a crash, so its crash costs the task,"
-                " or its drain if it is not essential.",
+                "ECS does not restart the helper after a crash: the task stops,"
+                " or loses its drain if the helper is not essential.",
                 'Write "restartPolicy": {"enabled": true, "restartAttemptPeriod": 60}.',
                 rests_on=[f"{helper.place}.restartPolicy.enabled"],
                 fix=[Edit(f"{helper.place}.restartPolicy", {"enabled": True, "restartAttemptPeriod": 60})],

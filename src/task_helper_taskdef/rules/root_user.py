@@ -1,7 +1,7 @@
 """The helper does not run as root
 
-It needs no rights at all: no files, no ports below 1024, no capabilities. The image's own user is not root, and any
-other number will do.
+The helper needs no rights: no files, no ports below 1024, no capabilities. The image's own user is not root. Any other
+user number works too.
 
 Passes:
 
@@ -12,8 +12,8 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "user": "root"}]}
 
     warning $.containerDefinitions[0].user
-      The helper runs as root, which it does not need.
-      Write "user": "65532", or leave user out.
+      The helper runs as root, but it needs no rights.
+      Write "user": "65532", or remove user.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check(task: Task) -> Iterator[Finding]:
         if helper.user.partition(":")[0] in ("0", "root"):
             yield warning(
                 f"{helper.place}.user",
-                "The helper runs as root, which it does not need.",
-                f'Write "user": "{UNPRIVILEGED_USER}", or leave user out.',
+                "The helper runs as root, but it needs no rights.",
+                f'Write "user": "{UNPRIVILEGED_USER}", or remove user.',
                 fix=[Edit(f"{helper.place}.user", UNPRIVILEGED_USER)],
             )

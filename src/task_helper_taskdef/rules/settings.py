@@ -1,8 +1,9 @@
-"""The helper's settings can be used, and their plan fits
+"""The helper accepts its settings, and their plan fits
 
-The helper refuses bad settings before anything else, with exit code 78, and the task stops. So it does with a plan that
-cannot fit: DRAIN_DELAY + DRAIN_TIMEOUT must leave 5 s of STOP_TIMEOUT, else ECS kills the drain half way.
-`auto` counts with its shortest times: DRAIN_DELAY=auto with DISCOVERY_LAG, and DRAIN_TIMEOUT=auto with
+The helper refuses bad settings at its start with exit code 78, and the task stops. It also refuses a plan that cannot
+fit: DRAIN_DELAY + DRAIN_TIMEOUT must leave 5 s of STOP_TIMEOUT. Otherwise ECS would kill the helper during the drain.
+
+`auto` counts with its shortest times. DRAIN_DELAY=auto counts as DISCOVERY_LAG. DRAIN_TIMEOUT=auto counts as
 HEALTH_CHECK_INTERVAL and 1 s.
 
 Passes:
@@ -38,10 +39,14 @@ def check(task: Task) -> Iterator[Finding]:
                 reason, _, remedy = problem.partition("; ")
                 name = reason.partition(":")[0]
                 if name not in helper.env and not whole:
-                    # it is of several settings together, and some of them are not known
+                    # the problem is of several settings together, and some of them are unknown
                     continue
                 yield error(
                     helper.variable_place(name) if name in helper.env else f"{helper.place}.environment",
                     f"The helper refuses to start: {reason}.",
-                    f"{remedy[0].upper()}{remedy[1:]}." if remedy else "Mend the value, or remove it for its default.",
+                    (
+                        f"{remedy[0].upper()}{remedy[1:]}."
+                        if remedy
+                        else "Correct the value, or remove it to use the default."
+                    ),
                 )

@@ -1,9 +1,9 @@
-"""The application does not wait for what the helper has waited for
+"""The application does not wait again after the helper's drain
 
-Consul's Terraform module has a delay of its own, `application_shutdown_delay_seconds`: `consul-ecs app-entrypoint`
-keeps SIGTERM from the application for so long (hashicorp/consul-ecs, subcommand/app-entrypoint). With the helper no
-request comes any more when ECS stops the application, so every stop takes that much longer for nothing; and a delay as
-long as the application's `stopTimeout`, 30 s by default, has ECS kill it.
+Consul's Terraform module has its own delay, `application_shutdown_delay_seconds`. `consul-ecs app-entrypoint` withholds
+SIGTERM from the application for that time (hashicorp/consul-ecs, subcommand/app-entrypoint). With the helper, no
+requests arrive any more when ECS stops the application. So the delay only makes every stop longer. If the delay is as
+long as the application's `stopTimeout`, 30 s by default, ECS kills the application.
 
 Passes:
 
@@ -17,11 +17,11 @@ Fails:
       {"name": "worker", "entryPoint": ["/consul/consul-ecs", "app-entrypoint", "-shutdown-delay=1m0s"]}]}
 
     note $.containerDefinitions[2].entryPoint
-      app goes on for 20 s when the helper has drained the task, which makes each stop so much longer.
-      Leave out the module's application_shutdown_delay_seconds.
+      app waits another 20 s after the helper's drain, which makes each stop 20 s longer.
+      Remove application_shutdown_delay_seconds from the module's call.
     warning $.containerDefinitions[3].entryPoint
-      worker goes on for 60 s when it is stopped, but ECS kills it after 30 s.
-      Leave out the module's application_shutdown_delay_seconds.
+      worker waits 60 s when ECS stops it, but ECS kills it after 30 s.
+      Remove application_shutdown_delay_seconds from the module's call.
 """
 
 from __future__ import annotations
@@ -37,23 +37,26 @@ from task_helper_taskdef.roles import Task, identifying_places
 def check(task: Task) -> Iterator[Finding]:
     for application in task.applications if task.helpers else []:
         delay = delay_of(application)
-        place, remedy = f"{application.place}.entryPoint", "Leave out the module's application_shutdown_delay_seconds."
+        place, remedy = (
+            f"{application.place}.entryPoint",
+            "Remove application_shutdown_delay_seconds from the module's call.",
+        )
         rests_on = identifying_places(application)
         if delay >= application.stop_seconds:
-            late = f"{application.name} goes on for {delay} s when it is stopped"
+            late = f"{application.name} waits {delay} s when ECS stops it"
             yield warning(place, f"{late}, but ECS kills it after {application.stop_seconds} s.", remedy, rests_on)
         elif delay:
             yield note(
                 place,
-                f"{application.name} goes on for {delay} s when the helper has drained the task,"
-                " which makes each stop so much longer.",
+                f"{application.name} waits another {delay} s after the helper's drain,"
+                f" which makes each stop {delay} s longer.",
                 remedy,
                 rests_on,
             )
 
 
 def delay_of(application: Container) -> int:
-    """Seconds for which Consul's entry point keeps SIGTERM to itself; 0 without it."""
+    """Seconds for which Consul's entry point withholds SIGTERM; 0 without it."""
     match = re.search(
         r"\bapp-entrypoint .*?-shutdown-delay[= ](?:(\d{1,5})m)?(?:(\d{1,5})s)?", " ".join(application.command_line)
     )

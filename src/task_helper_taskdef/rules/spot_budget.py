@@ -1,9 +1,10 @@
 """On Spot the stops of all containers fit two minutes (with --spot)
 
-A Spot interruption gives the whole task two minutes from SIGTERM to the end of the machine, and the containers' phases
-add up along `dependsOn`: helper, then application, then Envoy. What has not ended then is cut
-(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html). Nor need a replacement be
-there in time, so a long DRAIN_DELAY buys little on Spot. Containers that end at the start take no part.
+A [Spot interruption](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html) gives
+the whole task two minutes from SIGTERM to the end of the machine. The stop times of the containers add up along
+`dependsOn`: helper, then application, then Envoy. Containers that still run after two minutes are cut off. A
+replacement may not be there in time, so a long DRAIN_DELAY helps little on Spot. Containers that end at the start do
+not count.
 
 Passes with --spot:
 
@@ -20,8 +21,8 @@ Fails with --spot:
         {"containerName": "envoy", "condition": "START"}, {"containerName": "app", "condition": "START"}]}]}
 
     error $.containerDefinitions[0].stopTimeout
-      On Spot the task ends 120 s after SIGTERM, but envoy may still be stopping after 140 s, so it is cut.
-      Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of envoy and of those before it by 20 s in all.
+      On Spot the task ends 120 s after SIGTERM, but envoy may still be stopping after 140 s and is cut off.
+      Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of envoy and of the containers before it by 20 s in all.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from task_helper_taskdef.timeline import SPOT_SECONDS, stop_schedule
 
 
 def check(task: Task) -> Iterator[Finding]:
-    # how long a helper takes that is given its times from elsewhere, nobody can say
+    # the time of a helper is unknown if it gets its settings from elsewhere
     if not task.spot or not all(map(knows_settings, task.helpers)):
         return
     try:
@@ -46,8 +47,9 @@ def check(task: Task) -> Iterator[Finding]:
         yield error(
             f"{last.container.place}.stopTimeout",
             f"On Spot the task ends {SPOT_SECONDS} s after SIGTERM, but {last.container.name}"
-            f" may still be stopping after {last.ends:g} s, so it is cut.",
-            f"Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of {last.container.name} and of those before it"
+            f" may still be stopping after {last.ends:g} s and is cut off.",
+            f"Lower DRAIN_DELAY, DRAIN_TIMEOUT or the stopTimeout of {last.container.name}"
+            f" and of the containers before it"
             f" by {last.ends - SPOT_SECONDS:g} s in all.",
             # the sum is of all that stop one after the other
             rests_on=[f"{c.place}.stopTimeout" for c in task.long_running] + task.definition.unknown_order,

@@ -1,8 +1,9 @@
 """The helper has a stopTimeout, and none is longer than Fargate allows
 
-ECS kills a container when its `stopTimeout` has run out, without one after 30 s (`ECS_CONTAINER_STOP_TIMEOUT` on EC2
-instances). The helper's default plan takes 80 s. On Fargate 120 s is the most, 2 s the least
-(https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html).
+ECS kills a container at the end of its
+[`stopTimeout`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html). The default is
+30 s (`ECS_CONTAINER_STOP_TIMEOUT` on EC2 instances). The helper's default plan takes 80 s. Fargate accepts 2 s to 120
+s.
 
 Passes:
 
@@ -21,7 +22,7 @@ Fails:
       cache has a stopTimeout of 1 s, but Fargate takes 2 to 120 s and refuses the task definition.
       Write 2 at least.
     error $.containerDefinitions[2].stopTimeout
-      The helper has no stopTimeout, so ECS kills it after 30 s, in the middle of the drain.
+      The helper has no stopTimeout, so ECS kills it after 30 s, during the drain.
       Write "stopTimeout": 120.
 """
 
@@ -48,8 +49,7 @@ def check(task: Task) -> Iterator[Finding]:
         if helper.stop_timeout is None:
             yield error(
                 f"{helper.place}.stopTimeout",
-                f"The helper has no stopTimeout, so ECS kills it after {DEFAULT_STOP_TIMEOUT} s,"
-                " in the middle of the drain.",
+                f"The helper has no stopTimeout, so ECS kills it after {DEFAULT_STOP_TIMEOUT} s," " during the drain.",
                 'Write "stopTimeout": 120.',
                 fix=[Edit(f"{helper.place}.stopTimeout", 120)],
             )

@@ -1,8 +1,8 @@
-"""STOP_TIMEOUT says what stopTimeout is
+"""STOP_TIMEOUT is the helper's stopTimeout
 
-A container cannot see its own `stopTimeout`, so the helper is told with the variable `STOP_TIMEOUT` (120 if unset)
-and ends 5 s before it. Where the variable says more than ECS grants, ECS kills the drain half way, in silence; where
-it says less, the helper gives up early on what it could have waited for.
+A container cannot read its own `stopTimeout`. The variable `STOP_TIMEOUT` (default 120) gives it to the helper, which
+exits 5 s earlier. If the variable is larger than `stopTimeout`, ECS kills the helper during the drain, without a log
+line. If it is smaller, the helper ends the drain earlier than it has to.
 
 Passes:
 
@@ -19,7 +19,7 @@ Fails:
     {"containerDefinitions": [{"name": "task-helper", "stopTimeout": 100}]}
 
     error $.containerDefinitions[0].stopTimeout
-      ECS kills the helper after 100 s, but STOP_TIMEOUT is unset and the helper reckons with 120 s.
+      ECS kills the helper after 100 s, but STOP_TIMEOUT is unset and the helper counts with 120 s.
       Write "stopTimeout": 120, or set STOP_TIMEOUT to 100.
 
 Fails:
@@ -28,7 +28,7 @@ Fails:
       "environment": [{"name": "STOP_TIMEOUT", "value": "90"}]}]}
 
     warning $.containerDefinitions[0].environment[0].value
-      ECS kills the helper after 120 s, but STOP_TIMEOUT is 90 and the helper gives up before that.
+      ECS kills the helper after 120 s, but STOP_TIMEOUT is 90 and the helper exits before that.
       Set STOP_TIMEOUT to 120.
 """
 
@@ -50,12 +50,12 @@ def check(task: Task) -> Iterator[Finding]:
         if "STOP_TIMEOUT" not in helper.env:
             yield error(
                 f"{helper.place}.stopTimeout",
-                f"{killed} unset and the helper reckons with {reckoned:g} s.",
+                f"{killed} unset and the helper counts with {reckoned:g} s.",
                 f'Write "stopTimeout": {reckoned:g}, or set STOP_TIMEOUT to {granted}.',
                 fix=[Edit(f"{helper.place}.stopTimeout", round(reckoned))],
             )
             continue
-        consequence = "the drain takes longer than it may" if reckoned > granted else "the helper gives up before that"
+        consequence = "ECS may kill it during the drain" if reckoned > granted else "the helper exits before that"
         yield (error if reckoned > granted else warning)(
             helper.variable_place("STOP_TIMEOUT"),
             f"{killed} {reckoned:g} and {consequence}.",

@@ -1,8 +1,8 @@
-"""Downstreams' health checks are ones that can fail (with --virtual-node)
+"""Downstreams' health checks can fail (with --virtual-node)
 
-A TCP check passes while Envoy's listener is open, and `/healthcheck/fail` keeps it open: downstreams go on sending
-until Envoy is gone. DRAIN_LISTENERS=true closes the listeners once the drain is confirmed, which fails a TCP check
-too.
+A TCP check passes while Envoy's listener is open, and `/healthcheck/fail` leaves it open. Downstreams keep sending
+until Envoy has stopped. DRAIN_LISTENERS=true closes the listeners once the drain is confirmed, and then a TCP check
+fails too.
 
 Passes:
 
@@ -19,7 +19,7 @@ Fails:
       "unhealthyThreshold": 2}}]}}
 
     error virtual node $.spec.listeners[0].healthCheck.protocol
-      Downstreams check with TCP, which goes on passing while Envoy drains, so they send until Envoy is gone.
+      Downstreams check with TCP, which still passes while Envoy drains, so they send until Envoy has stopped.
       Check with http, http2 or grpc; for a listener without HTTP set DRAIN_LISTENERS to true at the helper.
 """
 
@@ -39,8 +39,8 @@ def check(task: Task) -> Iterator[Finding]:
             if listener.health_check and listener.health_check.protocol.lower() == "tcp":
                 yield error(
                     f"virtual node {task.virtual_node.place}.listeners[{i}].healthCheck.protocol",
-                    "Downstreams check with TCP, which goes on passing while Envoy drains,"
-                    " so they send until Envoy is gone.",
+                    "Downstreams check with TCP, which still passes while Envoy drains,"
+                    " so they send until Envoy has stopped.",
                     "Check with http, http2 or grpc; for a listener without HTTP set DRAIN_LISTENERS to true"
                     " at the helper.",
                 )

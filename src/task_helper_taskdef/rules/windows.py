@@ -1,7 +1,7 @@
 """The task runs on Linux
 
-The helper's image is a Linux one; ECS starts no Linux container in a task for Windows, so with the helper in it the
-task never starts.
+The helper's image is a Linux image. ECS starts no Linux container in a task on Windows, so with the helper such a task
+never starts.
 
 Passes:
 
@@ -14,7 +14,7 @@ Fails:
 
     error $.runtimePlatform.operatingSystemFamily
       The helper's image is for Linux, so this task never starts on WINDOWS_SERVER_2022_CORE.
-      Run the task on Linux, or do without the helper.
+      Run the task on Linux, or remove the helper.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ def check(task: Task) -> Iterator[Finding]:
         yield error(
             f"{task.definition.place}.runtimePlatform.operatingSystemFamily",
             f"The helper's image is for Linux, so this task never starts on {family}.",
-            "Run the task on Linux, or do without the helper.",
+            "Run the task on Linux, or remove the helper.",
         )

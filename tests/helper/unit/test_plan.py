@@ -17,7 +17,7 @@ def test_plan() -> None:
     assert "├────── delaying 40s ─────┼────── draining 40s ──────┼───── spare 35s ──────┼──┤" == bar
     assert "" == empty
     assert ["0s", "0s", "40s", "80s", "115s", "120s"] == [line.split()[0] for line in moments]
-    assert ["SIGTERM", "delaying", "draining", "gone", "deadline", "SIGKILL"] == [line.split()[1] for line in moments]
+    assert ["SIGTERM", "delaying", "draining", "exit", "deadline", "SIGKILL"] == [line.split()[1] for line in moments]
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,10 @@ def test_plan() -> None:
     [
         (
             {"DRAIN_DELAY": "auto"},
-            ["SIGTERM", "delaying", "draining", "gone", "deadline", "SIGKILL"],
+            ["SIGTERM", "delaying", "draining", "exit", "deadline", "SIGKILL"],
             [
-                "serves on until new tasks are in service, for 75s at the most",
-                "at the latest fails Envoy's health checks",
+                "keeps serving for up to 75s, until replacement tasks are in service",
+                "at the latest, Envoy fails its health checks",
             ],
         ),
         (
@@ -39,7 +39,7 @@ def test_plan() -> None:
     ],
 )
 def test_auto(environ: dict[str, str], names: list[str], words: list[str]) -> None:
-    """With `auto` the plan tells what ends each stage, and how long it may last."""
+    """With `auto` the plan shows what ends each stage, and how long it may last."""
     _, _, *moments = draw(from_env(environ).plan, 80).splitlines()
 
     assert names == [line.split()[1] for line in moments]
@@ -49,7 +49,7 @@ def test_auto(environ: dict[str, str], names: list[str], words: list[str]) -> No
 @pytest.mark.parametrize("width", [1, 60, 100, 500])
 @pytest.mark.parametrize("delay", ["0", "0.1", "75"])
 def test_width(width: int, delay: str) -> None:
-    """Whatever the terminal and the plan, the bar is whole and at most 100 columns wide."""
+    """For any terminal and any plan, the bar is whole and at most 100 columns wide."""
     bar = draw(from_env({"DRAIN_DELAY": delay}).plan, width).splitlines()[0]
 
     assert 60 <= len(bar) <= 100
@@ -64,17 +64,17 @@ CHAINS = {
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_chain(name: str) -> None:
-    """Of two helpers in a chain the plan shows both, and the moment when one goes on for the other."""
+    """For a chain the plan shows both helpers, and the moment when the second one continues."""
     environ, first, second = CHAINS[name]
     bar, helpers, _, *moments = draw(from_env(environ).plan, 100).splitlines()
 
     assert ["delaying 40s", "draining 150s", "spare 40s"] == re.findall(r"[a-z]+ \d+s", bar)
     assert f" {first} 115s " in helpers and f" {second} 120s " in helpers
-    assert ["SIGTERM", "delaying", "draining", "handover", "gone", "deadline", "SIGKILL"] == [
+    assert ["SIGTERM", "delaying", "draining", "handover", "exit", "deadline", "SIGKILL"] == [
         line.split()[1] for line in moments
     ]
     assert ["0s", "0s", "40s", "115s", "190s", "230s", "235s"] == [line.split()[0] for line in moments]
-    assert f"{first} has gone, and {second} goes on" in moments[3]
+    assert f"{first} exits, and {second} continues" in moments[3]
 
 
 def test_chain_without_need() -> None:
@@ -162,13 +162,27 @@ def test_drain_time_never_takes_the_least_delay(chain: dict[str, str], drain_tim
     assert 40 <= min(plan.longest_delay, plan.own_longest_delay)
 
 
-@pytest.mark.parametrize(("stop_timeout", "drain"), [("76", 31), ("80", 35), ("120", 40)])
-def test_bar_of_auto_in_a_short_stop_timeout(stop_timeout: str, drain: int) -> None:
-    """The drawing never shows a drain past the deadline."""
-    plan = from_env({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": stop_timeout}).plan
-    bar, *_ = draw(plan, 100).splitlines()
+@pytest.mark.parametrize(
+    ("environ", "stages"),
+    [
+        ({"DRAIN_TIMEOUT": "auto"}, ["delaying 40s", "draining 31s or more"]),
+        ({"DRAIN_DELAY": "auto"}, ["delaying up to 75s", "draining 40s"]),
+        ({"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto"}, ["delaying up to 75s", "draining 31s or more"]),
+        (
+            {"DRAIN_DELAY": "auto", "DRAIN_TIMEOUT": "auto", "STOP_TIMEOUT": "76"},
+            ["delaying up to 40s", "draining 31s or more"],
+        ),
+    ],
+)
+def test_bar_and_text_of_auto_have_the_same_figures(environ: dict[str, str], stages: list[str]) -> None:
+    """Each stage has the same length in the bar as in the line that explains it."""
+    bar, _, *moments = draw(from_env(environ).plan, 100).splitlines()
 
-    assert f" draining {drain}s " in bar
+    assert stages == re.findall(r" ([a-z]+ (?:up to )?\d+s(?: or more)?) ", bar)
+    for stage in stages:
+        name, length = stage.split(" ", 1)
+        (line,) = [each for each in moments if each.split()[1] == name]
+        assert f"for {length}" in line
 
 
 @pytest.mark.parametrize(("given", "limit"), [(None, 15), ("120", 105), ("25", 10), ("24", None), ("10", None)])

@@ -1,0 +1,36 @@
+"""A repair reads a file as often as it has rounds, not as often as it has findings."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from task_helper_taskdef.fix import fix
+from task_helper_taskdef.formats import json_text, load
+from task_helper_taskdef.formats.tree import Tree
+
+HELPER = {"name": "task-helper", "image": "ecs-task-helper:1.0.0"}
+ENVOY = {"name": "envoy", "image": "envoyproxy/envoy:v1.36.0"}
+
+
+def test_more_findings_do_not_read_the_file_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file with five times as many findings is read as it is written equally often."""
+    read: list[int] = []
+    once = json_text.written
+
+    def counted(tree: Tree) -> Any:
+        read.append(1)
+        return once(tree)
+
+    monkeypatch.setattr(json_text, "written", counted)
+
+    def reads(containers: int) -> int:
+        read.clear()
+        others = [{"name": f"c{i}", "image": "app:1.0", "memory": "64"} for i in range(containers)]
+        document = {"family": "f", "networkMode": "awsvpc", "containerDefinitions": [ENVOY, HELPER, *others]}
+        fix(load("task.json", json.dumps(document)))
+        return len(read)
+
+    assert reads(10) == reads(50)
