@@ -208,7 +208,7 @@ $(EXTRAS:%=.venv/%): .venv/%: requirements-%.txt .venv/ready
 	.poetry/bin/$(INSTALL_LIST) requirements-poetry.txt
 	@touch $@
 
-# Do the tests notice changes of the code? A mutation tester changes the life and its judgements in 2,500 ways, and
+# Do the tests notice changes of the code? A mutation tester changes the life and its judgements in 4,000 ways, and
 # reports which changes no test has noticed. It takes longer than all tests. docs/evidence/proof.md has the score.
 mutants: .mutants/ready
 	.mutants/bin/mutmut run
