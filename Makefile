@@ -106,7 +106,7 @@ else
 $(error RUNNER is batect or local, or empty for what can run here, not $(RUNNER))
 endif
 
-# The linter is a Java program that npm delivers. The runner image has neither; batect's host has Java.
+# The linter is a Java program that npm delivers. The runner image has no npm and no Java; batect's host has Java.
 ifeq ($(and $(shell command -v npm),$(shell command -v java)),)
 lint-jenkinsfile:
 	@echo "make: SKIPPED lint-jenkinsfile: npm-groovy-lint needs npm and Java"
@@ -119,12 +119,12 @@ tools/jenkinsfile/node_modules/ready: tools/jenkinsfile/package-lock.json
 	npm ci --silent --prefix tools/jenkinsfile
 	@touch $@
 
-# what the image's Python is made of, for whoever has to know (CycloneDX), and whether any of it is known to be vulnerable
+# the packages of the image's Python (CycloneDX), and whether any of them has a known vulnerability
 sbom: $(VENV)/audit
 	@mkdir -p dist
 	@# of a file with a [tool.poetry] the program reads only that, and looks for the name in it
 	@sed '/^\[tool/,$$d' pyproject.toml >dist/project.toml
-	@# it warns that requirements do not tell which package needs which
+	@# it warns that requirements do not state which package needs which
 	PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject dist/project.toml --output-reproducible \
 	  --output-file dist/sbom.cdx.json requirements.txt
 
@@ -179,7 +179,7 @@ shapes: .venv/ready
 	$(BIN)/python -m lab.shapes --seed $(SEED) $(if $(COUNT),--count $(COUNT))
 
 # The same rolling update again and again: how sure are the figures? 100 updates a column, or COUNT=1000, or HOURS=8;
-# FOLDER=runs/TIME goes on there. Also SCENARIO=plain, JOBS=1, COLUMNS="trap auto" (not the environment's: a terminal's)
+# FOLDER=runs/TIME continues there. Also SCENARIO=plain, JOBS=1, COLUMNS="trap auto" (not the environment's: a terminal's)
 soak: .venv/pictures
 	$(BIN)/python -m lab soak $(if $(HOURS),--hours $(HOURS),$(if $(COUNT),--count $(COUNT))) \
 	  $(if $(FOLDER),--folder $(FOLDER)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(JOBS),--jobs $(JOBS)) \
@@ -208,8 +208,8 @@ $(EXTRAS:%=.venv/%): .venv/%: requirements-%.txt .venv/ready
 	.poetry/bin/$(INSTALL_LIST) requirements-poetry.txt
 	@touch $@
 
-# Are the tests worth anything? A mutation tester changes the life and its judgements in 2,500 ways, and tells which changes
-# no test has noticed. It takes longer than all tests. CONTRIBUTING.md has the score.
+# Do the tests notice changes of the code? A mutation tester changes the life and its judgements in 4,000 ways, and
+# reports which changes no test has noticed. It takes longer than all tests. docs/evidence/proof.md has the score.
 mutants: .mutants/ready
 	.mutants/bin/mutmut run
 	.mutants/bin/mutmut results

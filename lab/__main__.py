@@ -103,7 +103,7 @@ def soak(options: argparse.Namespace) -> int:
     there = scenario_of(folder)
     name = options.scenario or there or DEMO.name
     if name not in EVERY or there not in (None, name):
-        console.print(f"{folder} has updates of {there}, which cannot go on as {name}", soft_wrap=True)
+        console.print(f"{folder} has updates of {there}, which cannot continue as {name}", soft_wrap=True)
         return 2
     scenario, interrupted = EVERY[name], False
     if not options.report:
@@ -119,7 +119,7 @@ def soak(options: argparse.Namespace) -> int:
             asyncio.run(play(Soak(scenario, columns, folder, count, options.hours), options.jobs, console))
         except (KeyboardInterrupt, asyncio.CancelledError):
             interrupted = True
-            console.print(f"interrupted, and every process ended: --folder {folder} goes on", soft_wrap=True)
+            console.print(f"interrupted, and every process ended: --folder {folder} continues", soft_wrap=True)
     worse = publish(folder, summary(folder, scenario), console)
     return 130 if interrupted else worse
 
@@ -176,7 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     many.set_defaults(main=bench_scenarios)
 
-    long = commands.add_parser("soak", help="rolling updates again and again, and a page of how sure the figures are")
+    long = commands.add_parser(
+        "soak", help="rolling updates again and again, and a page of how certain the figures are"
+    )
     length = long.add_mutually_exclusive_group()
     length.add_argument("--count", type=_natural, default=100, help="updates of each column; default: 100")
     length.add_argument("--hours", type=float, help="new updates until so many hours are over")

@@ -32,7 +32,7 @@ BURST, REFILL = 100.0, 20.0
 Kind = Literal["service", "cluster"]
 PAGE: Final = 100  # tasks that ListTasks gives and DescribeTasks takes
 
-# what other users of the account call, a second and kind, and how their calls are told from those of helper 0, 1, 2 …
+# what other users of the account call, a second and kind, and how their calls differ from those of helper 0, 1, 2 …
 OTHERS_RATE, OTHERS = 5.0, -1
 CALL_TAKES: Final = 0.1
 

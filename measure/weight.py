@@ -49,7 +49,7 @@ Samples = dict[str, list[float]]
 
 
 class Line(NamedTuple):
-    """One promise of the helper: `bound` must hold, `goal` is aimed at; both are the largest value that is good."""
+    """One promise of the helper: at most `bound`, aimed at `goal`; both are the largest value that is good."""
 
     key: str
     meaning: str
@@ -279,11 +279,11 @@ async def serve_aws(address: str, folder: Path) -> tuple[behaviour.TaskState, we
     return service.tasks["old"], runner
 
 
-# what the kernel tells
+# what the kernel reports
 
 
 def fields(pid: int, file: str) -> dict[str, str]:
-    """The `name: value` lines of a file in /proc/PID; raises OSError once the process is gone."""
+    """The `name: value` lines of a file in /proc/PID; raises OSError once the process has ended."""
     lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
@@ -343,7 +343,7 @@ def cpu_time(pid: int) -> float:
 
 # HTTP clients
 
-# what each client's process does: one request, then it tells its memory and CPU time
+# what each client's process does: one request, then it reports its memory and CPU time
 CLIENTS: Final = {
     "none": "async def ask(url): pass",
     "h11": """

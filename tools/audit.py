@@ -31,7 +31,7 @@ def main(requirements: str) -> int:
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
     command += ["--require-hashes", "--disable-pip", "--requirement", requirements]
     # the command has nothing in it from outside
-    # what it says to people is not shown: "No known vulnerabilities found", also where it found nobody to ask
+    # what it says to people is not shown: "No known vulnerabilities found", also where it reached no database
     audit = subprocess.run(command, capture_output=True, text=True)  # nosec B603
     if not audit.stdout:
         print(audit.stderr)

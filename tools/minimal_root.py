@@ -2,7 +2,7 @@
 
 Of the base it takes the Python that the virtual environment VENV belongs to, `env`, the libraries that they and VENV
 load, and Debian's entries of their packages, where scanners look for them in images without dpkg. No shell, no package
-manager, no other program: nothing that a task helper does not use, and that somebody would have to update. Why:
+manager, no other program: nothing that a task helper does not use, and that would need updates. Why:
 docs/operate/image.md.
 """
 

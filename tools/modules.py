@@ -75,7 +75,7 @@ def _level(name: str, floors: list[list[str]]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Draw which modules of a package import which.")
-    parser.add_argument("root", type=Path, help="the folder that holds the package")
+    parser.add_argument("root", type=Path, help="the folder that contains the package")
     parser.add_argument("package")
     parser.add_argument("--files", action="store_true", help="draw every file, not every folder")
     options = parser.parse_args()

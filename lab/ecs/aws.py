@@ -123,7 +123,7 @@ def _health(container: ContainerState, time: Callable[[float], str]) -> Json:
 
 
 class CallError(Exception):
-    """Goes to the caller as this error of the API."""
+    """The client gets it as this error of the API."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(kind, message)
@@ -165,7 +165,7 @@ class Aws:
         if task is None or request.match_info["container"] not in task.containers:
             raise web.HTTPNotFound(text="no such container")
         if not self._scheduler.has_agent(task) and request.transport is not None:
-            request.transport.abort()  # nobody is there
+            request.transport.abort()  # nothing answers
         return task
 
     # the API

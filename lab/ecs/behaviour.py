@@ -25,7 +25,7 @@ class AgentTimes:
 
     look: while containers wait for another's HEALTHY it looks at the task every so often, and does nothing between, not
         even stop it
-    health: how often it tells ECS what the health checks say
+    health: how often it reports to ECS what the health checks found
     lone_change: how long until ECS hears of a container's start or stop with which the task's own state stays the
         same, from and to; it hears of all of them as soon as the task's state changes
     restart: how long after its end it has come back, and repeats the stops that were under way
@@ -45,7 +45,7 @@ class AgentTimes:
 
 @dataclass
 class ContainerState:
-    """A container of a task and where it is in its life; `checked` tells whether it has a health check. Seconds.
+    """A container of a task and where it is in its life; `checked`: whether it has a health check. Seconds.
 
     health: by its check, as the agent knows it; UNHEALTHY too once it has stopped; health_since: when it came to be so
     reported_status, reported_health: as ECS knows it

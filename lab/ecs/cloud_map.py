@@ -1,4 +1,4 @@
-"""Cloud Map: what it lists lags behind ECS when a task comes, and does not when it goes."""
+"""Cloud Map: what it lists lags behind ECS when a task starts, and does not when it stops."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ class CloudMap:
     """Follows the scheduler: a task is registered when it runs, and deregistered at its stop.
 
     lag: seconds from HEALTHY in ECS to healthy in Cloud Map (30 s there: a change of custom health takes so long)
-    tell: is given the addresses of the healthy instances at each change, and may take its time
+    tell: gets the addresses of the healthy instances at each change, and may take its time
     """
 
     def __init__(self, record: Recorder, lag: float, tell: Callable[[list[str]], Awaitable[None]]) -> None:

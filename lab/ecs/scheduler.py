@@ -1,6 +1,6 @@
 """Runs a service's tasks as ECS does, each container a process: the rules are in `behaviour`, the work is done here.
 
-Each task has an agent of its own, as on Fargate; what is beneath the agent, the container engine, goes on without it.
+Each task has an agent of its own, as on Fargate; what is beneath the agent, the container engine, runs without it.
 """
 
 import asyncio
@@ -50,9 +50,9 @@ class ContainerSpec:
     start_timeout: seconds that others wait for its HEALTHY; restart_period: of its restart policy; None without one
     on_line: gets each line that the container prints
     stop_signal: the image's STOPSIGNAL
-    asked_after: seconds by which its stop comes later than those of others that nobody holds: ECS asks all at once, and
-        the container engine takes one after the other
-    unread: its output goes into a pipe that nobody reads, as with a log driver that hangs
+    asked_after: seconds by which its stop comes later than those of others on which no container depends: ECS stops
+        all at once, and the container engine takes one after the other
+    unread: its output goes into a pipe without a reader, as with a log driver that hangs
     """
 
     name: str
@@ -196,8 +196,8 @@ class Scheduler:
     async def restart_agent(self, task: TaskState) -> None:
         """The task's agent is killed and comes back.
 
-        Nothing is started, stopped, noticed or reported meanwhile, and nobody answers for the metadata. Stops that are
-        under way go on: back again it asks for them once more, and their stopTimeout still counts from the first time.
+        Nothing is started, stopped, noticed or reported meanwhile, and the metadata do not answer. Stops that are under
+        way continue: back again it repeats them, and their stopTimeout still counts from the first time.
         """
         self._record.event("agent", "down", task.id)
         self._agents[task.id].clear()
@@ -216,7 +216,7 @@ class Scheduler:
         return agent is None or agent.is_set()
 
     def fill_output(self, task: TaskState, container: str) -> None:
-        """The pipe that nobody reads is full from now on."""
+        """The pipe without a reader is full from now on."""
         self._record.event("container", "output full", task.id, container=container)
         write_end = self._unread[task.id, container][1]
         for piece in (b"\n" * 4096, b"\n"):
@@ -224,7 +224,7 @@ class Scheduler:
                 while True:
                     os.write(write_end, piece)
 
-    # how it goes on
+    # what happens next
 
     async def keep_count(self) -> None:
         while True:
@@ -357,7 +357,7 @@ class Scheduler:
         if restarts(task, container, container.finished_at):
             await self._restart(task, container)
         else:
-            # as a container engine tells an end by a signal
+            # as a container engine reports an end by a signal
             container.exit_code = code if code >= 0 else 128 - code
             container.status, container.noticed_at = "STOPPED", self._record.now()
             if container.checked:
@@ -413,7 +413,7 @@ class Scheduler:
     async def _signal(self, task: TaskState, container: ContainerState) -> None:
         """SIGTERM, and SIGKILL when the container's stopTimeout, which begins with its own stop, has run out.
 
-        The container engine does it: it goes on while the agent is down.
+        The container engine does it: it keeps running while the agent is down.
         """
         process = self._processes[task.id, container.name]
         await asyncio.sleep(self._specs[task.id, container.name].asked_after)

@@ -134,7 +134,7 @@ def _show_trial(outcome: Outcome, console: Console, everything: bool) -> None:
     ended = "killed" if outcome.exit is None else f"exit at {outcome.exit:.1f} s with {outcome.code}"
     failed = sum(sent.outcome != OK for sent in outcome.sent)
     drained = "Envoy drained" if outcome.drained else "Envoy not drained"
-    fault = f"{len(lost(outcome))} of them somebody's fault"
+    fault = f"{len(lost(outcome))} of them not excused"
     console.print(
         f"  {outcome.holder}: {ended}, {drained}; {failed} of {len(outcome.sent)} failed, {fault}",
         highlight=False,

@@ -1,12 +1,12 @@
 """Was the helper worse than the trap in the same trial? Pure: two records and their schedule in, a judgement out.
 
-Every request that failed is judged by its cause, so that the answer does not hang on which of them were on their way
+Every request that failed is judged by its cause, so that the answer does not depend on which of them were in flight
 in the moment of a fault:
 
-- one that met the application while it was down by itself, or Envoy while it was, is nobody's fault;
-- one that the trap would have seen answered, since it still held the task then, the helper has lost;
+- one that met the application while it was down by itself, or Envoy while it was, is excused;
+- one that the trap would have seen answered, since it still kept the task running then, the helper has lost;
 - one that came later, to a task that had stopped, the helper has lost if the trap had made Envoy drain in time, so that
-  downstreams stopped sending. If the trap could not call Envoy either, it is nobody's fault.
+  downstreams stopped sending. If the trap could not call Envoy either, it is excused.
 
 The helper's promises count the time in which it could run:
 
@@ -55,7 +55,7 @@ def judge(schedule: Schedule, trap: Outcome, helper: Outcome) -> Judgement:
     early = [each for each in lost(trap) if _needed_until(each) < held - SLACK]
     if early:
         return Judgement(
-            "unknown", (f"the trap lost {_words_of(early)} while it held the task, which nothing explains",)
+            "unknown", (f"the trap lost {_words_of(early)} while it kept the task, which nothing explains",)
         )
     broken = [
         *_lost_by_helper(schedule, trap, helper),
@@ -68,7 +68,7 @@ def judge(schedule: Schedule, trap: Outcome, helper: Outcome) -> Judgement:
 
 
 def lost(outcome: Outcome) -> list[Sent]:
-    """The requests that failed, but for those that are nobody's fault."""
+    """The requests that failed, without those that are excused."""
     return [each for each in outcome.sent if each.outcome != OK and not _excused(each, outcome)]
 
 
@@ -85,7 +85,7 @@ def _overlaps(sent: Sent, begin: float, end: float) -> bool:
 
 
 def _needed_until(sent: Sent) -> float:
-    """Until when its task had to be held for it to be answered."""
+    """Until when its task had to keep running for it to be answered."""
     return sent.at + sent.wanted
 
 
@@ -109,7 +109,7 @@ def _lost_by_helper(schedule: Schedule, trap: Outcome, helper: Outcome) -> list[
     later = [each for each in failed if each not in early]
     found = []
     if early:
-        found.append(f"lost {_words_of(early)}, which the trap held the task for, until {held:.1f} s")
+        found.append(f"lost {_words_of(early)}, which the trap kept the task for, until {held:.1f} s")
     in_time = helper.exit is not None and helper.exit < end - SLACK and not _forgotten(schedule, helper)
     if later and trap.drained and in_time:
         found.append(f"lost {_words_of(later)}, after the trap had made Envoy drain")
@@ -117,7 +117,7 @@ def _lost_by_helper(schedule: Schedule, trap: Outcome, helper: Outcome) -> list[
 
 
 def deadline(schedule: Schedule, helper: Outcome) -> float:
-    """Until when the helper, or the last one of a chain, may hold the task, in seconds after the stop."""
+    """Until when the helper, or the last one of a chain, may keep the task running, in seconds after the stop."""
     for which, at in helper.deaths:
         if which == 1:
             return at + schedule.stop_timeouts[1] - MARGIN

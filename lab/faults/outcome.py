@@ -25,7 +25,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     downs, outages: from when to when the application and Envoy were down by themselves; a second that is infinite stays
     exit, code: of the holder; None where it had to be killed at the end of STOP_TIMEOUT
-    drained: whether Envoy failed its health checks when the holder had gone; False where there was no Envoy to ask
+    drained: whether Envoy failed its health checks when the holder had exited; False where there was no Envoy to ask
     first_exit, first_code: of the first of two helpers, as `exit` and `code` are of the second
     deaths: which helper of a chain the schedule killed, the first or the second, and when
     late: seconds by which the latest of its faults came too late, as the machine was busy

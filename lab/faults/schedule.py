@@ -85,7 +85,7 @@ SHORTEST_DRAIN, KNOWN_AFTER = CHECK_INTERVAL + 1.0, 0.8
 # how often each is drawn: a freeze, starvation, a step of the clock, a chain
 FREEZES, STARVES, STEPS, CHAINS = 0.15, 0.12, 0.12, 0.2
 
-# what APP_HEALTH_URL calls: the application, a path of it that answers 503, a port where nobody listens, or it is unset
+# what APP_HEALTH_URL calls: the application, a path of it that answers 503, a port without a listener, or it is unset
 AppHealth = Literal["application", "unwell", "nobody", "unset"]
 Metadata = Literal["there", "absent"]
 # what the listener that serves downstreams says of its direction
@@ -290,7 +290,7 @@ def _random_task(seed: int, number: int) -> Schedule:
     breaks = kinds & {"application restarts", "application dies", "envoy restarts", "envoy dies"}
     panic, deregistered = dice.random() < 0.5, dice.random() < 0.5
     if kinds & {"envoy restarts", "envoy dies"}:
-        # its failed checks would, by luck, be the end of the old task for a downstream that holds on to nothing
+        # its failed checks would, by luck, be the end of the old task for a downstream that keeps no failed task
         panic, deregistered = True, False
     elif breaks:
         envoy = envoy._replace(asks_application=False)

@@ -37,7 +37,7 @@ class SharedParts:
     """`session` is for requests by way of the downstream, at `url`; `replacement` is the address of a task that serves.
 
     metadata: by trial, what answers the task metadata endpoint for its helpers
-    starting: to be held by who starts a trial: all at once would be late
+    starting: a lock that a trial takes while it starts: all at once would be late
     """
 
     def __init__(self, folder: Path, trials: int) -> None:
@@ -61,7 +61,7 @@ class SharedParts:
 
     @asynccontextmanager
     async def slot(self, panics: bool) -> AsyncIterator[Slot]:
-        """A slot that nobody else has, without tasks; `panics`: where all of its tasks have failed it sends to them."""
+        """A slot of its own, without tasks; `panics`: where all of its tasks have failed it sends to them."""
         slot = await self._free[panics].get()
         try:
             yield slot

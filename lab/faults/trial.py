@@ -297,7 +297,7 @@ class Trial:
         return await self._holder_ends(SECOND_HELPER, self._schedule.stop_timeouts[1])
 
     async def _stop_the_rest(self) -> None:
-        """As ECS does: Envoy when the application has gone, which depends on it."""
+        """As ECS does: Envoy after the application, which depends on it."""
         for name in ("application", "envoy"):
             self._processes[name].send(signal.SIGTERM)
             await self._processes[name].ends(5)
@@ -581,7 +581,7 @@ class Trial:
         self._sent.append(Sent(at, wanted, self._now(), outcome, known.get(host.partition(":")[0], "")))
 
     async def _converse(self) -> None:
-        """A client that holds a TCP connection to the task for as long as the trap's plan lasts, and then closes it."""
+        """A TCP connection to the task that stays open for as long as the trap's plan lasts, and then closes."""
         chain = self._schedule.envoy.tcp == "chain"
         port = envoy_process.INBOUND_PORT if chain else envoy_process.TCP_PORT
         reader, writer = await asyncio.open_connection(self._address, port, local_addr=(envoy_process.TCP_CLIENT, 0))

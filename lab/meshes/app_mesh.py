@@ -1,4 +1,4 @@
-"""As in App Mesh: a control plane follows Cloud Map, and downstreams health check what it tells them."""
+"""As in App Mesh: a control plane follows Cloud Map, and downstreams health check what it lists."""
 
 from pathlib import Path
 

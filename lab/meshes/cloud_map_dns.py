@@ -17,9 +17,9 @@ PORT = 5300
 
 
 class CloudMapDns(Mesh):
-    """`/healthcheck/fail` moves the downstreams, as they check; DNS does not: Envoy keeps whom its checks find well.
+    """Downstreams have health checks, which `/healthcheck/fail` fails. Envoy ignores DNS while its checks pass.
 
-    The DNS server is real, and answers what Cloud Map lists. Nobody pushes: it is the TTL that takes its time.
+    The DNS server is real, and answers what Cloud Map lists. There is no push: the TTL takes its time.
     """
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:

@@ -26,7 +26,7 @@ RECONNECTED, ELECTED = 1.0, 2.0
 
 
 class Consul(Mesh):
-    """`/healthcheck/fail` moves nobody, and who holds `consul-ecs-health-sync` up keeps everybody in the dark.
+    """No downstream reacts to `/healthcheck/fail`. A container that depends on health-sync delays its report.
 
     Consul's servers are imitated: their catalog, and that each change of it is pushed a while later.
     """
@@ -127,7 +127,7 @@ class Consul(Mesh):
 
 
 class ConsulHeld(Consul):
-    """The wrong wiring: the helper holds health-sync up, so that peers hear of the stop when the drain is over."""
+    """The wrong wiring: the helper depends on health-sync, so downstreams learn of the stop only after the drain."""
 
     held = (health_sync.CONTAINER,)
 

@@ -1,6 +1,6 @@
 """Consul itself: a server, and in each task what HashiCorp's Terraform module has there: `consul-ecs mesh-init`, which
-registers the task, `consul-ecs envoy-entrypoint`, which runs Envoy by `consul-dataplane` and lets it go when the
-application has gone, and `consul-ecs health-sync`. The downstream has a consul-dataplane of its own.
+registers the task, `consul-ecs envoy-entrypoint`, which runs Envoy by `consul-dataplane` and stops it after the
+application, and `consul-ecs health-sync`. The downstream has a consul-dataplane of its own.
 
 Used for the meshes whose names begin with "consul" where CONSUL names the program; CONSUL_DATAPLANE and CONSUL_ECS name
 the others, else they are looked for beside it.
@@ -44,7 +44,7 @@ METADATA = "ECS_CONTAINER_METADATA_URI_V4"
 MESH_INIT = "consul-ecs-mesh-init"
 # the tasks once more, for requests that get a connection of their own
 NEW = "new-connections"
-# Consul's listeners for these two, which nobody calls
+# Consul's listeners for these two, which get no calls
 UNUSED_PORTS = {SERVICE: 15010, f"{SERVICE}-{NEW}": 15011}
 
 
@@ -311,7 +311,7 @@ class ConsulServers(ConsulServer):
 
 
 class ConsulServerHeld(ConsulServer):
-    """The wrong wiring: the helper holds health-sync up, so that peers hear of the stop when the drain is over."""
+    """The wrong wiring: the helper depends on health-sync, so downstreams learn of the stop only after the drain."""
 
     held = (health_sync.CONTAINER,)
 
@@ -323,7 +323,7 @@ class ConsulServerFollowsHelper(ConsulServer):
 
 
 def server(address: str) -> Json:
-    """The server's settings: all on one loopback address, and it asks nobody for newer versions."""
+    """The server's settings: all on one loopback address, and it does not look for newer versions."""
     return {
         "bind_addr": address,
         "client_addr": address,
@@ -386,7 +386,7 @@ def config_entries(protocol: str) -> list[Json]:
 
 
 def _patch(direction: str, operation: str, path: str, value: int | None = None, **chosen: Any) -> Json:
-    """A change of the clusters for what goes in this direction, `inbound` or `outbound`."""
+    """A change of the clusters for traffic in this direction, `inbound` or `outbound`."""
     chosen = {"ResourceType": "cluster", "TrafficDirection": direction, **chosen}
     return {"ResourceFilter": chosen, "Op": operation, "Path": path} | ({} if value is None else {"Value": value})
 

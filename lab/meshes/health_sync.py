@@ -1,5 +1,5 @@
-"""What `consul-ecs-health-sync` does in a task: it tells Consul how the task's containers are, and on SIGTERM, its own,
-that all is critical. It goes when Envoy has gone, and takes the task out of the catalog.
+"""What `consul-ecs-health-sync` does in a task: it reports the health of the task's containers to Consul. On its own
+SIGTERM it reports all as critical. It exits after Envoy, and takes the task out of the catalog.
 
 So reads hashicorp/consul-ecs 0.10, subcommand/health-sync. Calls of Consul are its catalog's HTTP API.
 """

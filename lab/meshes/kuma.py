@@ -21,7 +21,7 @@ RECONNECTED = 1.0
 
 
 class Kuma(Mesh):
-    """`/healthcheck/fail` moves discovery, as Envoy is ready no more: no `health_check` filter, and nobody checks.
+    """After `/healthcheck/fail` Envoy is not ready, which discovery reports. No filter, no checks of downstreams.
 
     The control plane is imitated: its probes of `/ready` and of the application's port (the Dataplane's `serviceProbe`,
     without which a new task would get requests before its application listens), their reports, and its push.

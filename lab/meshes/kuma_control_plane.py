@@ -304,7 +304,7 @@ def task_networking(address: str) -> Json:
 
 
 def downstream_networking(address: str) -> Json:
-    """Of the downstream's Dataplane. It must have a service of its own, to which nobody sends anything."""
+    """Of the downstream's Dataplane. It must have a service of its own, which gets no requests."""
     own = {"port": INBOUND_PORT + 1, "servicePort": APPLICATION_PORT, "tags": {"kuma.io/service": "downstream"}}
     outbound = {"address": address, "port": INBOUND_PORT, "tags": {"kuma.io/service": SERVICE}}
     return {"address": address, "inbound": [own], "outbound": [outbound]}

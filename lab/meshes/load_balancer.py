@@ -1,4 +1,4 @@
-"""Behind a load balancer, played by an Envoy: what ECS asks of it, whom it checks, and how long it goes on.
+"""Behind a load balancer, played by an Envoy: what ECS asks of it, which tasks it checks, and how long it sends.
 
 In a deployment and on a scale-in ECS deregisters the target, and stops the task when the deregistration delay is over.
 At StopTask and Spot both begin at once (aws/amazon-ecs-agent#2316, aws/containers-roadmap#708).
@@ -109,12 +109,12 @@ class LoadBalancer(Mesh):
 
 
 def chosen(targets: Mapping[str, bool]) -> list[str]:
-    """Whom it sends to: the healthy ones, but all of them where none is."""
+    """The targets that it sends to: the healthy ones, or all of them where none is."""
     return [address for address, healthy in targets.items() if healthy] or list(targets)
 
 
 class ApplicationLoadBalancer(LoadBalancer):
-    """Looks at requests. That its nodes need some seconds to follow is an estimate; AWS tells no number."""
+    """Looks at requests. That its nodes need some seconds to follow is an estimate; AWS gives no number."""
 
     deregistered_lag = 5.0
     failed_lag = 5.0

@@ -1,4 +1,4 @@
-"""What a mesh is to the lab: how downstreams find the tasks, and who tells them that one of them stops."""
+"""What a mesh is to the lab: how downstreams find the tasks, and what informs them of a stop."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -37,13 +37,13 @@ class Mesh(ABC):
     is different about the configuration, `options` and `finding`, and publishes by `push`.
 
     preset: the mesh whose settings `taskdef add` writes; None for those of the scenario
-    held: more containers that the helper holds up
+    held: more containers that the helper depends on
     envoy_container, envoy_depends_on: the name of Envoy's container, and what has to have happened before it starts
     checks_application: whether the application has a health check of its own beside the helper's
     unix_admin, admin_port: where the task's Envoy has its admin API
     downstream_admin: where the downstream has its own, if that is a Unix socket
     passes_connections: whether the downstream only passes on what clients send, and connections are the clients' own
-    cloud_map: what AWS's API tells of this service in Cloud Map; None where it is not there
+    cloud_map: what AWS's API lists of this service in Cloud Map; None where it is not there
     target_group: what ECS asks before it stops a task, and before it counts one as healthy; None without load balancer
     """
 
@@ -133,7 +133,7 @@ class Mesh(ABC):
         """Bring the downstream what becomes of the tasks. Runs until it is cancelled."""
 
     async def push(self, healthy: Mapping[str, bool]) -> None:
-        """Tell the downstream these addresses and whether each is healthy, a while from now."""
+        """Give the downstream these addresses and whether each is healthy, a while from now."""
         await asyncio.sleep(self._lag)
         self.publish(healthy)
         self.record.event("discovery", "pushed", addresses=[address for address, well in healthy.items() if well])

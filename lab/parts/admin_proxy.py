@@ -12,7 +12,7 @@ from lab.parts.envoy_process import ADMIN_PORT
 
 PORT = ADMIN_PORT + 1
 
-# errors: 500; hangs: no answer; stalls: the answer comes when the fault has ended; refuses: nobody listens
+# errors: 500; hangs: no answer; stalls: the answer comes when the fault has ended; refuses: nothing listens
 Fault = Literal["errors", "hangs", "stalls", "refuses"]
 
 

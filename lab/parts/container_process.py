@@ -46,7 +46,7 @@ class ContainerProcess:
             self.lines += [line.decode(errors="replace") for line in whole]
 
     def block_output(self) -> None:
-        """Nobody reads what it says from now on, and there is no room for more."""
+        """Nothing reads its output from now on, and the pipe is full."""
         asyncio.get_running_loop().remove_reader(self._read_end)
         for piece in (b"\n" * 4096, b"\n"):
             with contextlib.suppress(BlockingIOError):

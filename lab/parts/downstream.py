@@ -118,7 +118,7 @@ def panicking_below(percent: float | None) -> Json:
 
 
 def publish(endpoints: Path, healthy: Mapping[str, bool]) -> None:
-    """Tell the downstream these addresses, and whether each is healthy.
+    """Give the downstream these addresses, and whether each is healthy.
 
     It watches the file for being moved into place.
     """
@@ -154,7 +154,7 @@ class View:
         connector = aiohttp.UnixConnector(str(self._socket)) if self._socket else None
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             while True:
-                # not up yet, or slow: the next look tells
+                # not up yet, or slow: the next look shows it
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(self._url) as answer:
                         self._note(hosts_of(await answer.json(content_type=None)), names)
@@ -172,7 +172,7 @@ def hosts_of(clusters: Any) -> dict[str, str]:
     """`serving` or `failed`, by address, of what `/clusters?format=json` says."""
     found: dict[str, str] = {}
     for each in clusters["cluster_statuses"]:
-        # Consul's names go on, with a dot, to the trust domain
+        # after a dot Consul's names have the trust domain
         if each["name"].partition(".")[0] == SERVICE:
             for host in each.get("host_statuses", []):
                 health = host["health_status"]

@@ -278,7 +278,7 @@ class Envoy:
         return f"http://{self.options.address}:{self.options.admin_port}" if admin == "tcp" else f"unix://{admin}"
 
     def wait_until_older(self) -> None:
-        """Wait until it tells, in whole seconds, that it is older than what is started now."""
+        """Wait until it reports, in whole seconds, that it is older than what is started now."""
 
         def too_young() -> str | None:
             uptime = str(json.loads(self.admin("GET", "/server_info")[1])["uptime_current_epoch"])

@@ -42,7 +42,7 @@ class Request(msgspec.Struct, frozen=True, tag="request", tag_field="kind"):
 
     stream: the name of its stream of the load; a record has it under the key `caller`
     task: the task that answered or failed, where known; connection: the downstream Envoy's number of the connection
-    to the task, so that requests over one connection can be told
+    to the task, so that requests over one connection can be grouped
     """
 
     stream: str = msgspec.field(name="caller")
@@ -75,7 +75,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Writes the record of a run that begins now, and tells `hear` each line. Close it to be sure of the last lines."""
+    """Writes the record of a run from now on, and passes each line to `hear`. Close it to be sure of the last lines."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Recorder:
         return self._clock() - self._zero
 
     def event(self, what: str, name: str, task: str = "", *, clock: str | None = None, **detail: Any) -> None:
-        """Record an event now, or at the wall `clock` time, ISO 8601, that a process has told."""
+        """Record an event now, or at the wall `clock` time, ISO 8601, that a process has reported."""
         at = self.now() if clock is None else datetime.fromisoformat(clock).timestamp() - self._wall_zero
         self._write(Event(round(at, 4), what, name, task, detail))
 

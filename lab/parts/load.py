@@ -13,14 +13,14 @@ from lab.parts.envoy_process import INBOUND_PORT, Protocol
 from lab.parts.history import OK, Recorder, Request
 from lab.parts.sample_application import GRPC_WORK_PATH, WORK_PATH
 
-TIMEOUT = 40.0  # seconds for a request; long enough to tell a slow answer from none
+TIMEOUT = 40.0  # seconds for a request; long enough for a slow answer, which is not none
 
 
 @dataclass(frozen=True)
 class Stream:
     """A stream of requests: `rate` a second, each answered by the application after `seconds`.
 
-    Over TCP `seconds` is how long a connection is held, with a request each half second.
+    Over TCP `seconds` is how long a connection is open, with a request each half second.
     new_connections: each request over a new connection to the task, else over persistent ones
     """
 

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the lab, and loopback addresses that collide with nobody's."""
+"""Child processes that never outlive the lab, and loopback addresses that collide with no others."""
 
 import ctypes
 import os
@@ -32,7 +32,7 @@ def free_address() -> str:
 
 
 def free_port() -> int:
-    """A port that is free on every address, for what cannot be told an address; not one that the kernel gives out."""
+    """A port that is free on every address, for programs that take no address; not one that the kernel gives out."""
     while True:
         port = _DICE.randint(10_000, 32_767)
         with socket.socket() as probe:
@@ -71,7 +71,7 @@ def start(command: list[str], log: Path, environ: dict[str, str] | None = None) 
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL to a process group, which may be gone already."""
+    """SIGKILL to a process group, which may have ended already."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
 """An application of a task: answers over HTTP/1.1, gRPC or bare TCP, and stops at once on SIGTERM, as most do.
 
 SIGHUP restarts it, as a supervisor in the container would: it drops every connection, refuses new ones for a while, and
-serves again. It says so on its output, one JSON object a line, since what fails meanwhile is nobody else's fault.
+serves again. It says so on its output, one JSON object a line, since requests that fail meanwhile are its own fault.
 """
 
 import argparse

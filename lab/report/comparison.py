@@ -42,7 +42,7 @@ def table(folders: Sequence[Path], console: Console) -> int:
     for each in differences:
         console.print(f"[yellow]{each}[/]", soft_wrap=True)
     spread, (name, column) = max((_spread(runs), cell) for cell, runs in cells.items())
-    held = f"Held equally long to within {spread:.1f} s ({name}, {COLUMN_TITLES[column]})."
+    held = f"Kept equally long to within {spread:.1f} s ({name}, {COLUMN_TITLES[column]})."
     console.print(held if differences else f"All {len(folders)} passes have the same verdicts. {held}", soft_wrap=True)
     return 1 if differences else 0
 

@@ -43,13 +43,13 @@ class Result:
 
 
 def words(figures: Figures) -> str:
-    """Two lines: what failed, and how long the task was held."""
+    """Two lines: what failed, and how long the task was kept."""
     failed = f"{figures.failed:,} failed" if figures.failed else "none failed"
     if figures.excused:
         failed += f" but {figures.excused:,} of the application's own"
     if figures.failed and figures.failing:
         failed += f" in {figures.failing:.1f} s"
-    return failed if figures.exited is None else f"{failed}\nheld {figures.retired or figures.exited:.1f} s"
+    return failed if figures.exited is None else f"{failed}\nkept {figures.retired or figures.exited:.1f} s"
 
 
 def results(folder: Path, scenario: Scenario) -> dict[Column, Result]:
@@ -73,7 +73,7 @@ def table(folder: Path, console: Console, unavailable: Mapping[Column, str] | No
     everything = [(each, runs) for each in (*ALL, DEMO) if (runs := results(folder, each))]
     columns = [column for column in COLUMNS if any(column in runs for _, runs in everything)]
     shown = Table(
-        title="requests that failed, and how long ECS was held up before it stopped the application and Envoy",
+        title="requests that failed, and how long ECS kept the application and Envoy after the stop",
         show_lines=True,
     )
     shown.add_column("scenario")

@@ -9,7 +9,7 @@ from lab.scenarios.scenario import Expectation, Scenario
 # A stream that is sent this late is no longer the load that the scenario is about.
 LATE = 1.0  # seconds
 
-# two runs of the same wait for processes to start and to end; held for longer than this is longer
+# two runs of the same wait for processes to start and to end; a task kept for longer than this is longer
 HELD_ALIKE = 0.5  # seconds
 
 Kind = Literal["valid", "invalid", "unknown"]
@@ -28,7 +28,7 @@ class Verdict:
 class Figures:
     """What a run measured. Seconds; None where it did not happen.
 
-    retired: from the stop of a task until the first signal to its application or Envoy, which a helper holds up
+    retired: from the stop of a task until the first signal to its application or Envoy, which waits for the helper
     retired_since_last: the same from the last stop of any task. ECS stops an old task for each new one that it finds
         healthy, and hears of those up to a health report of the agents apart: who is stopped first has to wait for all
     exited: from the helper's SIGTERM to its exit; of several tasks the slowest, as with `retired`
@@ -137,7 +137,7 @@ def worse_than_trap(scenario: Scenario, trap: Figures, helper: Figures) -> list[
         found.append(f"{helper.failed} requests failed, {trap.failed} with the shell trap")
     held, held_by_trap = helper.retired_since_last or 0.0, trap.retired_since_last or 0.0
     if scenario.plain and held > held_by_trap + HELD_ALIKE:
-        found.append(f"held for {held:.1f} s since the last stop, {held_by_trap:.1f} s with the shell trap")
+        found.append(f"kept for {held:.1f} s since the last stop, {held_by_trap:.1f} s with the shell trap")
     return found
 
 

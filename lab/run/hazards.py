@@ -15,7 +15,7 @@ from lab.scenarios.scenario import Hazard, HazardKind, ServerFault
 
 SERVER_FAULTS: Mapping[HazardKind, ServerFault] = {"control plane dies": "dies", "control plane freezes": "freezes"}
 
-# who holds TCP connections to a task, each with a request every half second
+# TCP connections to a task that stay open, each with a request every half second
 HELD, EVERY = 3, 0.5
 # for an answer on loopback; a connection that is silent for longer is as good as closed
 ANSWERED_WITHIN = 5.0
@@ -117,7 +117,7 @@ class _TaskHazards:
             self._scheduler.signal(self._task, "envoy", signal.SIGCONT)
 
     async def _hold(self, seconds: float) -> None:
-        """A client that is connected to the task itself, as one is that connected long ago, and goes on for a while."""
+        """A client that is connected to the task itself, as since long ago, and keeps sending for a while."""
         port = envoy_process.INBOUND_PORT if self._definition.options("", "").tcp == "chain" else envoy_process.TCP_PORT
         begin, start, writer = self._record.now(), self._record.now(), None
         outcome = OK

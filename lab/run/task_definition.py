@@ -79,7 +79,7 @@ def helper_settings(scenario: Scenario, column: Column, mesh: type[Mesh]) -> dic
 class TaskDefinition:
     """The containers of each new task.
 
-    Close it when the tasks have gone.
+    Close it when the tasks have stopped.
 
     names: the task of an address; waiting: the tasks whose helpers have said that they wait for the application;
     up: those whose application has said that it listens
@@ -145,7 +145,7 @@ class TaskDefinition:
             self._application(id, address, is_new),
         ]
         if self._scenario.sidecar:
-            # first, as ECS is free to ask it first of all that nobody holds
+            # first, as ECS may stop it first of all on which no container depends
             containers.insert(0, self._sidecar(id, address))
         if self._column == "trap":
             containers.append(self._holder(id, TRAP_COMMAND, address, {}))
@@ -251,7 +251,7 @@ class TaskDefinition:
         )
 
     def _holder(self, id: str, command: list[str], address: str, environ: Mapping[str, str]) -> ContainerSpec:
-        """A container that ECS stops first, since it depends on all that it holds, directly."""
+        """A container that ECS stops first, since it depends directly on all that it keeps running."""
         scenario = self._scenario
         depends_on: dict[str, Condition] = {self._mesh.envoy_container: "HEALTHY", "application": "START"}
         if scenario.sidecar and scenario.sidecar.held:

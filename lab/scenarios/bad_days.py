@@ -17,7 +17,7 @@ ECS_STOP_TIMEOUT = 30.0
 # not, they fail until the run ends, more than 5 s later.
 _AS_WITHOUT = Expectation("invalid", failing_within=4.5)
 NEVER_MARKED: Mapping[Column, Expectation] = {"none": FAILS, "trap": ANY, "fixed": _AS_WITHOUT, "auto": _AS_WITHOUT}
-# whether a frozen leader answers when it goes on, or its client gives up, is luck
+# whether a frozen leader answers when it runs again, or its client gives up, is luck
 MAYBE_MARKED: Mapping[Column, Expectation] = {
     "none": ANY,
     "trap": ANY,

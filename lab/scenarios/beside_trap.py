@@ -1,11 +1,11 @@
 """Never worse than the shell trap: what goes wrong in the field beside a stop, one case a row.
 
-In each of them the trap, which looks at nothing, loses no request, or, where nobody can tell Envoy, those that no
-holding up can save. Whoever looks can be misled: a helper that leaves early, skips its delay or believes the task
-quiet on a weak sign loses what the trap does not.
+In each of them the trap, which checks nothing, loses no request. Where no program can call Envoy it loses those that no
+wait can save. A helper that checks can be misled: if it exits early, skips its delay or takes a weak sign for the end
+of traffic, it loses what the trap does not.
 
-An old task is needed until its replacement is known, `cloud_map` + `push` after its stop. A helper that was misled is
-gone before that. There is one task of each age: with more of them the others would serve, and hide it.
+An old task is needed until its replacement is known, `cloud_map` + `push` after its stop. A helper that was misled
+exits before that. There is one task of each age: with more of them the others would serve, and hide it.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ CALM = (Stream("persistent", 20), Stream("new connections", 5, new_connections=T
 LONG_REQUESTS = (Stream("persistent", 10), Stream("long", 4, seconds=5.5))
 
 TRAP_SAVES_ALL: Mapping[Column, Expectation] = {"trap": NONE_FAILED, "fixed": ANY, "auto": ANY}
-# nobody can tell Envoy: what is sent between its end and the downstreams' notice is lost in every column
+# no program can call Envoy: what is sent between its end and the downstreams' notice is lost in every column
 TRAP_LOSES_SOME: Mapping[Column, Expectation] = {"trap": FAILS, "fixed": ANY, "auto": ANY}
 
 
@@ -59,7 +59,7 @@ def _quiet(name: str, title: str, **more: Any) -> Scenario:
 
 
 def _held(name: str, title: str, **envoy: Any) -> Scenario:
-    """TCP connections that are held until 5 s after the drain has begun, as in the middle of a transfer."""
+    """TCP connections that stay open until 5 s after the drain has begun, as in the middle of a transfer."""
     held = Hazard("connections are held", at=0, seconds=LONG.delay + 5)
     return _quiet(name, f"TCP connections, {title}", streams=CALM, hazards=(held,), envoy={"tcp": "listener"} | envoy)
 
@@ -128,7 +128,7 @@ ROWS: tuple[Scenario, ...] = (
         gate=False,
     ),
     _row("admin-elsewhere", "wrong port for the admin API", TRAP_LOSES_SOME, admin="wrong port", gate=False, luck=1.5),
-    # unconfirmed: to go on telling Envoy is all that helps
+    # unconfirmed: only more calls of Envoy help
     _row(
         "admin-stalls",
         "the admin API hangs for 5 s, DRAIN_TIMEOUT 4",
@@ -157,20 +157,20 @@ ROWS: tuple[Scenario, ...] = (
         streams=LONG_REQUESTS,
         admin="unix",
         hazards=(Hazard("admin socket is removed", LONG.delay + 0.5),),
-        # in every column: an Envoy that is not told before the file goes can not be told at all
+        # in every column: an Envoy that is not called before the file is removed cannot be called at all
         settings={"DRAIN_DELAY": f"{LONG.delay:g}"},
     ),
-    # nobody waits for the log
-    _row("log-blocks", "nobody reads the log at SIGTERM", hazards=(Hazard("log is not read", -0.5),)),
+    # no program waits for the log
+    _row("log-blocks", "the log pipe is full at SIGTERM", hazards=(Hazard("log is not read", -0.5),)),
     _row(
         "log-of-thousands",
-        "3,000 outbound listeners, and nobody reads the log",
+        "3,000 outbound listeners, and the log pipe is full",
         envoy={"egress": "DEFAULT", "egress_listeners": 3000},
         hazards=(Hazard("log is not read", -0.5),),
         gate=False,
     ),
     _row("sigint-twice", "SIGINT twice, as STOPSIGNAL", stop_signal="SIGINT", stop_signals=2),
-    # quiet: what is under way stands under names that nobody has foreseen
+    # quiet: what is under way stands under names that the helper does not expect
     _quiet(
         "listener-ready-app",
         "requests of 5.5 s, a listener without direction named ready-app",

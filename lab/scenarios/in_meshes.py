@@ -1,4 +1,4 @@
-"""The same changes in every mesh: who is told of a stop, and when, decides what the helper has to do.
+"""The same changes in every mesh: who learns of a stop, and when, decides what the helper has to do.
 
 In a row the column `auto` has the settings that the docs advise for the mesh; `fixed` has 40 + 40 s everywhere.
 """
@@ -32,7 +32,7 @@ def _long(seconds: float) -> tuple[Stream, ...]:
 
 
 def _three(mesh: MeshName, title: str, times: Times, long: float) -> tuple[Scenario, ...]:
-    """An update, a scale-in, and requests that take longer than fixed times hold a task."""
+    """An update, a scale-in, and requests that take longer than fixed times keep a task."""
     return (
         Scenario(f"{mesh}-update", f"{title}: rolling update", ALL_VALID, times=times, mesh=mesh, plain=True),
         Scenario(
@@ -72,13 +72,13 @@ ROWS: tuple[Scenario, ...] = (
     # the wiring that `taskdef add` wrote and `check` demanded until 0.1.0
     Scenario(
         "consul-held-update",
-        "Consul: rolling update, the helper holds health-sync up",
+        "Consul: rolling update, the helper depends on health-sync",
         {"fixed": FAILS, "auto": FAILS},
         times=CONSUL,
         mesh="consul-held",
         luck=1,
     ),
-    # peers send nothing new over the connections that they keep, and Envoy closes these (1.40 and later), in real time
+    # downstreams send nothing new over open connections, and Envoy closes these (1.40 and later), in real time
     Scenario(
         "consul-idle-connections",
         "Consul: HTTP/2, one request in 3 s, DRAIN_LISTENERS=graceful",

@@ -1,4 +1,4 @@
-"""What the helper promises, one case a row: no request lost in a stop, and no task held for longer than it must be."""
+"""What the helper promises, one case a row: no request lost in a stop, and no task kept for longer than it must be."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from lab.scenarios.scenario import (
 
 # What no helper can spare the last task of a plain update: its replacement, which is HEALTHY for ECS when this one is
 # stopped, has to be known, then the next health check fails, the downstream merges that within a second, and three have
-# to be quiet. What the agent takes to tell ECS is over by then.
+# to be quiet. What the agent takes to report to ECS is over by then.
 SHORTEST = FIFTH.cloud_map + FIFTH.push + FIFTH.checks + 1 + 3
 
 ROWS: tuple[Scenario, ...] = (
@@ -67,7 +67,7 @@ ROWS: tuple[Scenario, ...] = (
         chain=True,
         luck=1,
     ),
-    # what App Mesh advised: two new ones at a time, and each old one that goes must wait for its own replacement only
+    # what App Mesh advised: two new ones at a time, and each old one that stops must wait for its own replacement only
     Scenario(
         "batches", "rolling update of four tasks in batches, at most 150 percent", ALL_VALID, tasks=4, maximum=150
     ),
@@ -113,7 +113,7 @@ ROWS: tuple[Scenario, ...] = (
         change="envoy crashes",
         luck=FIFTH.checks,
     ),
-    # a refusal of 3 s would be an Envoy that is gone
+    # a refusal of 3 s would be an Envoy that has stopped
     Scenario("admin-errors", "admin API answers 500 for a while", HELPER_VALID, admin_fault=("errors", 3)),
     Scenario("admin-hangs", "admin API hangs for a while", HELPER_VALID, admin_fault=("hangs", 3)),
     Scenario("admin-refuses", "admin API refuses for a while", HELPER_VALID, admin_fault=("refuses", 2)),
@@ -137,13 +137,13 @@ ROWS: tuple[Scenario, ...] = (
     Scenario("grpc", "gRPC upstreams", ALL_VALID, protocol="grpc", plain=True),
     Scenario(
         "tcp",
-        "TCP listener: held connections end in time",
+        "TCP listener: open connections end in time",
         # the trap cannot drain listeners
         ALL_VALID,
         protocol="tcp",
         streams=(Stream("held connections", 5, seconds=3),),
         settings={"DRAIN_LISTENERS": "true"},
-        # two checks must fail to connect, then held connections end: more than three check intervals
+        # two checks must fail to connect, then open connections end: more than three check intervals
         times=replace(FIFTH, timeout=14, stop_timeout=40),
     ),
     # a connection that Envoy closes takes with it what its client has just asked
@@ -155,7 +155,7 @@ ROWS: tuple[Scenario, ...] = (
         streams=(Stream("held connections", 5, seconds=3),),
         settings={"DRAIN_LISTENERS": "true"},
         envoy={"check_drain_close": True},
-        # nothing else tells that the application listens
+        # nothing else shows that the application listens
         gate=False,
         times=replace(FIFTH, timeout=14, stop_timeout=40),
         luck=5,

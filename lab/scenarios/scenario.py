@@ -56,7 +56,7 @@ HazardKind = Literal[
 # what happens to a mesh's control plane; where it has several servers, to the one that counts
 ServerFault = Literal["dies", "freezes"]
 
-# how downstreams find the tasks, and who tells them that one of them stops: lab/meshes
+# how downstreams find the tasks, and what informs them of a stop: lab/meshes
 MeshName = Literal[
     "app-mesh",
     "cloud-map-dns",
@@ -96,7 +96,7 @@ class Expectation:
 class Hazard:
     """Something that happens to each old task, `at` seconds after its stop; negative: before the change.
 
-    seconds: how long connections are held, Envoy is frozen, or the control plane is down or frozen; 0: for good
+    seconds: how long connections are kept open, Envoy is frozen, or the control plane is down or frozen; 0: for good
     """
 
     kind: HazardKind
@@ -173,18 +173,18 @@ class Scenario:
     stop_signals: how often the stop signal comes, which is STOPSIGNAL of the helper's image
     stops_in: seconds for which the application serves on after its own SIGTERM
     envoy: what is different about each task's Envoy, by the names of `envoy_process.EnvoyOptions`
-    mesh: how downstreams find the tasks, and who tells them of a stop
+    mesh: how downstreams find the tasks, and what informs them of a stop
     panic_threshold: of the downstream, in percent; None: Envoy's own
     cpu: what the helper's container, or the trap's, may use of a core, as a share; None: no quota
     shares: CPU shares of that container, and of a busy one with which it shares `cpu`; None: it has `cpu` for itself
     health_sync_stop_timeout: in Consul, of the container that takes the task out of discovery, in seconds; None: ECS's
         30 s at the run's scale
     peers_delay: whether other programs than the helper wait for `times.delay` before they make Envoy drain
-    chain: whether two helpers hold the task, one after the other, each with its stop_timeout
+    chain: whether two helpers keep the task running, one after the other, each with its stop_timeout
     gate: whether the helper has its health check; without one the application has, as where there is no helper
-    plain: nothing goes wrong, so that nobody needs to be held for longer than by the trap
+    plain: nothing goes wrong, so that no task needs to be kept for longer than by the trap
     luck: seconds of load by which two runs may differ, where the trap itself loses requests: when downstreams notice
-        what they were not told is their next health check's luck
+        a stop without a report is their next health check's luck
     """
 
     name: str

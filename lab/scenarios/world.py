@@ -1,6 +1,6 @@
 """More of the world: what ECS does on any day, and what happens to the agent, Envoy and the helper itself.
 
-As everywhere no helper may lose one request more than the trap, nor be held for ever.
+As everywhere no helper may lose one request more than the trap, nor keep a task for ever.
 """
 
 from lab.parts.load import Stream
@@ -16,7 +16,7 @@ from lab.scenarios.scenario import (
     Scenario,
 )
 
-# STOP_TIMEOUT less the 5 s that the helper leaves of it, and a second to go: whatever happens, it is gone by then
+# STOP_TIMEOUT less the 5 s that the helper leaves of it, and a second to exit: whatever happens, it has exited by then
 IN_TIME = Expectation("valid", exit_within=FIFTH.stop_timeout - 5 + 1)
 
 # For requests that the helper's end cuts off, and those that come until downstreams notice by themselves: their next
@@ -57,11 +57,11 @@ ROWS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "envoy-frozen-when-told",
-        "… 6 s after the stop, for 5 s: when it is to be told",
+        "… 6 s after the stop, for 5 s: when the helper is to call it",
         {"trap": ANY, "fixed": IN_TIME, "auto": IN_TIME},
         hazards=(Hazard("envoy freezes", 6, seconds=5),),
     ),
-    # When downstreams have gone: DRAIN_DELAY is the trap's in every column, so that all have told Envoy by then, and
+    # After all downstreams stopped sending: DRAIN_DELAY is the trap's in every column, so all have called Envoy, and
     # HEALTH_CHECK_INTERVAL twice the downstreams' own, as `auto` would else have left, too.
     Scenario(
         "envoy-frozen-for-good",
@@ -77,7 +77,7 @@ ROWS: tuple[Scenario, ...] = (
         change="scale-in",
         hazards=(Hazard("helper restarts", -1),),
     ),
-    # DRAIN_DELAY is the trap's in every column, so that it is the drain; nobody can go on with it but another helper
+    # DRAIN_DELAY is the trap's in every column, so that it is the drain; only another helper can continue it
     Scenario(
         "helper-dies",
         "the helper is killed in its drain, requests of 3 s",

@@ -60,7 +60,7 @@ async def _stream(request: web.Request) -> web.StreamResponse:
     loop = asyncio.get_running_loop()
     ends = loop.time() + float(request.query["seconds"])
     answer = web.StreamResponse()
-    with contextlib.suppress(ConnectionError):  # Envoy has gone
+    with contextlib.suppress(ConnectionError):  # Envoy has stopped
         await answer.prepare(request)
         while (left := ends - loop.time()) > 0:
             await answer.write(b"piece\n")

@@ -33,7 +33,7 @@ FAILING: Final = "x-envoy-immediate-health-check-fail"
 # the same for a datagram, which may be lost
 UDP_PATIENCE: Final = 2.0
 
-# how long before the stop time is held until all is ready for it, in seconds
+# how long before the stop the clock waits until all is ready for it, in seconds
 HELD: Final = -0.2
 
 # when health checks begin; so many in a row without an answer are a failed one
@@ -423,7 +423,7 @@ async def _answered(reader: Reader, writer: Writer) -> bool:
 
 
 async def _datagram_answered(sender: socket.socket) -> bool:
-    """Once more where the first one is lost, as over UDP it may be; raises OSError where nobody is there."""
+    """Once more where the first one is lost, as over UDP it may be; raises OSError where nothing listens."""
     loop = asyncio.get_running_loop()
     for _ in range(2):
         await loop.sock_sendall(sender, b"work")

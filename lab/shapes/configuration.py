@@ -109,7 +109,7 @@ def configuration(shape: Shape, around: Surroundings) -> Json:
 
 
 def change_listeners(shape: Shape, around: Surroundings) -> None:
-    """By LDS each listener gets other statistics; what it serves already it goes on serving with those it had."""
+    """By LDS each listener gets other statistics; what it serves already it keeps serving with those it had."""
     changed = [
         each._replace(chains=tuple(chain._replace(stat_prefix=f"{chain.stat_prefix}2") for chain in each.chains))
         for each in shape.listeners

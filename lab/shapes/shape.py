@@ -42,7 +42,7 @@ Manager = Literal["usual", "ecds", "typed_struct"]
 #   short       connections or UDP sessions of one message each
 Kind = Literal["checks", "requests", "later", "unchecked", "long", "stream", "websocket", "session", "idle", "short"]
 
-# what APP_HEALTH_URL calls: the application, a path of it that answers 400, a port where nobody listens, or it is unset
+# what APP_HEALTH_URL calls: the application, a path of it that answers 400, a port without a listener, or it is unset
 AppHealth = Literal["application", "unwell", "nobody", "unset"]
 
 VERSIONS: Final = ("1.36.4", "1.37.0", "1.38.3", "1.39.3", "1.40.0")
@@ -166,7 +166,7 @@ class Shape(NamedTuple):
 
     @property
     def never_in_service(self) -> bool:
-        """Whether the helper is told an application that does not answer well."""
+        """Whether APP_HEALTH_URL is of an application that does not answer well."""
         return self.app_health in ("unwell", "nobody")
 
     @property
@@ -259,7 +259,7 @@ class _Clients:
     ) -> None:
         self._dice, self._delay, self._rarely, self._auto = dice, delay, rarely, auto
         self._ends = round(trap_ends - CLEAR, 2)
-        # what outlasts the trap holds a helper that sees it, up to its deadline
+        # for what outlasts the trap a helper that sees it waits, up to its deadline
         self._outlasts = round(budget + 1.0, 2) if auto else self._ends
         # to a task that had no traffic at all before its stop and is not in service none has to come later
         self._before = app_health in ("unwell", "nobody")

@@ -24,7 +24,7 @@ STARTING: Final = 4
 
 class SharedParts:
     """metadata: by trial, what answers the task metadata endpoint for its helper
-    starting: to be held by who starts a trial: all at once would be late
+    starting: a lock that a trial takes while it starts: all at once would be late
     upstream: where the application answers, while these are `running`
     """
 

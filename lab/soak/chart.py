@@ -1,4 +1,4 @@
-"""The picture of a soak: what may be lost, how long tasks are held, and what requests take, by column."""
+"""The picture of a soak: what may be lost, how long tasks are kept, and what requests take, by column."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _draw_lost(axes: Axes, summary: Summary) -> None:
 
 def _draw_held(axes: Axes, summary: Summary) -> None:
     """A point an update, and a line at the median."""
-    _title(axes, "Seconds for which a task is held")
+    _title(axes, "Seconds for which a task is kept")
     for row, (column, figures) in enumerate(summary.columns.items()):
         places = [row + 0.3 * ((number * GOLDEN) % 1 - 0.5) for number in range(len(figures.held_seconds))]
         axes.scatter(figures.held_seconds, places, s=14, color=COLOURS[column], alpha=0.5, linewidth=0)

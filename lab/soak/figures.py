@@ -171,7 +171,7 @@ def played(folder: Path) -> list[tuple[Path, Column]]:
 
 
 def scenario_of(folder: Path) -> str | None:
-    """The name of the scenario that was played there; None if no record there tells."""
+    """The name of the scenario that was played there; None if no record there has it."""
     for place, _ in played(folder):
         if not isinstance(history := _record(place), str):
             return history.run.scenario

@@ -33,7 +33,7 @@ def publish(folder: Path, summary: Summary, console: Console) -> int:
             f"{COLUMN_TITLES[column]}: {figures.lost:,} of {figures.requests:,} requests lost, at most "
             f"{figures.lost_at_most * MILLION:,.1f} per million; {figures.updates_that_lost:,} of "
             f"{figures.updates - figures.unknown:,} updates, at most {100 * figures.updates_that_lost_at_most:.1f} %; "
-            f"{figures.unknown:,} could not be judged; held {_number(figures.held['median'])} s (median)",
+            f"{figures.unknown:,} could not be judged; kept {_number(figures.held['median'])} s (median)",
             soft_wrap=True,
             highlight=False,
         )
@@ -64,17 +64,17 @@ def markdown(summary: Summary) -> str:
     parts = [
         f"# Soak: {summary.title}",
         f"{updates:,} updates, begun between {summary.began[:16]} and {summary.ended[:16]} UTC ({versions}).",
-        f"![What may be lost, how long tasks are held, and what requests take, by column]({PICTURE})",
+        f"![What may be lost, how long tasks are kept, and what requests take, by column]({PICTURE})",
         "## Requests lost",
         _table(LOST, _lost(summary)),
         f"*At most* is what the figures leave possible, with a confidence of {100 * summary.confidence:g} %: the exact "
         "one-sided bound of Clopper and Pearson, some three divided by their number where none is lost (the rule of "
         "three). That of requests takes each as independent of the others, which those of one update are not; that of "
         "updates does not. An update that could not be judged is unknown, no pass, and in none of the other figures.",
-        "## Seconds held",
+        "## Seconds kept",
         _table(("", *QUANTILES), _held(summary)),
         "From the stop of a task until ECS stops its application and Envoy, the slowest task of each update. ECS may "
-        "stop one a report of health before another, and `auto` then waits until the successors of both are known.",
+        "stop one a report of health before another, and `auto` then waits until downstreams know both replacements.",
         "## Latency, ms",
         _table(("median / 99 %", *PART_TITLES.values()), _latency(summary)),
         "Of requests that were answered, from when each was due. Old tasks are drained from the first one's stop until "

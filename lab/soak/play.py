@@ -1,6 +1,6 @@
 """Plays rolling updates for as long as it is asked to: each in all columns, which meet the same noise of the machine.
 
-What has been played has its final name, so that a folder that is given again goes on where it was left.
+What has been played has its final name, so that a folder that is given again continues where it was left.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from lab.run import bench
 from lab.scenarios.scenario import Column, Scenario
 
-# an update under way has a folder of this name, which goes when it has been played to its end
+# an update under way has a folder of this name, which is removed when it has been played to its end
 UNDER_WAY = ".part"
 
 # seconds of the past by which the time that is left is estimated: of a few updates, each of them half a minute or more
@@ -39,7 +39,7 @@ class Soak:
         return bench.Job(self.scenario, column, self.folder / f"{number:04}-{column}")
 
     def jobs(self) -> Iterator[bench.Job]:
-        """What is still to be played, update by update; which column goes first changes each time."""
+        """What is still to be played, update by update; which column comes first changes each time."""
         ends = None if self.hours is None else time.monotonic() + self.hours * 3600
         for number in itertools.count(1):
             if (self.count is not None and number > self.count) or (ends is not None and time.monotonic() > ends):

@@ -1,16 +1,16 @@
-"""The program's first statements: `run` catches signals from here on, before it imports anything that takes time.
+"""The program's first statements: `run` catches signals here, before it imports anything that takes time.
 
-As PID 1 of its container the process gets no signal that it has no handler for. ECS's SIGTERM would be lost, and ECS
-would kill the task after its stopTimeout. The image's entry point blocks these signals before it executes Python, as
-the kernel keeps a blocked signal until it is unblocked (tools/image-entry-point).
+The process is PID 1 of its container, so the kernel drops every signal for which it has no handler. ECS's SIGTERM would
+be lost, and ECS would kill the task after its stopTimeout. The image's entry point therefore blocks these signals
+before it starts Python: the kernel keeps a blocked signal until it is unblocked (tools/image-entry-point).
 """
 
 import sys
 
-# the name of each signal that came before the event loop ran, and when
+# the name and the time of each signal that came before the event loop ran
 EARLY: list[tuple[str, float]] = []
 
-# A health check runs every few seconds in every task, and ends sooner than Python imports `signal`.
+# A health check runs every few seconds in every task. It ends sooner than Python could import `signal`.
 ONLY_HEALTHCHECK = sys.argv[1:] == ["healthcheck"]
 
 if not ONLY_HEALTHCHECK:
@@ -28,7 +28,7 @@ if not ONLY_HEALTHCHECK:
 
 
 def main() -> int:
-    """Run the command line of this process; the exit code."""
+    """Run the command line of this process and return the exit code."""
     if ONLY_HEALTHCHECK:
         from task_helper import gate
 

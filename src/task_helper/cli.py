@@ -1,4 +1,4 @@
-"""The command line: `run`, `healthcheck`, `plan`, `taskdef`. What only one command needs, only that command imports."""
+"""The command line: `run`, `healthcheck`, `plan`, `taskdef`. Each command imports only what it needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any, NoReturn
 
 
 def main(arguments: Sequence[str], early_signals: Sequence[tuple[str, float]] = ()) -> int:
-    """Run one command; the exit code. `early_signals` came before: their names and monotonic times."""
+    """Run one command and return its exit code.
+
+    `early_signals` are the names and monotonic times of the signals that came before the event loop ran.
+    """
     parsed = _parser(light=arguments[:1] in (["run"], ["healthcheck"])).parse_args(arguments)
     parsed.early_signals = early_signals
     code: int = parsed.main(parsed)
@@ -18,7 +21,9 @@ def main(arguments: Sequence[str], early_signals: Sequence[tuple[str, float]] = 
 
 
 def _parser(light: bool) -> argparse.ArgumentParser:
-    """The program's commands; those that look at task definitions not if `light`, for what runs in every task."""
+    """The program's commands. If `light`, those for task definitions are left out: `run` and `healthcheck` run in every
+    task.
+    """
     parser = argparse.ArgumentParser(
         prog="task-helper",
         description="Drains the Envoy of an ECS task before ECS stops the task, and gates the task's start.",
@@ -26,22 +31,22 @@ def _parser(light: bool) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    run = commands.add_parser("run", help="look after the task until ECS stops it (what the image does)")
+    run = commands.add_parser("run", help="run the helper (default command of the image)")
     run.set_defaults(main=_run)
     run.format_help = lambda: _help_of_run(run)  # type: ignore[method-assign]
 
     healthcheck = commands.add_parser(
         "healthcheck",
-        help="exit with 0 once the task has come into service",
-        description="For the container's healthCheck: exit with 0 once the task has come into service and from then on"
-        " while the helper lives; else with 1, and the reason in one line.",
+        help="exit with 0 if the task is in service, otherwise with 1",
+        description="For the container's healthCheck. Exits with 0 after the task has come into service, as long as the"
+        " helper runs. Otherwise prints the reason in one line and exits with 1.",
     )
     healthcheck.set_defaults(main=_healthcheck)
 
     plan = commands.add_parser(
         "plan",
-        help="draw the stop timeline that the settings give",
-        description="Draw what happens from SIGTERM on, with the settings that the environment variables give.",
+        help="draw the timeline of a stop with these settings",
+        description="Draws the stages of a stop, from SIGTERM to SIGKILL, with the settings of the environment.",
     )
     plan.set_defaults(main=_plan)
     for command in (run, healthcheck, plan):
@@ -55,7 +60,7 @@ def _parser(light: bool) -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Reads the version only when asked: importlib.metadata is heavy."""
+    """Reads the version only if it is needed, because importlib.metadata is heavy."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from importlib.metadata import version
@@ -65,14 +70,15 @@ class _Version(argparse.Action):
 
 
 def _help_of_run(run: argparse.ArgumentParser) -> str:
-    """The usual help, and the settings, which are read only for it."""
+    """The usual help, followed by the settings. Only this function imports the settings."""
     from task_helper.settings import described
 
     return f"{argparse.ArgumentParser.format_help(run)}\n{described()}\n"
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    # asyncio loads OpenSSL where it can, 4 MB in every task; only botocore speaks TLS here, and loads it when it comes
+    # Without this, asyncio loads OpenSSL, which takes 4 MB in every task. Only botocore uses TLS here, and loads it
+    # itself.
     sys.modules["ssl"] = None  # type: ignore[assignment]
     import asyncio  # noqa: F401
 

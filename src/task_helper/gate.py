@@ -1,11 +1,13 @@
-"""How `task-helper healthcheck` learns what the running helper knows, without a port, a file, a socket or waking it.
+"""How `task-helper healthcheck` reads the status of the running helper: without a port, a file, a socket or waking it.
 
-The running helper carries its status in its own process name, which the kernel keeps in /proc and forgets with the
-process. `healthcheck` heeds only helpers in its own mount namespace, which is the container's. Anything in a network
-namespace, an abstract socket for one, all containers of a task share: a neighbour could take its name.
+The running helper writes its status into its own process name. The kernel keeps the name in /proc, and forgets it with
+the process. `healthcheck` reads only helpers in its own mount namespace, which is that of its container. All containers
+of a task share their network namespace: there, another container could take the helper's name, of an abstract socket
+for example.
 
-ECS runs `healthcheck` every few seconds in every task. So this module imports only what Python has loaded already, and
-of the package nothing: `typing` alone takes as much CPU time as the whole check (docs/evidence/weight.md).
+ECS runs `healthcheck` every few seconds in every task. So this module imports only what Python has already loaded, and
+nothing of the package. The import of `typing` alone takes as much CPU time as the whole check
+(docs/evidence/weight.md).
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 else:
     Status = str
 
-# what ECS sets to the address of the task metadata endpoint, of which each container has its own
+# ECS sets this variable to the address of the task metadata endpoint; each container has its own address
 METADATA_URI: Final = "ECS_CONTAINER_METADATA_URI_V4"
 
-# at most 15 bytes, or the kernel cuts them (proc_pid_comm(5)); the worst first
+# at most 15 bytes, because the kernel cuts longer names (proc_pid_comm(5)); the worst status first
 _NAMES: Final[Mapping[Status, bytes]] = {
     "waiting for Envoy": b"th:await envoy",
     "waiting for the application": b"th:await app",
@@ -33,17 +35,19 @@ _NAMES: Final[Mapping[Status, bytes]] = {
 
 
 def show(status: Status) -> None:
-    """Show `status` from now on, until this process ends; raises OSError where it cannot."""
+    """Show `status` from now on, until this process ends. Raises OSError if it cannot."""
     with open("/proc/self/comm", "wb", buffering=0) as name:
         name.write(_NAMES[status])
 
 
 def healthcheck() -> int:
-    """The command `healthcheck`: the exit code, 0 once the task has come into service; the reason for 1 is printed."""
+    """The command `healthcheck`: returns 0 if the task has come into service, otherwise prints the reason and returns
+    1.
+    """
     try:
         shown = status(os.environ)
     except OSError as error:
-        print(f"cannot see this container's processes: {error}")
+        print(f"cannot read this container's processes: {error}")
         return 1
     if shown == "in service":
         return 0
@@ -52,7 +56,7 @@ def healthcheck() -> int:
 
 
 def status(environ: Mapping[str, str]) -> Status | None:
-    """What the helper of this container shows, the worst where there are several; None where none lives.
+    """The status that the helper of this container shows; the worst one if there are several, None if no helper runs.
 
     Raises OSError without /proc.
     """
@@ -61,9 +65,10 @@ def status(environ: Mapping[str, str]) -> Status | None:
 
 
 def _shown(environ: Mapping[str, str]) -> Iterator[bytes]:
-    """The names of the helpers in this container.
+    """The process names of the helpers in this container.
 
-    Where many containers' worth of them share a mount namespace, as in a test, what ECS gives each tells them apart.
+    In a test, the helpers of many containers share a mount namespace. The metadata address that ECS gives each
+    container distinguishes them.
     """
     here = os.stat("/proc/self/ns/mnt").st_ino
     container = [f"{METADATA_URI}={environ[METADATA_URI]}".encode()] if METADATA_URI in environ else []
@@ -74,7 +79,7 @@ def _shown(environ: Mapping[str, str]) -> Iterator[bytes]:
                 continue
             given = _read(process, "environ").split(b"\0")
         except OSError:
-            continue  # it has gone, or belongs to somebody else
+            continue  # the process has ended, or belongs to another user
         if container == [each for each in given if each.startswith(METADATA_URI.encode())]:
             yield name
 

@@ -1,8 +1,8 @@
-"""One HTTP/1.1 request on a connection of its own, over TCP or a Unix socket.
+"""One HTTP/1.1 request, on a connection of its own, over TCP or a Unix socket.
 
-A connection for each request, since the helper asks rarely and mostly on loopback, and a kept one may turn out to be
-dead at the one moment that counts. Proxy variables are never looked at. Nothing here is bounded in time: every caller
-has a bound of its own.
+Each request has its own connection. The helper sends few requests, mostly on loopback, and a kept connection may turn
+out to be dead when it matters. Proxy variables are ignored. Nothing here has a timeout: each function that calls this
+module has its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from task_helper.logs import Event, log
 from task_helper.settings import Url
 from task_helper.timing import now
 
-# Envoy's listeners, in large meshes, come to a few megabytes; more than this is not for a helper of 64 MiB to hold.
+# In large meshes Envoy's listeners take a few megabytes. A larger answer does not fit into a helper of 64 MiB.
 LARGEST_BODY: Final = 8 * 1024 * 1024
 
 
@@ -39,15 +39,15 @@ class Response(NamedTuple):
 # a method, the target, and its path
 Request = Callable[[str, Url, str], Awaitable[Response]]
 
-# whether somebody at a host and port accepts connections; raises OSError where that is unknown
+# whether a host accepts connections at a port; raises OSError if that is unknown
 Accepts = Callable[[str, int], Awaitable[bool]]
 
 
 async def request(method: str, url: Url, target: str) -> Response:
-    """Ask `url`'s host for `target`; raises OSError where there is no whole HTTP answer.
+    """Send a request for `target` to the host of `url`. Raises OSError without a whole HTTP answer.
 
-    ConnectionRefusedError says that nobody listens there: on loopback a fact about the other side, not a passing
-    failure. A Unix socket whose file is missing says less, as whoever had made it may live and serve.
+    ConnectionRefusedError means that no process listens there. On loopback that is a fact about the other side, not a
+    passing failure. A missing file of a Unix socket shows less: the process that created it may still run and serve.
     """
     began, status = now(), None
     try:
@@ -56,15 +56,16 @@ async def request(method: str, url: Url, target: str) -> Response:
         return response
     finally:
         host = str(url) if url.scheme == "unix" else url.authority
-        # what follows the mark can be a secret, and an id is one: that of the metadata endpoint also protects a task
+        # The query can be a secret. So can an id: the one of the metadata endpoint also protects a task.
         path = _ID.sub("…", target.partition("?")[0])
         log(Event.HTTP_CALL, method=method, target=host, path=path, status=status, seconds=now() - began)
 
 
 async def accepts(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there; says nothing over them.
+    """Whether the host accepts a connection at this port. The connection sends no data.
 
-    Only a refusal shows that nobody does. Raises OSError where a connection fails otherwise: that is unknown.
+    Only a refusal proves that no process listens. Raises OSError if the connection fails in another way: that is
+    unknown.
     """
     try:
         _, writer = await _open(host, port)
@@ -88,7 +89,7 @@ async def _ask(method: str, url: Url, target: str) -> Response:
         writer.write((connection.send(head) or b"") + (connection.send(h11.EndOfMessage()) or b""))
         return await _read(connection, reader)
     except h11.RemoteProtocolError as error:
-        # its own text repeats parts of the answer
+        # the error's own text repeats parts of the answer
         raise ConnectionError("not an HTTP answer") from error
     finally:
         writer.close()
@@ -106,8 +107,8 @@ async def _connect(url: Url) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
 async def _open(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     try:
         return await asyncio.open_connection(host, port)
-    except ValueError as error:  # UnicodeError is one, of a name that cannot be encoded
-        raise OSError("not the name of a host") from error
+    except ValueError as error:  # such as UnicodeError, for a name that cannot be encoded
+        raise OSError("not a valid host name") from error
 
 
 async def _read(connection: h11.Connection, reader: asyncio.StreamReader) -> Response:

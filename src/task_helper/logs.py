@@ -1,6 +1,7 @@
-"""The log: one JSON object a line on stdout, with a fixed vocabulary of events. Nothing is logged once a second.
+"""The log: one JSON object per line on stdout, with a fixed vocabulary of events. No event is logged once a second.
 
-Logging never holds up the plan: what its reader does not take at once is dropped, and the next line says how many were.
+Logging never delays the plan. If the log's reader does not take a line at once, the helper drops it. The next line
+reports how many were dropped.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ import msgspec
 
 _LOGGER: Final = logging.getLogger("task_helper")
 
-# A pipe that says it is writable takes this much at once (PIPE_BUF, pipe(7)); longer lines could block half way.
+# A pipe that reports that it is writable takes this many bytes at once (PIPE_BUF, pipe(7)). A longer line could block.
 LONGEST_LINE: Final = 4096
 
-# in one line: of a list this many, of a text so many characters; a mesh can have thousands of listeners
+# The limits of a field in one line: so many items of a list, and so many characters of a text. A mesh can have
+# thousands of listeners.
 MOST_ITEMS: Final = 10
 MOST_CHARACTERS: Final = 1000
 
 
 class Event(Enum):
-    """Every event, with its level and its meaning. A test holds the table in docs/operate/log.md to this one."""
+    """Every event, with its level and its meaning. A test compares the table in docs/operate/log.md with this class."""
 
     BAD_SETTINGS = logging.ERROR, "the settings cannot be used: `problems`; the helper exits with 78"
     STARTING = logging.INFO, "the helper runs, with these `settings`"
@@ -200,7 +202,7 @@ class Event(Enum):
 
 
 def log(event: Event, *, whatever_level: bool = False, **fields: object) -> None:
-    """Log `event` with its fields; with `whatever_level` also where LOG_LEVEL leaves out what is so unimportant."""
+    """Log `event` with its fields; with `whatever_level` even below LOG_LEVEL."""
     if whatever_level:
         name = event.name.lower()
         _LOGGER.handle(_LOGGER.makeRecord(_LOGGER.name, event.level, "", 0, name, (), None, extra={"fields": fields}))
@@ -209,20 +211,21 @@ def log(event: Event, *, whatever_level: bool = False, **fields: object) -> None
 
 
 def why(error: OSError) -> str:
-    """The error in words; a timeout has none of its own. Of the operating system's errors without the file's name."""
+    """The error in words. The system's errors have no file name, and a timeout has a text of its own."""
     return error.strerror or str(error) or "no answer in time"
 
 
 def log_fault(error: BaseException) -> None:
-    """Log an error of the helper's own, with its traceback."""
+    """Log an error inside the helper, with its traceback."""
     _LOGGER.log(Event.FAULT.level, Event.FAULT.name.lower(), exc_info=error)
 
 
 def traceback_of(error: BaseException | None) -> str:
-    """Where `error` and those that led to it were raised, the first one first: places and types, no texts.
+    """The places where `error` and its causes were raised, with their types but without texts. The first cause comes
+    first.
 
-    An error's text may have a secret, such as the URL of the credentials, or a part of an answer. Of other packages'
-    calls only the innermost stands here.
+    An error's text may contain a secret, such as the URL of the credentials, or a part of an answer. Of the calls in
+    other packages, only the innermost one is included.
     """
     lines: list[str] = []
     seen: set[int] = set()
@@ -236,18 +239,18 @@ def traceback_of(error: BaseException | None) -> str:
     return "\n".join(["Traceback, without the errors' texts:", *lines])
 
 
-# where the packages stand, and this one of them
+# the directories of all installed packages and of this package
 _PACKAGES: Final = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/"
 _OURS: Final = f"{_PACKAGES}task_helper/"
 
 
 def _place(file: str) -> str:
-    """The last two parts of a source file's path."""
+    """The last two parts of the path of a source file."""
     return "/".join(file.split("/")[-2:])
 
 
 def log_uncaught() -> None:
-    """From now on log, without their texts, the uncaught errors and the warnings that Python itself would print."""
+    """From now on, log uncaught errors and warnings without their texts. Python itself would print the texts."""
     sys.excepthook = lambda type, error, frames: log_fault(error)
     threading.excepthook = _log_of_python
     sys.unraisablehook = _log_of_python
@@ -255,24 +258,24 @@ def log_uncaught() -> None:
 
 
 def _log_of_python(uncaught: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
-    """Log an error that ends a thread, or that Python ignores, as one of a library."""
+    """Log an error that ends a thread, or that Python ignores, as an event of a library."""
     logging.getLogger("python").error("", exc_info=uncaught.exc_value)
 
 
 def set_up(level: str, format: str) -> None:
-    """Log to stdout from now on; `level` and `format` are the values of LOG_LEVEL and LOG_FORMAT."""
+    """Log to stdout from now on. `level` and `format` are the values of LOG_LEVEL and LOG_FORMAT."""
     handler = Pipe(1)
     handler.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
-    # of libraries only what is wrong: botocore would tell where it has found its credentials
+    # libraries log only warnings and errors: botocore would log where it has found its credentials
     of_libraries = max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()])
     logging.basicConfig(level=of_libraries, handlers=[handler], force=True)
     _LOGGER.setLevel(level.upper())
 
 
 class Pipe(logging.Handler):
-    """Writes each line whole to a file descriptor, or drops it where that would have to wait.
+    """Writes each line whole to a file descriptor, or drops it if writing would have to wait.
 
-    The descriptor stays as it is: made non-blocking, it would be so for whoever else has it, such as a person's shell.
+    The descriptor stays in blocking mode, because other processes share that mode, such as a person's shell.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -286,7 +289,7 @@ class Pipe(logging.Handler):
         record.dropped = self._dropped
         try:
             line = self._line(record)
-        except Exception as error:  # whatever a field has, such as half a character, the plan goes on
+        except Exception as error:  # a field may contain anything, such as an unpaired surrogate; the plan continues
             record.fields, record.exc_info = {"not_shown": type(error).__name__}, None
             line = self._line(record)
         if len(line) > LONGEST_LINE:
@@ -298,7 +301,7 @@ class Pipe(logging.Handler):
                 self._dropped = 0
                 return
         except OSError:
-            pass  # nobody reads any more
+            pass  # the log's reader has closed the pipe
         self._dropped += 1
 
     def _line(self, record: logging.LogRecord) -> bytes:

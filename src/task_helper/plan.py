@@ -1,6 +1,6 @@
-"""The arithmetic of a stop: how long each stage may take, and how the stages look on paper.
+"""The arithmetic of a stop: how long each stage may last, and a drawing of the stages.
 
-Every time is in seconds. `Settings` holds the one `Plan` of a helper; `task-helper plan` draws it.
+Every time is in seconds. `Settings` contains the one `Plan` of a helper; `task-helper plan` draws it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from msgspec import structs
 Seconds = float
 Auto = Literal["auto"]
 
-# ECS sends SIGKILL when stopTimeout has run out; the helper exits this many seconds before.
+# ECS sends SIGKILL when stopTimeout ends; the helper exits this many seconds earlier.
 MARGIN: Final = 5.0
 
-# What a shell trap sleeps, and the default of DRAIN_TIMEOUT: where `auto` cannot count, it takes no less.
+# The sleep of a shell trap, and the default of DRAIN_TIMEOUT. Where `auto` cannot count requests, it drains for at
+# least this long.
 TRAP: Final = 40.0
 
-# A drain with `auto` lasts for one health check of each downstream, as one failed check is enough for an Envoy, and for
-# the second in which Envoy merges updates (update_merge_window). Where requests cannot be counted, REST comes on top.
+# A drain with `auto` lasts for one health check of each downstream, because one failed check is enough for an Envoy.
+# MERGE is added: Envoy merges updates for that long (update_merge_window). Where requests cannot be counted, REST is
+# added too.
 MERGE: Final = 1.0
 REST: Final = 9.0
 
-# how long Envoy may take to confirm a drain that is still on time
+# how long Envoy may take to confirm a drain that still counts as on time
 CONFIRMATION: Final = 1.0
 
 # Envoy closes idle connections in the last third of its --drain-time-s, less the drain_timeout of its HTTP connection
@@ -33,9 +35,10 @@ CONFIRMATION: Final = 1.0
 SHORTEST_DRAIN_TIME: Final = 15.0
 
 
-# In Consul, what ECS needs to stop the application and Envoy, and consul-ecs-health-sync to deregister the task, before
-# ECS kills health-sync; 3 s measured where the application stops at once. And how long after the stop requests still
-# have to arrive to prove that downstreams did not learn of it; where they did, the last one came 0.3 s after it.
+# DEREGISTRATION: in Consul, ECS stops the application and Envoy, and then health-sync deregisters the task, before ECS
+# kills health-sync. That took 3 s where the application stopped at once (measured).
+# SHORTEST_PROOF: requests that arrive this long after the stop prove that downstreams did not learn of it. Where they
+# learned of it, the last request came after 0.3 s (measured).
 DEREGISTRATION: Final = 15.0
 SHORTEST_PROOF: Final = 10.0
 
@@ -48,7 +51,7 @@ class OtherHelper(msgspec.Struct, frozen=True):
 
     @property
     def budget(self) -> Seconds:
-        """How long after its SIGTERM the helper has exited at the latest."""
+        """How long after its SIGTERM that helper has exited at the latest."""
         return self.stop_timeout - MARGIN
 
     def __str__(self) -> str:
@@ -66,45 +69,47 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     health_check_interval: Seconds
     discovery_lag: Seconds
     health_sync_stop_timeout: Seconds = 30.0
-    # With `auto` the drain lasts at least until Envoy has closed idle connections, this long after it began; 0 where
-    # Envoy closes none. No variable sets it: `waiting_for_idle` does.
+    # With `auto` the drain lasts at least until Envoy has closed idle connections: this long after the drain began. It
+    # is 0 if Envoy closes none. `waiting_for_idle` sets it; no variable does.
     idle_closed_after: Seconds = 0.0
 
     @property
     def budget(self) -> Seconds:
-        """How long after SIGTERM the helper is gone at the latest."""
+        """How long after SIGTERM the helper has exited at the latest."""
         return self.stop_timeout - MARGIN
 
     @property
     def other_helper(self) -> OtherHelper | None:
-        """The one before or after this one, where there is a chain."""
+        """The helper before or after this one, if there is a chain."""
         return self.hands_over_to or self.takes_over_from
 
     @property
-    def held_before(self) -> Seconds:
-        """For how long another helper has held the task when it hands over to this one."""
+    def elapsed_before(self) -> Seconds:
+        """How long another helper has kept the task running when it hands over to this helper."""
         return self.takes_over_from.budget if self.takes_over_from else 0.0
 
     @property
     def whole_budget(self) -> Seconds:
-        """How long after the task's stop its helpers are gone at the latest, this one and the other of a chain."""
-        return self.held_before + self.budget + (self.hands_over_to.budget if self.hands_over_to else 0.0)
+        """How long after the task's stop all its helpers have exited at the latest: this one, and in a chain the other
+        one.
+        """
+        return self.elapsed_before + self.budget + (self.hands_over_to.budget if self.hands_over_to else 0.0)
 
     @property
     def whole_stop_timeout(self) -> Seconds:
-        """How long after the task's stop ECS has killed its helpers, this one and the other of a chain."""
+        """How long after the task's stop ECS has killed all its helpers: this one, and in a chain the other one."""
         return self.stop_timeout + (self.other_helper.stop_timeout if self.other_helper else 0.0)
 
     @property
     def fixed_delay(self) -> Seconds:
-        """The delay before the drain where only the clock is to be trusted."""
+        """The delay before the drain if only the clock decides."""
         return self.discovery_lag if self.drain_delay == "auto" else self.drain_delay
 
     @property
     def longest_delay(self) -> Seconds:
-        """How long the delay may last and leave enough for the drain; in a chain, that of both helpers together.
+        """The longest delay that leaves enough time for the drain; in a chain, the delay of both helpers together.
 
-        With `auto` it is never less than the time for which the helper delays without an answer (`fixed_delay`).
+        With `auto` it is at least the delay that the helper uses without an answer (`fixed_delay`).
         """
         if self.drain_delay != "auto":
             return self.drain_delay
@@ -113,79 +118,86 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def own_longest_delay(self) -> Seconds:
-        """How long after its own SIGTERM the helper may delay, and still drain until downstreams have gone.
+        """The longest delay after the helper's own SIGTERM that still leaves downstreams time to stop sending.
 
-        Less than `longest_delay` only in a chain, where the plan need not fit one helper.
+        It is less than `longest_delay` only in a chain, where the whole plan need not fit into one helper's time.
         """
         least = min(self.fixed_timeout, self.health_check_interval + MERGE)
         return min(self.longest_delay, max(0.0, self.budget - least))
 
     @property
     def shortest_drain(self) -> Seconds:
-        """How long a drain lasts at least."""
+        """The shortest duration of a drain."""
         if self.drain_timeout == "auto":
             return max(self.health_check_interval, self.idle_closed_after) + MERGE
         return self.drain_timeout
 
     @property
     def fixed_timeout(self) -> Seconds:
-        """The length of the drain where only the clock is to be trusted: with `auto` no shorter than that of a shell
-        trap, as far as the fixed delay leaves that much."""
+        """The duration of the drain if only the clock decides.
+
+        With `auto` it is at least that of a shell trap, if the fixed delay leaves that much.
+        """
         if self.drain_timeout != "auto":
             return self.drain_timeout
         return max(self.shortest_drain + REST, min(TRAP, self.whole_budget - self.fixed_delay))
 
     @property
     def longest_drain(self) -> Seconds:
-        """How long a drain may last that follows the delay; with `auto`, what `fixed_delay` leaves of the budget."""
+        """The longest duration of a drain after the delay; with `auto`, all that `fixed_delay` leaves of the budget."""
         return self.whole_budget - self.fixed_delay if self.drain_timeout == "auto" else self.drain_timeout
 
-    def drained_for(self, held: Seconds) -> Seconds:
-        """For how long Envoy has failed its health checks at least where a helper has `held` the task and hands over
-        on time: fixed times tell; with `auto`, on time is as long as downstreams take."""
+    def drained_for(self, elapsed: Seconds) -> Seconds:
+        """For how long Envoy has failed its health checks, at least, when a helper hands over on time after `elapsed`
+        seconds.
+
+        With fixed times the settings give this duration. With `auto`, "on time" means as long as downstreams take.
+        """
         if self.drain_delay == "auto":
             return self.shortest_drain
-        return max(0.0, held - self.drain_delay - CONFIRMATION)
+        return max(0.0, elapsed - self.drain_delay - CONFIRMATION)
 
     def sees_idle_closed(self, drain_time: Seconds) -> bool:
-        """Whether an Envoy with this --drain-time-s closes idle connections, and does so before the drain is over.
+        """Whether an Envoy with this --drain-time-s closes its idle connections before the drain ends.
 
-        It has closed the last of them a second after that time, its delayed_close_timeout (measured with 1.40).
+        It closes the last one a second after that time (its delayed_close_timeout; measured with 1.40).
         """
         return SHORTEST_DRAIN_TIME < drain_time <= self.longest_drain - MERGE
 
     def waiting_for_idle(self, drain_time: Seconds) -> Plan:
-        """This plan, but with `auto` the drain also lasts until an Envoy with this --drain-time-s has closed idle
-        connections. In that time a downstream without health checks stops sending."""
+        """This plan, but with `auto` the drain also lasts until Envoy has closed idle connections, after `drain_time`.
+
+        Within that time (Envoy's --drain-time-s) a downstream without health checks stops sending.
+        """
         return structs.replace(self, idle_closed_after=drain_time)
 
     @property
     def still_sending_limit(self) -> Seconds | None:
-        """How long after the stop of a task in Consul its downstreams may still send, before the helper exits.
+        """How long after the stop of a task in Consul downstreams may still send before the helper exits.
 
-        None where ECS kills health-sync too early for a proof that leaves it the time to deregister the task.
+        None if ECS kills health-sync too early: then a proof leaves health-sync no time to deregister the task.
         """
         limit = self.health_sync_stop_timeout - DEREGISTRATION
         return limit if limit >= SHORTEST_PROOF else None
 
     def problems(self) -> list[str]:
-        """Why these times cannot be kept, a sentence each; none where they can."""
+        """One sentence for each reason why the plan does not fit; none if it fits."""
         other = self.other_helper
         free = 2 * MARGIN if other else MARGIN
         needed = self.fixed_delay + self.shortest_drain + free
         if self.hands_over_to and self.takes_over_from:
             return [
-                "HANDS_OVER_TO: a chain has two helpers, and TAKES_OVER_FROM makes this one the second;"
-                " remove one of the two variables"
+                "HANDS_OVER_TO: a chain has only two helpers, and TAKES_OVER_FROM makes this one the second;"
+                " remove HANDS_OVER_TO or TAKES_OVER_FROM"
             ]
         if needed <= self.whole_budget + free:
             return []
         delay_text = f"DRAIN_DELAY {self.fixed_delay:g}s"
         if self.drain_delay == "auto":
-            delay_text += f" (at least, as DISCOVERY_LAG is {self.discovery_lag:g}s)"
+            delay_text += f" (at least, because DISCOVERY_LAG is {self.discovery_lag:g}s)"
         drain_text = f"DRAIN_TIMEOUT {self.shortest_drain:g}s"
         if self.drain_timeout == "auto":
-            drain_text += f" (at least, as HEALTH_CHECK_INTERVAL is {self.health_check_interval:g}s)"
+            drain_text += f" (at least, because HEALTH_CHECK_INTERVAL is {self.health_check_interval:g}s)"
         given = f"{self.stop_timeout:g}s is"
         remedy = f"raise the container's stopTimeout and STOP_TIMEOUT to {needed:g} (Fargate allows 120)"
         if other:
@@ -193,7 +205,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             remedy = f"raise the stopTimeouts of both containers to {needed:g} in all (Fargate allows 120 each)"
         return [
             f"STOP_TIMEOUT: {given} too short for {delay_text} + {drain_text}"
-            f" + {free:g}s that stay free = {needed:g}s, so ECS would kill the drain half way; make them shorter,"
+            f" + {free:g}s in reserve = {needed:g}s, so ECS would kill the helper during the drain; make them shorter,"
             f" or {remedy}"
         ]
 

@@ -1,4 +1,4 @@
-"""`task-helper run`: puts the parts together and lets the task live."""
+"""`task-helper run`: creates the parts and runs the task's lifecycle."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from task_helper.life.record import Exit
 from task_helper.logs import Event, log, log_fault, log_uncaught, set_up
 from task_helper.settings import BadSettings, Settings, from_env, misspelt
 
-# a second Ctrl-C at a terminal: what shells give for a program that SIGINT has ended
+# the exit code after a second Ctrl-C at a terminal: shells use it for a program that SIGINT has ended
 INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(environ: Mapping[str, str], early_signals: Sequence[tuple[str, float]]) -> int:
-    """Live until the task is stopped; the exit code."""
+    """Run until the task is stopped, and return the exit code."""
     log_uncaught()
     try:
         settings = from_env(environ)
@@ -65,13 +65,13 @@ async def _live(settings: Settings, environ: Mapping[str, str], early_signals: S
 
 
 def listen(stop: Stop, early_signals: Sequence[tuple[str, float]]) -> None:
-    """Turn signals into requests to stop, those that came before the event loop ran first."""
+    """Turn signals into requests to stop. Signals that came before the event loop ran are requested first."""
     loop = asyncio.get_running_loop()
     interrupts = 0
 
     def request(name: str, at: float) -> None:
         nonlocal interrupts
-        # elsewhere than at a terminal it is ECS that sends it, where STOPSIGNAL says so, and may repeat it
+        # Without a terminal, ECS sends SIGINT (if STOPSIGNAL is SIGINT), and may repeat it.
         interrupts += name == "SIGINT" and os.isatty(0)
         if interrupts > 1:
             leave(INTERRUPTED)
@@ -84,6 +84,6 @@ def listen(stop: Stop, early_signals: Sequence[tuple[str, float]]) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Exit now: closing the event loop would disarm the signals, and wait for any thread that hangs."""
+    """Exit now. Closing the event loop would remove the signal handlers, and wait for any thread that hangs."""
     logging.shutdown()
     os._exit(code)

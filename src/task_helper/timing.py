@@ -1,4 +1,4 @@
-"""Racing what may happen against each other and against the clock of the event loop."""
+"""Waiting for the first of several events, and for moments of the event loop's clock."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def now() -> float:
 
 
 def waited_for_cpu() -> float | None:
-    """Seconds in which this process's main thread could have run but others did, since it started; None if unknown.
+    """Seconds since its start in which this process's main thread waited for the CPU; None if unknown.
 
-    Also the time in which a CPU quota held it back. Source: /proc/PID/schedstat,
+    They include the time in which a CPU quota paused it. Source: /proc/PID/schedstat,
     https://docs.kernel.org/scheduler/sched-stats.html.
     """
     try:
@@ -31,18 +31,18 @@ async def sleep_until(moment: float) -> None:
 
 
 async def forever() -> Never:
-    """Wait for what cannot happen: a rival that never wins."""
+    """Wait without end: in a race, a rival that never wins."""
     await asyncio.get_running_loop().create_future()
-    raise AssertionError("nobody sets this future")
+    raise AssertionError("this future is never set")
 
 
 async def say_no() -> Literal[False]:
-    """The answer of whoever cannot tell that something is so."""
+    """The answer False, for a fact that the helper cannot detect."""
     return False
 
 
 async def first(*rivals: Coroutine[Any, Any, T]) -> T:
-    """The result of the one that ends first, or what it raises; the others are cancelled."""
+    """The result of the coroutine that ends first, or the error that it raises; the others are cancelled."""
     tasks = [asyncio.ensure_future(rival) for rival in rivals]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

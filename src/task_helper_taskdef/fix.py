@@ -124,4 +124,5 @@ def _applied(repairs: list[_Repair]) -> str:
 
 
 def _key(source: Source, finding: Finding) -> tuple[object, ...]:
-    return source.key, finding.rule, finding.place
+    # a rule may have several findings at one place, such as one for each container that a helper has to depend on
+    return source.key, finding.rule, finding.place, finding.message

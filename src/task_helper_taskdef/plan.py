@@ -42,7 +42,7 @@ def _stages(task: Task, phase: Phase) -> list[tuple[str, float]]:
         return [*serving, ("stopping", phase.ends - phase.begins)]
     if settings.plan.drain_delay == "auto" or settings.plan.drain_timeout == "auto":
         return [*serving, ("delaying and draining", phase.ends - phase.begins)]
-    delay = min(max(0.0, settings.plan.drain_delay - settings.plan.held_before), phase.ends - phase.begins)
+    delay = min(max(0.0, settings.plan.drain_delay - settings.plan.elapsed_before), phase.ends - phase.begins)
     delaying = [("delaying", delay)] if delay or not settings.plan.takes_over_from else []
     return [*serving, *delaying, ("draining", phase.ends - phase.begins - delay)]
 

@@ -31,7 +31,7 @@ def longest_plan(settings: Settings) -> float:
     if settings.plan.drain_delay == "auto" or settings.plan.drain_timeout == "auto":
         return settings.plan.budget
     whole = settings.plan.drain_delay + settings.plan.drain_timeout
-    return min(max(0.0, whole - settings.plan.held_before), settings.plan.budget)
+    return min(max(0.0, whole - settings.plan.elapsed_before), settings.plan.budget)
 
 
 def stop_schedule(task: Task) -> list[Phase]:

@@ -166,7 +166,7 @@ def test_causes_are_the_summarys() -> None:
         record.meter.read(0, Traffic(completed=completed, doubtful=Traffic(completed=completed)))
     causes = causes_of_traffic(record, from_env({"HEALTH_CHECK_INTERVAL": "40"}).plan, 0)
     causes += causes_of_traffic(Record(), from_env({}).plan, 0)
-    explained = re.findall(r"^\| `([^`…]+?) ?…?` \|", table("## Downstreams went on sending"), re.M)
+    explained = re.findall(r"^\| `([^`…]+?) ?…?` \|", table("## traffic_after_drain"), re.M)
 
     assert [] == [cause for cause in causes if not any(each in cause for each in explained)]
     assert [] == [each for each in explained if not any(each in cause for cause in causes)]
@@ -180,7 +180,7 @@ def test_every_entry_is_reached() -> None:
         for page, anchor in links
         if anchor not in anchors((DOCS / page).read_text(encoding="utf-8") if page else PAGE)
     ]
-    first_screen = {"a-deployment-lost-requests-what-now", "find-the-lines", "when-did-they-fail"}
+    first_screen = {"a-deployment-lost-requests-runbook", "find-the-lines"}
 
     assert [] == wrong
     assert set(anchors(PAGE)) == {anchor for page, anchor in links if not page} | first_screen

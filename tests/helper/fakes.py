@@ -1,6 +1,7 @@
-"""What the helper talks to, in memory. They behave: each keeps state and a journal, and refuses what it does not know.
+"""In-memory fakes of the servers that the helper calls.
 
-`tests/contract` holds FakeEnvoy to the real one.
+Each fake keeps state and a journal, and refuses unknown calls. `tests/helper/contract` compares FakeEnvoy with the real
+one.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Any
 from task_helper.http import Response
 from task_helper.settings import Url
 
-# how a peer takes a call: "fine" answers; a number is the status it answers with; the others are the ways not to answer
+# how a fake server reacts to a call: "fine" answers; a number is its status; the others are ways not to answer
 Mood = str | int
 
 ENVOY = Url("http", "127.0.0.1", 9901)
@@ -25,8 +26,8 @@ CONTAINERS = ("app", "envoy")
 SINCE = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
-class Peer:
-    """Something that can be called, in its mood of the moment; `takes` is how long each answer takes, in seconds."""
+class Server:
+    """A fake server with a mood; `takes` is how long each answer takes, in seconds."""
 
     def __init__(self) -> None:
         self.mood: Mood = "fine"
@@ -58,7 +59,7 @@ class Peer:
         raise NotImplementedError
 
 
-class FakeEnvoy(Peer):
+class FakeEnvoy(Server):
     """An Envoy with one inbound listener, and the traffic that a test gives it."""
 
     def __init__(
@@ -100,7 +101,7 @@ class FakeEnvoy(Peer):
         self.unknown: set[str] = set()
         self.denied: set[str] = set()
         self.left_out: set[str] = set()
-        # whether it stays DRAINING, or LIVE, whatever it is told
+        # whether it stays DRAINING, or LIVE, after any call
         self.stubborn = False
         self.deaf = False
 
@@ -215,13 +216,13 @@ class FakeEnvoy(Peer):
         return [{"name": name, "value": value} for name, value in stats.items() if name not in self.left_out]
 
 
-class FakeApplication(Peer):
+class FakeApplication(Server):
     def answer(self, method: str, target: str) -> Response:
         assert (method, target) == ("GET", APPLICATION.path)
         return Response(200, b"")
 
 
-class FakeMetadata(Peer):
+class FakeMetadata(Server):
     """The task metadata endpoint of a task with an application, an Envoy and the helper."""
 
     def __init__(self) -> None:
@@ -230,7 +231,7 @@ class FakeMetadata(Peer):
         self.name = "helper"
         # what ECS wants of the task
         self.desired = "RUNNING"
-        # whether this helper's own container is there still, as another one of the task sees it
+        # the status of this helper's own container, as another container of the task sees it
         self.helper_status = "RUNNING"
         self.containers: dict[str, dict[str, Any]] = {}
         for name in CONTAINERS:
@@ -265,10 +266,10 @@ class Network:
 
     def __init__(self, envoy: FakeEnvoy, application: FakeApplication, metadata: FakeMetadata) -> None:
         self._envoy = envoy
-        self._peers: dict[int, Peer] = {9901: envoy, 8080: application, 80: metadata}
+        self._servers: dict[int, Server] = {9901: envoy, 8080: application, 80: metadata}
 
     async def request(self, method: str, url: Url, target: str) -> Response:
-        return await self._peers[url.port].request(method, target)
+        return await self._servers[url.port].request(method, target)
 
     async def accepts(self, host: str, port: int) -> bool:
         assert ("127.0.0.1", 15000) == (host, port)

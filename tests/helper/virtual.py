@@ -1,7 +1,7 @@
-"""An event loop whose clock jumps to the next thing that is due: a life of two minutes passes in a millisecond.
+"""An event loop whose clock jumps to the next event: a life of two minutes passes in a millisecond.
 
-Only for code whose whole world is in memory. Where nothing is due any more, a coroutine waits for what cannot happen,
-and the loop says so at once instead of hanging.
+It is only for code that calls nothing outside memory. If no event is due, a coroutine waits for something that cannot
+happen: the loop raises an error at once instead of hanging.
 """
 
 import asyncio

@@ -41,8 +41,8 @@ def test_passes_that_agree(tmp_path: Path) -> None:
     assert table(played(tmp_path / "1", 20), played(tmp_path / "2", 22.4), played(tmp_path / "3", 21)) == (
         0,
         [
-            "| admin API hangs for a while | none failed, held 21.0 s |",
-            "All 3 passes have the same verdicts. Held equally long to within 2.4 s (admin-hangs, helper, fixed).",
+            "| admin API hangs for a while | none failed, kept 21.0 s |",
+            "All 3 passes have the same verdicts. Kept equally long to within 2.4 s (admin-hangs, helper, fixed).",
         ],
     )
 
@@ -50,7 +50,7 @@ def test_passes_that_agree(tmp_path: Path) -> None:
 def test_passes_that_differ(tmp_path: Path) -> None:
     """A verdict that is not the same in all passes is named, and why it is worse than it must be."""
     code, (row, *told) = table(played(tmp_path / "1"), played(tmp_path / "2", failed=2), played(tmp_path / "3"))
-    assert (code, row) == (1, "| admin API hangs for a while | none failed, held 20.0 s |")
+    assert (code, row) == (1, "| admin API hangs for a while | none failed, kept 20.0 s |")
     assert told[:-1] == [
         "admin-hangs, helper, fixed: not the same verdict: valid, invalid, valid",
         "admin-hangs, helper, fixed: 2 of 10 requests failed",

@@ -84,19 +84,19 @@ NOT_DRAINED = outcome("trap", drained=False)
         pytest.param(
             TRAP,
             outcome("helper", failed(3.0), exit=2.5),
-            ["lost 1 requests sent at 3.0 s (503), which the trap held the task for, until 5.0 s"],
+            ["lost 1 requests sent at 3.0 s (503), which the trap kept the task for, until 5.0 s"],
             id="gone while the trap held the task",
         ),
         pytest.param(
             TRAP,
             outcome("helper", failed(0.6, host=""), failed(0.9, host="")),
-            ["lost 2 requests sent from 0.6 to 0.9 s (503), which the trap held the task for, until 5.0 s"],
+            ["lost 2 requests sent from 0.6 to 0.9 s (503), which the trap kept the task for, until 5.0 s"],
             id="turned downstreams away before there was another task",
         ),
         pytest.param(
             TRAP,
             outcome("helper", failed(3.0, 4.0, wanted=1.5), exit=4.0),
-            ["lost 1 requests sent at 3.0 s (503), which the trap held the task for, until 5.0 s"],
+            ["lost 1 requests sent at 3.0 s (503), which the trap kept the task for, until 5.0 s"],
             id="a long request that the trap would have held out for",
         ),
         pytest.param(

@@ -256,7 +256,7 @@ def test_an_interrupted_soak_leaves_its_page_and_goes_on(tmp_path: Path) -> None
     finally:
         soak.kill()
     assert soak.returncode == 130, told
-    assert f"--folder {tmp_path} goes on" in told.replace("\n", " ")
+    assert f"--folder {tmp_path} continues" in told.replace("\n", " ")
     assert json.loads((tmp_path / "soak.json").read_text())["columns"]["fixed"]["updates"] == 1
     before = first.read_bytes()
 
@@ -279,4 +279,4 @@ def test_a_folder_keeps_to_its_scenario(tmp_path: Path) -> None:
     keep(tmp_path, 1, "auto", update())
     soak = lab_soak("--folder", str(tmp_path), "--scenario", "plain", "--count", "2")
     told = soak.communicate(timeout=60)[0]
-    assert (soak.returncode, told) == (2, f"{tmp_path} has updates of demo, which cannot go on as plain\n")
+    assert (soak.returncode, told) == (2, f"{tmp_path} has updates of demo, which cannot continue as plain\n")

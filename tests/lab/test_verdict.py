@@ -142,7 +142,7 @@ def measured(failed: int, retired: float | None = 16.0) -> Figures:
             PLAIN,
             measured(0, 16.0),
             measured(0, 16.6),
-            ["held for 16.6 s since the last stop, 16.0 s with the shell trap"],
+            ["kept for 16.6 s since the last stop, 16.0 s with the shell trap"],
         ),
         (PLAIN, measured(0, 16.0), measured(0, None), []),
         # not plain: it may have good reason

@@ -29,8 +29,21 @@ def test_more_findings_do_not_read_the_file_more_often(monkeypatch: pytest.Monke
     def reads(containers: int) -> int:
         read.clear()
         others = [{"name": f"c{i}", "image": "app:1.0", "memory": "64"} for i in range(containers)]
-        document = {"family": "f", "networkMode": "awsvpc", "containerDefinitions": [ENVOY, HELPER, *others]}
+        depends_on = [{"containerName": each["name"], "condition": "START"} for each in [ENVOY, *others]]
+        helper = {**HELPER, "dependsOn": depends_on}
+        document = {"family": "f", "networkMode": "awsvpc", "containerDefinitions": [ENVOY, helper, *others]}
         fix(load("task.json", json.dumps(document)))
         return len(read)
 
     assert reads(10) == reads(50)
+
+
+def test_several_findings_at_one_place() -> None:
+    """Every container that a helper has to depend on is added in one run."""
+    others = [{"name": f"c{i}", "image": "app:1.0", "memory": "64"} for i in range(5)]
+    document = {"family": "f", "networkMode": "awsvpc", "containerDefinitions": [ENVOY, HELPER, *others]}
+
+    fixed = json.loads(fix(load("task.json", json.dumps(document))).text)
+
+    (helper,) = [each for each in fixed["containerDefinitions"] if each["name"] == "task-helper"]
+    assert {"envoy", *(f"c{i}" for i in range(5))} == {each["containerName"] for each in helper["dependsOn"]}

@@ -13,4 +13,5 @@ def test_auto_that_does_not_fit() -> None:
     (finding,) = settings.check(assign_roles(read({"containerDefinitions": [helper]})))
 
     assert "error" == finding.severity
-    assert "STOP_TIMEOUT: 40s is too short for DRAIN_DELAY 40s (at least, as DISCOVERY_LAG is 40s)" in finding.message
+    expected = "STOP_TIMEOUT: 40s is too short for DRAIN_DELAY 40s (at least, because DISCOVERY_LAG is 40s)"
+    assert expected in finding.message

@@ -100,7 +100,7 @@ def test_stop_timeout_is_split_among_helpers(name: str) -> None:
             "a stopTimeout of 241 is too long: Fargate allows 120 s for a container, so 240 s for two helpers",
         ),
         (task("EC2"), 80, "STOP_TIMEOUT: 80s is too short for DRAIN_DELAY 40s"),
-        (task("EC2"), 3, "STOP_TIMEOUT: '3' leaves nothing before the last 5s"),
+        (task("EC2"), 3, "STOP_TIMEOUT: '3' must be greater than 5s"),
     ],
 )
 def test_impossible_stop_timeout_is_refused(document: Any, total: int, reason: str) -> None:

@@ -19,7 +19,7 @@ variable "helper_logs" {
 }
 variable "topic_arn" {
   type        = string
-  description = "of the SNS topic that is told of alarms"
+  description = "of the SNS topic that alarms are sent to"
 }
 
 resource "aws_cloudformation_stack" "monitoring" {

@@ -1,1 +1,1 @@
-"""Everything the helper knows about ECS and Cloud Map: task metadata, the API, whether replacements are in service."""
+"""All knowledge about ECS and Cloud Map: task metadata, the API, and whether replacement tasks are in service."""

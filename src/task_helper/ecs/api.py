@@ -1,8 +1,9 @@
-"""What ECS and Cloud Map say of this task's service. Blocking calls of botocore, for a thread of their own.
+"""What ECS and Cloud Map report about this task's service. The calls of botocore block, and need a thread of their own.
 
-Nothing here is imported unless DRAIN_DELAY is `auto`: botocore weighs as much as the helper itself. Permissions needed:
-ecs:DescribeServices, ecs:ListTasks, ecs:DescribeTasks, and for Cloud Map servicediscovery:DiscoverInstances, GetService
-and GetNamespace (the last two not where CLOUD_MAP_SERVICE names the service).
+This module is imported only if DRAIN_DELAY is `auto`, because botocore takes as much memory as the helper itself. The
+calls need these permissions: ecs:DescribeServices, ecs:ListTasks, ecs:DescribeTasks, and for Cloud Map
+servicediscovery:DiscoverInstances, GetService and GetNamespace. If CLOUD_MAP_SERVICE names the service, the last two
+are not needed.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from task_helper.ecs.client import Denied, ask, connect, date_of
 from task_helper.ecs.replacement import Look, Other
 from task_helper.logs import Event, log
 
-# DescribeTasks takes 100 tasks: this many others and the own one. Of a larger service they are a sample: looking at all
-# of them would cost more calls than its tasks can share (docs/evidence/scale.md).
+# DescribeTasks takes 100 tasks: this task and so many others. In a larger service they are a sample. Looking at all of
+# them would cost more calls than the service's tasks can share (docs/evidence/scale.md).
 PAGE: Final = 99
 
-# DiscoverInstances gives this many, and says nothing of the rest
+# DiscoverInstances returns at most this many, and does not report whether there are more
 MOST_INSTANCES: Final = 1000
 
 
@@ -40,7 +41,7 @@ class Attachment(msgspec.Struct):
 
 
 class DescribedTask(msgspec.Struct, rename="camel"):
-    """A task as DescribeTasks has it."""
+    """A task as DescribeTasks returns it."""
 
     task_arn: str
     group: str = ""
@@ -52,14 +53,14 @@ class DescribedTask(msgspec.Struct, rename="camel"):
     attachments: list[Attachment] = []
 
     def age(self, now: datetime) -> float | None:
-        """For how many seconds it has been running; None where it is not. Clocks may differ a little."""
+        """For how many seconds the task has been running; None if it is not running. The clocks may differ a little."""
         if self.last_status != "RUNNING" or self.started_at is None:
             return None
         return max(0.0, (now - self.started_at).total_seconds())
 
     @property
     def names(self) -> set[str]:
-        """What Cloud Map may know it by: its addresses, and the last part of its ARN."""
+        """The names by which Cloud Map may know the task: its addresses and the last part of its ARN."""
         details = [detail for attachment in self.attachments for detail in attachment.details]
         addresses = {detail.value for detail in details if detail.name in ("privateIPv4Address", "IPv6Address")}
         return addresses | {self.task_arn.rpartition("/")[2]}
@@ -74,7 +75,7 @@ class DeploymentConfiguration(msgspec.Struct, rename="camel"):
 
 
 class DescribedService(msgspec.Struct, rename="camel"):
-    """A service as DescribeServices has it."""
+    """A service as DescribeServices returns it."""
 
     desired_count: int
     running_count: int
@@ -84,12 +85,12 @@ class DescribedService(msgspec.Struct, rename="camel"):
 
     @property
     def replaces_afterwards(self) -> bool:
-        """Whether ECS starts a task's replacement only when the task has gone: there is no room for both."""
+        """Whether ECS starts a task's replacement only after the task has stopped, because both do not fit."""
         return self.scheduling_strategy == "DAEMON" or self.deployment_configuration.maximum_percent <= 100
 
 
 class Headers(msgspec.Struct):
-    """The headers of an answer, by their names in lower case."""
+    """The headers of an answer, by their lower-case names."""
 
     headers: dict[str, str] = msgspec.field(default={}, name="HTTPHeaders")
 
@@ -121,7 +122,7 @@ class Instance(msgspec.Struct, rename="pascal"):
 
     @property
     def names(self) -> set[str]:
-        """What a task's own names may be among: its id and its addresses."""
+        """The instance's id and addresses, which a task's own names may match."""
         addresses = {self.attributes.get(name) for name in ("AWS_INSTANCE_IPV4", "AWS_INSTANCE_IPV6")}
         return {self.instance_id, *(address for address in addresses if address)}
 
@@ -158,9 +159,9 @@ class NamespaceAnswer(msgspec.Struct, rename="pascal"):
 
 
 class Seen(NamedTuple):
-    """What ECS has answered of a service: a page of its tasks, with this one; `page_is_full` where it has more.
+    """What ECS answered about a service: a page of its tasks, including this one. `page_is_full` if there may be more.
 
-    `at` is when ECS described the tasks, by its own clock; None where it described none.
+    `at` is the moment, by ECS's clock, when ECS described the tasks; None if it described none.
     """
 
     service: DescribedService
@@ -170,11 +171,11 @@ class Seen(NamedTuple):
 
 
 def others_of(own: str, tasks: Sequence[DescribedTask], listed: set[str] | None, now: datetime) -> list[Other]:
-    """The judgement's view of those `tasks` that ECS means to keep, without `own`, an ARN; `listed` is what Cloud Map
-    lists.
+    """The tasks that ECS means to keep, without the task `own` (an ARN), as `replacement` judges them.
 
-    A task is healthy if every container is that is healthy anywhere in the service: which containers report health, and
-    which ECS heeds, no call tells.
+    `listed` is what Cloud Map lists. No API call reports which containers have health checks, or which of them ECS
+    considers. So a container's name counts if such a container is healthy in any task of the service. A task is healthy
+    if all its containers with such names are.
     """
     reporting = {each.name for task in tasks for each in task.containers if each.health_status == "HEALTHY"}
     return [
@@ -195,23 +196,22 @@ def _is_healthy(task: DescribedTask, reporting: set[str]) -> bool | None:
     if not reporting:
         return None
     of_interest = [each for each in task.containers if each.name in reporting]
-    # all of its containers may have names of their own: nothing says that such a task is healthy
+    # None of its containers may have such a name. Then nothing shows that the task is healthy.
     return bool(of_interest) and all(each.health_status == "HEALTHY" for each in of_interest)
 
 
 def wanted(seen: Seen, others: int) -> int:
-    """How many of that many other tasks, of those seen, have to be in service.
+    """How many of the `others` tasks that were seen have to be in service.
 
-    Where there is no room for a replacement before this task has gone, and where the page is a sample of more, all of
-    them: how many tasks ECS means to keep, of which they are a sample, no call tells (`runningCount` has those that are
-    being stopped, too).
+    All of them, if ECS cannot start a replacement before this task has stopped, or if the page is a sample. No API call
+    reports how many tasks ECS means to keep: `runningCount` includes tasks that are stopping.
     """
     desired = seen.service.desired_count
     return min(desired, others) if seen.page_is_full or seen.service.replaces_afterwards else desired
 
 
 def look_of(own: str, seen: Seen, listed: set[str] | None, later: float = 0.0, *, listing_failed: bool = False) -> Look:
-    """The judgement's view of what ECS answered so many seconds ago (`later`), and of what Cloud Map lists."""
+    """What ECS answered `later` seconds ago, and what Cloud Map lists, as `replacement` judges it."""
     now = None if seen.at is None else seen.at + timedelta(seconds=later)
     others = [] if now is None else others_of(own, seen.tasks, listed, now)
     return Look(seen.service.desired_count, wanted(seen, len(others)), others, listing_failed)
@@ -220,8 +220,9 @@ def look_of(own: str, seen: Seen, listed: set[str] | None, later: float = 0.0, *
 class Ecs:
     """The service of the task with this ARN, in the cluster that the task metadata names.
 
-    `cloud_map_service` is NAMESPACE/SERVICE, or None to find it; `service` is the ECS service's name where the metadata
-    tells. Every method raises OSError where AWS does not answer as it should.
+    `cloud_map_service` is NAMESPACE/SERVICE, or None if the helper has to find it. `service` is the ECS service's name,
+    or empty if the metadata does not report it. Every method raises OSError if AWS does not answer, or answers with an
+    error.
     """
 
     def __init__(self, task_arn: str, cluster: str, cloud_map_service: str | None, service: str = "") -> None:
@@ -231,19 +232,19 @@ class Ecs:
         self._name: str | None = service or None
         parts = task_arn.split(":")
         if len(parts) < 6:
-            raise OSError("the task metadata endpoint does not say the task's ARN")
-        # the task's own region, whatever the environment says for the application
+            raise OSError("the task metadata endpoint does not report the task's ARN")
+        # the task's own region; environment variables of the application may name another one
         self._ecs, self._cloud_map = connect(parts[3])
 
     def see(self) -> Seen:
-        """How many tasks the service desires, and which there are; a task of no service has no others."""
+        """How many tasks the service desires, and which there are. A task that belongs to no service has no others."""
         if self._name is None:
             (own, *_), _ = self._describe([self.task_arn])
             self._name = own.group.removeprefix("service:") if own.group.startswith("service:") else ""
         if not self._name:
             return Seen(DescribedService(desired_count=0, running_count=0), [], False)
         service = self._service(self._name)
-        # most looks end here, with one call
+        # most looks need only this one call
         if service.running_count < service.desired_count and not service.replaces_afterwards:
             return Seen(service, [], False)
         page = self._list(self._name)
@@ -251,7 +252,7 @@ class Ecs:
         return Seen(service, tasks, len(page) == PAGE, at)
 
     def _list(self, service: str) -> list[str]:
-        """ARNs of tasks of the service that ECS means to keep, a page of them."""
+        """The ARNs of one page of the service's tasks that ECS means to keep."""
         arguments = {"cluster": self._cluster, "serviceName": service, "desiredStatus": "RUNNING", "maxResults": PAGE}
         return ask(self._ecs.list_tasks, PageOfTasks, **arguments).task_arns
 
@@ -268,7 +269,9 @@ class Ecs:
         return answer.services[0]
 
     def listed(self, service: DescribedService) -> set[str] | None:
-        """Addresses and ids that Cloud Map lists as healthy; None where it does not or may not tell all of them."""
+        """The addresses and ids that Cloud Map lists as healthy; None if it cannot list all of them, or the role
+        forbids it.
+        """
         try:
             if self._cloud_map_service is None and service.service_registries:
                 self._cloud_map_service = self._find(service.service_registries[0].registry_arn)

@@ -1,7 +1,7 @@
-"""botocore's clients, the variables that they heed, and their failures in the helper's own words.
+"""botocore's clients, the variables that they read, and their failures in the helper's own words.
 
-The texts of botocore's errors are never passed on: they repeat URLs, one of which gives away the task role's
-credentials, and bodies of answers. Any failure in here is an OSError, which means that AWS cannot be seen.
+The texts of botocore's errors are never passed on. They repeat bodies of answers and URLs, one of which reveals the
+task role's credentials. Every failure here is an OSError: the helper cannot query AWS.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from botocore.session import Session
 
 T = TypeVar("T")
 
-# A call is given up before the next look is due; looks are repeated anyway, so calls are not.
+# A call times out before the next look is due. Looks are repeated, so the calls themselves are not.
 CONFIG: Final = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
 
-# ECS gives the task's credentials with these
+# ECS provides the task's credentials with these variables
 _OF_ECS: Final = frozenset(
     {
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
@@ -34,10 +34,10 @@ _OF_ECS: Final = frozenset(
     }
 )
 
-# what a task without a role may have instead
+# a task without a role may have these variables instead
 _KEYS: Final = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 
-# where the APIs are, and how the network leads there
+# the addresses of the APIs, and the way of the network to them
 _OF_THE_NETWORK: Final = frozenset(
     {
         "AWS_ENDPOINT_URL_ECS",
@@ -49,10 +49,10 @@ _OF_THE_NETWORK: Final = frozenset(
     }
 )
 
-# files with certificate authorities
+# paths of files with certificate authorities
 _BUNDLES: Final = frozenset({"AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"})
 
-# the first that fits; botocore's own texts are not for the log
+# The first type that matches counts. botocore's own texts must not be logged.
 _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.NoCredentialsError, "the task has no role and no other credentials"),
     (exceptions.CredentialRetrievalError, "the credentials of the task's role cannot be read"),
@@ -69,7 +69,7 @@ _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 class Denied(OSError):
-    """The task's role may not make the call."""
+    """The task's role does not allow the call."""
 
 
 class Clients(NamedTuple):
@@ -80,7 +80,7 @@ class Clients(NamedTuple):
 
 
 def connect(region: str) -> Clients:
-    """Clients for the APIs of `region`, without a call to them; raises OSError where they cannot be set up."""
+    """Clients for the APIs of `region`, without any call. Raises OSError if they cannot be created."""
     drop_variables_of_others(os.environ)
     with _in_own_words("AWS's client"):
         session = Session()
@@ -92,9 +92,9 @@ def connect(region: str) -> Clients:
 def drop_variables_of_others(environ: MutableMapping[str, str]) -> None:
     """Remove from `environ` the variables of AWS's SDKs that are meant for the application (docs/use/auto.md).
 
-    A task definition often gives all containers the same ones. A profile or a file that only the application's
-    container has, or the endpoint of another service, would make the helper's calls fail. Where ECS gives the task a
-    role, keys are the application's too.
+    A task definition often gives all containers the same variables. The helper's calls would fail with a profile or a
+    file that only the application's container has, or with the endpoint of another service. If ECS provides a role for
+    the task, keys are meant for the application too.
     """
     kept = _OF_ECS | _OF_THE_NETWORK
     if not _OF_ECS & environ.keys():
@@ -108,7 +108,7 @@ def drop_variables_of_others(environ: MutableMapping[str, str]) -> None:
 
 
 def ask(call: Callable[..., dict[str, Any]], type: type[T], **arguments: Any) -> T:
-    """What AWS answers to a `call` of a client, as `type`; raises OSError, or Denied, which is one."""
+    """AWS's answer to a `call` of a client, as `type`. Raises OSError, or Denied, which is an OSError."""
     operation = "".join(word.capitalize() for word in call.__name__.split("_"))
     try:
         with _in_own_words(operation):
@@ -120,32 +120,32 @@ def ask(call: Callable[..., dict[str, Any]], type: type[T], **arguments: Any) ->
     try:
         return msgspec.convert(answer, type)
     except msgspec.ValidationError as error:
-        raise OSError(f"{operation}: AWS answered what its API does not say") from error
+        raise OSError(f"{operation}: the answer does not match AWS's API") from error
 
 
 @contextmanager
 def _in_own_words(what: str) -> Iterator[None]:
-    """Make an OSError of whatever botocore raises, but for what AWS has answered.
+    """Turn every exception of botocore into an OSError, except errors that AWS answered (ClientError).
 
-    Not only BotoCoreError: a malformed URL is a ValueError, for one. The helper has no code of its own in here.
+    Not only BotoCoreError: a malformed URL raises ValueError, for example. The helper runs no code of its own in here.
     """
     try:
         yield
     except exceptions.ClientError:
         raise
     except Exception as error:
-        words = next((words for kind, words in _WORDS if isinstance(error, kind)), "it failed")
+        words = next((words for kind, words in _WORDS if isinstance(error, kind)), "the call failed")
         raise OSError(f"{what}: {words} ({type(error).__name__})") from error
 
 
 def _code(error: exceptions.ClientError) -> str:
-    """The code of AWS's error. Another program than AWS may have answered, so that it may be any text."""
+    """The code in AWS's error answer. Another program than AWS may have answered, so the code may be any text."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     return code if code.isascii() and code.isalnum() and len(code) <= 64 else "an error without a code"
 
 
 def date_of(headers: dict[str, str]) -> datetime:
-    """When AWS answered, by its own clock, to the second; by this machine's where the answer does not say it."""
+    """When AWS answered, by AWS's clock, to the second. If the answer has no date, by this machine's clock."""
     try:
         return parsedate_to_datetime(headers["date"]).astimezone(timezone.utc)
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What ECS says of this task: the task metadata endpoint v4, which needs no permission.
+"""What ECS reports about this task: the task metadata endpoint v4, which needs no permission.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-response.html
 """
@@ -22,17 +22,17 @@ from task_helper.timing import now
 
 T = TypeVar("T")
 
-# The endpoint is on the same host and mostly answers in milliseconds. The agent gives up an answer after 5 s
-# (ecs-agent/tmds/server.go); the helper does so earlier, as it watches other things meanwhile.
+# The endpoint runs on the same host, and usually answers in milliseconds. The agent gives up an answer after 5 s
+# (ecs-agent/tmds/server.go). The helper gives up earlier, because it watches other things meanwhile.
 CALL_TIMEOUT: Final = 2.0
 
-# How long one reading of the task serves all that ask which containers have stopped. The agent answers 40 calls a
-# second from one address, after a burst of 60, and with 429 beyond (ECS_TASK_METADATA_RPS_LIMIT). In a task with an
-# address of its own all containers share that, and so do the application's calls for credentials. Fargate's limit is
+# For how long one reading of the task answers all questions about stopped containers. The agent answers 40 calls a
+# second from one address, after a burst of 60, and 429 beyond that (ECS_TASK_METADATA_RPS_LIMIT). In a task with its
+# own address all containers share that limit, and the application needs calls for its credentials. Fargate's limit is
 # not documented, and cannot be raised (containers-roadmap#1649).
 READING_SERVES: Final = 1.0
 
-# containers that carry an Envoy, by their name or image
+# a container with one of these words in its name or image contains an Envoy
 ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
 
 
@@ -60,7 +60,9 @@ class ContainerMetadata(msgspec.Struct, rename="pascal"):
 
     @property
     def stopped_for_good(self) -> bool:
-        """Where it has no restart policy, and so no count, or is to stop, ECS does not restart it."""
+        """Whether ECS will not restart the stopped container. It restarts one with a restart policy, which has a count,
+        unless that container is to stop.
+        """
         return self.known_status == "STOPPED" and (self.restart_count is None or self.desired_status == "STOPPED")
 
 
@@ -74,19 +76,23 @@ class TaskMetadata(msgspec.Struct, rename="pascal"):
 
 
 class Stopped(NamedTuple):
-    """Names of containers that ran beside the helper and have stopped for good: of those with Envoy, and of the others,
-    each time all of them or none."""
+    """Names of containers that ran beside the helper and have stopped for good.
+
+    `envoys` are those with an Envoy, `others` the rest. Each has all names of its kind, or none if one of them may
+    still run.
+    """
 
     envoys: Sequence[str] = ()
     others: Sequence[str] = ()
 
 
 def stopped(task: TaskMetadata, since: datetime, own: str | None, other_helper: str | None = None) -> Stopped:
-    """What has stopped of what was there at `since`: containers that ended before have done what they were for.
+    """Which containers have stopped of those that ran at `since`. Containers that ended earlier had finished their
+    work.
 
-    `own` is the name of the helper's own container; None where it is unknown, and so which of the others serve. Any
-    other container may be the application, so nothing serves only when all of them have stopped: a sidecar that does
-    not wait for the helper stops with every task. Another helper serves nothing.
+    `own` is the name of the helper's own container. If it is None, the helper cannot detect which of the others serve.
+    Any other container may be the application, so all of them have to stop. A sidecar that does not wait for the helper
+    stops with every task. The other helper of a chain serves nothing and does not count.
     """
     beside = [
         each
@@ -104,7 +110,7 @@ def stopped(task: TaskMetadata, since: datetime, own: str | None, other_helper: 
 
 
 def stops_helper(task: TaskMetadata, before: str | None) -> bool:
-    """Whether ECS has begun to stop this helper's container, which it does after the helper named `before`, if any.
+    """Whether ECS has begun to stop this helper's container. If `before` is a helper's name, ECS stops that one first.
 
     The agent sets DesiredStatus before it signals a container. A container that depends on this one stops earlier.
     """
@@ -114,9 +120,10 @@ def stops_helper(task: TaskMetadata, before: str | None) -> bool:
 
 
 class Metadata:
-    """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4; None outside ECS, where it knows nothing.
+    """The endpoint at `uri`, the value of ECS_CONTAINER_METADATA_URI_V4. Outside ECS `uri` is None, and nothing is
+    known.
 
-    `since` is when the helper came up; `other_helper` is the container's name of another one in the task.
+    `since` is when the helper started. `other_helper` is the container's name of the other helper in the task.
     """
 
     def __init__(
@@ -136,7 +143,7 @@ class Metadata:
         self._stopped_until = -math.inf
 
     async def has_restarted(self) -> bool | None:
-        """Whether this container's restart policy has restarted it; None where ECS does not say."""
+        """Whether the restart policy of this container has restarted it; None if ECS does not report it."""
         if self.url is None:
             return False
         try:
@@ -145,9 +152,9 @@ class Metadata:
             return None
 
     async def stopped(self) -> Stopped:
-        """Which containers have stopped; none where the endpoint is missing or gave no answer.
+        """Which containers have stopped; none if there is no endpoint or it did not answer.
 
-        The endpoint is read once for all calls within READING_SERVES.
+        All calls within READING_SERVES share one reading of the endpoint.
         """
         async with self._reading:
             if now() >= self._stopped_until:
@@ -158,16 +165,17 @@ class Metadata:
         return self._stopped
 
     async def _own_name(self) -> str | None:
-        """The name of the helper's own container; None where the endpoint is missing or gave no answer."""
+        """The name of the helper's own container; None if there is no endpoint or it did not answer."""
         if self._own is None and self.url:
             with suppress(OSError):
                 self._own = (await self._ask(self.url, "", ContainerMetadata)).name or None
         return self._own
 
     async def waits_for_envoy(self) -> bool | None:
-        """Whether the task is to stop and consul-ecs-health-sync still runs, which waits for Envoy's stop.
+        """Whether the task is to stop and consul-ecs-health-sync still runs. That container waits until Envoy has
+        stopped.
 
-        None where the endpoint is missing or gave no answer.
+        None if there is no endpoint or it did not answer.
         """
         task = await self.task()
         if task is None:
@@ -176,10 +184,10 @@ class Metadata:
         return running and task.desired_status == "STOPPED"
 
     async def of_other_helper(self) -> ContainerMetadata | None:
-        """The container of the other helper; None where the task has none of its name.
+        """The container of the other helper; None if the task has no container of that name.
 
-        Raises OSError where the endpoint is missing or gave no answer, or one that lists nothing that runs: this helper
-        runs, so such an answer does not cover the task.
+        Raises OSError if there is no endpoint or it did not answer. It also raises OSError if the answer lists no
+        container that runs: this helper runs, so such an answer does not cover the task.
         """
         task = await self.ask_for_task()
         if not any(each.known_status == "RUNNING" for each in task.containers):
@@ -187,16 +195,16 @@ class Metadata:
         return next((each for each in task.containers if each.name == self._other_helper), None)
 
     async def task(self) -> TaskMetadata | None:
-        """The task, or None where the endpoint is missing or gave no answer."""
+        """The task; None if there is no endpoint or it did not answer."""
         try:
             return await self.ask_for_task()
         except OSError:
             return None
 
     async def ask_for_task(self) -> TaskMetadata:
-        """The task; raises OSError, which says why the endpoint gave no answer."""
+        """The task. Raises OSError with the cause if there is no endpoint or it did not answer."""
         if self.url is None:
-            raise OSError(f"{METADATA_URI} is not set, as outside ECS")
+            raise OSError(f"{METADATA_URI} is not set; ECS sets it")
         return await self._ask(self.url, "/task", TaskMetadata)
 
     async def _ask(self, url: Url, path: str, type: type[T]) -> T:
@@ -209,10 +217,10 @@ class Metadata:
         except OSError as error:
             raise OSError(f"{endpoint} cannot be reached: {why(error)}") from error
         if response.status == 429:
-            raise OSError(f"{endpoint} answered 429: the task's containers ask it too often")
+            raise OSError(f"{endpoint} answered 429: the task's containers call it too often")
         if response.status != 200:
             raise OSError(f"{endpoint} answered {response.status}")
         try:
             return msgspec.json.decode(response.body, type=type)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise OSError(f"{endpoint} answered something else than its JSON") from error
+            raise OSError(f"{endpoint} answered with invalid JSON") from error

@@ -1,9 +1,10 @@
-"""Is the task's replacement in service? The judgement behind DRAIN_DELAY=auto.
+"""Whether the task's replacement is in service: the judgement behind DRAIN_DELAY=auto.
 
 ECS stops a task for many reasons: a deployment, a scale-in, a failed health check, a lost host. One question covers all
-of them: of the tasks that ECS means to keep, are as many as the service desires known to downstreams? Deployments do
-not come into it: in a rolling update that replaces a few tasks at a time, the new deployment is complete only when the
-last old task, this one included, has gone.
+of them. Of the tasks that ECS means to keep, do downstreams know as many as the service desires?
+
+The state of the deployment does not answer it. A rolling update may replace a few tasks at a time. Its deployment is
+complete only after the last old task has stopped, and this task is one of them.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-# Cloud Map lists a new task; its control plane pushes it to the Envoys, and they check its health for the first time
+# The time from Cloud Map's listing of a new task until downstreams use it. Its control plane pushes the task to the
+# Envoys, and they health check it for the first time.
 PUSH: Final = 5.0
 
-# ECS tells since when a task runs, not since when it is healthy. Its health checks decide within the 300 s that
-# startPeriod may last and a few intervals; a healthy task that is older than this has been so for long.
+# ECS reports since when a task runs, not since when it is healthy. Its health checks decide within startPeriod, at most
+# 300 s, and a few intervals. A healthy task that is older than this became healthy long ago.
 SETTLED: Final = 600.0
 
 
 class Other(NamedTuple):
-    """Another task of the service, one that ECS means to keep.
+    """Another task of the service that ECS means to keep.
 
-    `age` is how long it has been running, in seconds; None while it is not. `healthy` is None where its containers
-    report no health, `listed` is None where Cloud Map was not asked.
+    `age` is how long the task has been running, in seconds; None if it does not run. `healthy` is None if its
+    containers report no health. `listed` is None if Cloud Map was not called.
     """
 
     arn: str
@@ -33,10 +35,11 @@ class Other(NamedTuple):
 
 
 class Look(NamedTuple):
-    """One look at a service of so many `tasks`: the other tasks that were seen, and how many of them are desired.
+    """One look at a service of so many `tasks`: the other tasks that were seen, and how many of them are `desired`.
 
-    Of a large service a look sees a sample; `desired` is how many of it have to be in service. Where `listing_failed`,
-    what the others say of Cloud Map's listing is what it listed at last, None where it never answered.
+    In a large service a look covers a sample, and `desired` is how many tasks of the sample have to be in service. If
+    `listing_failed`, Cloud Map did not answer. Then `listed` of each task comes from its last answer; it is None if
+    there was none.
     """
 
     tasks: int
@@ -46,7 +49,7 @@ class Look(NamedTuple):
 
     @property
     def awaits_listing(self) -> bool:
-        """Whether enough others are there, and Cloud Map answers and does not list them yet."""
+        """Whether enough other tasks run, and Cloud Map answers but does not list all of them yet."""
         if self.listing_failed:
             return False
         there = [other for other in self.others if other.age is not None and other.healthy is not False]
@@ -54,14 +57,14 @@ class Look(NamedTuple):
 
 
 class Replacement:
-    """What successive looks have told; moments are of the event loop's clock."""
+    """What successive looks have shown. Moments are of the event loop's clock."""
 
     def __init__(self, discovery_lag: float) -> None:
         self._discovery_lag = discovery_lag
         self._there_since: dict[str, float] = {}
 
     def in_service_from(self, now: float, look: Look) -> float | None:
-        """From when on downstreams know as many other tasks as are desired; None where not enough are there yet."""
+        """The moment from which downstreams know as many other tasks as are desired; None if too few are there yet."""
         known = sorted(moment for other in look.others if (moment := self._known_from(now, other)) is not None)
         if look.desired <= 0:
             return now
@@ -72,34 +75,39 @@ class Replacement:
             self._there_since.pop(other.arn, None)
             return None
         started = now - other.age
-        # it may have been there for longer than it has been seen, but nobody tells
+        # the task may have run longer than the helper has seen it, but no source reports that
         seen = self._there_since.setdefault(other.arn, now)
         if other.listed:
             return started if other.age >= SETTLED else seen + PUSH
         return (seen if other.healthy and other.age < SETTLED else started) + self._discovery_lag
 
 
-# All tasks of a service may be stopping at once, and an account makes 20 reads of a kind a second in a region, after a
-# burst of 100, shared with everybody: half of that is ours. From docs/evidence/scale.md; made by measure/scale.py.
+# All tasks of a service may stop at once. AWS allows an account 20 reads of a kind a second in a region, after a burst
+# of 100. All programs of the account share them; the helpers use half. From docs/evidence/scale.md; measured by
+# measure/scale.py.
 SHORTEST_PAUSE: Final = 5.0
 LOOKS_A_SECOND: Final = 10.0
 FIRST_LOOK_WITHIN: Final = 2.0
 
-# Cloud Map answers 1,000 calls a second: while only its listing is awaited, it alone is asked in between. Half is ours.
+# Cloud Map answers 1,000 calls a second; the helpers use half. While only the listing is missing, the helper calls
+# Cloud Map alone between two whole looks.
 SHORTEST_LISTING_PAUSE: Final = 1.0
 LISTINGS_A_SECOND: Final = 500.0
 
 
 def first_pause(draw: float) -> float:
-    """Seconds to the first look; `draw` is drawn from 0 to 1."""
+    """Seconds until the first look; `draw` is a random number from 0 to 1."""
     return FIRST_LOOK_WITHIN * draw
 
 
 def pause(tasks: int, failures: int, draw: float) -> float:
-    """Seconds to the next look at a service of so many tasks, after so many failed looks in a row; `draw` as above."""
+    """Seconds until the next look at a service of so many `tasks`, after so many `failures` in a row.
+
+    `draw` is as above.
+    """
     return max(SHORTEST_PAUSE, tasks / LOOKS_A_SECOND) * 2.0**failures * (0.5 + draw)
 
 
 def listing_pause(tasks: int, draw: float) -> float:
-    """Seconds to the next look at Cloud Map's listing alone; `tasks` and `draw` as above."""
+    """Seconds until the next look at Cloud Map's listing alone; `tasks` and `draw` as above."""
     return max(SHORTEST_LISTING_PAUSE, tasks / LISTINGS_A_SECOND) * (0.5 + draw)

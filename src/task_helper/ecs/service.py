@@ -1,4 +1,4 @@
-"""Looking at this task's service from the event loop, which botocore would block."""
+"""Looking at this task's service from a thread, because botocore would block the event loop."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Looks; where True is given, only at Cloud Map's listing of the tasks seen before. Raises OSError where it cannot see.
+# Looks at the service. With True it looks only at Cloud Map's listing of the tasks that it saw before. Raises OSError
+# if it cannot.
 LookAtService = Callable[[bool], Awaitable[Look]]
 
-# Each step of a look is up to three calls, each bounded in itself but for the name server's answer; before the first,
-# botocore may try for 9 s to get the credentials. A thread that is given up goes on in the background: nobody takes
-# what it finds, and it does not matter at exit.
+# Each step of a look is up to three calls. Each call has a timeout, except for the name server's answer. Before the
+# first call, botocore may try for 9 s to read the credentials. After this timeout the thread continues in the
+# background, its result is ignored, and it does not delay the exit.
 STEP_TIMEOUT: Final = 10.0
 
 
 def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
-    """A function that looks at the service of the task that `metadata` describes; it raises OSError where it cannot."""
+    """A function that looks at the service of the task that `metadata` describes. The function raises OSError if it
+    cannot.
+    """
     ecs: Ecs | None = None
     seen: Seen | None = None
     seen_at = 0.0
@@ -39,23 +42,23 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
             ecs = await _in_thread("AWS's client", _connect, await metadata.ask_for_task(), cloud_map_service)
         if seen is None or not listing_only:
             seen, seen_at = await _in_thread("ECS", ecs.see), now()
-        # Cloud Map may fail where ECS answers: what ECS says of the tasks counts all the same
+        # Cloud Map may fail although ECS answers. ECS's answer about the tasks still counts.
         failed = False
         if seen.tasks:
             try:
                 listed = await _in_thread("Cloud Map", ecs.listed, seen.service)
             except OSError as error:
                 failed = True
-                if (because := why(error)) not in logged:
-                    log(Event.CLOUD_MAP_UNKNOWN, cause=because)
-                    logged.add(because)
+                if (cause := why(error)) not in logged:
+                    log(Event.CLOUD_MAP_UNKNOWN, cause=cause)
+                    logged.add(cause)
         return _look_of(ecs, seen, listed, now() - seen_at, failed)
 
     return look
 
 
 async def _in_thread(name: str, call: Callable[..., T], *arguments: object) -> T:
-    """What a blocking `call` of this name returns; raises OSError, TimeoutError among them after STEP_TIMEOUT."""
+    """The result of a blocking `call`. Raises OSError; after STEP_TIMEOUT that is a TimeoutError with this `name`."""
     try:
         async with asyncio.timeout(STEP_TIMEOUT):
             return await asyncio.to_thread(call, *arguments)

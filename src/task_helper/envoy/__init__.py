@@ -1,1 +1,1 @@
-"""Everything the helper knows about Envoy: calls of its admin API, and readers of what it answers."""
+"""All knowledge about Envoy: calls of its admin API, and readers of its answers."""

@@ -1,10 +1,10 @@
 """One account of everything that Envoy serves. Pure: Envoy's own lists of listeners and statistics in, counts out.
 
-Every listener is counted by its requests, counted by its connections or UDP sessions, excluded by a declaration, or
-uncounted. Names are matched, never built: a statistic that belongs to no known listener counts, in doubt, and a
-listener to which no statistic belongs is uncounted.
+There are four kinds of listeners: counted by requests; counted by connections or UDP sessions; excluded by a
+declaration; uncounted. Names are matched, never built. A statistic that belongs to no known listener counts, in doubt.
+A listener to which no statistic belongs is uncounted.
 
-Requests are counted, not connections, where there are any: downstreams keep idle HTTP connections open during the
+Where there are requests, they are counted, not connections: downstreams keep idle HTTP connections open during the
 whole drain.
 """
 
@@ -20,7 +20,8 @@ from task_helper.envoy.traffic import Group, Stats, Traffic, group
 class Source(NamedTuple):
     """What one group of statistics counts: for which `listeners`, and the `doubt` whether it is for downstreams.
 
-    `http` are the prefixes whose connections are part of these connections, and are counted by their requests.
+    `http` are the prefixes of HTTP managers whose connections are among these connections, and are counted by their
+    requests.
     """
 
     listeners: tuple[str, ...]
@@ -28,15 +29,15 @@ class Source(NamedTuple):
     http: tuple[str, ...] = ()
 
 
-# of statistics that belong to no known listener
-NOBODYS: Final = Source((), "no known listener has these statistics")
+# the source of statistics that belong to no known listener
+UNOWNED: Final = Source((), "no known listener has these statistics")
 
 
 class Account(NamedTuple):
-    """Which statistics count, and for what; by the `key` of their prefix.
+    """Which statistics count, and for what, by the `key` of their prefix.
 
-    `ignored` are those that do not, of each kind. `unknown` is the source of statistics that belong to no known
-    listener. `uncounted` has the listeners that no statistic covers, and why.
+    `ignored_…` are the statistics that do not count, of each kind. `unknown` is the source of statistics that belong to
+    no known listener. `uncounted` has the listeners that no statistic covers, and the cause.
     """
 
     requests: Mapping[str, Source] = {}
@@ -45,7 +46,7 @@ class Account(NamedTuple):
     ignored_requests: frozenset[str] = frozenset({ADMIN})
     ignored_connections: frozenset[str] = frozenset()
     ignored_sessions: frozenset[str] = frozenset()
-    unknown: Source = NOBODYS
+    unknown: Source = UNOWNED
     uncounted: Mapping[str, str] = {}
     doubts: Mapping[str, str] = {}
 
@@ -58,8 +59,8 @@ class Account(NamedTuple):
 def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> Account:
     """The account of `listeners`.
 
-    With `lists_all`, `stats` has every statistic that Envoy keeps: a listener without one is uncounted. Otherwise Envoy
-    keeps all, and `stats` has only those that were used.
+    With `lists_all`, `stats` has every statistic that Envoy keeps, and a listener without one is uncounted. Otherwise
+    Envoy keeps all statistics, and `stats` has only those that were used.
     """
     ours = counted(listeners)
     others = [each for each in listeners if each.excluded]
@@ -78,10 +79,11 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> 
         sessions=sessions,
         ignored_requests=frozenset(prefix for each in others for prefix in each.prefixes if prefix not in requests)
         | {ADMIN},
-        # idle connections of HTTP do not count; nor do those of what is uncounted, which keeps the plan anyway
+        # Idle HTTP connections do not count. Connections of uncounted listeners do not count either, because these
+        # listeners keep the plan anyway.
         ignored_connections=frozenset(each.stat_name for each in listeners if each.stat_name not in connections),
         ignored_sessions=frozenset(prefix for each in others for prefix in each.sessions if prefix not in sessions),
-        unknown=_source(discovering) if discovering else NOBODYS,
+        unknown=_source(discovering) if discovering else UNOWNED,
         uncounted=uncounted,
         doubts={each.name: each.doubt for each in ours if each.doubt},
     )
@@ -97,13 +99,13 @@ def _sources(pairs: Iterable[tuple[str, Listener]]) -> dict[str, Source]:
 
 
 def _source(listeners: Sequence[Listener]) -> Source:
-    """Statistics that several listeners share are in doubt only if each of them is."""
+    """The source of statistics that several listeners share. It is in doubt only if each listener is."""
     doubts = [each.doubt for each in listeners]
     return Source(tuple(each.name for each in listeners), None if None in doubts else doubts[0])
 
 
 def _alone(stat_name: str, listeners: Sequence[Listener]) -> tuple[str, ...]:
-    """The prefixes of the listener with these connections that no other listener has, as far as all are known."""
+    """The prefixes that only the listener with these connections has, if all listeners are known in detail."""
     others = [each for each in listeners if each.stat_name != stat_name]
     if not all(each.detailed for each in others):
         return ()
@@ -113,7 +115,7 @@ def _alone(stat_name: str, listeners: Sequence[Listener]) -> tuple[str, ...]:
 
 
 def _missing(account: Account, stats: Stats) -> dict[str, str]:
-    """The listeners of which Envoy keeps no statistics, and one that is not there."""
+    """The listeners of which Envoy does not keep all statistics, each with one that is missing."""
     groups = group(stats, account.listeners)
     needed: list[tuple[str, Mapping[str, Source], Mapping[str, Group], Sequence[str]]] = [
         ("http.{}.downstream_rq_{}", account.requests, groups.requests, ("active", "total", "completed")),
@@ -126,15 +128,15 @@ def _missing(account: Account, stats: Stats) -> dict[str, str]:
             counts = there.get(prefix, Group())
             absent = [pattern.format(prefix, kind) for kind in kinds if getattr(counts, kind) is None]
             for name in source.listeners if absent else ():
-                missing[name] = f"Envoy has no statistic {absent[0]}: does its stats_matcher leave it out?"
+                missing[name] = f"Envoy has no statistic {absent[0]}; allow it in Envoy's stats_matcher"
     return missing
 
 
 def _undiscovered(account: Account, stats: Stats, listeners: Sequence[Listener]) -> dict[str, str]:
-    """The listeners with an HTTP connection manager by discovery, unless every such manager of Envoy has statistics.
+    """The listeners with a discovered HTTP connection manager, unless every such manager of Envoy has statistics.
 
-    `listeners` are all of Envoy. A manager without statistics was not used, or its stat_prefix is also that of an
-    excluded listener or of the admin API. Nothing shows which manager that is.
+    `listeners` are all listeners of Envoy. A manager without statistics was not used, or it shares its stat_prefix with
+    an excluded listener or the admin API. Nothing shows which manager that is.
     """
     groups = group(stats, account.listeners)
     left_over = _unknown(groups.requests, account.requests, account.ignored_requests)
@@ -151,18 +153,18 @@ def _unknown(groups: Mapping[str, Group], sources: Mapping[str, Source], ignored
 
 
 def unknown_requests(stats: Stats, account: Account) -> set[str]:
-    """The prefixes of HTTP that belong to no known listener: they may be those of one that is excluded."""
+    """The HTTP prefixes that belong to no known listener. They may belong to an excluded one."""
     return set(_unknown(group(stats).requests, account.requests, account.ignored_requests))
 
 
 def count(stats: Stats, account: Account) -> Traffic:
-    """Count what downstreams have under way; a statistic that is not there is one that was never used."""
+    """Count the traffic of downstreams. A statistic that is missing was never used."""
     groups = group(stats, account.listeners)
     sure, doubtful, unknown = _Sum(), _Sum(), list[str]()
     kinds: list[tuple[str, Mapping[str, Source], frozenset[str], Mapping[str, Group], Source]] = [
         ("http", account.requests, account.ignored_requests, groups.requests, account.unknown),
-        ("listener", account.connections, account.ignored_connections, groups.connections, NOBODYS),
-        ("udp", account.sessions, account.ignored_sessions, groups.sessions, NOBODYS),
+        ("listener", account.connections, account.ignored_connections, groups.connections, UNOWNED),
+        ("udp", account.sessions, account.ignored_sessions, groups.sessions, UNOWNED),
     ]
     for kind, sources, ignored, there, otherwise in kinds:
         for prefix, counts in there.items():
@@ -174,13 +176,13 @@ def count(stats: Stats, account: Account) -> Traffic:
                 into.add_requests(counts)
             else:
                 into.add_connections(counts, [groups.requests.get(each, Group()) for each in source.http])
-            if source is NOBODYS:
+            if source is UNOWNED:
                 unknown.append(f"{kind}.{prefix}")
     return sure.traffic()._replace(doubtful=doubtful.traffic() if doubtful.there else None, unknown=tuple(unknown))
 
 
 class _Sum:
-    """Adds groups of statistics up."""
+    """The sum of groups of statistics."""
 
     def __init__(self) -> None:
         self.there = False
@@ -194,7 +196,7 @@ class _Sum:
         self._completed += completed
         self._failed += counts.failed or 0
         self._checks += max(0, total - completed - active)
-        # a counter that was used is there even if it was reset to zero
+        # a counter that was used stays in the answer, even after a reset to zero
         self._used |= bool(active or counts.total is not None or counts.cx_total is not None)
 
     def add_connections(self, counts: Group, http: Sequence[Group]) -> None:

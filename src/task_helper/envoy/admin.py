@@ -1,7 +1,10 @@
-"""Envoy's admin API by intent. Every call is bounded by CALL_TIMEOUT and raises OSError (TimeoutError is one) where
-Envoy did not do or say what was asked; the caller decides whether to ask again.
+"""Envoy's admin API, one method for each purpose.
 
-What is asked for is little, as an admin API may allow only some paths (docs/use/envoy.md): a Denied call says so.
+Every call ends within CALL_TIMEOUT, and raises OSError (TimeoutError is one) if Envoy did not do or answer what was
+requested. The calling function decides whether to repeat the call.
+
+The helper calls few paths, because an admin API may allow only some (docs/use/envoy.md). Denied reports a path that is
+not allowed.
 """
 
 from __future__ import annotations
@@ -23,20 +26,21 @@ from task_helper.envoy.traffic import FILTER, Stats, Traffic
 from task_helper.settings import Url
 from task_helper.timing import now
 
-# An admin API that has not answered on loopback in this time is hanging: better to ask anew.
+# An admin API that has not answered on loopback within this time hangs: a new call is better.
 CALL_TIMEOUT: Final = 2.0
 
-# How long the calls of one look, or for all listeners, may take together: a large mesh on a fraction of a core needs
-# some of it.
+# The timeout of all calls of one look, or for all listeners. A large mesh on a fraction of a core needs some of it.
 LOOK_TIMEOUT: Final = 5.0
 
 State = Literal["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"]
 
-# `usedonly` leaves out what was never used: in a large mesh 300 bytes instead of 300 KB, in a third of the time
+# `usedonly` leaves out statistics that were never used. In a large mesh the answer has 300 bytes instead of 300 KB, and
+# takes a third of the time.
 _STATS: Final = f"/stats?format=json&filter={quote(FILTER, safe='')}"
 
-# Of static listeners a mask gives what is small; of dynamic ones only the name. Details are asked for at once where
-# there are FEW listeners, else in groups: the first is small, and shows how many fit into GROUP_SIZE bytes.
+# A mask selects the small fields of static listeners; of dynamic listeners it selects only the name. If there are at
+# most FEW listeners, the helper reads all details at once. Otherwise it reads them in groups: the first group is small,
+# and shows how many listeners fit into GROUP_SIZE bytes.
 _CHEAP: Final = ",".join(f"listener.{field}" for field in CHEAP_FIELDS)
 _VERSIONS: Final = ",".join(f"{state}_state.version_info" for state in ("active", "draining", "warming"))
 _STATIC: Final = "/config_dump?resource=static_listeners"
@@ -47,23 +51,24 @@ FIRST_GROUP: Final = 8
 LARGEST_GROUP: Final = 250
 GROUP_SIZE: Final = 1024 * 1024
 
-# moments of Envoy's start that are this far apart, in seconds, are two starts: Envoy rounds them
+# If two readings of Envoy's start differ by more than this, in seconds, Envoy has restarted: it rounds its uptime.
 _TWO_STARTS: Final = 2.5
 
 
 class AdminError(OSError):
-    """Envoy answered, but not what a healthy admin API answers."""
+    """Envoy answered, but not as a healthy admin API does."""
 
 
 class Denied(AdminError):
-    """Envoy is there, and its admin API does not allow this path."""
+    """Envoy answers, but its admin API does not allow this path."""
 
 
 class About(NamedTuple):
-    """What Envoy says of itself.
+    """What Envoy reports about itself.
 
-    For how many seconds it has been running, rounded down; its version, such as (1, 40), None where it is not told; its
-    --drain-time-s, in seconds; and whether it has taken over from another Envoy by a hot restart.
+    `uptime` is in seconds, rounded down. `version` is a pair such as (1, 40), None if Envoy does not report it.
+    `drain_time` is its --drain-time-s, in seconds. `hot_restarted` is whether it has replaced another Envoy in a hot
+    restart.
     """
 
     uptime: float
@@ -72,15 +77,16 @@ class About(NamedTuple):
     hot_restarted: bool = False
 
 
-# Envoy merges them when it flushes its statistics, every 5 s by default: longer than a silence that proves anything.
+# Envoy merges statistics when it flushes them, every 5 s by default. That is longer than a silence that proves
+# anything.
 HOT_RESTARTED: Final = "after a hot restart, Envoy reports the requests of its older process seconds late"
 
 
 class Look(NamedTuple):
     """The account of all listeners, and the traffic at the moment of the look.
 
-    `uptime` is Envoy's, when it was `asked_at` by the event loop's clock. For so long the traffic has been counted;
-    None where that is unknown, as after a hot restart.
+    `uptime` is Envoy's when it was `asked_at` (by the event loop's clock). The traffic is counted for that time. It is
+    None if unknown, as after a hot restart.
     """
 
     account: Account
@@ -90,7 +96,7 @@ class Look(NamedTuple):
 
 
 class _Options(msgspec.Struct):
-    drain_time: str = "600s"  # which is its default
+    drain_time: str = "600s"  # Envoy's default
     restart_epoch: int = 0
 
 
@@ -101,7 +107,7 @@ class _ServerInfo(msgspec.Struct):
 
 
 def _seconds(duration: str) -> float:
-    """A protobuf Duration as JSON has it: `12s`."""
+    """The seconds in a protobuf Duration as JSON writes it, such as `12s`."""
     try:
         return float(duration.removesuffix("s"))
     except ValueError as error:
@@ -115,27 +121,30 @@ class Envoy:
         self.url = url
         self._request = request
         self._accepts = accepts
-        # What its configuration was when it was last asked: static listeners never change, dynamic ones have versions.
+        # Envoy's configuration in its last answer. Static listeners never change; dynamic ones have versions.
         self._started_at: float | None = None
         self._static: list[Listener] | None = None
         self._dynamic: dict[str, tuple[tuple[str, ...], list[Listener]]] = {}
         self._keeps_all: bool | None = None
-        # two looks at once would take from each other what they have found
+        # two looks at once would overwrite each other's findings
         self._one_at_a_time = asyncio.Lock()
-        # whether gauges may have values that were imported in a hot restart, which `usedonly` leaves out
+        # whether gauges may have values that a hot restart imported; `usedonly` leaves those out
         self._imports = True
 
     async def state(self) -> State:
-        """LIVE, or DRAINING once its health checks fail; raises OSError."""
-        # 503 where it is not LIVE; five bytes, where /server_info has kilobytes
+        """LIVE, or DRAINING after its health checks fail, or a state of its start. Raises OSError."""
+        # The status is 503 unless Envoy is LIVE. The body has a few bytes; /server_info has kilobytes.
         answer = (await self._ask("GET", "/ready", 503)).decode(errors="replace").strip()
         for state in get_args(State):
             if answer == state:
                 return state  # type: ignore[no-any-return]
-        raise AdminError("/ready answered no state of an Envoy: is ENVOY_ADMIN_URL that of an Envoy?")
+        raise AdminError(
+            "/ready answered no state of an Envoy;"
+            " set ENVOY_ADMIN_URL to Envoy's admin API, such as http://127.0.0.1:9901"
+        )
 
     async def about(self) -> About:
-        """What it says of itself; raises OSError."""
+        """What Envoy reports about itself. Raises OSError."""
         answer = await self._ask("GET", "/server_info")
         with _understood("/server_info"):
             info = msgspec.json.decode(answer, type=_ServerInfo)
@@ -149,24 +158,25 @@ class Envoy:
             )
 
     async def fail_health_checks(self) -> None:
-        """Answer health checks with 503 from now on, and close connections with the next answers; raises OSError."""
+        """Make Envoy answer health checks with 503, and close connections with its next answers. Raises OSError."""
         await self._ask("POST", "/healthcheck/fail")
 
     async def pass_health_checks(self) -> None:
-        """Undo `fail_health_checks`; raises OSError."""
+        """Undo `fail_health_checks`. Raises OSError."""
         await self._ask("POST", "/healthcheck/ok")
 
     async def drain_listeners(self, *, graceful: bool) -> None:
-        """Refuse new inbound connections from now on; cannot be undone; raises OSError.
+        """Make Envoy refuse new inbound connections; this cannot be undone. Raises OSError.
 
-        With `graceful` accept them to the end; Envoy 1.40 then closes idle ones within its --drain-time-s.
+        With `graceful` Envoy accepts new connections to the end. Envoy 1.40 then closes idle ones within its
+        --drain-time-s.
         """
         await self._ask("POST", f"/drain_listeners?inboundonly{'&graceful&skip_exit' if graceful else ''}")
 
     async def listeners(self) -> list[Listener]:
-        """Its listeners, as its configuration has them, within LOOK_TIMEOUT; raises OSError.
+        """Envoy's listeners, as its configuration describes them, within LOOK_TIMEOUT. Raises OSError.
 
-        Of outbound ones in a large configuration only the cheap fields; `look` asks for more where it has to.
+        In a large configuration, outbound listeners have only their cheap fields. `look` reads more if necessary.
         """
         async with asyncio.timeout(LOOK_TIMEOUT), self._one_at_a_time:
             await self._forget_if_restarted()
@@ -186,7 +196,7 @@ class Envoy:
         if len(cheap) <= FEW:
             with suppress(http.TooLarge, TimeoutError):
                 return await self._parsed(_STATIC)
-        # a few outbound ones show what `/healthcheck/fail` does to them
+        # the details of a few outbound listeners show what `/healthcheck/fail` does to such listeners
         draining = [each.name for each in cheap if each.excluded and each.drains][:FIRST_GROUP]
         names = {each.name for each in cheap if not each.excluded}.union(draining)
         return _with_details(
@@ -213,15 +223,17 @@ class Envoy:
             self._dynamic[name] = there[name], states or [unread(name)]
 
     async def _details(self, names: Set[str], among: Set[str]) -> AsyncGenerator[list[Listener], None]:
-        """The listeners with these `names` in groups, with others that there are `among` all; what is too large to be
-        read is left out."""
+        """The listeners with these `names`, in groups that may include other listeners from `among`.
+
+        `among` are the names of all listeners. Listeners that are too large to be read are left out.
+        """
         together = FIRST_GROUP
         while names:
             pattern, group = expression(names, among, together)
             try:
                 answer = await self._ask("GET", _DETAILS + quote(pattern, safe=""))
             except (http.TooLarge, TimeoutError) as error:
-                # names that only differ before a long ending stay together, however few are asked for
+                # names that differ only before a long ending stay together, even in a smaller group
                 if len(group) == 1 or together == 1:
                     if isinstance(error, TimeoutError):
                         raise
@@ -240,8 +252,9 @@ class Envoy:
             return parse([answer], detailed=detailed)
 
     async def bootstrap(self) -> mesh.Bootstrap:
-        """What it was started with, as far as it matters here; raises OSError."""
-        # of hds_config and lds_config only what is no secret; the expression is nobody's name, and keeps clusters out
+        """Envoy's bootstrap configuration, as far as the helper needs it. Raises OSError."""
+        # Of hds_config and lds_config the mask selects only what is not secret. The expression matches no name, and so
+        # leaves out clusters.
         mask = (
             "bootstrap.admin,bootstrap.node.metadata,bootstrap.hds_config.api_type,bootstrap.stats_config.stats_matcher"
             ",bootstrap.dynamic_resources.lds_config.resource_api_version"
@@ -253,8 +266,10 @@ class Envoy:
         return found
 
     async def look(self) -> Look:
-        """The account of everything it serves, as it is configured now, and the traffic, within LOOK_TIMEOUT; raises
-        OSError."""
+        """The account of everything that Envoy serves with its present configuration, and the traffic. Raises OSError.
+
+        It takes at most LOOK_TIMEOUT.
+        """
         async with asyncio.timeout(LOOK_TIMEOUT), self._one_at_a_time:
             return await self._look()
 
@@ -282,7 +297,7 @@ class Envoy:
         return Look(account, await self.traffic(account), uptime, asked_at)
 
     async def _attributed(self, account: Account, stats: Stats) -> Account:
-        """The account with the details of excluded listeners, as many as it takes to know whose all statistics are."""
+        """The account with details of as many excluded listeners as it takes to know the owner of every statistic."""
         without = [each for each in self._known() if each.excluded and not each.detailed]
         used = traffic.group(stats).connections
         likely = {each.name for each in without if each.stat_name in used}
@@ -297,7 +312,7 @@ class Envoy:
         return account
 
     async def traffic(self, account: Account) -> Traffic:
-        """What downstreams have under way; raises OSError."""
+        """The traffic of downstreams. Raises OSError."""
         return accounting.count(await self._stats(), account)
 
     async def _stats(self) -> Stats:
@@ -310,7 +325,7 @@ class Envoy:
             return {name: value for answer in answers for name, value in traffic.read(answer).items()}
 
     async def _forget_if_restarted(self) -> About | None:
-        """What it reports of itself, None if nothing. Earlier answers say nothing of an Envoy that started since."""
+        """What Envoy reports about itself, None if nothing. Forgets earlier answers if Envoy has restarted since."""
         try:
             about = await self.about()
         except AdminError:
@@ -323,9 +338,9 @@ class Envoy:
         return about
 
     async def answers(self) -> bool | None:
-        """Whether its admin API answers at all, be it with an error.
+        """Whether Envoy's admin API answers at all, even with an error.
 
-        False only where it refuses, or its Unix socket is missing; None where it is unknown, as in a timeout.
+        False only if it refuses the connection, or if its Unix socket is missing. None if unknown, as after a timeout.
         """
         try:
             await self._ask("GET", "/ready")
@@ -338,10 +353,10 @@ class Envoy:
         return True
 
     async def accepts(self, listeners: Sequence[Listener]) -> bool | None:
-        """Whether one of these `listeners`, as they were once, still accepts connections of downstreams.
+        """Whether one of these `listeners`, as they were configured, still accepts connections of downstreams.
 
-        False where all refuse, or none is known. None where it is unknown: the first that does not refuse, within
-        CALL_TIMEOUT, does not accept either.
+        False if all of them refuse, or if none is known. None if unknown: a listener did not refuse, but did not accept
+        within CALL_TIMEOUT either.
         """
         for address, port in (place for each in counted(listeners) for place in each.places):
             try:
@@ -353,8 +368,10 @@ class Envoy:
         return False
 
     def _host_of(self, address: str) -> str:
-        """Where to find a listener of this address: one for all addresses is where the admin API is."""
-        from ipaddress import ip_address  # only for an Envoy that may be gone
+        """The host at which a listener of this address can be reached. One for all addresses has the admin API's
+        host.
+        """
+        from ipaddress import ip_address  # only needed for an Envoy that may have stopped
 
         try:
             is_any = ip_address(address).is_unspecified
@@ -363,7 +380,7 @@ class Envoy:
         return self.url.host or "127.0.0.1" if is_any else address
 
     async def _ask(self, method: str, target: str, *also: int) -> bytes | bytearray:
-        """The body of the answer, which has status 200 or one of `also`."""
+        """The body of the answer. Its status must be 200 or one of `also`."""
         async with asyncio.timeout(CALL_TIMEOUT):
             response = await self._request(method, self.url, target)
         path = target.partition("?")[0]
@@ -382,11 +399,11 @@ def _with_details(cheap: Sequence[Listener], found: Sequence[Listener]) -> list[
 
 @contextmanager
 def _understood(target: str) -> Iterator[None]:
-    """An answer that cannot be read is as good as none."""
+    """Turn the errors of reading an answer into AdminError: an unreadable answer counts as none."""
     try:
         yield
-    # msgspec.DecodeError is a ValueError, and so is a statistic that is no number; of deeply nested JSON msgspec raises
-    # RecursionError
+    # msgspec.DecodeError is a ValueError, and a statistic that is not a number raises ValueError too. Deeply nested
+    # JSON raises RecursionError.
     except (ValueError, RecursionError) as error:
-        # its own text may repeat parts of the answer
+        # the error's own text may repeat parts of the answer
         raise AdminError(f"{target}: the answer cannot be read") from error

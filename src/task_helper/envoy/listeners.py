@@ -1,8 +1,8 @@
-"""What Envoy's configuration reports of its listeners, and what in it defeats the drain. Pure: bytes in, facts out.
+"""What Envoy's configuration reports about its listeners, and what in it defeats the drain. Pure: bytes in, facts out.
 
-Read from `/config_dump` (envoy.config.listener.v3.Listener as JSON). Only a declaration excludes a listener from what
-downstreams may send through: `traffic_direction: OUTBOUND`, or a name that only a mesh gives. A listener without a
-declaration counts. If its address or its name suggests other traffic, it has a `doubt`.
+The source is `/config_dump` (envoy.config.listener.v3.Listener as JSON). Only a declaration excludes a listener from
+those through which downstreams may send: `traffic_direction: OUTBOUND`, or a name that only a mesh gives. A listener
+without a declaration counts. If its address or its name suggests other traffic, it has a `doubt`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ HTTP: Final = ".http_connection_manager.v3.HttpConnectionManager"
 HEALTH_CHECK: Final = ".health_check.v3.HealthCheck"
 _UDP_PROXY: Final = ".udp_proxy.v3.UdpProxyConfig"
 
-# HTTP filters that may contain any other filter, the health_check filter too
+# HTTP filters that may contain any other filter, including the health_check filter
 _CONTAINERS: Final = (".ExtensionWithMatcher", ".composite.v3.Composite", ".ExecuteFilterAction")
 
-# Listeners that meshes make for themselves, by the names that only they give: Kuma's (pkg/xds/envoy/names; the newer
-# ones of pkg/xds/generator/system_names and MeshMetric's), Consul's (agent/xds/listeners.go), and App Mesh's for what
-# the application sends.
+# Listeners that meshes create for themselves, by names that only they give.
+# Kuma: pkg/xds/envoy/names; newer names in pkg/xds/generator/system_names and those of MeshMetric.
+# Consul: agent/xds/listeners.go. App Mesh: the listener for what the application sends.
 MADE_BY_MESHES: Final = (
     *("kuma:", "_kuma:", "system_envoy_admin", "system_probe_readiness", "system_dynamicconfig", "system_meshmetric_"),
     *("envoy_prometheus_metrics_listener", "envoy_ready_listener", "lds_egress_"),
 )
 
-# Words in the names of listeners that most likely serve no requests of downstreams.
+# words in the names of listeners that most likely serve no requests of downstreams
 UNLIKELY_INBOUND: Final = ("admin", "egress", "outbound", "metrics", "prometheus", "stats", "probe", "ready")
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 
-# what `/config_dump` is asked for of static listeners: everything but what may be large
+# the fields of static listeners that the mask of `/config_dump` selects: all except those that may be large
 CHEAP_FIELDS: Final = (
     *("name", "address", "additional_addresses", "stat_prefix", "traffic_direction", "drain_type", "bind_to_port"),
     *("internal_listener", "udp_listener_config"),
@@ -64,8 +64,9 @@ class _Additional(msgspec.Struct):
 
 
 class _Config(msgspec.Struct):
-    """The configuration of a network, listener or HTTP filter; a TypedStruct has it in `value`, its type in
-    `type_url`."""
+    """The configuration of a network, listener or HTTP filter. A TypedStruct has it in `value`, with its type in
+    `type_url`.
+    """
 
     type: str = msgspec.field(default="", name="@type")
     type_url: str = ""
@@ -91,14 +92,16 @@ class _Filter(msgspec.Struct):
 
     @property
     def types(self) -> list[str]:
-        """What it is, or where its configuration comes from discovery, may be; empty where that is unknown."""
+        """The filter's type. If discovery (ECDS) delivers its configuration, all types that it may have; empty if
+        unknown.
+        """
         if self.config_discovery:
             return self.config_discovery.type_urls
         type = self.typed_config.type_url or self.typed_config.type
         return [type] if type else []
 
     def is_a(self, kind: str) -> bool | None:
-        """Whether its type ends in `kind`; None where it may be that or another one."""
+        """Whether the filter's type ends in `kind`; None if it may or may not."""
         answers = {type.endswith(kind) for type in self.types}
         return answers.pop() if len(answers) == 1 else None
 
@@ -131,7 +134,7 @@ class _State(msgspec.Struct):
 
 
 class _Entry(msgspec.Struct):
-    """A static listener stands in `listener`; a dynamic one in up to three states."""
+    """An entry of the dump. A static listener is in `listener`, a dynamic one in up to three states."""
 
     name: str = ""
     listener: _Listener | None = None
@@ -151,16 +154,19 @@ class _Dump(msgspec.Struct):
 
 
 class Listener(NamedTuple):
-    """One listener, as far as draining is concerned.
+    """One listener, as far as the drain is concerned.
 
-    `inbound` and `outbound` are what it most likely is; `excluded` says whether a declaration excludes it. `doubt` says
-    why it may be for other traffic than that of downstreams. `prefixes` are those of its HTTP connection managers'
-    statistics, `sessions` those of its UDP proxies'; `discovered_managers` names the managers that come from discovery
-    (ECDS), each under a prefix that is unknown. `other_protocols` says whether it has a filter chain without HTTP, a
-    TCP proxy for example. `uncountable` says why no statistic covers it. `fails_health_checks` is None where it is
-    unknown. `stat_name` is how its statistics are called (`key`). `places` are where to connect to it. `cuts_tcp` says
-    whether the drain ends its TCP connections in the middle of what is sent on them. Only the cheap fields are known of
-    a listener that is not `detailed`.
+    `inbound` and `outbound` are its most likely purpose. `excluded` is whether a declaration excludes it. `doubt` is
+    why it may serve other traffic than that of downstreams.
+
+    `prefixes` are the statistics' prefixes of its HTTP connection managers, `sessions` those of its UDP proxies.
+    `discovered_managers` are the names of the managers that come from discovery (ECDS); their prefixes are unknown.
+    `other_protocols` is whether it has a filter chain without HTTP, for example a TCP proxy. `uncountable` is why no
+    statistic covers it.
+
+    `fails_health_checks` is None if unknown. `stat_name` is its name in statistics (`key`). `places` are the addresses
+    to which downstreams connect. `cuts_tcp` is whether the drain cuts its TCP connections while they send. If it is not
+    `detailed`, only the cheap fields are known.
     """
 
     name: str
@@ -184,9 +190,9 @@ class Listener(NamedTuple):
 
 
 def parse(dumps: Iterable[bytes | bytearray], *, detailed: bool = True) -> list[Listener]:
-    """The listeners in answers to `/config_dump`; raises msgspec.DecodeError where an answer is none.
+    """The listeners in answers to `/config_dump`. Raises msgspec.DecodeError if one is not such an answer.
 
-    A listener that Envoy replaces is there more than once. Without `detailed` the answers have only CHEAP_FIELDS.
+    A listener that Envoy is replacing appears more than once. Without `detailed` the answers have only CHEAP_FIELDS.
     """
     return [
         _listener(listener, detailed, dynamic)
@@ -197,27 +203,29 @@ def parse(dumps: Iterable[bytes | bytearray], *, detailed: bool = True) -> list[
 
 
 def versions(dump: bytes | bytearray) -> dict[str, tuple[str, ...]]:
-    """The names of dynamic listeners, and the versions of each; raises msgspec.DecodeError where it is no dump.
+    """The names of dynamic listeners, and the versions of each. Raises msgspec.DecodeError if `dump` is not a dump.
 
-    A listener that Envoy rejected has no state, and is not there.
+    A listener that Envoy rejected has no state, and is left out.
     """
     return {entry.name: tuple(each.version_info for each in entry.states) for entry in _entries(dump) if entry.states}
 
 
 def unread(name: str) -> Listener:
-    """A dynamic listener of this name, of which nothing else could be read."""
+    """A dynamic listener of this name whose other fields could not be read."""
     return _listener(_Listener(name=name), detailed=False, dynamic=True)
 
 
-# Envoy refuses expressions that make a program of more than 100 instructions (RE2): one for each byte, and some more.
+# Envoy refuses regular expressions (RE2) whose program has more than 100 instructions: one for each byte, and some
+# more.
 _LONGEST_ENDING: Final = 60
 _EXACTLY: Final = 16
 
 
 def expression(names: Set[str], among: Set[str], most: int) -> tuple[str, Set[str]]:
-    """A regular expression that matches some of `names`, and which names it matches: at most `most`, where it can.
+    """A regular expression that matches some of `names`, and the names that it matches: at most `most`, if possible.
 
-    It matches whole names where there are few, else their ending, and then others that there are `among` all as well.
+    If there are few names, it matches one whole name. Otherwise it matches an ending. Then it also matches the names
+    with this ending in `among`, which are all names.
     """
     if len(names) <= _EXACTLY:
         name = min(names)
@@ -233,7 +241,7 @@ def _exactly(name: str) -> str:
 
 
 def _by_ending(names: Set[str], ending: str, most: int) -> Iterator[tuple[str, Set[str]]]:
-    """All of `names` have the same `ending`; they are told apart by the character before it."""
+    """Split `names`, which all have this `ending`, by the character before it."""
     longer: dict[str, set[str]] = {}
     for name in names - {ending}:
         longer.setdefault(name[-len(ending) - 1], set()).add(name)
@@ -273,16 +281,18 @@ def _listeners(entry: _Entry) -> Iterator[tuple[_Listener, bool]]:
 
 
 def counted(listeners: Sequence[Listener]) -> Sequence[Listener]:
-    """Those through which downstreams may send: all that no declaration excludes. If each one says that it is
-    outbound, that cannot be true, and all are."""
+    """The listeners through which downstreams may send: all that no declaration excludes.
+
+    If declarations exclude all of them, that cannot be true, and all count.
+    """
     return [each for each in listeners if not each.excluded] or listeners
 
 
 def may_come_in(listeners: Sequence[Listener], *, more_come: bool) -> bool:
-    """Whether requests can come in already: through a listener that is declared INBOUND or has the health_check filter.
+    """Whether requests can come in yet: through a listener that is declared INBOUND or has the health_check filter.
 
-    Otherwise any listener that counts will do; where more listeners come by LDS (`more_come`), only one that came so
-    and is in no doubt.
+    Without one, any listener that counts is enough. If LDS delivers more listeners (`more_come`), only a dynamic one
+    without a doubt is enough.
     """
     ours = [each for each in listeners if not each.excluded]
     if any(each.declared_inbound or each.fails_health_checks for each in ours):
@@ -331,7 +341,7 @@ def _listener(listener: _Listener, detailed: bool, dynamic: bool) -> Listener:
 
 
 def _doubt(listener: _Listener, addresses: Sequence[Address], prefixes: Sequence[str]) -> str | None:
-    """Why a listener without a declaration may be for other traffic than that of downstreams."""
+    """Why a listener without a declaration may serve other traffic than that of downstreams."""
     if listener.internal_listener is not None:
         return "it is internal"
     if all(each.socket_address.address in LOOPBACK for each in addresses):
@@ -350,20 +360,20 @@ def _uncountable(detailed: bool, is_udp: bool, proxies: Sequence[str], prefixes:
     return None
 
 
-# what the statistics of Envoy's own admin API are called
+# the name of Envoy's own admin API in statistics
 ADMIN: Final = "admin"
 
 
 def key(name: str) -> str:
-    """What the name of a statistic and that in a configuration have in common.
+    """The common part of a statistic's name and the name in the configuration.
 
-    Envoy replaces `://`, `:/` and `:`, from 1.37 on those of a stat_prefix too, and leaves out a dot at the end.
+    Envoy replaces `://`, `:/` and `:`, since 1.37 also in a stat_prefix, and leaves out a dot at the end.
     """
     return re.sub(r"[:/_]+", "_", name).strip("_.")
 
 
 def _stat_name(listener: _Listener) -> str:
-    """How its connections are called in statistics: by its first address only, however many it has."""
+    """The name of its connections in statistics. It comes from the first address, even if there are several."""
     if listener.stat_prefix:
         return key(listener.stat_prefix)
     if listener.internal_listener is not None:
@@ -372,14 +382,14 @@ def _stat_name(listener: _Listener) -> str:
         return key(listener.address.pipe.path)
     host = listener.address.socket_address.address
     if ":" in host:
-        with suppress(OSError):  # Envoy writes it as the system does
+        with suppress(OSError):  # Envoy writes the address as the system does
             host = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host))
         host = f"[{host}]"
     return key(f"{host}_{listener.address.socket_address.port_value}")
 
 
 def _fails_health_checks(managers: Sequence[_Filter]) -> bool | None:
-    """Whether each of them has the health_check filter; None where that is unknown."""
+    """Whether each of them has the health_check filter; None if unknown."""
     answers = [None if each.config_discovery else _has_health_check(each.config.http_filters) for each in managers]
     if False in answers or not answers:
         return False
@@ -396,10 +406,12 @@ def _has_health_check(filters: Sequence[_Filter]) -> bool | None:
 
 
 def without_health_check_filter(listeners: Iterable[Listener]) -> list[str]:
-    """Names of the inbound HTTP listeners on which health checks will go on passing after `/healthcheck/fail`."""
+    """Names of the inbound HTTP listeners whose health checks keep passing after `/healthcheck/fail`."""
     return [each.name for each in listeners if each.inbound and each.prefixes and each.fails_health_checks is False]
 
 
 def draining_egress(listeners: Iterable[Listener]) -> list[str]:
-    """Names of the outbound HTTP listeners that `/healthcheck/fail` drains too, cutting the application's own calls."""
+    """Names of the outbound HTTP listeners that `/healthcheck/fail` also drains, which cuts the application's own
+    requests.
+    """
     return [each.name for each in listeners if each.outbound and each.prefixes and each.drains]

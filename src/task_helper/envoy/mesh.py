@@ -1,8 +1,8 @@
-"""Which mesh Envoy belongs to, by its own configuration, and what is true there. Pure: bytes in, facts out.
+"""Which mesh Envoy belongs to, by its own configuration, and what is true in that mesh. Pure: bytes in, facts out.
 
-What moves downstreams is the mesh's business. On Kuma the control plane has Envoy ask the admin API's own `/ready` each
-second and takes the task out of discovery when that fails (HDS; pkg/hds in its source, as of 2.14). Consul's Envoys
-check nothing, and learn of a stop by discovery alone (hashicorp/consul#8304).
+Each mesh makes downstreams stop sending in its own way. In Kuma the control plane makes Envoy check the admin API's own
+`/ready` each second. If that fails, it removes the task from discovery (HDS; pkg/hds in its source, as of 2.14).
+Consul's Envoys do not health check. Only discovery makes them stop sending (hashicorp/consul#8304).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 from task_helper.envoy.listeners import LOOPBACK, Address, Listener
 from task_helper.settings import SETTINGS, Settings
 
-# What stands at the beginning of a listener's name, with its address behind it: Consul's agent/xds/listeners.go,
-# and App Mesh's own, as its users' configuration dumps have it.
+# The beginning of a listener's name, before its address. Consul: agent/xds/listeners.go. App Mesh: as the configuration
+# dumps of its users show.
 _CONSULS: Final = "public_listener:"
 _APP_MESHS: Final = ("lds_ingress_", "lds_egress_")
 
@@ -48,11 +48,11 @@ class _Dump(msgspec.Struct):
 
 
 class Bootstrap(NamedTuple):
-    """What Envoy was started with.
+    """What Envoy's bootstrap configuration shows.
 
-    `open_admin` is the admin API's address where other hosts can reach it, else None; `of_kuma` whether Kuma's agent
-    has started it; `asked_by_control_plane` whether a control plane has it check health and report (HDS);
-    `leaves_statistics_out` whether it has a stats_matcher; `has_lds` whether listeners come by discovery.
+    `open_admin` is the admin API's address if other hosts can reach it, otherwise None. `of_kuma` is whether Kuma's
+    agent has started Envoy. `asked_by_control_plane` is whether a control plane makes Envoy check health and report it
+    (HDS). `leaves_statistics_out` is whether it has a stats_matcher. `has_lds` is whether discovery delivers listeners.
     """
 
     open_admin: str | None = None
@@ -63,20 +63,22 @@ class Bootstrap(NamedTuple):
 
 
 class Mesh(NamedTuple):
-    """A mesh; `needs_filter` says whether health checks that the task's own listeners answer move its downstreams."""
+    """A mesh. `needs_filter` is whether its downstreams stop sending because the task's own listeners fail health
+    checks.
+    """
 
     name: Literal["app-mesh", "consul", "kuma"]
     needs_filter: bool = True
 
 
 def bootstrap(dump: bytes | bytearray) -> Bootstrap:
-    """What is in an answer to `/config_dump?mask=bootstrap…`; raises msgspec.DecodeError where it is no such dump."""
+    """What an answer to `/config_dump?mask=bootstrap…` shows. Raises msgspec.DecodeError if it is not such a dump."""
     for entry in msgspec.json.decode(dump, type=_Dump).configs:
         if entry.bootstrap:
             metadata = entry.bootstrap.node.metadata
             return Bootstrap(
                 open_admin=_open(entry.bootstrap.admin.address),
-                # only its agent writes these (pkg/core/xds/metadata.go)
+                # only Kuma's agent writes these (pkg/core/xds/metadata.go)
                 of_kuma="dataplane.proxyType" in metadata or "kumaDp" in (metadata.get("version") or ()),
                 asked_by_control_plane=entry.bootstrap.hds_config is not None,
                 leaves_statistics_out="stats_matcher" in entry.bootstrap.stats_config,
@@ -93,7 +95,7 @@ def _open(admin: Address) -> str | None:
 
 
 def recognise(listeners: Iterable[Listener], bootstrap: Bootstrap) -> Mesh | None:
-    """The mesh that Envoy belongs to; None where nothing says so."""
+    """The mesh that Envoy belongs to; None if nothing shows it."""
     names = [each.name for each in listeners]
     if bootstrap.of_kuma:
         return Mesh("kuma", needs_filter=not bootstrap.asked_by_control_plane)
@@ -105,19 +107,24 @@ def recognise(listeners: Iterable[Listener], bootstrap: Bootstrap) -> Mesh | Non
 
 
 def hints(mesh: Mesh, settings: Settings) -> list[str]:
-    """What these settings leave to be had in `mesh`, or what has to be known there."""
+    """What to know about `mesh`, and which settings would improve the drain there."""
     match mesh:
         case Mesh("consul"):
-            told = ["peers check nothing: the stop of consul-ecs-health-sync tells them, which nobody may hold up"]
+            found = [
+                "downstreams do not health check: they stop sending when ECS stops consul-ecs-health-sync, so no"
+                " container may depend on it"
+            ]
             if settings.drain_listeners != "graceful":
-                told.append("only DRAIN_LISTENERS=graceful closes their idle connections")
-            return told
+                found.append("only DRAIN_LISTENERS=graceful closes idle connections of downstreams")
+            return found
         case Mesh("kuma", needs_filter=False):
-            told = ["the control plane asks /ready, and has taken the task out of discovery within 6 s"]
+            found = ["the control plane checks Envoy's /ready, and removes the task from discovery within 6 s"]
             if (
                 settings.plan.drain_timeout == "auto"
                 and f"{settings.plan.health_check_interval:g}" == _DEFAULT_INTERVAL
             ):
-                told.append("HEALTH_CHECK_INTERVAL=7 is enough where no MeshHealthCheck has peers check as well")
-            return told
+                found.append(
+                    "HEALTH_CHECK_INTERVAL=7 is enough, unless a MeshHealthCheck makes downstreams health check too"
+                )
+            return found
     return []

@@ -14,25 +14,28 @@ import msgspec
 
 from task_helper.envoy.listeners import ADMIN, key
 
-# Envoy's health_check filter keeps health checks out of `completed` and `5xx`, not out of `total` and `active` (its
-# conn_manager_impl.cc). The connections of a listener with HTTP are those of its managers, too.
+# Envoy's health_check filter leaves health checks out of `completed` and `5xx`, but not out of `total` and `active`
+# (its conn_manager_impl.cc). The connections of an HTTP listener are also those of its managers.
 FILTER: Final = (
     r"^(http\..*\.downstream_(rq_(active|total|completed|5xx)|cx_(active|total))"
     r"|listener\..*\.downstream_cx_(active|total)|udp\..*\.downstream_sess_(active|total))$"
 )
 _NAME: Final = re.compile(r"(http|listener|udp)\.(.+)\.downstream_(rq_|cx_|sess_)(active|total|completed|5xx)")
 
-# the shares of Envoy's threads in what is counted whole
+# the shares of Envoy's threads, in statistics that are also counted as a whole
 _SHARE: Final = re.compile(r"(.+)\.(worker_\d+|main_thread)")
 
 
 class Traffic(NamedTuple):
-    """Counts at one moment of what may be downstreams' traffic.
+    """Counts, at one moment, of what may be downstreams' traffic.
 
-    Requests in flight; requests answered since Envoy started, and how many of them with a 5xx; open connections and UDP
-    sessions that have no requests, and how many of these there ever were; health checks since Envoy started. `used`
-    says whether there was anything at all since Envoy started. `doubtful` is what may be other traffic and is not part
-    of these counts, `unknown` the statistics in it that belong to no known listener.
+    `in_flight` are requests in progress. `completed` are requests answered since Envoy started, and `failed` are those
+    of them with a 5xx. `connections` are open connections and UDP sessions without requests. `accepted` is how many of
+    these there have ever been. `checks` are health checks since Envoy started. `used` is whether there was anything at
+    all since then.
+
+    `doubtful` is what may be other traffic; it is not part of these counts. `unknown` are the statistics in it that
+    belong to no known listener.
     """
 
     in_flight: int = 0
@@ -47,7 +50,7 @@ class Traffic(NamedTuple):
 
     @property
     def whole(self) -> Traffic:
-        """With what is doubtful."""
+        """The counts including what is doubtful."""
         if not (other := self.doubtful):
             return self
         return Traffic(
@@ -84,13 +87,13 @@ Stats = Mapping[str, int]
 
 
 class Group(NamedTuple):
-    """The statistics of one prefix, None where Envoy does not give one."""
+    """The statistics of one prefix; None if Envoy does not report one."""
 
     active: int | None = None
     total: int | None = None
     completed: int | None = None
     failed: int | None = None
-    # of a prefix of HTTP also its connections
+    # the connections of an HTTP prefix
     cx_active: int | None = None
     cx_total: int | None = None
 
@@ -99,7 +102,7 @@ _FIELDS: Final = {"active": "active", "total": "total", "completed": "completed"
 
 
 class Groups(NamedTuple):
-    """The statistics at one moment, each kind by the `key` of its prefix."""
+    """The statistics at one moment; each kind by the `key` of its prefix."""
 
     requests: Mapping[str, Group]
     connections: Mapping[str, Group]
@@ -107,17 +110,17 @@ class Groups(NamedTuple):
 
 
 def read(answer: bytes | bytearray) -> Stats:
-    """The statistics in an answer to `/stats?format=json`; raises msgspec.DecodeError where it is none."""
+    """The statistics in an answer to `/stats?format=json`. Raises msgspec.DecodeError if it is not such an answer."""
     stats = msgspec.json.decode(answer, type=_Stats).stats
     return {stat.name: int(stat.value) for stat in stats if stat.name}
 
 
 def group(stats: Stats, listeners: Container[str] = ()) -> Groups:
-    """The statistics by prefix, the shares of Envoy's threads left out.
+    """The statistics by prefix, without the shares of Envoy's threads.
 
-    `listeners` are the keys of known listeners: one of them may look like a thread's share, such as `x.worker_1`. Of
-    connections, `admin` is the admin API's and that of any listener with this stat_prefix: the admin API has its
-    connections on the main thread, and those on workers are the listener's.
+    `listeners` are the keys of known listeners, because a listener's name may look like a thread's share, such as
+    `x.worker_1`. Connections named `admin` belong to the admin API and to any listener with this stat_prefix. The admin
+    API has its connections on the main thread; those on workers are the listener's.
     """
     found: dict[str, dict[str, dict[str, int]]] = {"http": {}, "listener": {}, "udp": {}}
     for name, value in stats.items():
@@ -147,11 +150,12 @@ class Meter:
         self.first: Traffic | None = None
         self.last: Traffic | None = None
         self.read_at: float | None = None
-        # The last arrival came between these two moments, as readings are apart.
+        # The last arrival came between these two moments, because there is time between readings.
         self.last_arrival: float | None = None
         self.last_arrival_after: float | None = None
-        # The same of what may be other traffic than that of downstreams, and of connections that came and went. A
-        # connection may pass several listeners, each of which counts it: so the readings are counted that show one.
+        # The same for what may be other traffic than that of downstreams, and for connections that came and ended. A
+        # connection may pass several listeners, and each counts it. So these are the numbers of readings that show an
+        # arrival.
         self.doubtful_arrivals = 0
         self.last_doubtful_arrival: float | None = None
         self.last_doubtful_arrival_after: float | None = None
@@ -162,7 +166,7 @@ class Meter:
         self._compared = False
 
     def read(self, now: float, traffic: Traffic, *, recounted: bool = False) -> None:
-        """Take a reading made at `now`; if `recounted`, it counts something else than the one before."""
+        """Take a reading made at `now`. If `recounted`, its account differs from that of the reading before."""
         read_before, self.read_at = self.read_at, now
         if self.first is None or self.last is None or read_before is None:
             self.first = self.last = traffic
@@ -179,7 +183,7 @@ class Meter:
             self.last_arrival, self.last_arrival_after = now, read_before
         if self.arrived > before or traffic.completed != last.completed or traffic.under_way:
             self._busy_at = now
-        # short connections may be TCP health checks, which go on passing
+        # short connections may be TCP health checks, which keep passing
         doubtful, doubtful_before = traffic.doubtful or Traffic(), last.doubtful or Traffic()
         ended = doubtful.completed != doubtful_before.completed
         came = max(0, doubtful.completed + doubtful.in_flight - doubtful_before.completed - doubtful_before.in_flight)
@@ -191,23 +195,23 @@ class Meter:
             self._doubtful_at = now
 
     def quiet_for(self, now: float) -> float:
-        """For how many seconds nothing has been in flight or arrived, as far as readings tell; 0 without any."""
+        """For how many seconds nothing has been in flight or arrived, as far as readings show; 0 without readings."""
         return 0.0 if self._busy_at is None else now - self._busy_at
 
     def doubtful_quiet_for(self, now: float) -> float:
-        """The same for what may be other traffic than that of downstreams, and for connections that came and went."""
+        """The same for what may be other traffic than that of downstreams, and for connections that came and ended."""
         return 0.0 if self._doubtful_at is None else now - self._doubtful_at
 
     def gap(self, since: float) -> float:
-        """Mean seconds between two requests from the moment `since` to the last one; 0 if none came."""
+        """Mean seconds between two requests, from the moment `since` to the last request; 0 if none came."""
         if self.last_arrival is None or not self.arrived:
             return 0.0
         return max(0.0, self.last_arrival - since) / self.arrived
 
     def doubtful_gap(self, since: float) -> float:
-        """The same of what may be other traffic, at most; infinite for a single arrival, which shows no interval.
+        """The same for what may be other traffic, at most. A single arrival shows no interval: then it is infinite.
 
-        No health check shows that those who send it will stop.
+        No health check shows that the senders of this traffic will stop.
         """
         if self.last_doubtful_arrival is None:
             return 0.0
@@ -217,7 +221,7 @@ class Meter:
 
     @property
     def arrived(self) -> int:
-        """How many requests have come since the first reading, health checks not counted."""
+        """How many requests have come since the first reading, without health checks."""
         if self.first is None or self.last is None:
             return 0
         since = self.last.completed + self.last.in_flight - self.first.completed - self.first.in_flight
@@ -225,7 +229,7 @@ class Meter:
 
     @property
     def checks(self) -> int | None:
-        """How many health checks have come since the first reading; None without a second one."""
+        """How many health checks have come since the first reading; None without a second reading."""
         if self.first is None or self.last is None or not self._compared:
             return None
         return self._checks_before + max(0, self.last.checks - self.first.checks)

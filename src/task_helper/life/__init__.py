@@ -1,1 +1,1 @@
-"""The life of a task: `lifecycle` is the story, the others its parts."""
+"""The life of a task: `lifecycle` has the whole sequence, the other modules its parts."""

@@ -1,6 +1,6 @@
-"""Two helpers in a chain hold a task for the sum of their stopTimeouts: the second goes on where the first has ended.
+"""Two helpers in a chain keep a task running for the sum of their stopTimeouts: the second continues the first's plan.
 
-They never speak to each other. How far the plan has come, the first says with its exit code, and Envoy with its state.
+They do not communicate. The second reads how far the plan has come from the first's exit code and from Envoy's state.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from task_helper.logs import Event, log
 from task_helper.plan import Plan
 from task_helper.timing import now
 
-# An endpoint that is busy, as the machine may be while tasks stop, is asked again. The pauses before the tries, and the
-# bound of all tries together, in seconds.
+# The endpoint may be busy, because the machine may be busy while tasks stop. So the helper calls it again: after these
+# pauses, and within this time for all tries, in seconds.
 PAUSES: Final = (0.0, 0.3, 0.3)
 TRIES_WITHIN: Final = 2.0
 
-# between two looks of the first helper, in its delay, at whether the second has stopped
+# the pause between two checks whether the second helper has stopped, while the first one delays
 POLL: Final = 1.0
 
 _ENDED: Final[dict[int | None, Ended]] = {
@@ -35,7 +35,7 @@ _ENDED: Final[dict[int | None, Ended]] = {
 
 
 def hand_over(plan: Plan, record: Record) -> Ending:
-    """How the first helper's deadline ends: late where Envoy has not been told for as long as the plan says."""
+    """How the first helper's deadline ends: late if Envoy has not drained for as long as the plan requires."""
     if record.drain_began_at is None:
         return "handed over"
     drained_for = 0.0 if record.confirmed_at is None else now() - record.confirmed_at
@@ -45,7 +45,7 @@ def hand_over(plan: Plan, record: Record) -> Ending:
 async def second_has_stopped(metadata: Metadata, record: Record) -> bool:
     """Whether ECS reports that the second helper has stopped for good, or that the task has none; logged once.
 
-    Where ECS reports nothing, the second helper counts as running: unknown is not stopped.
+    If ECS reports nothing, the second helper counts as running: unknown is not stopped.
     """
     if not record.alone:
         try:
@@ -59,7 +59,7 @@ async def second_has_stopped(metadata: Metadata, record: Record) -> bool:
 
 
 async def until_second_has_stopped(metadata: Metadata, record: Record) -> None:
-    """Wait until ECS reports that no second helper is left to hand over to."""
+    """Wait until ECS reports that no second helper runs to which this one could hand over."""
     while not await second_has_stopped(metadata, record):
         await asyncio.sleep(POLL)
 
@@ -67,7 +67,7 @@ async def until_second_has_stopped(metadata: Metadata, record: Record) -> None:
 async def take_over(
     envoy: Envoy, metadata: Metadata, plan: Plan, record: Record, stopped_at: float
 ) -> Ending | Literal[False]:
-    """Note in `record` how far the helper before this one came, if there was one; how it ended, if nothing is left."""
+    """Record how far the helper before this one came, if there was one. Returns an ending if nothing is left to do."""
     if plan.takes_over_from is None:
         return False
     exit_code, draining = await asyncio.gather(_exit_code(metadata), _drains(envoy))
@@ -77,12 +77,12 @@ async def take_over(
         ended=ended,
         draining=draining,
         under_way=under_way,
-        held=plan.held_before,
-        drained=plan.drained_for(plan.held_before),
+        elapsed=plan.elapsed_before,
+        drained=plan.drained_for(plan.elapsed_before),
         waits_for_envoy=await metadata.waits_for_envoy() if ended == "still sending" else None,
     )
     if isinstance(verdict, Leave):
-        log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, cause=verdict.because)
+        log(Event.TAKING_OVER, exit_code=exit_code, draining=draining, cause=verdict.cause)
         record.drain_began_at = record.confirmed_at = now()
         return "still sending" if ended == "still sending" else "drained"
     log(
@@ -98,7 +98,7 @@ async def take_over(
 
 
 async def _exit_code(metadata: Metadata) -> int | None:
-    """That of the helper before; None where it runs, the task has no such container, or ECS does not say."""
+    """The exit code of the helper before this one; None if it runs, does not exist, or ECS does not report it."""
     with suppress(TimeoutError):
         async with asyncio.timeout(TRIES_WITHIN):
             for pause in PAUSES:
@@ -110,7 +110,7 @@ async def _exit_code(metadata: Metadata) -> int | None:
 
 
 async def _drains(envoy: Envoy) -> bool | None:
-    """Whether Envoy reports that it drains; None where it does not answer."""
+    """Whether Envoy reports that it drains; None if it does not answer."""
     try:
         return await envoy.state() == "DRAINING"
     except OSError:
@@ -118,7 +118,10 @@ async def _drains(envoy: Envoy) -> bool | None:
 
 
 async def _is_under_way(envoy: Envoy) -> bool | None:
-    """Whether anything of downstreams is in progress; None where Envoy does not answer, or a listener is uncounted."""
+    """Whether requests or connections of downstreams are in progress.
+
+    None if Envoy does not answer, or if no statistic covers a listener.
+    """
     try:
         look = await envoy.look()
     except OSError:

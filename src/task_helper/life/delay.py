@@ -1,4 +1,4 @@
-"""The delay before the drain: for a fixed time or, with `auto`, until replacement tasks are in service."""
+"""The delay before the drain: a fixed time or, with `auto`, until replacement tasks are in service."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
 from task_helper.timing import first, forever, now, sleep_until
 
-# how long after it is begun the first look is over: a pause, and a call that gives no answer
+# how long the first look takes at most: a pause, and a call that gets no answer
 FIRST_LOOK_TAKES: Final = FIRST_LOOK_WITHIN + STEP_TIMEOUT
 
 
 async def until_replaced(plan: Plan, record: Record, look: LookAtService) -> None:
     """With `auto`, wait until ECS and Cloud Map report replacement tasks in service; otherwise for the fixed time.
 
-    With `auto` the fixed time also applies where neither has reported anything by then.
+    With `auto` the wait also ends after the fixed time if no look has succeeded by then.
     """
     if plan.drain_delay != "auto":
         return await for_fixed_time(plan, record)
@@ -38,7 +38,7 @@ async def for_fixed_time(plan: Plan, record: Record) -> None:
 async def until_drain_is_due(plan: Plan, record: Record, metadata: Metadata, stopped_at: float) -> None:
     """Wait until the drain needs the time that is left.
 
-    The first helper of a chain may leave the drain to the second one, until ECS reports that the second has stopped.
+    The first helper of a chain may leave the drain to the second one, unless ECS reports that the second has stopped.
     """
     whole = record.plan_began_at + plan.longest_delay
     alone = min(whole, stopped_at + plan.own_longest_delay)
@@ -50,7 +50,8 @@ async def until_drain_is_due(plan: Plan, record: Record, metadata: Metadata, sto
 async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, blind_until: float) -> bool:
     """Look until the replacement is in service, and return True; False if no look has succeeded by `blind_until`.
 
-    `blind_until` may have passed, as in the second helper of a chain: the first look is waited for all the same.
+    `blind_until` may have passed already, as in the second helper of a chain. The helper still waits for the first
+    look.
     """
     watcher, began = ReplacementWatcher(look, discovery_lag), now()
 
@@ -65,10 +66,10 @@ async def wait_until_in_service(look: LookAtService, discovery_lag: float, *, bl
 
 
 class ReplacementWatcher:
-    """Looks at the service again and again until its replacement tasks are in service.
+    """Looks at the service repeatedly until its replacement tasks are in service.
 
-    A look raises OSError where it cannot see; the cause is logged once. After one look has shown that the replacement
-    is not in service, only another look ends the wait: looks that fail report nothing.
+    A look raises OSError if it cannot see the tasks; each cause is logged once. After a look has shown that the
+    replacement is not in service, only another successful look ends the wait: a failed look reports nothing.
     """
 
     def __init__(self, look: LookAtService, discovery_lag: float) -> None:
@@ -80,7 +81,7 @@ class ReplacementWatcher:
         self._logged: set[str] = set()
         self._whole_look_at = 0.0
         self.has_seen = False
-        self.first_look = asyncio.Event()  # set when it is over, whether it has succeeded or not
+        self.first_look = asyncio.Event()  # set when the look is over, even if it failed
 
     async def wait(self) -> bool:
         """Return True when the replacement is in service."""
@@ -90,14 +91,15 @@ class ReplacementWatcher:
             await sleep_until(next_at if moment is None else min(next_at, moment))
             if moment is not None and moment <= next_at:
                 return True
-        # no more looks: in a large service they would be taken from helpers that have not seen theirs yet
+        # No more looks: in a large service they would take calls from helpers whose replacements are not in service
+        # yet.
         await sleep_until(moment)
         return True
 
     async def _step(self) -> float | None:
-        """Look once, at the listing alone until the next whole look is due.
+        """Look once: at the listing alone, until the next whole look is due.
 
-        Returns from when on the replacement is in service, None while it is not. A look that fails changes neither.
+        Returns from when on the replacement is in service; None while it is not. A failed look changes nothing.
         """
         listing_only = now() < self._whole_look_at
         try:
@@ -106,7 +108,7 @@ class ReplacementWatcher:
             self._in_service_from = self._replacement.in_service_from(now(), self._latest)
         except OSError as error:
             self._failures += 1
-            # until the next whole look succeeds, the listing is not asked in between
+            # no listing is read between whole looks until a whole look succeeds
             self._latest = self._latest._replace(listing_failed=self._latest.listing_failed or listing_only)
             self._log_once(why(error))
         self.first_look.set()
@@ -120,10 +122,10 @@ class ReplacementWatcher:
             return self._whole_look_at
         return min(self._whole_look_at, now() + listing_pause(self._latest.tasks, random.random()))  # nosec B311
 
-    def _log_once(self, because: str) -> None:
-        if because not in self._logged:
+    def _log_once(self, cause: str) -> None:
+        if cause not in self._logged:
             until = (
                 "they are seen in service, or the drain needs the time" if self.has_seen else "DISCOVERY_LAG is over"
             )
-            log(Event.REPLACEMENT_UNKNOWN, cause=because, waits_until=until)
-            self._logged.add(because)
+            log(Event.REPLACEMENT_UNKNOWN, cause=cause, waits_until=until)
+            self._logged.add(cause)

@@ -1,7 +1,7 @@
-"""The drain: Envoy is called until it has confirmed, then downstreams stop sending and requests finish.
+"""The drain: the helper calls Envoy until it confirms, then waits until downstreams stop sending and requests finish.
 
-`until_confirmed` and `until_over` are the two steps. If Envoy is restarted meanwhile, both are taken again.
-`call_at_deadline` is for a helper that could not take the first step in time, as it was frozen or had no CPU.
+`until_confirmed` and `until_over` are the two steps. If Envoy restarts meanwhile, both are repeated. `call_at_deadline`
+is for a helper that could not take the first step in time, because it was frozen or had no CPU.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from task_helper.plan import Plan
 from task_helper.settings import Graceful
 from task_helper.timing import first, forever, now, sleep_until
 
-# Between two calls of an Envoy that does not confirm: a busy admin API gets some air, a lost second is lost traffic.
-# Each pause is twice as long as the one before, up to guard.LONGEST_PAUSE.
+# The pause between two calls of an Envoy that does not confirm. A busy admin API needs some time, but a lost second is
+# lost traffic. Each pause is twice as long as the one before, up to guard.LONGEST_PAUSE.
 FIRST_PAUSE: Final = 0.1
 
-# between two looks at whether a confirmed drain still is one; Envoy does not report that by itself
+# the pause between two checks that a confirmed drain still lasts; Envoy does not report a lost drain by itself
 POLL: Final = 0.5
 
-# with `auto`, how long after their last answer Envoy's statistics count as missing
+# with `auto`, Envoy's statistics count as missing this long after their last answer
 UNREADABLE_AFTER: Final = 10.0
 
 
 async def until_confirmed(envoy: Envoy, record: Record) -> None:
-    """Call Envoy to fail its health checks until it has confirmed: a lost call is lost traffic."""
+    """Call Envoy to fail its health checks until it confirms. A lost call would be lost traffic."""
     record.confirmed_at = None
     await _persist(partial(_call, envoy, record), Event.ADMIN_FAILING)
     record.confirmed_at, record.envoy_answered = now(), True
@@ -56,7 +56,7 @@ async def call_at_deadline(envoy: Envoy, record: Record, deadline: float) -> Non
 
 
 async def _call(envoy: Envoy, record: Record) -> str | None:
-    """Call Envoy once to fail its health checks; why it has not confirmed, None where it has."""
+    """Call Envoy once to fail its health checks. Returns why it has not confirmed; None if it has."""
     record.attempts += 1
     try:
         await envoy.fail_health_checks()
@@ -67,16 +67,16 @@ async def _call(envoy: Envoy, record: Record) -> str | None:
     try:
         state = await envoy.state()
     except Denied:
-        return None  # Envoy took the call, and may not report its state
+        return None  # Envoy accepted the call, but its admin API does not allow its state
     except OSError as error:
         return why(error)
     return None if state == "DRAINING" else f"Envoy still is {state}"
 
 
 async def until_over(envoy: Envoy, plan: Plan, listeners: bool | Graceful, record: Record, stopped_at: float) -> bool:
-    """Wait until the drain is over, and return True; False if Envoy has forgotten the drain and must be called again.
+    """Wait until the drain is over, and return True; False if Envoy has lost the drain and must be called again.
 
-    `listeners` is the setting DRAIN_LISTENERS, `stopped_at` when the stop was requested, by the event loop's clock.
+    `listeners` is the setting DRAIN_LISTENERS. `stopped_at` is when the stop was requested, by the event loop's clock.
     """
     return await first(
         _until_quiet(envoy, plan, record, stopped_at + plan.budget),
@@ -86,11 +86,11 @@ async def until_over(envoy: Envoy, plan: Plan, listeners: bool | Graceful, recor
 
 
 async def _until_quiet(envoy: Envoy, plan: Plan, record: Record, deadline: float) -> bool:
-    """Wait for the drain's time or, with `auto`, until the task is quiet. The record's meter has the traffic."""
+    """Wait for the drain's time or, with `auto`, until the task is quiet. The record's meter counts the traffic."""
     auto = plan.drain_timeout == "auto"
-    # after more than one attempt Envoy may have been restarted, and have forgotten the call of another helper
+    # After more than one attempt Envoy may have been restarted, and may have lost the call of another helper.
     drained_since = now() - (record.drained_before if record.attempts == 1 else 0.0)
-    # with `auto` only for traffic that cannot be read, of which another helper's time reports nothing
+    # With `auto` this end is only for traffic that cannot be read. The time of another helper does not count there.
     fixed_end = (now() if auto else drained_since) + plan.fixed_timeout
     log(Event.DRAINING, seconds=(deadline if auto else min(fixed_end, deadline)) - now())
     await first(
@@ -101,7 +101,9 @@ async def _until_quiet(envoy: Envoy, plan: Plan, record: Record, deadline: float
 
 
 async def _until_time_is_over(end: float, auto: bool, record: Record) -> None:
-    """Wait until `end`. With `auto`, only the deadline ends a drain whose traffic can be read and is not quiet."""
+    """Wait until `end`. With `auto`, and while the traffic can be read and is not quiet, only the deadline ends the
+    drain.
+    """
     await sleep_until(end)
     while auto and (read_at := record.meter.read_at) is not None and now() < read_at + UNREADABLE_AFTER:
         await sleep_until(read_at + UNREADABLE_AFTER)
@@ -113,7 +115,7 @@ async def _until_forgotten(envoy: Envoy, record: Record) -> bool:
 
 
 async def _until_drain_lost(envoy: Envoy) -> None:
-    """Wait until an Envoy that had confirmed the drain reports that it is live: it was restarted, and has forgotten."""
+    """Wait until an Envoy that had confirmed the drain reports that it is live: a restart has lost the drain."""
     while True:
         await asyncio.sleep(POLL)
         try:
@@ -121,11 +123,11 @@ async def _until_drain_lost(envoy: Envoy) -> None:
                 log(Event.DRAIN_LOST)
                 return
         except Denied:
-            # where the state may not be read, repeat the call: it changes nothing in an Envoy that has not forgotten
+            # If the state is not allowed, repeat the call. It changes nothing in an Envoy that has not lost the drain.
             with suppress(OSError):
                 await envoy.fail_health_checks()
         except OSError:
-            pass  # stopped or busy, which `watch` judges
+            pass  # Envoy has stopped or is busy; `watch` judges that
 
 
 async def _drain_listeners(envoy: Envoy, listeners: bool | Graceful, record: Record) -> bool:
@@ -136,7 +138,7 @@ async def _drain_listeners(envoy: Envoy, listeners: bool | Graceful, record: Rec
 
 
 async def _until_listeners_drain(envoy: Envoy, *, graceful: bool) -> None:
-    """Call Envoy to refuse new connections, or if `graceful` to close idle ones, until it has taken the call."""
+    """Call Envoy until it accepts the call to refuse new connections or, if `graceful`, to close idle ones."""
 
     async def obstacle() -> str | None:
         try:
@@ -150,10 +152,10 @@ async def _until_listeners_drain(envoy: Envoy, *, graceful: bool) -> None:
 
 
 async def _persist(obstacle: Callable[[], Awaitable[str | None]], failing: Event) -> None:
-    """Try until there is no obstacle; the first one is logged."""
+    """Try until there is no obstacle; the first obstacle is logged."""
     pause = FIRST_PAUSE
-    while because := await obstacle():
+    while cause := await obstacle():
         if pause == FIRST_PAUSE:
-            log(failing, cause=because)
+            log(failing, cause=cause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,10 +1,12 @@
-"""May the plan end early? Facts in; `Leave` or `Keep`, and why, out. Pure: every early end there is, is decided here,
-but for that of a delay which the replacement ends (`replacement.py`).
+"""Whether the plan may end early: facts in; `Leave` or `Keep` with its cause out. Pure.
 
-An early exit, a skipped delay and the verdict that a task is quiet need two independent proofs, one of them that
-nothing is being served; `still_sending` is the exception, where it is the wait that costs requests. A fact that is not
-known is None: neither zero nor gone, and it keeps the plan. So the helper is never worse than a shell that sleeps,
-calls Envoy, and sleeps.
+This module decides every early end but one: `replacement.py` decides the end of a delay whose replacement is in
+service.
+
+An early exit, a skipped delay and a quiet task need two independent proofs. One of them proves that nothing is being
+served. `still_sending` is the exception, because there waiting costs requests. A fact that is not known is None. It
+never counts as zero or as stopped, and it keeps the plan. So the helper is never worse than a shell that sleeps, calls
+Envoy, and sleeps.
 """
 
 from __future__ import annotations
@@ -14,38 +16,42 @@ from typing import Final, Literal, NamedTuple
 
 from task_helper.envoy.traffic import Traffic
 
-# So many requests have to fail one after another, and none succeed, before nothing counts as served. Where one in ten
-# fails for other reasons, that comes about by chance in one of 100,000 tries; each further one is lost where all fail.
+# So many requests have to fail in a row, and none succeed, before nothing counts as served. If one in ten requests
+# fails for other reasons, this happens by chance in one of 100,000 tries. If all requests fail, each further one that
+# the helper waits for is lost.
 ENOUGH_FAILURES: Final = 5
 
-# So many requests have to arrive in ten seconds, after all downstreams should have stopped sending; a scraper of
+# So many requests have to arrive in ten seconds, after all downstreams should have stopped sending. A scraper of
 # metrics that comes every few seconds sends fewer.
 ENOUGH_ARRIVALS: Final = 5
 
-# how long nothing may be in flight or arrive before the task is quiet: the second in which a downstream Envoy merges
-# what it has learnt, twice, and one more
+# Seconds without anything in flight or arriving, before the task is quiet. A downstream Envoy merges updates for a
+# second; QUIET is twice that second, and one more.
 QUIET: Final = 3.0
 
-# How many times longer a silence has to be than the mean time between two requests. A client that sends at regular
-# intervals and does not check is then seen to send after all others have checked.
+# How many times longer a silence has to be than the mean time between two requests. It then shows that a client still
+# sends which sends at regular intervals without health checks.
 LONGER_THAN_GAPS: Final = 2.0
 
 
 class Leave(NamedTuple):
-    """The plan, or its stage, may end."""
+    """The plan, or its stage, may end, for this cause."""
 
-    because: str
+    cause: str
 
 
 class Keep(NamedTuple):
-    """The plan stands."""
+    """The plan continues, for this cause."""
 
-    because: str
+    cause: str
 
 
 class GoOn(NamedTuple):
-    """The plan continues where another helper has left it: it began so long `ago`, and Envoy has surely drained
-    for `drained_for`, both in seconds; `delay_over` says whether it is the drain's turn."""
+    """This helper continues the plan that another helper began.
+
+    The plan began `ago` seconds ago, and Envoy has surely drained for `drained_for` seconds. `delay_over` is whether
+    the drain comes next.
+    """
 
     ago: float
     drained_for: float
@@ -57,29 +63,29 @@ Ended = Literal["drained", "handed over", "handed over late", "still sending"]
 
 
 def younger_than_helper(*, uptime: float, helper: float) -> str | None:
-    """Why what Envoy has served since its start may not be all since the helper's; None where it is.
+    """Why Envoy's counts may not include all requests since the helper's start; None if they do.
 
-    Both are in seconds: Envoy reports its `uptime` rounded down to whole ones, and the `helper` knows its own age. An
-    Envoy that was restarted counts from then on.
+    `uptime` and `helper` are the ages of Envoy and the helper in seconds. Envoy rounds its age down to whole seconds. A
+    restarted Envoy counts from its restart.
     """
     if uptime >= helper:
         return None
     if uptime + 1 <= helper:
-        return "Envoy was restarted after the helper had started, and counts requests from then on"
-    return "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"
+        return "Envoy was restarted after the helper had started, and counts requests only since then"
+    return "Envoy may have started after the helper, and counts requests only since then: it reports whole seconds"
 
 
 def never_in_service(*, may_have_been: str | None, used: bool | None, uncounted: Sequence[str]) -> Verdict:
-    """May a task that this helper has not seen in service be left at once?
+    """Whether a task that this helper has not seen in service may end at once.
 
-    The proofs: it was not in service before either, as far as can be known (else `may_have_been` says why not); and
-    none of Envoy's listeners was `used`: no connection, no request and no health check has come since Envoy started,
-    which was before the helper did. No listener is `uncounted`.
+    The first proof: as far as can be known, the task was not in service before either (otherwise `may_have_been` is the
+    cause). The second proof: none of Envoy's listeners was `used`. No connection, request or health check has come
+    since Envoy started, and Envoy started before the helper. A listener that is `uncounted` keeps the plan.
     """
     if may_have_been:
         return Keep(may_have_been)
     if used is None:
-        return Keep("what Envoy has served is not known")
+        return Keep("it is unknown what Envoy has served")
     if used:
         return Keep("Envoy has had connections, requests or health checks")
     if uncounted:
@@ -88,19 +94,20 @@ def never_in_service(*, may_have_been: str | None, used: bool | None, uncounted:
 
 
 def envoy_stopped(*, stopped: Sequence[str], answers: bool | None, accepts: bool | None) -> Verdict:
-    """May the task be left since there is no Envoy any more?
+    """Whether the task may end because Envoy has stopped.
 
-    The proofs: ECS says that the containers with Envoy have `stopped`, which in a task that is stopping is for good;
-    and its admin API, which answered once, refuses (`answers` is False), as do all listeners that are known (`accepts`
-    is False). A timeout makes either of them None: an Envoy that is busy or frozen looks like that.
+    The first proof: ECS reports that the containers with Envoy have `stopped`, which is final in a task that is
+    stopping. The second proof: Envoy's admin API, which answered before, now refuses connections (`answers` is False),
+    and so do all known listeners (`accepts` is False). After a timeout `answers` or `accepts` is None, because a busy
+    or frozen Envoy looks like that.
     """
     if not stopped:
-        return Keep("ECS does not say that Envoy's container has stopped")
+        return Keep("ECS does not report that Envoy's container has stopped")
     if answers or accepts:
-        return Keep("Envoy is there, whatever ECS says")
+        return Keep("Envoy still answers, although ECS reports that it has stopped")
     if answers is None or accepts is None:
-        return Keep("it is unknown whether Envoy is there")
-    return Leave(f"Envoy's container has stopped ({', '.join(stopped)}), and does not answer")
+        return Keep("it is unknown whether Envoy still runs")
+    return Leave(f"Envoy's container has stopped ({', '.join(stopped)}), and Envoy does not answer")
 
 
 def application_stopped(
@@ -111,34 +118,35 @@ def application_stopped(
     after: Traffic | None,
     uncounted: Sequence[str],
 ) -> Verdict:
-    """May the delay end since there is no application any more?
+    """Whether the delay may end because the application has stopped.
 
-    The proofs: ECS says that all containers beside Envoy have `stopped` for good, and where a URL tells the
-    application's port, it `refuses`; and between two readings Envoy served nothing, while requests that came failed.
-    Where none come, nothing is known, nor anything gained. No listener is `uncounted`.
+    The first proof: ECS reports that all containers beside Envoy have `stopped` for good. If a URL shows the
+    application's port, that port also `refuses` connections. The second proof: between two readings Envoy served
+    nothing, and the requests that came failed. If no request comes, nothing is known, and a shorter delay would gain
+    nothing. A listener that is `uncounted` keeps the plan.
     """
     if not stopped:
-        return Keep("ECS does not say that all containers beside Envoy have stopped")
+        return Keep("ECS does not report that all containers beside Envoy have stopped")
     if refuses is False:
-        return Keep("the application is there")
+        return Keep("the application's port does not refuse connections")
     if before is None or after is None:
-        return Keep("what Envoy serves is not known")
+        return Keep("it is unknown what Envoy serves")
     if uncounted:
         return Keep(f"no statistic covers {', '.join(uncounted)}")
     if after.under_way or (after.served, after.accepted) != (before.served, before.accepted):
         return Keep("Envoy serves requests")
     if after.failed - before.failed < ENOUGH_FAILURES:
-        return Keep("too few requests have come to tell")
+        return Keep("too few requests have come to prove that the application has stopped")
     return Leave(f"all containers beside Envoy have stopped ({', '.join(stopped)}), and every request fails")
 
 
 class Quiet(NamedTuple):
-    """What is known of the traffic in a drain, in seconds.
+    """What is known about the traffic in a drain. All times are in seconds.
 
-    For `seconds` nothing was in flight and no request came. For `doubtful` seconds nothing of what may be other traffic
-    than that of downstreams, and no connection without requests. Both are 0 where it is unknown. `gap` and
-    `doubtful_gap` are the mean times between two arrivals in the drain, up to the last one; 0 where none came.
-    `unmoved` says why some of those who send are known to send on, whatever they check.
+    For `seconds` nothing was in flight and no request came. For `doubtful` seconds there was no traffic that may come
+    from others than downstreams, and no connection without requests. Both are 0 if unknown. `gap` and `doubtful_gap`
+    are the mean times between two arrivals in the drain; 0 if none came. `unmoved` is why some senders are known to
+    keep sending, whatever their health checks show.
     """
 
     seconds: float
@@ -149,39 +157,41 @@ class Quiet(NamedTuple):
 
 
 def quiet(*, drained_for: float, least: float, fixed_over: bool, traffic: Quiet, uncounted: Sequence[str]) -> Verdict:
-    """May the drain end since downstreams have stopped sending?
+    """Whether the drain may end because downstreams have stopped sending.
 
-    The proofs: Envoy has failed their health checks for as long as one of each takes, `drained_for` at `least`; and for
-    QUIET nothing was in flight and nothing came. Until the fixed time is over, one more thing has to be true of each:
-    that checks move those who send; and that the silence is longer than those between requests, and covers everything.
+    The first proof: Envoy has failed health checks for `drained_for` seconds, `least` or more, so each downstream has
+    checked. The second proof: for QUIET nothing was in flight and nothing came. Until the fixed time is over, each
+    proof needs more. Health checks must make the senders stop. The silence must cover all traffic, and be longer than
+    the silences between requests.
     """
     if drained_for < least:
         return Keep("some downstreams may not have checked yet")
     if traffic.seconds < QUIET:
-        return Keep("requests are under way, or were until a moment ago")
+        return Keep("requests are in progress, or were a moment ago")
     if fixed_over:
-        return Leave("nothing has been in flight or come for a while")
+        return Leave("for some seconds nothing was in flight, and no request came")
     if uncounted:
         return Keep(f"no statistic covers {', '.join(uncounted)}")
     if traffic.unmoved:
         return Keep(traffic.unmoved)
     if traffic.doubtful < max(QUIET, LONGER_THAN_GAPS * traffic.doubtful_gap):
-        return Keep("what may be downstreams' traffic is under way, or was until a moment ago")
+        return Keep("traffic that may come from downstreams is in progress, or was a moment ago")
     if traffic.seconds < LONGER_THAN_GAPS * traffic.gap:
-        return Keep("requests come so rarely that this silence shows nothing")
-    return Leave("nothing has been in flight or come for a while")
+        return Keep("requests come so rarely that this silence proves nothing")
+    return Leave("for some seconds nothing was in flight, and no request came")
 
 
 def still_sending(*, waits_for_envoy: bool | None, arrived: int, lately: bool) -> Verdict:
-    """May the helper exit, in Consul, since downstreams still send long after they should have stopped?
+    """Whether the helper may exit, in Consul, because downstreams still send long after they should have stopped.
 
-    There `consul-ecs-health-sync` marks the task critical once, at its stop; if that call fails, it does not repeat it.
-    Then only its deregistration stops downstreams. It deregisters the task when Envoy has stopped, and before ECS kills
-    it. So a helper that keeps Envoy running for longer than health-sync runs costs every request that comes later.
+    In Consul `consul-ecs-health-sync` marks the task critical once, when ECS stops health-sync. It does not repeat that
+    call if it fails. Then downstreams stop sending only when health-sync deregisters the task. It does so after Envoy
+    has stopped, and before ECS kills health-sync. If the helper keeps Envoy running for longer, every later request
+    fails.
 
-    The proofs: ECS reports that the task is to stop and that this container still runs (`waits_for_envoy`); and Envoy
-    counts requests that `arrived` after all downstreams should have stopped sending, some of them `lately`. Where Envoy
-    does not answer, none are known to have arrived.
+    The first proof: ECS reports that the task is to stop, and that health-sync still runs (`waits_for_envoy`). The
+    second proof: requests `arrived` after all downstreams should have stopped sending, some of them `lately`. If Envoy
+    does not answer, no requests are known to have arrived.
     """
     if not waits_for_envoy:
         return Keep("ECS does not report that consul-ecs-health-sync still runs in a task that is to stop")
@@ -195,26 +205,27 @@ def taken_over(
     ended: Ended | None,
     draining: bool | None,
     under_way: bool | None,
-    held: float,
+    elapsed: float,
     drained: float,
     waits_for_envoy: bool | None = None,
 ) -> Leave | GoOn:
-    """Where does the plan stand that another helper has begun?
+    """Where the plan stands that another helper has begun.
 
-    `ended` is how that one did, by its exit code; None for any other code, a crash, or where ECS does not say. In a
-    chain that hands over on time it has `held` the task for so long, and Envoy has `drained` for so long, in seconds.
+    `ended` is how the other helper ended, by its exit code; None for any other code, a crash, or if ECS does not report
+    it. In a chain that hands over on time, `elapsed` seconds of the plan have passed, and Envoy has drained for
+    `drained` seconds.
 
-    The proofs that all is done: the other helper has drained, and Envoy is `draining` with nothing `under_way`. That
-    the time which has passed counts takes the other helper's word, and that Envoy was told takes Envoy's as well:
-    unknown is not long ago. Where Envoy turns downstreams away, there is nothing left to delay. In Consul the other
-    helper may have exited as downstreams are still sending (`still_sending`), which holds as long as `waits_for_envoy`.
+    The proofs that all is done: the other helper reports that it has drained, and Envoy is `draining` with nothing
+    `under_way`. Passed time counts if the other helper's exit code confirms it, and the time of the drain also needs
+    Envoy's answer. An unknown time counts as none. If Envoy drains, the delay is over. In Consul the other helper may
+    have exited because downstreams still send (`still_sending`). That cause is valid as long as `waits_for_envoy`.
     """
     if ended == "still sending" and waits_for_envoy:
-        return Leave("the helper before this one has exited as downstreams still send, and health-sync still runs")
+        return Leave("the helper before this one exited because downstreams still send, and health-sync still runs")
     if ended == "drained" and draining and under_way is False:
-        return Leave("the helper before this one has drained, and nothing is under way")
+        return Leave("the helper before this one has drained, and no request is in progress")
     return GoOn(
-        ago=held if ended in ("handed over", "handed over late") else 0.0,
+        ago=elapsed if ended in ("handed over", "handed over late") else 0.0,
         drained_for=drained if ended == "handed over" and draining else 0.0,
         delay_over=draining is True,
     )

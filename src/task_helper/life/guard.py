@@ -1,6 +1,6 @@
-"""The promise outlives the feature: after a fault inside the helper, the plan continues with its fixed times.
+"""The rule that protects the plan: after a fault inside the helper, the plan continues with its fixed times.
 
-At the start the promise is the gate: a fault inside the helper must not make a task unhealthy that works.
+At the start the rule protects the gate: a fault inside the helper must not make a working task unhealthy.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from task_helper.timing import now, sleep_until
 
 T = TypeVar("T")
 
-# between two tries of a call that fails, in the drain and at the start
+# the pause between two tries of a call that fails, in the drain and at the start
 LONGEST_PAUSE: Final = 1.0
 
-# For so many seconds after a fault at the start the whole step is tried again. It is as long as the gate waits for
-# Envoy's first listener, and well within the startPeriod of the README's container, 300 s, which is ECS's longest.
+# For so many seconds after a fault at the start the helper repeats the whole step. The gate waits as long for Envoy's
+# first listener. It is well within the startPeriod in the README, 300 s, which is ECS's longest.
 RETRIED_FOR: Final = 60.0
 
 
 async def guarded(part: Awaitable[T], instead: Callable[[], Awaitable[T]], record: Record) -> T:
-    """Await `part`; if it raises, note the fault and await `instead`."""
+    """Await `part`. If it raises, record the fault and await `instead`."""
     try:
         return await part
     except Exception as error:
@@ -45,10 +45,10 @@ async def keep_the_gate(
     show: Callable[[Status], None],
     record: Record,
 ) -> None:
-    """After a fault at the start, try `come_into_service` again for RETRIED_FOR; then open the gate by a plain rule.
+    """After a fault at the start, repeat `come_into_service` for RETRIED_FOR; then open the gate by a plain rule.
 
-    By that rule Envoy is live and the application answers. A check that is at fault itself counts as passed: what the
-    helper cannot judge, it must not fail.
+    By that rule Envoy is live and the application answers. A check that has a fault itself counts as passed: the helper
+    must not fail what it cannot judge.
     """
 
     async def live() -> None:
@@ -69,7 +69,7 @@ async def keep_the_gate(
 
 
 async def _fails(check: Callable[[], Awaitable[None]]) -> bool:
-    """Whether the check says no; one that is at fault itself does not."""
+    """Whether the check fails. A check with a fault of its own does not fail."""
     try:
         await check()
     except Exception as error:
@@ -78,7 +78,7 @@ async def _fails(check: Callable[[], Awaitable[None]]) -> bool:
 
 
 async def keep_the_plan(envoy: Envoy, plan: Plan, record: Record, stopped_at: float) -> Ending:
-    """What is left of the plan at its fixed times, with as little code as possible."""
+    """Carry out the rest of the plan at its fixed times, with as little code as possible."""
     if record.drain_began_at is None:
         if not record.delay_over:
             end = record.plan_began_at + plan.fixed_delay

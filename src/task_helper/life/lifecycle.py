@@ -1,12 +1,13 @@
-"""The story of a task: starting → in service → delaying → draining → exit. `live` is the whole of it, and what it calls
-follows in the order in which it happens. Three rules hold throughout:
+"""The lifecycle of a task: starting → in service → delaying → draining → exit.
 
-- One deadline, STOP_TIMEOUT - 5 s after the signal, bounds everything: past STOP_TIMEOUT ECS kills every container.
-  Only an Envoy that was not called by then is called after it, once.
-- The plan ends early only on two proofs, one of them that nothing is being served: `early` is the judge of that. The
+`Lifecycle.live` is the whole sequence; the functions that it calls follow in the order in which they run. Three rules
+always apply:
+- One deadline, STOP_TIMEOUT - 5 s after the signal, limits everything: at STOP_TIMEOUT ECS kills every container. Only
+  one call may come later: to an Envoy that was not called by then.
+- The plan ends early only on two proofs, and one of them proves that nothing is being served. `early` decides. The
   exception is Consul, where waiting for a call that failed costs every later request (`early.still_sending`).
-- The promise outlives the feature. As long as this process lives, ECS leaves the application and Envoy alone, so
-  after a fault in here the plan continues with its fixed times: `guard` sees to that.
+- After a fault inside the helper the plan continues with its fixed times; `guard` does that. As long as this process
+  runs, ECS does not stop the application and Envoy.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ from task_helper.logs import Event, log
 from task_helper.settings import Settings
 from task_helper.timing import first, forever, now, say_no, sleep_until, waited_for_cpu
 
-# A helper that had to call Envoy after its deadline gives downstreams what is left of STOP_TIMEOUT, except so much. ECS
-# counts from its own call, some 0.03 s before the signal, and a starved process sees the signal late.
+# A helper that calls Envoy after its deadline gives downstreams the rest of STOP_TIMEOUT, except these seconds. ECS
+# counts from its own call, about 0.03 s before the signal, and a process without CPU detects the signal late.
 BEFORE_SIGKILL: Final = 2.0
 
 
 class Surroundings(NamedTuple):
-    """What a task's life depends on. `show` shows `task-helper healthcheck` a status; both functions raise OSError."""
+    """The parts on which a task's life depends.
+
+    `show` sets the status that `task-helper healthcheck` prints. It and `look_at_service` raise OSError.
+    """
 
     envoy: Envoy
     application: Application | None
@@ -50,7 +54,7 @@ class Lifecycle:
 
     def __init__(self, settings: Settings, surroundings: Surroundings, stop: Stop) -> None:
         self.settings = settings
-        self.plan = settings.plan  # startup may adapt it to Envoy; both helpers of a chain share only the given one
+        self.plan = settings.plan  # startup may adapt it to Envoy, but both helpers of a chain share only the original
         self.envoy, self.application, self.metadata, self.show, self.look_at_service = surroundings
         self.stop = stop
         self.record = Record()
@@ -59,7 +63,7 @@ class Lifecycle:
         self.record.began_at = now()
         await first(self.stop.wait(), guarded(self.start(), forever, self.record))
         self.stop.idle_from_now_on()
-        await self.stop.wait()  # in service: nothing runs until then
+        await self.stop.wait()  # in service: nothing runs until the stop
         self.record.stop_requested_at = self.record.plan_began_at = self.stop.at
         ending = await first(self.shut_down(), self.deadline()) or await self.out_of_time()
         return conclude(self.record, ending, self.plan, metrics=self.settings.metrics == "emf")
@@ -92,7 +96,7 @@ class Lifecycle:
         verdict = await watch.never_in_service(self.envoy, self.metadata, self.record)
         if isinstance(verdict, Leave):
             return True
-        log(Event.PLAN_KEPT, cause=verdict.because)
+        log(Event.PLAN_KEPT, cause=verdict.cause)
         return False
 
     async def take_over(self) -> Ending | Literal[False]:
@@ -109,7 +113,7 @@ class Lifecycle:
         replaced = delay.until_replaced(self.plan, self.record, self.look_at_service)
         fixed = partial(delay.for_fixed_time, self.plan, self.record)
         due = delay.until_drain_is_due(self.plan, self.record, self.metadata, self.stop.at)
-        # shows who sends and who checks, and never ends the delay
+        # shows what is sent and which health checks come; never ends the delay
         reading = guarded(watch.first_reading(self.envoy, self.record), forever, self.record)
         await first(
             guarded(replaced, fixed, self.record), guarded(due, fixed, self.record), self.application_stopped(), reading
@@ -117,12 +121,12 @@ class Lifecycle:
 
     async def application_stopped(self) -> None:
         watching = watch.application_stopped(self.envoy, self.application, self.metadata)
-        because = await guarded(watching, forever, self.record)
+        cause = await guarded(watching, forever, self.record)
         self.record.application_stopped_at = now()
-        log(Event.APPLICATION_STOPPED, cause=because)
+        log(Event.APPLICATION_STOPPED, cause=cause)
 
     async def drain(self) -> Ending:
-        """Make Envoy fail its health checks, and wait until the drain is over; again, where Envoy has forgotten it."""
+        """Make Envoy fail its health checks, and wait until the drain is over. If Envoy loses it, repeat both."""
         self.record.drain_began_at = now()
         while True:
             await drain.until_confirmed(self.envoy, self.record)
@@ -136,7 +140,7 @@ class Lifecycle:
         return "envoy stopped"
 
     async def still_sending(self) -> Ending:
-        """In Consul, exit while health-sync can still deregister the task, where that alone stops downstreams."""
+        """In Consul, exit while health-sync can still deregister the task, if only that stops downstreams."""
         began, limit = self.record.plan_began_at, self.plan.still_sending_limit
         if limit is None or not await guarded(watch.is_consul(self.envoy, self.record), forever, self.record):
             return await forever()
@@ -148,7 +152,9 @@ class Lifecycle:
         await sleep_until(self.stop.at + self.plan.budget)
 
     async def out_of_time(self) -> Ending:
-        """At the deadline, call an Envoy once that was never called, unless the second helper of a chain is to."""
+        """At the deadline, call an Envoy that was never called, once. In a chain, a second helper may make that call
+        instead.
+        """
         confirmed_in_time = self.record.confirmed_at is not None
         hands_over = self.plan.hands_over_to and not await self.second_has_stopped()
         drain_was_due = self.record.drain_began_at is not None or self.plan.longest_delay <= self.plan.budget
@@ -166,7 +172,7 @@ class Lifecycle:
 
 
 class Stop:
-    """The request to stop the task. It comes once, however often its signal does.
+    """The request to stop the task. It counts once, even if its signal is repeated.
 
     `at` is when it came, by the event loop's clock.
     """
@@ -177,11 +183,16 @@ class Stop:
         self._requested = asyncio.Event()
 
     def idle_from_now_on(self) -> None:
-        """From now on the process waits for the CPU only once a signal has come, which tells how late it is handled."""
+        """From now on the process waits for the CPU only after a signal. So its waiting time shows how late it handles
+        the signal.
+        """
         self._waited_before = waited_for_cpu()
 
     def request(self, signal: str | None, at: float) -> None:
-        """The signal of that name came at this moment of the event loop's clock; None: metadata reported the stop."""
+        """Record that the signal of this name came `at` a moment of the event loop's clock.
+
+        The name is None if the task metadata endpoint reported the stop.
+        """
         again = self._requested.is_set()
         if not again:
             self.at = at
@@ -192,7 +203,7 @@ class Stop:
             log(Event.SIGTERM, signal=signal, late_seconds=self._late())
 
     def _late(self) -> float | None:
-        """Seconds for which the process waited for the CPU since the signal came; None if unknown, as during startup.
+        """Seconds for which the process has waited for the CPU since the signal; None if unknown, as during startup.
 
         They do not include the time in which the process, its container or the machine was frozen.
         """

@@ -1,4 +1,4 @@
-"""What has happened to the task so far."""
+"""The facts about the task so far."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Ending = Literal[
     "still sending",
 ]
 
-# requests that came this shortly before the end of the drain would have gone on coming
+# requests that came within this time before the end of the drain show that downstreams still send
 STILL_COMING: Final = 3.0
 
 
 class Exit(IntEnum):
-    """Exit codes; `describe-tasks` shows them as the container's. Those of faults are of sysexits.h.
+    """The helper's exit codes. `describe-tasks` reports them as the container's; those of faults are from sysexits.h.
 
-    To a second helper that goes on, the code says how far the first one came; nothing else can pass between them.
+    In a chain, the code also reports to the second helper how far the first one came.
     """
 
     DRAINED = 0
@@ -51,13 +51,14 @@ _EXITS: Final[dict[Ending, Exit]] = {
 
 
 class Record(msgspec.Struct):
-    """What has happened; moments are of the event loop's clock, None where it has not. `service` names the task's.
+    """What has happened. Moments are of the event loop's clock; None if it has not happened. `service` is the task's
+    service.
 
-    The plan may have begun before the stop was requested here, in the hands of another helper, its delay be over, and
-    Envoy have drained for so many seconds (`drained_before`).
+    In the second helper of a chain the plan may have begun before its own stop was requested. Its delay may be over,
+    and Envoy may have drained for `drained_before` seconds.
 
-    `attempts` counts the calls of Envoy to fail its health checks, `called` is whether one of them has come to its end,
-    be it a failure. `alone` is whether the second helper of a chain is known to have stopped.
+    `attempts` counts the calls of Envoy to fail its health checks. `called` is whether one of these calls has ended,
+    even with an error. `alone` is whether the second helper of a chain is known to have stopped.
     """
 
     service: str = "unknown"
@@ -82,13 +83,13 @@ class Record(msgspec.Struct):
     faulty: bool = False
     account: Account | None = None
     unknown: tuple[str, ...] = ()
-    logged_nobody_checks: bool = False
+    logged_no_checks: bool = False
     delay_meter: Meter = msgspec.field(default_factory=Meter)
     meter: Meter = msgspec.field(default_factory=Meter)
 
     @property
     def without_filter(self) -> list[str]:
-        """Names of the listeners whose health checks will not fail, where it is by them that downstreams go."""
+        """Names of the listeners whose health checks will not fail, in a mesh whose downstreams need these checks."""
         needed = self.mesh is None or self.mesh.needs_filter
         return without_health_check_filter(self.listeners) if needed else []
 
@@ -98,32 +99,31 @@ class Record(msgspec.Struct):
         return _EXITS.get(ending, Exit.DRAINED)
 
     @property
-    def nobody_checks(self) -> bool:
-        """Whether requests came since the stop was requested, but no health check, where it is by them that downstreams
-        learn of the drain."""
+    def lacks_checks(self) -> bool:
+        """Whether requests came since the stop, but no health check, in a mesh whose downstreams need health checks."""
         meters = (self.delay_meter, self.meter)
         needed = self.mesh is None or self.mesh.needs_filter
         return needed and any(each.arrived for each in meters) and not any(each.checks for each in meters)
 
     def unmoved(self, checked_by: float, interval: float) -> str | None:
-        """Why some of those who send do not stop because of health checks; None where nothing shows that.
+        """Why some senders do not stop because of health checks; None if nothing shows that.
 
-        All downstreams that check at `interval` have done so by the moment `checked_by`.
+        Downstreams that check at `interval` have all checked by the moment `checked_by`.
         """
         if self.came_after(checked_by):
             return "requests came after every downstream must have checked"
         after = self.meter.last_doubtful_arrival_after
         if after is not None and after >= checked_by:
             return "connections, or what may be downstreams' requests, came after every downstream must have checked"
-        if self.nobody_checks_for(interval):
+        if self.lacks_checks_for(interval):
             return "requests came for longer than one interval, but no health check did"
         return None
 
-    def nobody_checks_for(self, interval: float) -> bool:
-        """Whether requests came for longer than this after the stop was requested, but no health check did."""
+    def lacks_checks_for(self, interval: float) -> bool:
+        """Whether requests came for longer than `interval` after the stop was requested, but no health check did."""
         last = self.meter.last_arrival_after or self.delay_meter.last_arrival_after
         since = self.stop_requested_at
-        return self.nobody_checks and last is not None and since is not None and last - since >= interval
+        return self.lacks_checks and last is not None and since is not None and last - since >= interval
 
     def came_after(self, checked_by: float) -> bool:
         """Whether a request surely came after this moment of the drain."""
@@ -131,6 +131,6 @@ class Record(msgspec.Struct):
         return after is not None and after >= checked_by
 
     def still_coming(self, now: float) -> bool:
-        """Whether requests came to the very end of the drain."""
+        """Whether requests came at the very end of the drain."""
         last_arrival = self.meter.last_arrival
         return last_arrival is not None and now - last_arrival < STILL_COMING

@@ -1,4 +1,4 @@
-"""Startup: when is the task ready for requests, and will it be able to drain?"""
+"""Startup: when the task is ready for requests, and whether it will be able to drain."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from task_helper.plan import Plan
 from task_helper.settings import Settings
 from task_helper.timing import now
 
-# between two looks at Envoy and the application
+# the pause between two checks of Envoy and the application
 POLL: Final = 0.5
 
-# How long a live Envoy may have no listener: its control plane gives it some when it answers, for which Envoy itself
-# waits 15 s (initial_fetch_timeout) before it says that it is live.
+# How long a live Envoy may have no listener. Its control plane sends listeners when it answers. Envoy waits 15 s for
+# that answer (initial_fetch_timeout) before it reports that it is live.
 NO_LISTENERS_FOR: Final = 60.0
 
-# the first Envoy that tells idle connections of a drain; older ones take the call, and tell with the next response
+# The first version of Envoy that closes idle connections in a drain. Older versions accept the call, and close a
+# connection only with its next response.
 CLOSES_IDLE: Final = (1, 40)
 
 
 async def is_stopping(metadata: Metadata, before: str | None) -> bool:
-    """Whether ECS began to stop this container before the helper could catch the signal, which may be lost then.
+    """Whether ECS began to stop this container before the helper could catch the signal, which may then be lost.
 
-    `before` names the helper that ECS stops before this one, None without one. An endpoint that does not answer is
-    called again, for two seconds at most. Without an answer the helper waits for the signal; if that was lost, ECS
-    kills the helper after its stopTimeout.
+    `before` names the helper that ECS stops before this one, None without one. The helper calls an endpoint that does
+    not answer again, for two seconds at most. Without an answer the helper waits for the signal. If the signal was
+    lost, ECS kills the helper after its stopTimeout.
     """
     if metadata.url is None:
         return False
@@ -57,16 +58,16 @@ async def come_into_service(
     record: Record,
     plan: Plan,
 ) -> None:
-    """Return when Envoy is live and the application answers; `show` has then opened the gate."""
-    told: set[str] = set()
+    """Return when Envoy is live and the application answers. `show` has then opened the gate."""
+    logged: set[str] = set()
     while True:
-        status, because = await _obstacle(envoy, application, metadata, record, plan)
-        _show(show, status, told)
+        status, cause = await _obstacle(envoy, application, metadata, record, plan)
+        _show(show, status, logged)
         if status == "in service":
             break
-        if because not in told:
-            log(Event.WAITING, cause=because)
-            told.add(because)
+        if cause not in logged:
+            log(Event.WAITING, cause=cause)
+            logged.add(cause)
         await asyncio.sleep(POLL)
     record.in_service_at = now()
     log(Event.IN_SERVICE, seconds=now() - record.began_at)
@@ -86,7 +87,8 @@ async def _obstacle(
                     "waiting for Envoy",
                     f"Envoy at {envoy.url} drains, and ECS does not report that the task is to run",
                 )
-            # Only a helper that died can have called Envoy to drain; no health check would ever pass again.
+            # Only a helper that died can have called Envoy to drain. Unless this helper undoes that, no health check
+            # passes again.
             await envoy.pass_health_checks()
             state = await envoy.state()
             if not record.drain_undone:
@@ -108,11 +110,11 @@ async def _obstacle(
 
 
 async def _may_be_stopping(metadata: Metadata, plan: Plan, lived: float) -> bool:
-    """Whether an Envoy that drains may do so since the task is to stop: a helper that starts then must not undo it.
+    """Whether Envoy may drain because the task is to stop. A helper that starts then must not undo the drain.
 
-    Where ECS does not report whether the task is to stop, the time that this helper has `lived`, in seconds, shows it:
-    every helper of a task that is to stop gets SIGTERM, or SIGKILL, within the stopTimeouts of all its helpers. Outside
-    ECS, only a chain has another helper that may have called Envoy for good reason.
+    If ECS does not report whether the task is to stop, the age of this helper (`lived`, in seconds) shows it. Every
+    helper of a stopping task gets SIGTERM or SIGKILL within the stopTimeouts of all its helpers. Outside ECS, only a
+    chain has another helper that may have called Envoy for a good reason.
     """
     if metadata.url is None and not plan.other_helper:
         return False
@@ -123,8 +125,10 @@ async def _may_be_stopping(metadata: Metadata, plan: Plan, lived: float) -> bool
 
 
 async def _has_no_listener(envoy: Envoy, record: Record) -> bool:
-    """Whether Envoy reports that none of its listeners is for downstreams yet; not where it may not report them."""
-    with suppress(OSError):  # the look at the configuration reports why
+    """Whether Envoy reports that it has no listener for downstreams yet. False if its admin API does not allow that
+    question.
+    """
+    with suppress(OSError):  # `look_at_configuration` logs the cause
         if record.bootstrap is None:
             record.bootstrap = await envoy.bootstrap()
         record.listeners = await envoy.listeners()
@@ -132,24 +136,24 @@ async def _has_no_listener(envoy: Envoy, record: Record) -> bool:
     return False
 
 
-def _show(show: Callable[[Status], None], status: Status, told: set[str]) -> None:
+def _show(show: Callable[[Status], None], status: Status, logged: set[str]) -> None:
     try:
         show(status)
     except OSError as error:
-        if (because := why(error)) not in told:
-            log(Event.HEALTHCHECK_UNAVAILABLE, cause=because)
-            told.add(because)
+        if (cause := why(error)) not in logged:
+            log(Event.HEALTHCHECK_UNAVAILABLE, cause=cause)
+            logged.add(cause)
 
 
 async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record, settings: Settings) -> Plan:
-    """Warn now, weeks before the deployment that would show it, of a configuration that defeats the drain.
+    """Warn at startup of a configuration that defeats the drain, weeks before a deployment would show it.
 
-    Returns the plan, which takes into account how long Envoy's graceful drain lasts.
+    Returns the plan, adapted to the duration of Envoy's graceful drain.
     """
     if task := await metadata.task():
         record.service = task.service_name or task.family
     try:
-        record.listeners = await envoy.listeners()  # once more: some may have come since the gate saw the first
+        record.listeners = await envoy.listeners()  # again: more may have come since the gate opened
         record.bootstrap = bootstrap = record.bootstrap or await envoy.bootstrap()
     except OSError as error:
         log(Event.CONFIGURATION_UNREADABLE, cause=why(error))
@@ -180,11 +184,13 @@ def _warn(record: Record, bootstrap: Bootstrap, settings: Settings) -> None:
 
 
 async def _wait_for_idle(envoy: Envoy, plan: Plan) -> Plan:
-    """The plan of a drain in which Envoy closes idle connections; if it will not, log that, and keep the plan."""
+    """The plan for a drain in which Envoy closes idle connections. If Envoy will not close them, log that and keep the
+    plan.
+    """
     try:
         about = await envoy.about()
     except OSError:
-        return plan  # whether Envoy will, is unknown
+        return plan  # it is unknown whether Envoy closes them
     if about.version is None:
         return plan
     if about.version < CLOSES_IDLE:

@@ -1,4 +1,4 @@
-"""What is left of a task's life: the summary in the log, with the figures that CloudWatch makes metrics of."""
+"""The end of a task's life: the summary in the log, with figures for CloudWatch metrics."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from task_helper.logs import Event, log
 from task_helper.plan import MERGE, Plan
 from task_helper.timing import now
 
-# a reading that is older than this says nothing of the end
+# a reading older than this does not describe the end, in seconds
 STALE_AFTER: Final = 3.0
 
 
 def conclude(record: Record, ending: Ending, plan: Plan, metrics: bool) -> Exit:
-    """Log the summary, with the figures as CloudWatch `metrics` where they are wanted; the exit code."""
+    """Log the summary, and return the exit code. With `metrics` the summary contains CloudWatch metrics."""
     code = record.exit_code(ending)
     fields = summarise(record, ending, code, now(), plan)
     if (cut := fields["requests_in_flight_at_end"]) and ending != "envoy stopped":
@@ -30,7 +30,7 @@ def conclude(record: Record, ending: Ending, plan: Plan, metrics: bool) -> Exit:
 
 
 def _handed_over(ending: str) -> bool:
-    """Whether another helper goes on, whose summary tells the end."""
+    """Whether another helper continues the plan. Then that helper's summary reports the end."""
     return ending.startswith("handed over")
 
 
@@ -43,27 +43,29 @@ def _traffic_after_drain(record: Record, plan: Plan) -> bool:
 
 
 def causes_of_traffic(record: Record, plan: Plan, now: float) -> list[str]:
-    """Why downstreams may still send at the end of a drain: what was observed, then what may be."""
+    """Why downstreams may still send at the end of a drain: observed causes first, then possible ones."""
     causes = []
-    if record.nobody_checks:
-        causes.append("no health check came since the stop: those who send do not check this task")
+    if record.lacks_checks:
+        causes.append("no health check came since the stop: the senders do not health check this task")
     if record.mesh and record.mesh.name == "consul":
-        causes.append("Consul's downstreams never check: they learn of the stop by discovery alone")
+        causes.append("Consul's downstreams never check: only discovery makes them stop sending")
     if record.meter.doubtful_quiet_for(now) < STALE_AFTER and record.account:
         causes += [_doubtful(name, doubt) for name, doubt in record.account.doubts.items()]
     if names := record.without_filter:
-        causes.append(f"no health_check filter on {', '.join(names)}: health checks go on passing")
+        causes.append(f"no health_check filter on {', '.join(names)}: health checks keep passing")
     if plan.shortest_drain <= plan.health_check_interval:
-        causes.append("DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL: downstreams may not have checked yet")
-    # whoever sends, the helper does not see them: these may be so beside the others
+        causes.append(
+            "DRAIN_TIMEOUT is not longer than HEALTH_CHECK_INTERVAL: some downstreams may not have checked yet"
+        )
+    # The helper cannot see what sends requests. These causes are possible beside the others.
     return causes + [
         "downstreams that do not health check this task, or only its TCP port, or a path that no filter matches",
-        "panic mode: most other tasks of the service fail their health checks, so downstreams use all of them",
+        "panic mode: most other tasks of the service fail their health checks, so downstreams send to all tasks",
     ]
 
 
 def _doubtful(listener: str, doubt: str) -> str:
-    """Who may send through a listener that is for other traffic."""
+    """What may send through a listener that is in doubt."""
     who = "requests from the task itself" if "loopback" in doubt or "internal" in doubt else "scrapes or other requests"
     return f"{who} through {listener}: {doubt}, and no traffic_direction"
 
@@ -81,7 +83,7 @@ _UNITS: Final = {
 
 
 def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: Plan) -> dict[str, Any]:
-    """The fields of the summary; a figure that is not known is None, which is not zero."""
+    """The fields of the summary. A figure that is not known is None, which is not zero."""
     stopped = now if record.stop_requested_at is None else record.stop_requested_at
     drain_began = now if record.drain_began_at is None else record.drain_began_at
     first, last, read_at = record.meter.first, record.meter.last, record.meter.read_at
@@ -89,7 +91,7 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: 
         last = None
     if record.account and record.account.uncounted:
         first = last = None
-    at_end = None if _handed_over(ending) else last  # another helper goes on: nothing is cut yet
+    at_end = None if _handed_over(ending) else last  # another helper continues the plan: no request is cut yet
     return {
         "reason": ending,
         "exit_code": exit_code,
@@ -108,8 +110,11 @@ def summarise(record: Record, ending: Ending, exit_code: int, now: float, plan: 
 
 
 def embedded_metrics(fields: dict[str, Any], service: str, milliseconds: int) -> dict[str, Any]:
-    """What turns a log line with `fields` into CloudWatch metrics of `service`, at this time since the epoch."""
-    # CloudWatch adds up numbers, not words; zeros tell a service whose drains are confirmed from one that never drains
+    """The fields that turn a log line into CloudWatch metrics of `service`, at this time in milliseconds since the
+    epoch.
+    """
+    # CloudWatch adds up numbers, not words. Zeros distinguish a service whose drains are confirmed from one that never
+    # drains.
     count = {"drains_not_confirmed": int(fields["reason"] == "not confirmed")}
     left_out = "budget_left_seconds" if _handed_over(fields["reason"]) else None
     metrics = [

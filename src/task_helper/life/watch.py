@@ -1,4 +1,6 @@
-"""What may end the plan early: each function gathers the facts until `early` finds them enough, and says why."""
+"""Watching for an early end of the plan: each function collects facts until `early` finds them enough, and returns the
+cause.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +21,30 @@ from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
 from task_helper.timing import forever, now, sleep_until
 
-# between two looks; nothing tells these things by itself
+# the pause between two looks; no source reports these facts by itself
 POLL: Final = 0.5
 
-# Between two readings of Envoy's statistics, at least. In a large mesh each takes Envoy a tenth of a second, so the
-# pause is PAUSES times as long as a reading takes, up to LONGEST_READING_PAUSE.
+# The shortest pause between two readings of Envoy's statistics. In a large mesh a reading takes Envoy a tenth of a
+# second. So the pause is PAUSES times as long as a reading, up to LONGEST_READING_PAUSE.
 READING_EVERY: Final = 1.0
 PAUSES: Final = 20
 LONGEST_READING_PAUSE: Final = 5.0
 
-# How long before the earliest end of a drain a reading shows from when on nothing came: QUIET and a moment. The drain's
-# first one and one at its end are the others. At the fixed end of a drain the last one is a moment before it.
+# How long before the earliest end of a drain a reading is taken, to show since when nothing has come: QUIET and a
+# moment. The other readings are the first of the drain and one at its end. At the fixed end of a drain the last reading
+# is A_MOMENT earlier.
 LAST_READINGS: Final = early.QUIET + 0.1
 A_MOMENT: Final = 0.5
 
-# In Consul, in seconds: for how long before the limit arrivals are counted, but not what may still arrive after a stop
-# that downstreams learn of; and for how long after the limit an exit helps. Where health-sync marks the task critical,
-# downstreams stop sending within 0.3 s (measured).
+# In Consul, in seconds. ARRIVALS_COUNTED: how long before the limit arrivals are counted. MAY_STILL_ARRIVE: how long
+# after a stop requests may still arrive although downstreams learned of it. EXIT_HELPS: how long after the limit an
+# exit still helps. Where health-sync marks the task critical, downstreams stop sending within 0.3 s (measured).
 ARRIVALS_COUNTED: Final = 10.0
 MAY_STILL_ARRIVE: Final = 5.0
 EXIT_HELPS: Final = 9.0
 
-# between two readings where a container beside Envoy has stopped: each request that comes meanwhile may fail, in the
-# first second; for one that lives on in the rest of the delay READING_EVERY will do
+# The pause between two readings after a container beside Envoy has stopped. In the first second each request that comes
+# meanwhile may fail. A container that runs for the rest of the delay is read after READING_EVERY.
 SHORT_PAUSE: Final = 0.1
 
 
@@ -57,11 +60,13 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
     look, has_restarted = await asyncio.gather(look_at_envoy(), metadata.has_restarted())
     may_have_been = None
     if record.left_draining:
-        may_have_been = "Envoy was left draining by a helper before this one"
+        may_have_been = "an earlier helper left Envoy draining"
     elif record.faulty:
-        may_have_been = "the helper had a fault before it could see"
+        may_have_been = "the helper had a fault before it could see the task in service"
     elif has_restarted is not False:
-        may_have_been = "the helper was restarted" if has_restarted else "ECS does not say if the helper was restarted"
+        may_have_been = (
+            "the helper was restarted" if has_restarted else "ECS does not report whether the helper was restarted"
+        )
     if look is None or look.uptime is None:
         return early.never_in_service(may_have_been=may_have_been, used=None, uncounted=[])
     younger = early.younger_than_helper(uptime=look.uptime, helper=look.asked_at - record.began_at)
@@ -73,21 +78,21 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
 
 
 async def envoy_stopped(envoy: Envoy, metadata: Metadata, record: Record) -> str:
-    """Wait until Envoy is gone for good; why."""
+    """Wait until Envoy has stopped for good, and return the cause."""
     while True:
         if stopped := (await metadata.stopped()).envoys:
             answers = await envoy.answers()
             record.envoy_answered |= answers is True
-            # an admin API that never answered may be elsewhere
+            # an admin API that never answered may have another address
             known = answers if record.envoy_answered else None
             verdict = early.envoy_stopped(stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners))
             if isinstance(verdict, Leave):
-                return verdict.because
+                return verdict.cause
         await asyncio.sleep(POLL)
 
 
 async def application_stopped(envoy: Envoy, application: Application | None, metadata: Metadata) -> str:
-    """Wait until the application is gone for good; why."""
+    """Wait until the application has stopped for good, and return the cause."""
     account: Account | None = None
     before: Traffic | None = None
     hurry_until: float | None = None
@@ -109,7 +114,7 @@ async def application_stopped(envoy: Envoy, application: Application | None, met
             stopped=stopped, refuses=refuses, before=before, after=after, uncounted=uncounted
         )
         if isinstance(verdict, Leave):
-            return verdict.because
+            return verdict.cause
         if before is None or after is None or (after.served, after.accepted) != (before.served, before.accepted):
             before = after
         hurry_until = now() + READING_EVERY if hurry_until is None else hurry_until
@@ -117,7 +122,7 @@ async def application_stopped(envoy: Envoy, application: Application | None, met
 
 
 async def is_consul(envoy: Envoy, record: Record) -> bool:
-    """Whether Envoy belongs to Consul. Where startup could not see that, Envoy is called until it answers."""
+    """Whether Envoy belongs to Consul. If startup could not detect that, call Envoy until it answers."""
     while record.bootstrap is None or not record.listeners:
         with suppress(OSError):
             record.bootstrap, record.listeners = await envoy.bootstrap(), await envoy.listeners()
@@ -128,7 +133,8 @@ async def is_consul(envoy: Envoy, record: Record) -> bool:
 
 
 async def still_sending(envoy: Envoy, metadata: Metadata, began: float, limit: float) -> str:
-    """Wait until it is proven that Consul's downstreams do not stop sending; why. Never returns where it is not.
+    """Wait until it is proven that Consul's downstreams do not stop sending, and return the cause. Otherwise never
+    return.
 
     `began` is when the plan began, `limit` until when downstreams may still send, by the event loop's clock.
     """
@@ -142,31 +148,33 @@ async def still_sending(envoy: Envoy, metadata: Metadata, began: float, limit: f
                 traffic = await envoy.traffic(account)
             meter.read(now(), traffic)
         except OSError:
-            pass  # none are known to have arrived
+            pass  # no request is known to have arrived
         else:
             if now() >= limit:
                 verdict = early.still_sending(
                     waits_for_envoy=await metadata.waits_for_envoy(),
                     arrived=meter.arrived,
-                    # the reading before shows no arrival; this one may be late, as of a helper that was frozen
+                    # The reading before shows no arrival. This reading may be late, if the helper was frozen.
                     lately=meter.last_arrival_after is not None and now() - meter.last_arrival_after < early.QUIET,
                 )
                 if isinstance(verdict, Leave):
-                    return verdict.because
+                    return verdict.cause
         following = max(now() + READING_EVERY, limit - LAST_READINGS)
         await sleep_until(min(following, limit) if now() < limit else following)
     return await forever()
 
 
 async def first_reading(envoy: Envoy, record: Record) -> Never:
-    """Read the traffic once, when the delay begins: what comes in the delay shows who sends, and who checks."""
-    with suppress(OSError):  # the drain's readings report why
+    """Read the traffic once, when the delay begins. The traffic in the delay shows which requests and health checks
+    come.
+    """
+    with suppress(OSError):  # the drain's readings log the cause
         await _read(envoy, record)
     await forever()
 
 
 async def _read(envoy: Envoy, record: Record, *, anew: bool = False) -> None:
-    """One reading; `anew` with a new account, as where statistics belong to no listener that is known."""
+    """Take one reading. With `anew`, or if statistics belong to no known listener, make a new account first."""
     before, recounted = record.account, False
     traffic = None if before is None or anew else await envoy.traffic(before)
     if traffic is None or set(traffic.unknown) - set(record.unknown):
@@ -181,7 +189,7 @@ async def _read(envoy: Envoy, record: Record, *, anew: bool = False) -> None:
 
 
 async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since: float, fixed_end: float) -> None:
-    """Feed the record's meter, and return when the task is quiet; with fixed times, that is never.
+    """Feed the record's meter, and return when the task is quiet; with fixed times, never return.
 
     `drained_since` is when Envoy confirmed that its health checks fail, `fixed_end` when the drain's fixed time ends.
     """
@@ -189,7 +197,7 @@ async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since
     deadline = (record.stop_requested_at or 0.0) + plan.budget
     least_end = drained_since + plan.shortest_drain
     last = min(least_end, deadline - A_MOMENT) if auto else min(fixed_end, deadline) - A_MOMENT
-    moments = (last - LAST_READINGS, last)  # after them the pauses are even
+    moments = (last - LAST_READINGS, last)  # after these two, the pauses are even
     unreadable, uncounted, anew = False, False, True  # listeners may have come since the delay began
     while True:
         began = now()
@@ -202,7 +210,7 @@ async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since
             unreadable = True
         else:
             uncounted = uncounted or _log_uncounted(record)
-            _log_nobody_checks(record, plan)
+            _log_missing_checks(record, plan)
             if auto and isinstance(_verdict(record, plan, drained_since, fixed_end), Leave):
                 return
         pause = min(max(READING_EVERY, PAUSES * (now() - began)), LONGEST_READING_PAUSE)
@@ -228,18 +236,18 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
     )
 
 
-def _log_nobody_checks(record: Record, plan: Plan) -> None:
-    """Log once, when the drain begins, that it will not make those who send stop."""
+def _log_missing_checks(record: Record, plan: Plan) -> None:
+    """Log once, when the drain begins, that the drain will not make the senders stop."""
     delay = now() - (record.stop_requested_at or now())
-    if not record.logged_nobody_checks and record.nobody_checks_for(plan.health_check_interval):
+    if not record.logged_no_checks and record.lacks_checks_for(plan.health_check_interval):
         log(Event.NO_HEALTH_CHECKS_SEEN, requests=record.delay_meter.arrived + record.meter.arrived, seconds=delay)
-        record.logged_nobody_checks = True
+        record.logged_no_checks = True
 
 
 def _log_uncounted(record: Record) -> bool:
-    """Log which listeners no statistic covers; whether there are any."""
+    """Log which listeners no statistic covers. Returns whether there are any."""
     if not record.account or not record.account.uncounted:
         return False
-    listeners = [f"{name}: {because}" for name, because in record.account.uncounted.items()]
+    listeners = [f"{name}: {cause}" for name, cause in record.account.uncounted.items()]
     log(Event.LISTENERS_UNCOUNTED, listeners=listeners)
     return True

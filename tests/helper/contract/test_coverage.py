@@ -1,6 +1,6 @@
-"""Every shape of Envoy's configuration in which traffic once was not counted, on a real Envoy.
+"""Every configuration of Envoy in which traffic was once not counted, with a real Envoy.
 
-Each test has one listener of a kind beside another one, something in progress on it, and asks what the account says.
+Each test has a listener of one kind beside another listener, with something in progress on it, and reads the account.
 """
 
 import asyncio
@@ -189,8 +189,7 @@ def test_several_addresses(run: Run, first: str | None) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", None])
 @pytest.mark.parametrize("what", ["connection", "health check", "request"])
 def test_used_since_start(run: Run, what: str, host: str | None) -> None:
-    """A connection, a health check or a request shows that a listener was used, and goes on to after a reset of the
-    counters."""
+    """A connection, a health check or a request shows that a listener was used, even after a reset of the counters."""
     address, port = free_address(), free_port()
     web = listener("web", host or address, port, proxy() if what == "connection" else manager("web", CHECK_FILTER))
     shape = run([inbound(address), web], address)
@@ -207,7 +206,7 @@ def test_used_since_start(run: Run, what: str, host: str | None) -> None:
 
 
 def test_health_checks_are_counted(run: Run) -> None:
-    """Seven health checks and five requests are told apart, with the filter passing checks through and without."""
+    """Seven health checks and five requests are counted separately, also if the filter passes checks through."""
     address = free_address()
     through = CHECK_FILTER["typed_config"] | {"pass_through_mode": True}
     listeners = [
@@ -230,7 +229,7 @@ def test_health_checks_are_counted(run: Run) -> None:
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
 def test_hot_restart(run: Run, kind: str) -> None:
-    """What is in progress in the process before a hot restart counts, though `usedonly` leaves it out."""
+    """Requests in progress in the process before a hot restart count, though `usedonly` leaves them out."""
     address = free_address()
     listeners = [listener("web", address, WEB, manager() if kind == "http" else proxy())]
     base = ("--base-id", str(free_port()), "--parent-shutdown-time-s", "60", "--drain-time-s", "30")
@@ -257,7 +256,7 @@ INTERNAL = {
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
 def test_internal_listener(run: Run, kind: str) -> None:
-    """What an internal listener serves is counted; it is in doubt, and no cause to warn that it has no filter."""
+    """Traffic through an internal listener counts, in doubt; the helper does not warn of its missing filter."""
     address = free_address()
     to_inner = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": "inner:0"}}}}
     cluster = {
@@ -387,7 +386,7 @@ def test_listener_that_is_too_large_to_be_read(run: Run, monkeypatch: pytest.Mon
 )
 @pytest.mark.parametrize("beside", ["x", "inbound"])
 def test_names_of_connections(run: Run, prefix: str, beside: str) -> None:
-    """Whatever the stat_prefix of a TCP listener is, its connection counts."""
+    """With any stat_prefix of a TCP listener, its connection counts."""
     address = free_address()
     other = inbound(address) | {"stat_prefix": beside}
     shape = run([other, listener("tcp", address, TCP, proxy(), stat_prefix=prefix)], address)
@@ -397,7 +396,7 @@ def test_names_of_connections(run: Run, prefix: str, beside: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["admin.x", "a://b", "a:/b", "dots.", "x.worker_1", "with space", "é"])
 def test_names_of_requests(run: Run, prefix: str) -> None:
-    """Whatever the stat_prefix of an HTTP listener is, its requests count, and its idle connections do not."""
+    """With any stat_prefix of an HTTP listener, its requests count, and its idle connections do not."""
     address = free_address()
     web = listener("web", address, WEB, manager(prefix), traffic_direction="INBOUND")
     shape = run([inbound(address), web], address)
@@ -502,7 +501,7 @@ def test_filter_by_discovery(run: Run, tmp_path: Path) -> None:
 
 
 def test_filter_that_is_disabled(run: Run) -> None:
-    """A health_check filter that is disabled is not there: health checks go on passing."""
+    """With a disabled health_check filter health checks keep passing."""
     address = free_address()
     shape = run([listener("web", address, WEB, manager("web", CHECK_FILTER | {"disabled": True}))], address)
     ask(shape.envoy.fail_health_checks())
@@ -514,7 +513,7 @@ def test_filter_that_is_disabled(run: Run) -> None:
 
 
 def test_outbound_is_excluded(run: Run) -> None:
-    """What the application sends through listeners that are declared OUTBOUND is no downstream's traffic."""
+    """Requests of the application through listeners declared OUTBOUND are not traffic of downstreams."""
     address = free_address()
     shape = run(
         [

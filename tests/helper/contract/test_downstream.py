@@ -1,4 +1,4 @@
-"""What callers' Envoys do with what they are told, as docs/use/meshes says, held to a real one."""
+"""How Envoys of downstreams react to updates and health checks, as docs/use/meshes states: tested with a real one."""
 
 import http.client
 import json
@@ -29,12 +29,12 @@ CHECKED = {
         }
     ]
 }
-# far more than any of these callers spreads over its hosts in turn
+# far more requests than a downstream needs to reach all of its hosts
 SOME = 12
 
 
 class Host(ThreadingHTTPServer):
-    """A task that answers with its address, and fails its health checks when told; `connections` are the open ones."""
+    """A task that answers with its address, and fails its health checks if not `well`; `connections` are open ones."""
 
     daemon_threads = True
 
@@ -88,7 +88,7 @@ def hosts() -> Iterator[list[Host]]:
         thread.join()
 
 
-class Caller:
+class Downstream:
     """An Envoy with one cluster, EDS from a file, and one listener that sends all to it."""
 
     def __init__(self, folder: Path, fields: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ class Caller:
         listener = real.listener("out", (self.address, real.EGRESS_PORT), manager)
         self.configuration = real.bootstrap(self.address, [listener], [cluster])
 
-    def tell(self, hosts: dict[str, str]) -> None:
+    def push(self, hosts: dict[str, str]) -> None:
         """Publish these hosts, by address, each with its health status; the file is moved into place."""
         endpoints = [
             {"health_status": status, "endpoint": {"address": {"socket_address": place(address)}}}
@@ -115,10 +115,10 @@ class Caller:
         draft.write_text(json.dumps({"version_info": str(hosts), "resources": [assignment]}))
         os.replace(draft, self._endpoints)
 
-    def told(self, hosts: dict[str, str]) -> None:
-        """Publish, and wait until Envoy has taken it."""
+    def push_and_wait(self, hosts: dict[str, str]) -> None:
+        """Publish these hosts, and wait until Envoy has applied them."""
         before = self.statistic("update_success")
-        self.tell(hosts)
+        self.push(hosts)
         wait_for(lambda: None if self.statistic("update_success") > before else "the update has not been taken")
 
     def statistic(self, name: str) -> int:
@@ -126,7 +126,7 @@ class Caller:
         return int(text.rpartition(": ")[2] or 0)
 
     def answers(self) -> set[str]:
-        """Who answers some requests: addresses, and the status where Envoy itself says that nobody does."""
+        """The addresses that answer some requests, or the status with which Envoy itself answers."""
         connection = http.client.HTTPConnection(self.address, real.EGRESS_PORT, timeout=30)
         found: set[str] = set()
         try:
@@ -145,25 +145,25 @@ def place(address: str) -> dict[str, Any]:
 
 
 @contextmanager
-def calling(folder: Path, hosts: list[Host], fields: dict[str, Any]) -> Iterator[Caller]:
-    """A caller whose cluster has these `fields`, and that sends to all of `hosts`."""
-    caller = Caller(folder, fields)
-    caller.tell({host.address: "HEALTHY" for host in hosts})
-    process = processes.start(real.command(caller.configuration, folder / "envoy.json"), folder / "envoy.log")
+def calling(folder: Path, hosts: list[Host], fields: dict[str, Any]) -> Iterator[Downstream]:
+    """A downstream whose cluster has these `fields`, and that sends to all of `hosts`."""
+    downstream = Downstream(folder, fields)
+    downstream.push({host.address: "HEALTHY" for host in hosts})
+    process = processes.start(real.command(downstream.configuration, folder / "envoy.json"), folder / "envoy.log")
     try:
-        wait_for(until(caller, {host.address for host in hosts}))
-        yield caller
+        wait_for(until(downstream, {host.address for host in hosts}))
+        yield downstream
     finally:
         processes.kill_group(process.pid)
         process.wait()
 
 
-def until(caller: Caller, expected: set[str]) -> Callable[[], str | None]:
-    """None once just these answer."""
+def until(downstream: Downstream, expected: set[str]) -> Callable[[], str | None]:
+    """None if exactly these answer."""
 
     def differ() -> str | None:
         try:
-            answering = caller.answers()
+            answering = downstream.answers()
         except OSError as error:
             return repr(error)
         return None if answering == expected else f"{answering} answer, not {expected}"
@@ -171,74 +171,76 @@ def until(caller: Caller, expected: set[str]) -> Callable[[], str | None]:
     return differ
 
 
-def all_but(hosts: list[Host], gone: Host, status: str = "") -> dict[str, str]:
-    """The hosts without `gone`, or with it in that status."""
-    kept = {host.address: "HEALTHY" for host in hosts if host is not gone}
-    return kept | ({gone.address: status} if status else {})
+def all_but(hosts: list[Host], left: Host, status: str = "") -> dict[str, str]:
+    """The hosts without the `left` one, or with that one in the given status."""
+    kept = {host.address: "HEALTHY" for host in hosts if host is not left}
+    return kept | ({left.address: status} if status else {})
 
 
 def test_removed_host_that_passes_its_checks_is_kept(hosts: list[Host], tmp_path: Path) -> None:
-    """Left out of EDS, but well, a host still gets requests; as soon as its checks fail it gets none."""
-    gone = hosts[0]
-    with calling(tmp_path, hosts, CHECKED) as caller:
-        caller.told(all_but(hosts, gone))
-        checked = gone.checked
-        wait_for(lambda: None if gone.checked > checked + 2 else "it was not checked since")
-        assert gone.address in caller.answers()
+    """A host that EDS leaves out still gets requests while it passes its checks, and none after they fail."""
+    left = hosts[0]
+    with calling(tmp_path, hosts, CHECKED) as downstream:
+        downstream.push_and_wait(all_but(hosts, left))
+        checked = left.checked
+        wait_for(lambda: None if left.checked > checked + 2 else "it was not checked since")
+        assert left.address in downstream.answers()
 
-        gone.well = False
-        wait_for(until(caller, {host.address for host in hosts[1:]}))
+        left.well = False
+        wait_for(until(downstream, {host.address for host in hosts[1:]}))
 
 
 def test_removed_host_is_left_where_its_health_is_ignored(hosts: list[Host], tmp_path: Path) -> None:
-    """With ignore_health_on_host_removal the push alone moves the caller, though the host passes its checks."""
-    with calling(tmp_path, hosts, {**CHECKED, "ignore_health_on_host_removal": True}) as caller:
-        caller.told(all_but(hosts, hosts[0]))
+    """With ignore_health_on_host_removal the push alone stops the downstream, though the host passes its checks."""
+    with calling(tmp_path, hosts, {**CHECKED, "ignore_health_on_host_removal": True}) as downstream:
+        downstream.push_and_wait(all_but(hosts, hosts[0]))
 
-        wait_for(until(caller, {host.address for host in hosts[1:]}))
+        wait_for(until(downstream, {host.address for host in hosts[1:]}))
         assert hosts[0].well
 
 
-def test_removed_host_that_nobody_checks_is_left_and_its_connections_closed(hosts: list[Host], tmp_path: Path) -> None:
-    """Without health checks a host that is left out gets nothing, and what was idle to it is closed."""
-    gone = hosts[0]
-    with calling(tmp_path, hosts, {}) as caller:
-        assert gone.connections
-        caller.told(all_but(hosts, gone))
+def test_removed_host_without_checks_is_left_and_its_connections_closed(hosts: list[Host], tmp_path: Path) -> None:
+    """Without health checks a host that EDS leaves out gets no requests, and its idle connections are closed."""
+    left = hosts[0]
+    with calling(tmp_path, hosts, {}) as downstream:
+        assert left.connections
+        downstream.push_and_wait(all_but(hosts, left))
 
-        wait_for(until(caller, {host.address for host in hosts[1:]}))
-        wait_for(lambda: f"{gone.connections} are open" if gone.connections else None)
+        wait_for(until(downstream, {host.address for host in hosts[1:]}))
+        wait_for(lambda: f"{left.connections} are open" if left.connections else None)
 
 
 @pytest.mark.parametrize("status", ["DRAINING", "UNHEALTHY"])
 def test_host_that_eds_calls_draining_gets_nothing_new_and_keeps_its_connections(
     status: str, hosts: list[Host], tmp_path: Path
 ) -> None:
-    """A health status in EDS moves the caller by itself, and closes nothing."""
-    gone = hosts[0]
-    with calling(tmp_path, hosts, {}) as caller:
-        open_before = gone.connections
-        caller.told(all_but(hosts, gone, status))
+    """After a health status in EDS the downstream sends no new requests; its connections stay open."""
+    left = hosts[0]
+    with calling(tmp_path, hosts, {}) as downstream:
+        open_before = left.connections
+        downstream.push_and_wait(all_but(hosts, left, status))
 
-        wait_for(until(caller, {host.address for host in hosts[1:]}))
-        assert gone.connections == open_before > 0
+        wait_for(until(downstream, {host.address for host in hosts[1:]}))
+        assert left.connections == open_before > 0
 
 
 @pytest.mark.parametrize("status, panics", [("DRAINING", False), ("UNHEALTHY", True)])
 def test_draining_hosts_do_not_count_for_the_panic_threshold(
     status: str, panics: bool, hosts: list[Host], tmp_path: Path
 ) -> None:
-    """Two of three unhealthy: the caller sends to all of them; two of three draining: to the third alone."""
-    with calling(tmp_path, hosts, {}) as caller:
-        caller.told({hosts[0].address: "HEALTHY", hosts[1].address: status, hosts[2].address: status})
+    """With two of three unhealthy the downstream sends to all three; with two of three draining, to the third alone."""
+    with calling(tmp_path, hosts, {}) as downstream:
+        downstream.push_and_wait({hosts[0].address: "HEALTHY", hosts[1].address: status, hosts[2].address: status})
 
-        wait_for(until(caller, {host.address for host in (hosts if panics else hosts[:1])}))
+        wait_for(until(downstream, {host.address for host in (hosts if panics else hosts[:1])}))
 
 
 def test_without_panic_requests_fail_where_all_hosts_fail(hosts: list[Host], tmp_path: Path) -> None:
-    """With a panic threshold of 0 a caller whose hosts all fail their checks has nobody, though all would serve."""
-    with calling(tmp_path, hosts, {**CHECKED, "common_lb_config": {"healthy_panic_threshold": {"value": 0}}}) as caller:
+    """With a panic threshold of 0, requests fail if all hosts of a downstream fail their checks, though all serve."""
+    with calling(
+        tmp_path, hosts, {**CHECKED, "common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
+    ) as downstream:
         for host in hosts:
             host.well = False
 
-        wait_for(until(caller, {"503"}))
+        wait_for(until(downstream, {"503"}))

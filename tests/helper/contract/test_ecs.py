@@ -1,4 +1,4 @@
-"""What the helper asks of ECS and Cloud Map, against the lab's API, and against moto's as a second opinion."""
+"""The helper's calls of ECS and Cloud Map, with the lab's API, and with moto's as a second implementation."""
 
 import asyncio
 import threading
@@ -44,7 +44,7 @@ def one_look(ecs: Ecs, seen: Seen | None = None) -> tuple[Seen, Look]:
 
 
 def test_look(tmp_path: Path, environment: Callable[[str], None]) -> None:
-    """A look sees the other task, since when it runs, its health, and what Cloud Map says of it, found by itself."""
+    """A look sees the other task, its start, its health, and its listing in Cloud Map, which it finds itself."""
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
@@ -62,7 +62,7 @@ def test_look(tmp_path: Path, environment: Callable[[str], None]) -> None:
 
 
 def test_listing_only(tmp_path: Path, environment: Callable[[str], None]) -> None:
-    """While only the listing is awaited, ECS is not asked."""
+    """While only the listing is missing, the helper does not call ECS."""
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
@@ -88,7 +88,7 @@ def test_service_that_is_named(tmp_path: Path, environment: Callable[[str], None
 
 
 def test_region(environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The task's own region is asked, whatever the environment says for the application."""
+    """The helper calls the task's own region, for any region in the application's environment variables."""
     environment("http://127.0.0.1:1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
@@ -97,7 +97,7 @@ def test_region(environment: Callable[[str], None], monkeypatch: pytest.MonkeyPa
 
 
 def test_cloud_map_that_may_not_be_asked(tmp_path: Path, environment: Callable[[str], None]) -> None:
-    """Where the role does not allow Cloud Map the look goes without, and does not ask again."""
+    """If the role does not allow Cloud Map, the look leaves it out and does not call it again."""
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
@@ -122,7 +122,7 @@ def test_cloud_map_that_may_not_be_asked(tmp_path: Path, environment: Callable[[
 def test_faults(
     api: aws.Api, fault: aws.Fault, kind: type[OSError], words: str, tmp_path: Path, environment: Callable[[str], None]
 ) -> None:
-    """Each way of failing is an error that says which call failed and why, within the call's bound."""
+    """Each kind of failure is an error with the failed call and its cause, within the call's timeout."""
 
     def questions(url: str, served: aws.Aws) -> None:
         environment(url)
@@ -133,7 +133,7 @@ def test_faults(
     ask(tmp_path, questions)
 
 
-def test_nobody_answers(environment: Callable[[str], None]) -> None:
+def test_without_an_answer(environment: Callable[[str], None]) -> None:
     """An API that cannot be reached is an error, too."""
     environment("http://127.0.0.1:1")
 
@@ -203,7 +203,7 @@ def test_looking_from_the_event_loop(
 @pytest.mark.parametrize(
     ("uri", "cause"),
     [
-        (None, "^ECS_CONTAINER_METADATA_URI_V4 is not set, as outside ECS$"),
+        (None, "^ECS_CONTAINER_METADATA_URI_V4 is not set; ECS sets it$"),
         ("http://127.0.0.1:1/v4/x", "^the task metadata endpoint cannot be reached: Connect call failed"),
     ],
 )
@@ -215,7 +215,7 @@ def test_looking_without_metadata(uri: str | None, cause: str) -> None:
 
 def test_looking_at_a_task_without_arn() -> None:
     """An answer of the metadata endpoint without the task's ARN is no fault of the helper."""
-    with pytest.raises(OSError, match="^the task metadata endpoint does not say the task's ARN$"):
+    with pytest.raises(OSError, match="^the task metadata endpoint does not report the task's ARN$"):
         Ecs("", "", None)
 
 
@@ -258,7 +258,7 @@ def test_variables_of_the_application(
 
 
 def test_variables_that_are_kept(tmp_path: Path) -> None:
-    """What ECS sets for the task's role is kept, what leads to the APIs, and a bundle that this container has."""
+    """The helper keeps ECS's variables for the task's role, those for the network, and a bundle in this container."""
     bundle = tmp_path / "ca.pem"
     bundle.touch()
     kept = {
@@ -277,7 +277,7 @@ def test_variables_that_are_kept(tmp_path: Path) -> None:
 
 
 def test_keys_of_a_task_without_a_role() -> None:
-    """Where ECS gives the task no role, keys in the environment are what the helper has."""
+    """If ECS gives the task no role, the helper uses the keys in the environment."""
     environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
 
     drop_variables_of_others(environ)
@@ -289,13 +289,13 @@ def test_keys_of_a_task_without_a_role() -> None:
 UNUSABLE = {
     "endpoint": (
         {"AWS_ENDPOINT_URL_ECS": "ecs.hunter2:443"},
-        r"^AWS's client: it failed \(ValueError\)$",
+        r"^AWS's client: the call failed \(ValueError\)$",
     ),
     "a URL of credentials that is none": (
         {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://hunter2/credentials"},
-        r"^AWS's client: it failed \(ValueError\)$",
+        r"^AWS's client: the call failed \(ValueError\)$",
     ),
-    "credentials that nobody gives": (
+    "credentials that no endpoint provides": (
         {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/hunter2"},
         r"^AWS's client: the credentials of the task's role cannot be read \(CredentialRetrievalError\)$",
     ),
@@ -344,7 +344,7 @@ def test_setup_is_tried_again(
 def test_cloud_map_that_fails(
     fault: aws.Fault, tmp_path: Path, environment: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What ECS says of the tasks counts, too, where Cloud Map refuses or does not answer."""
+    """ECS's answer about the tasks counts even if Cloud Map refuses or does not answer."""
 
     def questions(url: str, api: aws.Aws) -> None:
         environment(url)
@@ -387,7 +387,7 @@ def test_last_listing_counts_while_cloud_map_fails(tmp_path: Path, environment: 
 def test_clock_of_this_machine(
     ahead: float, tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A task's age is by AWS's clock, whatever this machine's says."""
+    """A task's age is by AWS's clock, for any clock of this machine."""
 
     class Clock(datetime):
         @classmethod
@@ -432,8 +432,8 @@ def test_another_program_answers(body: bytes, environment: Callable[[str], None]
 
 
 def test_look_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a look finds that was given up for its slowness does not take the place of what a later one has found."""
-    go_on, gone_on = threading.Event(), threading.Event()
+    """The late result of a look that timed out does not replace the result of a later look."""
+    go_on, gave_up = threading.Event(), threading.Event()
     listed_of: list[object] = []
     names = iter(("given up", "new", "newer"))
 
@@ -443,7 +443,7 @@ def test_look_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         def see(self) -> Seen:
             if (name := next(names)) == "given up":
                 go_on.wait(60)
-                gone_on.set()
+                gave_up.set()
             return Seen(DescribedService(1, 1), [DescribedTask(name)], False)
 
         def listed(self, service: object) -> None:
@@ -460,7 +460,7 @@ def test_look_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
             await look(False)
         await look(False)
         go_on.set()
-        await asyncio.to_thread(gone_on.wait, 60)
+        await asyncio.to_thread(gave_up.wait, 60)
         await look(True)
         return [len(listed_of), len([await look(False)])]
 
@@ -513,7 +513,7 @@ def moto(environment: Callable[[str], None]) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_second_opinion_of_the_protocol(moto: str) -> None:
-    """What moto makes of the same calls is understood too: a service with another task, and a task of no service."""
+    """The helper also reads moto's answers: for a service with another task, and for a task of no service."""
     ecs = Session().create_client("ecs", region_name="eu-west-2", endpoint_url=moto)
     ec2 = Session().create_client("ec2", region_name="eu-west-2", endpoint_url=moto)
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
@@ -549,7 +549,7 @@ def look_at(change: Change, tmp_path: Path, environment: Callable[[str], None]) 
 
 
 def service(**fields: object) -> Change:
-    """A change after which DescribeServices says this of the service."""
+    """A change after which DescribeServices answers this about the service."""
 
     def change(api: aws.Aws) -> None:
         answer = api._service() | fields
@@ -559,12 +559,12 @@ def service(**fields: object) -> Change:
 
 
 def test_too_few_run(tmp_path: Path, environment: Callable[[str], None]) -> None:
-    """Where fewer run than are desired, the look asks no further."""
+    """If fewer tasks run than are desired, the look makes no further calls."""
     assert Look(3, 3, []) == look_at(service(desiredCount=3, runningCount=2), tmp_path, environment)
 
 
 def test_sample(tmp_path: Path, environment: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a service that is larger than a page, each task of the page has to be there."""
+    """If a service is larger than a page, each task of the page has to be in service."""
     monkeypatch.setattr("task_helper.ecs.api.PAGE", 1)
 
     look = look_at(service(desiredCount=40, runningCount=50), tmp_path, environment)
@@ -573,7 +573,7 @@ def test_sample(tmp_path: Path, environment: Callable[[str], None], monkeypatch:
 
 
 def test_more_instances_than_cloud_map_lists(tmp_path: Path, environment: Callable[[str], None]) -> None:
-    """Where Cloud Map does not list all instances, what it does not list tells nothing."""
+    """If Cloud Map does not list all instances, an instance that is not listed proves nothing."""
     instance = {
         "InstanceId": "i",
         "NamespaceName": "n",
@@ -592,7 +592,7 @@ def test_more_instances_than_cloud_map_lists(tmp_path: Path, environment: Callab
     ("change", "words"),
     [
         (service(), "ECS does not know the service shop"),
-        (service(desiredCount=None, runningCount=1), "AWS answered what its API does not say"),
+        (service(desiredCount=None, runningCount=1), "the answer does not match AWS's API"),
     ],
 )
 def test_odd_answers(change: Change, words: str, tmp_path: Path, environment: Callable[[str], None]) -> None:

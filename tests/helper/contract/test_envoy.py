@@ -1,6 +1,6 @@
-"""What the helper relies on in Envoy, held to a real one and to the fake that stands for it elsewhere.
+"""What the helper relies on in Envoy, tested with a real one and with the fake that other tests use.
 
-The first part runs on both; the second shows on real Envoys alone what no fake could prove.
+The first part runs with both; the second shows with real Envoys what no fake could prove.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ def test_admin(envoy: Envoy, request: pytest.FixtureRequest) -> None:
 
 
 def test_configuration(envoy: Envoy, request: pytest.FixtureRequest) -> None:
-    """The configuration tells which inbound listeners cannot fail health checks, and which egress ones drain."""
+    """The configuration shows which inbound listeners cannot fail health checks, and which egress ones drain."""
     has_filter = request.node.callspec.params["envoy"]
 
     listeners = ask(envoy.listeners())
@@ -123,7 +123,7 @@ def test_configuration(envoy: Envoy, request: pytest.FixtureRequest) -> None:
 
 
 def test_traffic_of_an_idle_envoy(envoy: Envoy) -> None:
-    """An Envoy that serves nobody has no traffic, though its admin API is being asked."""
+    """An Envoy that serves no requests has no traffic, though the helper calls its admin API."""
     look = ask(envoy.look())
 
     assert (Traffic(), {}) == (look.traffic, look.account.uncounted)
@@ -141,7 +141,7 @@ def test_listeners_accept(envoy: Envoy) -> None:
 
 
 def test_unknown_target(envoy: Envoy) -> None:
-    """What the admin API does not know is an AdminError that names the target and the status."""
+    """For an unknown target the AdminError names the target and the status."""
     with pytest.raises(AdminError, match="/nowhere answered 404"):
         ask(envoy._ask("GET", "/nowhere"))
 
@@ -160,7 +160,7 @@ def get(options: real.EnvoyOptions, path: str, port: int = real.INBOUND_PORT) ->
 
 @pytest.mark.parametrize("has_filter", [True, False])
 def test_health_checks_fail(has_filter: bool, upstream: tuple[str, int], tmp_path: Path) -> None:
-    """Once told, Envoy fails its health checks and serves on; without the filter they go on passing."""
+    """After the call Envoy fails its health checks and keeps serving; without the filter they keep passing."""
     options = real.EnvoyOptions(free_address(), upstream, health_check_filter=has_filter)
     with real.running(options, tmp_path) as running:
         ask(Envoy(admin_url(running.admin_url)).fail_health_checks())
@@ -189,14 +189,14 @@ def test_what_counts_as_traffic(upstream: tuple[str, int], tmp_path: Path) -> No
 
 
 def differs(expected: Traffic, envoy: Envoy, account: Account) -> str | None:
-    """None once the traffic under way, completed and failed is as expected."""
+    """None if the traffic in progress, completed and failed is as expected."""
     traffic = ask(envoy.traffic(account)).whole
     return None if traffic[:4] == expected[:4] else str(traffic)
 
 
 @pytest.mark.parametrize("name", ["ready-app", "admin_portal", "ready:8080", "egress"])
 def test_odd_names(name: str, upstream: tuple[str, int], tmp_path: Path) -> None:
-    """Whatever a listener and its statistics are called, its requests count."""
+    """With any name of a listener and its statistics, its requests count."""
     options = real.EnvoyOptions(free_address(), upstream, stat_prefix=name, traffic_direction=False)
     config = real.configuration(options)
     config["static_resources"]["listeners"][0]["name"] = name
@@ -306,9 +306,9 @@ def test_tcp_listener(upstream: tuple[str, int], tmp_path: Path) -> None:
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
         account = ask(envoy.look()).account
-        with closing(http.client.HTTPConnection(options.address, real.INBOUND_PORT, timeout=30)) as held:
-            held.request("GET", "/")
-            assert 200 == held.getresponse().status
+        with closing(http.client.HTTPConnection(options.address, real.INBOUND_PORT, timeout=30)) as kept:
+            kept.request("GET", "/")
+            assert 200 == kept.getresponse().status
             wait_for(lambda: differs(Traffic(0, 0, 0, 1), envoy, account))
 
             ask(envoy.drain_listeners(graceful=False))
@@ -318,7 +318,7 @@ def test_tcp_listener(upstream: tuple[str, int], tmp_path: Path) -> None:
 
 
 def test_listener_with_http_and_tcp(upstream: tuple[str, int], tmp_path: Path) -> None:
-    """Of a listener with HTTP and another protocol, the connections that are not HTTP count."""
+    """If a listener has HTTP and another protocol, its connections without HTTP count."""
     options = real.EnvoyOptions(free_address(), upstream)
     config = real.configuration(options)
     (inbound,) = config["static_resources"]["listeners"]
@@ -339,7 +339,7 @@ DRAIN_TIME = 2  # seconds; its last third leaves a drain_timeout of 0.2 s some t
 
 
 class Idle:
-    """A connection on which one request was answered, over HTTP/1.1 or HTTP/2, and nothing is asked since."""
+    """A connection over HTTP/1.1 or HTTP/2 on which one request was answered, and that is idle since."""
 
     def __init__(self, options: real.EnvoyOptions, port: int, http2: bool) -> None:
         self.socket = socket.create_connection((options.address, port), timeout=30)
@@ -363,7 +363,7 @@ class Idle:
         return data
 
     def end(self, within: float) -> str:
-        """What ends it `within` seconds: "closed", or "GOAWAY" before that; "open" where nothing does."""
+        """The end of the connection `within` seconds: "closed", or "GOAWAY" before that; "open" if it does not end."""
         self.socket.settimeout(within)
         try:
             data = self.socket.recv(65536)
@@ -396,8 +396,10 @@ def test_idle_connections(
     upstream: tuple[str, int],
     tmp_path: Path,
 ) -> None:
-    """From 1.40 on Envoy ends idle inbound connections in the last third of its --drain-time-s, if told to drain its
-    listeners and if its drain_timeout is shorter than that third; older ones leave them open."""
+    """From 1.40 on a graceful drain closes idle inbound connections in the last third of --drain-time-s.
+
+    Envoy's drain_timeout has to be shorter than that third. Older versions leave idle connections open.
+    """
     options = real.EnvoyOptions(free_address(), upstream, egress="DEFAULT")
     config = real.configuration(options)
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -431,17 +433,17 @@ def test_tcp_that_checks_whether_it_drains(check: bool, upstream: tuple[str, int
     try:
         with running_with(real.configuration(options), options, tmp_path) as envoy:
             (listener,) = ask(envoy.listeners())
-            with closing(http.client.HTTPConnection(options.address, real.INBOUND_PORT, timeout=30)) as held:
-                held.request("GET", "/")
-                assert held.getresponse().read() == b""
+            with closing(http.client.HTTPConnection(options.address, real.INBOUND_PORT, timeout=30)) as kept:
+                kept.request("GET", "/")
+                assert kept.getresponse().read() == b""
                 ask(envoy.fail_health_checks())
-                held.request("GET", "/")
+                kept.request("GET", "/")
                 if check:
                     # RemoteDisconnected is one, too
                     with pytest.raises(ConnectionError):
-                        held.getresponse()
+                        kept.getresponse()
                 else:
-                    assert 200 == held.getresponse().status
+                    assert 200 == kept.getresponse().status
             assert check == listener.cuts_tcp
     except RuntimeError as error:
         if "check_drain_close" not in str(error):
@@ -451,7 +453,7 @@ def test_tcp_that_checks_whether_it_drains(check: bool, upstream: tuple[str, int
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_bootstrap_of_kuma(asked: bool, upstream: tuple[str, int], tmp_path: Path) -> None:
-    """What Envoy was started with tells Kuma's agent, and a control plane that asks for health, but no secret."""
+    """The bootstrap shows Kuma's agent, and a control plane that checks health, but no secret."""
     options = real.EnvoyOptions(free_address(), upstream)
     config = real.configuration(options)
     config["node"]["metadata"] = {"dataplane.proxyType": "dataplane", "version": {"kumaDp": {"version": "2.14.3"}}}
@@ -475,7 +477,7 @@ def refusal(options: real.EnvoyOptions) -> str | None:
 
 @pytest.mark.parametrize("admin", ["tcp", "unix"])
 def test_dead_envoy(admin: str, upstream: tuple[str, int], tmp_path: Path) -> None:
-    """An Envoy that is dead neither answers nor accepts, over TCP and over the Unix socket that it leaves behind."""
+    """A dead Envoy does not answer or accept, over TCP and over the Unix socket that it leaves behind."""
     options = real.EnvoyOptions(free_address(), upstream, admin="tcp" if admin == "tcp" else tmp_path / "admin.sock")
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
@@ -489,7 +491,7 @@ def test_dead_envoy(admin: str, upstream: tuple[str, int], tmp_path: Path) -> No
 
 
 def test_frozen_envoy(upstream: tuple[str, int], tmp_path: Path) -> None:
-    """Of an Envoy that is frozen it is unknown whether its admin API answers; its listeners accept connections."""
+    """For a frozen Envoy it is unknown whether its admin API answers; its listeners accept connections."""
     options = real.EnvoyOptions(free_address(), upstream)
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
@@ -545,7 +547,7 @@ _LIMITS: dict[str, dict[str, Any]] = {
 def test_global_limit_of_connections(
     limit: str, ignored: bool, answers: bool, upstream: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An Envoy with as many connections as its runtime key allows resets calls, unless its admin API ignores that."""
+    """An Envoy at the connection limit of its runtime key resets calls, unless its admin API ignores the limit."""
     options = real.EnvoyOptions(free_address(), upstream)
     config = real.configuration(options)
     config["admin"]["ignore_global_conn_limit"] = ignored

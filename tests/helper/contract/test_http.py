@@ -16,7 +16,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def answering(answer: bytes) -> tuple[Serve, list[bytes]]:
-    """A server that reads a request, answers with these bytes and closes; and what it was asked."""
+    """A server that reads a request, answers with these bytes and closes; and the request that it got."""
     asked: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,7 +44,7 @@ async def ask(serve: Serve, method: str = "GET") -> Response:
     ],
 )
 def test_answers(answer: bytes) -> None:
-    """An answer is understood however its length is told."""
+    """An answer is understood with each way to give its length."""
     serve, _ = answering(answer)
 
     assert Response(200, b"hello") == asyncio.run(ask(serve))
@@ -85,7 +85,7 @@ def test_application_that_requires_a_host(host: str | None, answer: int) -> None
 
 
 def test_request_and_no_more() -> None:
-    """After the request nothing is sent: it has no body."""
+    """After the request the client sends nothing: it has no body."""
 
     async def all_that_is_sent() -> bytes:
         sent: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -144,7 +144,7 @@ def test_largest_body(size: int, fits: bool, monkeypatch: pytest.MonkeyPatch) ->
     [(b"", "^the connection was closed without an answer$"), (b"hello\r\n\r\n", "^not an HTTP answer$")],
 )
 def test_words_for_no_answer(answer: bytes, words: str) -> None:
-    """What was no answer is told in words that a log can have."""
+    """The error for an invalid answer has words that a log may contain."""
     serve, _ = answering(answer)
 
     with pytest.raises(ConnectionError, match=words):
@@ -152,7 +152,7 @@ def test_words_for_no_answer(answer: bytes, words: str) -> None:
 
 
 def test_accepts() -> None:
-    """Somebody accepts connections as long as they listen."""
+    """A server accepts connections as long as it listens."""
 
     async def try_both() -> tuple[bool, bool]:
         with socket.create_server(("127.0.0.2", 0)) as server:
@@ -165,15 +165,15 @@ def test_accepts() -> None:
 
 @pytest.mark.parametrize("host", ["envoy..local", "a" * 64, "a\0b"])
 def test_name_that_no_host_can_have(host: str) -> None:
-    """A name that cannot be resolved is no fault of the helper: nothing is known of who has it."""
-    with pytest.raises(OSError, match="^not the name of a host$"):
+    """A name that cannot be resolved is an OSError, not a fault of the helper."""
+    with pytest.raises(OSError, match="^not a valid host name$"):
         asyncio.run(request("GET", Url("http", host, 80), "/"))
-    with pytest.raises(OSError, match="^not the name of a host$"):
+    with pytest.raises(OSError, match="^not a valid host name$"):
         asyncio.run(http.accepts(host, 80))
 
 
 def test_accepts_where_it_is_unknown() -> None:
-    """Where a connection fails otherwise than by a refusal, somebody may listen all the same: that is an error."""
+    """If a connection fails in another way than a refusal, a server may still listen: that is an error."""
     with pytest.raises(OSError) as raised:
         asyncio.run(http.accepts("255.255.255.255", 80))  # no host has it, and the kernel does not try
 
@@ -181,7 +181,7 @@ def test_accepts_where_it_is_unknown() -> None:
 
 
 def test_host_of_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An IPv6 address stands in brackets where the request names its host: else its port could not be told from it."""
+    """A Host header has an IPv6 address in brackets, which separate it from the port."""
     serve, asked = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     async def ask_by_ipv6() -> None:
@@ -196,7 +196,7 @@ def test_host_of_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unix_socket(tmp_path: Path) -> None:
-    """A Unix socket is asked as a TCP port is."""
+    """A request over a Unix socket works like one over a TCP port."""
     serve, asked = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
     async def ask_unix() -> Response:
@@ -225,7 +225,7 @@ def test_what_is_no_answer(answer: bytes) -> None:
 
 
 def test_closed_without_an_answer() -> None:
-    """A server that closes the connection instead of answering is told in plain words."""
+    """The error has plain words if a server closes the connection instead of answering."""
     serve, _ = answering(b"")
 
     with pytest.raises(ConnectionError, match="the connection was closed without an answer"):
@@ -233,7 +233,7 @@ def test_closed_without_an_answer() -> None:
 
 
 def test_endless_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that would fill the container's memory is given up."""
+    """The helper stops reading an answer that would fill the container's memory."""
     monkeypatch.setattr(http, "LARGEST_BODY", 10)
     serve, _ = answering(b"HTTP/1.1 200 OK\r\n\r\nhello, hello, hello")
 
@@ -241,14 +241,14 @@ def test_endless_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(ask(serve))
 
 
-def test_nobody_listens() -> None:
-    """Where nobody listens the connection is refused."""
+def test_without_a_server() -> None:
+    """Without a server the connection is refused."""
     with pytest.raises(ConnectionRefusedError):
         asyncio.run(request("GET", Url("http", "127.0.0.1", 1), "/"))
 
 
 def test_a_call_can_be_given_up() -> None:
-    """A call that hangs ends with its caller's bound, and leaves nothing behind."""
+    """A call that hangs ends with the timeout around it, and leaves nothing behind."""
 
     async def give_up() -> None:
         done = asyncio.Event()

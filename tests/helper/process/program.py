@@ -38,7 +38,7 @@ class Helper:
         self._lines.put(None)
 
     def event(self, name: str) -> dict[str, Any]:
-        """The next line with this event; raises AssertionError with the log so far where there is none in time."""
+        """The next line with this event. Raises AssertionError with the log so far if none comes in time."""
         why = "it has ended"
         try:
             while (line := self._lines.get(timeout=PATIENCE)) is not None:
@@ -74,9 +74,9 @@ def started(
     stdout: int = subprocess.PIPE,
     stderr: int | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a process in a group of its own; whatever is raised, the group is killed. No test starts one otherwise.
+    """Start a process in its own group; after any exception, kill the group. Every test starts its processes so.
 
-    Not `with Popen(...)`: that waits for the process, which may be what the test has failed to end.
+    It does not use `with Popen(...)`, which waits for the process: the test may have failed to end it.
     """
     process = subprocess.Popen(
         command,
@@ -117,7 +117,7 @@ def running(prefix: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL, /, **
 
 @contextmanager
 def metadata_of(containers: list[dict[str, object]], task: Mapping[str, object] | None = None) -> Iterator[str]:
-    """The task metadata endpoint of a task with these containers, and with what else is said of it; its address."""
+    """The address of a task metadata endpoint, for a task with these containers and these other fields."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -143,7 +143,7 @@ def metadata_of(containers: list[dict[str, object]], task: Mapping[str, object] 
 
 
 def wait_until_armed(pid: int) -> None:
-    """Wait until the process catches SIGTERM, as the kernel tells."""
+    """Wait until the kernel reports that the process catches SIGTERM."""
 
     def not_armed() -> str | None:
         status = Path(f"/proc/{pid}/status").read_text()

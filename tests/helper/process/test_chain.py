@@ -33,8 +33,8 @@ class Task:
         self.wanted["DesiredStatus"] = "STOPPED"
         self.first.signal(signal.SIGTERM)
 
-    def first_has_gone(self, exit_code: int) -> None:
-        """ECS says so, and stops the second."""
+    def first_has_ended(self, exit_code: int) -> None:
+        """ECS reports that the first has ended, and stops the second."""
         assert exit_code == self.first.exit()
         ended = {
             "KnownStatus": "STOPPED",
@@ -72,24 +72,24 @@ def test_handed_over(tmp_path: Path) -> None:
         task.stop()
         handed_over = task.first.event("summary")
         exit_code = task.first.exit()
-        task.first_has_gone(exit_code)
+        task.first_has_ended(exit_code)
         drained = task.second.event("summary")
 
         assert 0 == task.second.exit()
-    # of 4.5 s the first has drained 2.8 s, of which one may have gone until Envoy confirmed; on a busy machine more
-    # than one may, and then the first says so
+    # Of 4.5 s the first has drained for 2.8 s. One second may have passed until Envoy confirmed. On a busy machine it
+    # may be longer; then the first reports that.
     reason, left = {10: ("handed over", 2.7), 11: ("handed over late", 4.5)}[exit_code]
     assert (reason, "drained") == (handed_over["reason"], drained["reason"])
     assert left <= drained["draining_seconds"]
 
 
 def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
-    """The second goes on with the drain at once, and with all of its time, as nobody knows how long it has lasted."""
+    """The second continues the drain at once, for its whole time, because it is unknown how long it has lasted."""
     with chain(tmp_path, DRAIN_TIMEOUT="3") as task:
         task.stop()
         task.first.event("draining")
         task.first.signal(signal.SIGKILL)
-        task.first_has_gone(-signal.SIGKILL)
+        task.first_has_ended(-signal.SIGKILL)
         drained = task.second.event("summary")
 
         assert 0 == task.second.exit()
@@ -106,7 +106,7 @@ def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
         time.sleep(3.2)  # past the first's deadline
         task.first.signal(signal.SIGCONT)
         called = task.first.event("called_at_deadline")
-        task.first_has_gone(11)
+        task.first_has_ended(11)
         drained = task.second.event("summary")
 
         assert 0 == task.second.exit()
@@ -133,10 +133,10 @@ def test_second_dies_in_the_delay_of_the_first(tmp_path: Path) -> None:
 
 
 def test_first_has_drained(tmp_path: Path) -> None:
-    """With nothing under way the second leaves at once, without a stage of its own."""
+    """With nothing in progress the second exits at once, without a stage of its own."""
     with chain(tmp_path, DRAIN_TIMEOUT="0.5") as task:
         task.stop()
-        task.first_has_gone(0)
+        task.first_has_ended(0)
         summary = task.second.event("summary")
 
         assert 0 == task.second.exit()

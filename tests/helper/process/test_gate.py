@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -20,12 +20,12 @@ SHOW = (
 
 @pytest.fixture
 def container() -> dict[str, str]:
-    """What ECS gives a container of its own."""
+    """The environment that ECS gives a container of its own."""
     return {METADATA_URI: f"http://{free_address()}/v4/helper"}
 
 
 class Shower:
-    """A process that shows what it is told."""
+    """A process that shows the status that a test gives it."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -47,7 +47,7 @@ def showing(shown: Status, *prefix: str, **environ: str) -> Iterator[Shower]:
 
 
 def test_one_status_at_a_time(container: dict[str, str]) -> None:
-    """Each status takes the place of the last, and none is left when the process has gone."""
+    """Each status replaces the one before, and none is left after the process has ended."""
     with showing("waiting for Envoy", **container) as helper:
         assert "waiting for Envoy" == status(container)
         helper.show("waiting for the application")
@@ -59,7 +59,7 @@ def test_one_status_at_a_time(container: dict[str, str]) -> None:
 
 
 def test_two_helpers_in_a_container(container: dict[str, str]) -> None:
-    """Where a container has two helpers it is in service once both are."""
+    """A container with two helpers is in service after both are."""
     with showing("in service", **container), showing("waiting for Envoy", **container) as second:
         assert "waiting for Envoy" == status(container)
         second.show("in service")
@@ -67,7 +67,7 @@ def test_two_helpers_in_a_container(container: dict[str, str]) -> None:
 
 
 def test_other_settings_of_the_health_check(container: dict[str, str]) -> None:
-    """What an entrypoint exports for the helper alone does not keep its health check from finding it."""
+    """The health check finds the helper even if an entrypoint exports variables for the helper alone."""
     with showing("in service", **container, ENVOY_ADMIN_URL="http://127.0.0.1:19000"):
         done = command("healthcheck", **container)
 
@@ -75,14 +75,14 @@ def test_other_settings_of_the_health_check(container: dict[str, str]) -> None:
 
 
 def test_without_proc() -> None:
-    """Where it cannot see processes, `healthcheck` says so in one line and fails."""
+    """If `healthcheck` cannot see processes, it prints that in one line and fails."""
     without_proc = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
     if subprocess.run([*without_proc, "true"], capture_output=True).returncode:
         pytest.skip("THIS MACHINE ALLOWS NO MOUNT NAMESPACE: a missing /proc is not tried")
     done = subprocess.run([*without_proc, str(PROGRAM), "healthcheck"], capture_output=True, text=True, timeout=60)
 
     assert (1, "") == (done.returncode, done.stderr)
-    assert done.stdout.startswith("cannot see this container's processes: ")
+    assert done.stdout.startswith("cannot read this container's processes: ")
     assert 1 == done.stdout.count("\n")
 
 

@@ -32,14 +32,14 @@ def envoy(tmp_path: Path) -> Iterator[real.Envoy]:
 
 @pytest.fixture
 def older_envoy(envoy: real.Envoy) -> real.Envoy:
-    """An Envoy that is older than a helper that is started now, and says so."""
+    """An Envoy that is older than a helper that starts now, and reports that."""
     envoy.wait_until_older()
     return envoy
 
 
 @pytest.fixture
-def nobody() -> str:
-    """An admin address where nobody listens."""
+def closed_port() -> str:
+    """An address at which no server listens."""
     return f"http://{free_address()}:9901"
 
 
@@ -122,7 +122,7 @@ def test_second_interrupt(envoy: real.Envoy) -> None:
 
 
 def test_repeated_stop_signal(envoy: real.Envoy) -> None:
-    """Where ECS stops the container with SIGINT, as STOPSIGNAL may say, it may repeat that as any other signal."""
+    """If STOPSIGNAL is SIGINT, ECS may repeat SIGINT like any other signal."""
     with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
         helper.event("in_service")
         helper.signal(signal.SIGINT)
@@ -133,9 +133,9 @@ def test_repeated_stop_signal(envoy: real.Envoy) -> None:
         assert 0 == helper.exit()
 
 
-def test_never_in_service(older_envoy: real.Envoy, nobody: str) -> None:
-    """A task that is stopped before it came into service, and whose Envoy has served nobody, skips the whole plan."""
-    with running(ENVOY_ADMIN_URL=older_envoy.admin_url, APP_HEALTH_URL=nobody) as helper:
+def test_never_in_service(older_envoy: real.Envoy, closed_port: str) -> None:
+    """If a task stops before it was in service, and its Envoy has served nothing, the helper skips the plan."""
+    with running(ENVOY_ADMIN_URL=older_envoy.admin_url, APP_HEALTH_URL=closed_port) as helper:
         helper.event("waiting")
         helper.signal(signal.SIGTERM)
         summary = helper.event("summary")
@@ -161,9 +161,9 @@ def test_restart_beside_an_envoy_that_drains(envoy: real.Envoy, desired: str) ->
     assert ("DRAINING" if desired == "STOPPED" else "LIVE", "DRAINING") == (found, state(envoy))
 
 
-def test_never_answered(nobody: str) -> None:
-    """An admin API that never answered may be another's port than Envoy's, which serves: it is told to the deadline."""
-    with running(ENVOY_ADMIN_URL=nobody, **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
+def test_never_answered(closed_port: str) -> None:
+    """ENVOY_ADMIN_URL may be wrong, and Envoy may serve: the helper calls it until the deadline."""
+    with running(ENVOY_ADMIN_URL=closed_port, **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
         helper.event("waiting")
         helper.signal(signal.SIGTERM)
         summary = helper.event("summary")
@@ -174,7 +174,7 @@ def test_never_answered(nobody: str) -> None:
 
 
 def test_envoy_dead_at_sigterm(envoy: real.Envoy) -> None:
-    """Where Envoy is dead, as ECS says, there is nothing to drain: the helper skips the whole plan."""
+    """If ECS reports that Envoy has stopped, there is nothing to drain: the helper skips the whole plan."""
     task: dict[str, object] = {"Name": "envoy", "Type": "NORMAL", "KnownStatus": "RUNNING"}
     with metadata_of([task]) as uri, running(ENVOY_ADMIN_URL=envoy.admin_url, **{METADATA_URI: uri}) as helper:
         helper.event("in_service")
@@ -192,7 +192,7 @@ def test_envoy_dead_at_sigterm(envoy: real.Envoy) -> None:
 
 
 def test_full_stdout(envoy: real.Envoy) -> None:
-    """A log that nobody reads, and whose pipe is full at SIGTERM, does not hold up the drain."""
+    """A log without a reader, with a full pipe at SIGTERM, does not delay the drain."""
     reader, writer = os.pipe()
     try:
         with started([PROGRAM, "run"], {"ENVOY_ADMIN_URL": envoy.admin_url, **QUICK}, stdout=writer) as process:
@@ -242,7 +242,7 @@ def namespaces() -> None:
 
 @pytest.mark.usefixtures("namespaces")
 def test_pid_1(envoy: real.Envoy) -> None:
-    """As PID 1, which gets no signal without a handler, the helper drains all the same."""
+    """The helper also drains as PID 1, which gets no signal without a handler."""
     with running(unshare(), ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
         helper.event("in_service")
         os.kill(pid_1(helper.process.pid), signal.SIGTERM)
@@ -253,7 +253,7 @@ def test_pid_1(envoy: real.Envoy) -> None:
 
 @pytest.mark.usefixtures("namespaces")
 def test_pid_1_in_the_first_moment(older_envoy: real.Envoy) -> None:
-    """As PID 1, too, one SIGTERM is enough as soon as it is armed."""
+    """Also as PID 1, one SIGTERM is enough after the handlers are set."""
     with running(unshare(), ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
         pid = pid_1(helper.process.pid)
         wait_for(lambda: None if b"task-helper" in Path(f"/proc/{pid}/cmdline").read_bytes() else "not yet executed")
@@ -273,7 +273,7 @@ def test_signal_before_python(number: signal.Signals, older_envoy: real.Envoy) -
 
 
 def test_no_signal_stays_blocked(envoy: real.Envoy) -> None:
-    """What the image's entry point blocks, the helper and its threads unblock."""
+    """The helper and its threads unblock the signals that the image's entry point blocks."""
     with running(("env", BLOCKED), ENVOY_ADMIN_URL=envoy.admin_url) as helper:
         helper.event("in_service")
         status = Path(f"/proc/{helper.process.pid}/status").read_text()
@@ -282,7 +282,7 @@ def test_no_signal_stays_blocked(envoy: real.Envoy) -> None:
 
 
 def test_closed_stdout(envoy: real.Envoy) -> None:
-    """A log that nobody reads any more ends neither the helper nor the drain."""
+    """If the log's reader ends, the helper and the drain continue."""
     with started([PROGRAM, "run"], {"ENVOY_ADMIN_URL": envoy.admin_url, **QUICK}) as process:
         assert process.stdout
         while "in_service" not in process.stdout.readline():
@@ -295,7 +295,7 @@ def test_closed_stdout(envoy: real.Envoy) -> None:
 
 
 def test_hanging_admin_api() -> None:
-    """An admin API that accepts and says nothing does not keep the helper beyond its deadline."""
+    """With an admin API that accepts connections and does not answer, the helper exits by its deadline."""
     with socket.create_server((address := free_address(), 9901)) as server:
         with running(ENVOY_ADMIN_URL=f"http://{address}:9901", **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
             helper.event("starting")
@@ -309,7 +309,7 @@ def test_hanging_admin_api() -> None:
 
 
 def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
-    """Where the drain cannot be confirmed, the task is held up to the deadline, and the exit code tells."""
+    """If Envoy does not confirm, the helper keeps the task running until the deadline; the exit code reports it."""
     with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK | {"STOP_TIMEOUT": "6"}) as helper:
         helper.event("in_service")
         envoy.process.send_signal(signal.SIGSTOP)
@@ -373,7 +373,7 @@ def test_bad_settings() -> None:
 
 
 def test_healthcheck(envoy: real.Envoy) -> None:
-    """`healthcheck` fails until the task is in service and says why, then passes until the helper is gone."""
+    """`healthcheck` fails with a reason until the task is in service, then passes until the helper exits."""
     url, container = envoy.admin_url, {METADATA_URI: f"http://{free_address()}:1/v4/helper"}
 
     def check() -> tuple[int, str]:
@@ -418,5 +418,5 @@ def test_in_service_without_a_wake_up(envoy: real.Envoy) -> None:
         listening = {
             line.split()[9] for line in (proc / "net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
         }
-        held = {os.readlink(fd).strip("socket:[]") for fd in (proc / "fd").iterdir()}
-        assert set() == listening & held
+        opened = {os.readlink(fd).strip("socket:[]") for fd in (proc / "fd").iterdir()}
+        assert set() == listening & opened

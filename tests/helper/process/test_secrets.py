@@ -1,4 +1,4 @@
-"""No output of the helper has a secret: whatever the settings are, whoever answers what, and whatever fails."""
+"""No output of the helper has a secret, with any settings, any answers and any failures."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def life(settings: Mapping[str, str], *program: str, until: str = "summary") -> 
 
 
 def causes(lines: list[dict[str, Any]], event: str) -> str:
-    """What the lines with this event say of causes."""
+    """The causes in the lines with this event."""
     return " ".join(line["cause"] for line in lines if line["event"] == event)
 
 
@@ -122,8 +122,8 @@ def test_refused_settings() -> None:
 
 
 @pytest.mark.parametrize("format", ["json", "text"])
-def test_peers_that_answer_secrets(format: str) -> None:
-    """What Envoy, the application and the metadata endpoint answer is not in the log, nor the query of a URL."""
+def test_answers_with_secrets(format: str) -> None:
+    """The log has no answers of Envoy, the application or the metadata endpoint, and no query of a URL."""
     with answering(500, SECRET) as application, babbling() as envoy, answering(200, SECRET) as metadata:
         text = output(
             {
@@ -141,7 +141,7 @@ def test_peers_that_answer_secrets(format: str) -> None:
     assert "not an HTTP answer" in text and "summary" in text
 
 
-# what the helper's calls to AWS meet | what the log says of it
+# how the helper's calls to AWS fail | the cause in the log
 CREDENTIALS = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 AWS_FAILURES: dict[str, tuple[int, str, dict[str, str], str]] = {
     "credentials are refused": (
@@ -176,7 +176,7 @@ AWS_FAILURES: dict[str, tuple[int, str, dict[str, str], str]] = {
         200,
         SECRET,
         {"AWS_ACCESS_KEY_ID": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL_ECS": f"{SECRET}:443"},
-        "AWS's client: it failed (ValueError)",
+        "AWS's client: the call failed (ValueError)",
     ),
     "variables of the application": (
         200,
@@ -196,7 +196,7 @@ AWS_FAILURES: dict[str, tuple[int, str, dict[str, str], str]] = {
 
 @pytest.mark.parametrize("name", AWS_FAILURES)
 def test_failures_of_aws(name: str) -> None:
-    """A call to AWS that fails is told in the helper's own words, and is no fault."""
+    """The log reports a failed call to AWS in the helper's own words, and not as a fault."""
     lines, because = with_aws(name, "replacement_unknown", DISCOVERY_LAG="60", STOP_TIMEOUT="90")
 
     assert because in causes(lines, "replacement_unknown")
@@ -204,14 +204,14 @@ def test_failures_of_aws(name: str) -> None:
 
 
 def test_failure_of_aws_costs_its_own_time() -> None:
-    """A helper whose calls to AWS fail goes on with its plan, as far as it can be confirmed."""
+    """A helper whose calls to AWS fail continues its plan, as far as that can be confirmed."""
     lines, _ = with_aws("credentials are refused", "summary", DISCOVERY_LAG="2")
 
     assert not [line for line in lines if line["event"] == "fault"] and 75 == lines[-1]["exit_code"]
 
 
 def with_aws(name: str, until: str, **settings: str) -> tuple[list[dict[str, Any]], str]:
-    """The lines of a life with `auto` where AWS fails so, up to that event; and what they must give as its cause."""
+    """The lines of a life with `auto` up to that event, where AWS fails in this way; and the expected cause."""
     status, body, variables, because = AWS_FAILURES[name]
     with answering(status, body) as port, metadata_of([], {"TaskARN": ARN, "Cluster": "c"}) as uri:
         endpoints = {f"AWS_ENDPOINT_URL_{api}": f"http://127.0.0.1:{port}" for api in ("ECS", "SERVICEDISCOVERY")} | {

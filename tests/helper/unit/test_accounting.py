@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from task_helper.envoy.accounting import NOBODYS, Account, Source, account, count, unknown_requests
+from task_helper.envoy.accounting import UNOWNED, Account, Source, account, count, unknown_requests
 from task_helper.envoy.listeners import Listener
 from task_helper.envoy.traffic import Traffic
 
@@ -212,7 +212,7 @@ def test_count(name: str) -> None:
 
 @pytest.mark.parametrize("other_protocols", [False, True])
 def test_all_are_excluded(other_protocols: bool) -> None:
-    """Where every listener says that it is outbound, that cannot be true, and all count."""
+    """If every listener is declared outbound, that cannot be true, and all count."""
     only = listener("out", "egress", excluded=True, other_protocols=other_protocols)
 
     found = counted({**http("egress", 1, 10), **tcp("out", 1)}, only)
@@ -221,7 +221,7 @@ def test_all_are_excluded(other_protocols: bool) -> None:
 
 
 def test_no_listeners() -> None:
-    """Without any known listener whatever has requests, connections or sessions counts, in doubt, and is named."""
+    """Without any known listener all requests, connections and sessions count, in doubt, and are named."""
     found = counted({**http("x", 1, 10), **tcp("y", 2), **udp("z", 1, 1), **http("admin", 1, 1)})
 
     assert (("http.x", "listener.y", "udp.z"), False) == (found.unknown, found.under_way)
@@ -256,12 +256,12 @@ def test_nothing_used_yet() -> None:
     ],
 )
 def test_used(stats: dict[str, int], used: bool) -> None:
-    """One connection, request or health check since Envoy started shows use, and goes on to after a reset."""
+    """One connection, request or health check since Envoy started shows use, even after a reset."""
     assert used == counted(stats, IN, OUT, listener("tcp"), listener("u", sessions=("s",))).whole.used
 
 
 def test_health_checks() -> None:
-    """Health checks are the requests that were neither completed nor are active."""
+    """Health checks are the requests that are not completed and not active."""
     stats = {**http("ingress", 1, 5), **http("web", 0, 3)}
     stats["http.ingress.downstream_rq_total"] += 7
     stats["http.web.downstream_rq_total"] = 2  # was read a moment before the others
@@ -270,7 +270,7 @@ def test_health_checks() -> None:
 
 
 def test_order_of_statistics() -> None:
-    """What does not count may come before what does."""
+    """Statistics that do not count may come before those that do."""
     stats = {"server.live": 1, **http("admin", 1, 1), **tcp("in", 3), **http("ingress", 1, 5), **tcp("tcp", 2)}
 
     found = counted(stats, IN, listener("tcp"))
@@ -289,7 +289,7 @@ def test_statistics_in_part() -> None:
 
 
 def test_connections_that_are_all_of_http() -> None:
-    """Where HTTP has accepted as many connections as its listener, no other protocol has any."""
+    """If HTTP has accepted as many connections as its listener, no other protocol has any."""
     stats = {"listener.both.downstream_cx_total": 3, "http.b.downstream_cx_total": 3}
 
     assert 0 == counted(stats, listener("both", "b", other_protocols=True)).accepted
@@ -298,7 +298,7 @@ def test_connections_that_are_all_of_http() -> None:
 
 
 def test_use_of_one_is_use() -> None:
-    """What was never used does not hide what was, whichever comes first."""
+    """An unused statistic does not hide a used one, in any order."""
     used = {"http.ingress.downstream_rq_total": 1, "listener.tcp.downstream_cx_total": 1}
     unused = {"http.web.downstream_rq_active": 0, "listener.other.downstream_cx_active": 0}
     for one in used:
@@ -335,7 +335,7 @@ def test_missing(missing: str, listener_name: str) -> None:
 
     uncounted = account(listeners, stats, lists_all=True).uncounted
 
-    assert {listener_name: f"Envoy has no statistic {missing}: does its stats_matcher leave it out?"} == uncounted
+    assert {listener_name: f"Envoy has no statistic {missing}; allow it in Envoy's stats_matcher"} == uncounted
     assert {} == account(listeners, ALL, lists_all=True).uncounted
     assert {} == account(listeners, stats, lists_all=False).uncounted
 
@@ -384,7 +384,7 @@ def test_statistics_that_may_be_an_excluded_managers(other: Listener) -> None:
 
 
 def test_each_discovered_manager_has_statistics() -> None:
-    """Where as many statistics are left over as there are managers by discovery, each has its own."""
+    """If as many statistics are left over as there are discovered managers, each manager has its own."""
     web = listener("web", discovered_managers=("m",), other_protocols=False)
     out = listener("out", discovered_managers=("n",), other_protocols=False, excluded=True)
 
@@ -392,7 +392,7 @@ def test_each_discovered_manager_has_statistics() -> None:
 
 
 def test_uncounted() -> None:
-    """What no statistic can cover is uncounted, with its reason, unless it is excluded."""
+    """A listener that no statistic can cover is uncounted, with the cause, unless it is excluded."""
     listeners = [IN, listener("x", uncountable="so"), listener("y", uncountable="thus", excluded=True)]
 
     assert {"x": "so"} == account(listeners, {}, lists_all=False).uncounted
@@ -417,7 +417,7 @@ def test_account() -> None:
         ignored_requests=frozenset({"admin", "egress"}),
         ignored_connections=frozenset({"in", "out"}),
         ignored_sessions=frozenset(),
-        unknown=NOBODYS,
+        unknown=UNOWNED,
         uncounted={},
         doubts={"web": "it is on loopback"},
     ) == account([IN, web, OUT], {}, lists_all=False)

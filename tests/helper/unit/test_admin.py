@@ -1,4 +1,4 @@
-"""What the helper makes of the answers that Envoy gives, or does not."""
+"""How the helper reads Envoy's answers, and what it does without them."""
 
 import asyncio
 import json
@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from task_helper.envoy.accounting import Account
 from task_helper.envoy.admin import LOOK_TIMEOUT, About, AdminError, Envoy, Look
 from task_helper.envoy.listeners import Listener
-from task_helper.envoy.accounting import Account
 from task_helper.http import Response, TooLarge
 from task_helper.settings import Url
 from tests.helper import virtual
@@ -49,7 +49,7 @@ def envoy(answer: Response | Exception | None, accepting: Sequence[tuple[str, in
     ],
 )
 def test_answers(answer: Response | Exception | None, expected: bool | None) -> None:
-    """Whatever answers is there; what refuses is not; what resets, hangs or cannot be reached may be there."""
+    """An Envoy that answers runs; one that refuses does not; one that resets, hangs or is unreachable may run."""
     assert expected is virtual.run(envoy(answer).answers())
 
 
@@ -97,8 +97,8 @@ def test_accepts(listeners: list[Listener], accepting: list[tuple[str, int]], ex
         b'{"uptime_current_epoch":"1s","command_line_options":{"drain_time":"long"}}',
     ],
 )
-def test_uptime_that_is_not_told(body: bytes) -> None:
-    """An answer that does not tell the times is none."""
+def test_uptime_that_is_missing(body: bytes) -> None:
+    """An answer without the times counts as none."""
     with pytest.raises(AdminError, match="^/server_info: the answer cannot be read$"):
         virtual.run(envoy(Response(200, body)).about())
 
@@ -113,14 +113,14 @@ def test_uptime_that_is_not_told(body: bytes) -> None:
     ],
 )
 def test_version(version: str, expected: tuple[int, int] | None) -> None:
-    """The version is known as far as Envoy tells it."""
+    """The version is known if Envoy reports it."""
     options = '"command_line_options":{"drain_time":"30s"}'
     body = f'{{"uptime_current_epoch":"12s","version":"{version}",{options}}}'.encode()
 
     assert About(12, expected, 30) == virtual.run(envoy(Response(200, body)).about())
 
 
-def test_drain_time_that_is_not_told() -> None:
+def test_drain_time_that_is_missing() -> None:
     """Without a word of it, it is Envoy's default."""
     assert About(1, None, 600) == virtual.run(envoy(Response(200, b'{"uptime_current_epoch":"1s"}')).about())
 
@@ -147,7 +147,7 @@ def test_host_of_listeners(url: Url, host: str) -> None:
     ],
 )
 def test_words(call: str, answer: Response, words: str) -> None:
-    """What Envoy did not do is told by path and answer."""
+    """The error names the path and the answer of what Envoy did not do."""
     options = {"graceful": True} if call == "drain_listeners" else {}
     with pytest.raises(AdminError) as raised:
         virtual.run(getattr(envoy(answer), call)(**options))
@@ -156,7 +156,7 @@ def test_words(call: str, answer: Response, words: str) -> None:
 
 
 def test_calls_are_bounded() -> None:
-    """A call that gets no answer is given up after two seconds."""
+    """A call that gets no answer times out after two seconds."""
 
     async def ask() -> float:
         with pytest.raises(TimeoutError):
@@ -168,7 +168,7 @@ def test_calls_are_bounded() -> None:
 
 @pytest.mark.parametrize("path", ["/server_info", "/config_dump", "/stats"])
 def test_answers_that_are_nested_too_deeply(path: str) -> None:
-    """An answer that is nested more deeply than Python reads is none."""
+    """An answer that is nested more deeply than Python can read counts as none."""
     deep = b'{"uptime_current_epoch":"1s","x":%s%s}' % (b"[" * 20000, b"]" * 20000)
 
     async def request(method: str, url: Url, target: str) -> Response:
@@ -181,7 +181,7 @@ def test_answers_that_are_nested_too_deeply(path: str) -> None:
 
 
 def test_words_for_statistics() -> None:
-    """Statistics that cannot be read are told by their path."""
+    """The error names the path of statistics that cannot be read."""
     with pytest.raises(AdminError, match="^/stats: the answer cannot be read"):
         virtual.run(envoy(Response(200, b"<html>")).traffic(Account()))
 
@@ -197,7 +197,7 @@ def test_words_for_statistics_at_the_beginning() -> None:
 
 
 def test_what_shows_that_envoy_answers() -> None:
-    """The cheapest of its paths is asked."""
+    """The helper calls the cheapest path."""
     asked: list[tuple[str, str]] = []
 
     async def request(method: str, url: Url, target: str) -> Response:
@@ -213,7 +213,7 @@ Calls = Callable[[str], Awaitable[bytes]]
 
 
 def by_lds(names: Sequence[str], details: Calls) -> Envoy:
-    """An Envoy to which LDS brought listeners of these names; `details` answers where more is asked of them."""
+    """An Envoy to which LDS brought listeners of these names; `details` answers calls for more of them."""
     states = [{"name": name, "active_state": {"version_info": "1"}} for name in names]
 
     async def request(method: str, url: Url, target: str) -> Response:
@@ -231,7 +231,7 @@ def by_lds(names: Sequence[str], details: Calls) -> Envoy:
 SAME_ENDING = [f"{number:03d}.{'x' * 60}" for number in range(50)]
 
 
-def test_names_that_no_expression_tells_apart() -> None:
+def test_names_that_no_expression_distinguishes() -> None:
     """Listeners whose names differ only before a long ending are left out together, where they are too large."""
     calls = 0
 
@@ -261,7 +261,7 @@ async def _slowly(target: str) -> bytes:
     ids=["no answer", "slow answers"],
 )
 def test_listeners_are_bounded(names: list[str], details: Calls) -> None:
-    """Listeners that Envoy does not report within the time of a look are given up."""
+    """Reading listeners that Envoy does not report within the time of a look times out."""
 
     async def ask() -> float:
         with pytest.raises(TimeoutError):
@@ -272,7 +272,7 @@ def test_listeners_are_bounded(names: list[str], details: Calls) -> None:
 
 
 def test_two_looks_at_once() -> None:
-    """A look that finds Envoy restarted does not take the listeners from another one that is under way."""
+    """A look that finds Envoy restarted does not remove the listeners of a concurrent look."""
     uptimes = iter((100, 103, 0))
     udp = {"name": "dns", "address": {"socket_address": {"port_value": 53, "protocol": "UDP"}}}
 

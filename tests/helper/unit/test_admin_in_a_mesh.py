@@ -1,4 +1,4 @@
-"""What the helper reads of an Envoy with many listeners: little at first, and the details that it needs."""
+"""How the helper reads an Envoy with many listeners: first little, then the details that it needs."""
 
 import json
 import re
@@ -138,7 +138,7 @@ def test_of_many_listeners_the_inbound_ones_are_read() -> None:
 
 
 def test_some_outbound_listeners_that_drain_are_read() -> None:
-    """Of outbound listeners that drain, a few are read as well: they show what the drain does to them."""
+    """The helper also reads a few outbound listeners that drain: they show what the drain does to them."""
     found = listeners(Admin([INBOUND, *outbound(FEW + 20)]))
     detailed = {name for name, each in found.items() if each.detailed}
 
@@ -159,7 +159,7 @@ def test_few_listeners_that_are_too_large(error: type[Exception]) -> None:
 
 @pytest.mark.parametrize("error", [TooLarge, TimeoutError])
 def test_few_dynamic_listeners_that_are_too_large(error: type[Exception]) -> None:
-    """The same holds for listeners by LDS."""
+    """The same is true for listeners by LDS."""
     admin = Admin([], [INBOUND, web("in2", "ingress-2", "INBOUND")], most=1, error=error)
 
     found = listeners(admin)
@@ -229,7 +229,7 @@ def test_statistics_of_an_outbound_listener_that_was_not_read() -> None:
 
 
 def test_statistics_of_an_outbound_listener_without_connections() -> None:
-    """Where no connection shows which listener it is, all outbound ones are read."""
+    """If no connection shows which listener it is, the helper reads all outbound ones."""
     admin = Admin([INBOUND, *outbound(FEW + 20, drain_type="MODIFY_ONLY")], stats={**used("egress-7")})
 
     look = looks(admin)
@@ -247,7 +247,7 @@ def test_statistics_of_no_listener() -> None:
 
 
 def test_where_statistics_are_left_out() -> None:
-    """Where Envoy leaves statistics out, a listener without any is uncounted."""
+    """If Envoy leaves statistics out, a listener without any is uncounted."""
     look = looks(Admin([INBOUND], stats={}, leaves_out=True))
 
     assert ["in"] == list(look.account.uncounted)

@@ -55,12 +55,12 @@ OWN = task("1", desired="STOPPED", helper="HEALTHY", app="UNKNOWN")
     ],
 )
 def test_health(other: DescribedTask, healthy: bool) -> None:
-    """A task is healthy if every container is that is healthy anywhere in the service, unless ECS says otherwise."""
+    """A task is healthy if every container is that is healthy anywhere in the service, unless ECS reports otherwise."""
     assert [healthy] == [each.healthy for each in others_of(OWN.task_arn, [OWN, other], None, NOW)]
 
 
 def test_no_container_reports_health() -> None:
-    """Where no container reports health, the health of tasks is not known."""
+    """If no container reports health, the health of tasks is unknown."""
     own, other = task("1", app="UNKNOWN"), task("2", app="UNKNOWN")
 
     assert [Other("arn:task/2", 30, None, None)] == others_of(own.task_arn, [own, other], None, NOW)
@@ -88,13 +88,13 @@ def test_listed(listed: set[str], expected: bool) -> None:
     [("RUNNING", 30, 30), ("RUNNING", 0.5, 0.5), ("RUNNING", -2, 0), ("RUNNING", None, None), ("PENDING", 30, None)],
 )
 def test_age(last: str, started: float | None, age: float | None) -> None:
-    """A task is as old as it has been running, by clocks that may differ; one that does not run has no age."""
+    """A task's age is its running time, by clocks that may differ; a task that does not run has no age."""
     started_at = None if started is None else NOW - timedelta(seconds=started)
 
     assert age == DescribedTask(task_arn="t", last_status=last, started_at=started_at).age(NOW)
 
 
-# the service | whether its page of tasks is full | how many others were seen | how many of them have to be in service
+# the service | whether its page of tasks is full | other tasks seen | how many of these have to be in service
 WANTED: dict[str, tuple[DescribedService, bool, int, int]] = {
     "as many as are desired": (DescribedService(4, 5), False, 4, 4),
     "fewer are seen than are desired": (DescribedService(4, 5), False, 3, 4),
@@ -120,13 +120,13 @@ WANTED: dict[str, tuple[DescribedService, bool, int, int]] = {
 
 @pytest.mark.parametrize("name", WANTED)
 def test_wanted(name: str) -> None:
-    """As many others as are desired have to be in service; where those cannot be, or not be seen, all that are."""
+    """As many others as are desired have to be in service, or all of them if so many cannot run or be seen."""
     service, page_is_full, others, expected = WANTED[name]
 
     assert expected == wanted(Seen(service, [], page_is_full), others)
 
 
-# what AWS is asked, call by call, on the wire of botocore's own stubs
+# the calls of AWS one by one, with botocore's own stubs
 
 ARN = "arn:aws:ecs:eu-west-1:123456789012:task/c/1"
 OTHER = "arn:aws:ecs:eu-west-1:123456789012:task/c/2"
@@ -189,7 +189,7 @@ DISCOVER = {"NamespaceName": "n", "ServiceName": "m", "HealthStatus": "HEALTHY",
 
 
 def test_task_of_no_service() -> None:
-    """A task that no service has started has no others, and nothing more is asked."""
+    """A task that no service has started has no others, and the helper makes no further calls."""
     stubbed = Stubbed()
     stubbed.expect(
         "ecs", "describe_tasks", {"tasks": [{"taskArn": ARN, "group": "family:f"}]}, cluster="c", tasks=[ARN]
@@ -200,7 +200,7 @@ def test_task_of_no_service() -> None:
 
 
 def test_service_that_the_metadata_names() -> None:
-    """Where the metadata names the service the task is not asked for it."""
+    """If the metadata names the service, the helper does not call ECS for it."""
     discovered: dict[str, Any] = {"Instances": []}
     look = (
         Stubbed(cloud_map_service="n/m", service="s")
@@ -213,7 +213,7 @@ def test_service_that_the_metadata_names() -> None:
 
 
 def test_every_call_is_bounded() -> None:
-    """A call is given up after seconds, and not repeated: the next look is."""
+    """A call times out after seconds, and is not repeated: the next look is."""
     ecs = Ecs(ARN, "c", None)
 
     for client in (ecs._ecs, ecs._cloud_map):
@@ -235,7 +235,7 @@ def test_own_task_does_not_count_before_ecs_stops_it() -> None:
 
 
 def test_no_listing_is_asked_while_tasks_are_missing() -> None:
-    """Where ECS counts too few tasks, nobody has to tell which of them are known to downstreams."""
+    """If ECS counts too few tasks, the helper does not query which of them downstreams know."""
     stubbed = Stubbed(cloud_map_service="n/m", service="s")
     few = {**SERVICE, "runningCount": 0}
     stubbed.expect("ecs", "describe_services", {"services": [few]}, cluster="c", services=["s"])
@@ -272,7 +272,7 @@ def test_cloud_map_service_that_is_found() -> None:
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "AccessDenied"])
 def test_cloud_map_that_denies(code: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What may not be asked is said once, and not asked again."""
+    """A denied call is logged once, and not repeated."""
     stubbed = Stubbed(cloud_map_service="n/m", service="s").expect_service()
     stubbed.expect_refusal("cloud map", "discover_instances", code)
 
@@ -283,7 +283,7 @@ def test_cloud_map_that_denies(code: str, caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize(("code", "denied"), [("ThrottlingException", False), ("AccessDenied", True)])
 def test_ecs_that_refuses(code: str, denied: bool) -> None:
-    """A refusal is told by its call and its code."""
+    """The error of a refusal names its call and its code."""
     with pytest.raises(OSError, match=f"^DescribeServices: {code}$") as raised:
         Stubbed(service="s").expect_refusal("ecs", "describe_services", code).look()
 

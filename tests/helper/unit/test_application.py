@@ -1,4 +1,4 @@
-"""When does the application count as ready, and when does nobody listen at its port?"""
+"""When the application counts as ready, and when its port counts as closed."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.helper import virtual
 
 
 def application(answer: Response | Exception, path: str = "/health") -> tuple[Application, list[tuple[str, str]]]:
-    """One that gives this answer, and what it was asked."""
+    """An application that gives this answer, and the calls that it got."""
     asked: list[tuple[str, str]] = []
 
     async def request(method: str, url: Url, target: str) -> Response:
@@ -37,7 +37,7 @@ def test_ready(status: int, ready: bool) -> None:
 
 
 def test_without_a_path() -> None:
-    """Without a path it is asked for its root."""
+    """If the URL has no path, the helper calls the root path."""
     subject, asked = application(Response(200, b""), path="")
     virtual.run(subject.check())
 
@@ -55,7 +55,7 @@ def test_without_a_path() -> None:
     ],
 )
 def test_refuses(answer: Response | Exception, refuses: bool) -> None:
-    """Only a refused connection says that nobody listens."""
+    """Only a refused connection shows that the port is closed."""
     subject, _ = application(answer)
 
     assert refuses == virtual.run(subject.refuses())

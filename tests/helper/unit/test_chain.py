@@ -1,7 +1,7 @@
-"""Timelines of two helpers in a chain: ECS stops the first, and when that has gone the second.
+"""Timelines of two helpers in a chain: ECS stops the first, and after that one has exited, the second.
 
-Each has a stopTimeout of 120, so the first hands over at 215, and the second is gone by 330.05. Where nothing else is
-said, the delay is 40 and the drain 150: it begins at 140, and ends at 290.
+Each has a stopTimeout of 120, so the first hands over at 215, and the second has exited by 330.05. By default the delay
+is 40 and the drain 150: it begins at 140, and ends at 290.
 """
 
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ LONG: Mapping[str, str] = {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "150"}
 UNTIL_QUIET: Mapping[str, str] = {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "auto"}
 SLOW: Mapping[str, str] = {"DRAIN_DELAY": "150", "DRAIN_TIMEOUT": "60"}
 
-DRAINED = "the helper before this one has drained, and nothing is under way"
+DRAINED = "the helper before this one has drained, and no request is in progress"
 
-# moments are told to the millisecond; the second takes a second off what the first may have been late
+# moments are rounded to the millisecond; the second subtracts a second, by which the first may have been late
 ROUNDED = 0.002
 
-# settings, what happens | of each helper that ended by itself: exit code, moment, ending | when Envoy is told
+# settings, what happens | exit code, moment, ending of each helper that ended by itself | moments of the calls of Envoy
 TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, str]], list[float]]] = {
     # the plan
-    "the second goes on with the drain": (
+    "the second continues the drain": (
         LONG,
         [SIGTERM],
         [(10, 215, "handed over"), (0, 291.05, "drained")],
         [140, 215.05],
     ),
-    "the second goes on with the delay": (
+    "the second continues the delay": (
         SLOW,
         [SIGTERM],
         [(10, 215, "handed over"), (0, 310.05, "drained")],
@@ -46,7 +46,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 215, "handed over"), (0, 224.05, "drained")],
         [140, 215.05],
     ),
-    "requests end in the hands of the first: the second leaves at once": (
+    "requests end before the first hands over: the second exits at once": (
         UNTIL_QUIET,
         [SIGTERM],
         [(0, 171, "drained"), (0, 171.05, "drained")],
@@ -58,13 +58,13 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 215, "handed over"), (0, 330.05, "deadline")],
         [140, 215.05],
     ),
-    "a fixed plan that ends in the hands of the first, and nothing is under way": (
+    "a fixed plan ends in the first helper, with no request in progress": (
         {},
         [SIGTERM],
         [(0, 180, "drained"), (0, 180.05, "drained")],
         [140],
     ),
-    "a fixed plan that ends in the hands of the first, and requests have not ended: they get its time again": (
+    "a fixed plan ends in the first helper, with requests in progress: they get its time again": (
         {},
         [(99, "envoy gets requests"), SIGTERM],
         [(0, 180, "drained"), (0, 220.05, "drained")],
@@ -76,32 +76,32 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(0, 5, "never in service"), (0, 5.05, "never in service")],
         [],
     ),
-    "Envoy goes in the hands of the first": (
+    "Envoy stops while the first helper drains": (
         LONG,
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
         [(0, 151, "envoy stopped"), (0, 151.05, "envoy stopped")],
         [140],
     ),
-    # the first says more than is known, or less
+    # the first reports more than is known, or less
     "Envoy confirms late: the second counts from its own SIGTERM": (
         {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
         [(99, "envoy 500"), SIGTERM, (205, "envoy fine")],
         [(11, 215, "handed over late"), (0, 315.05, "drained")],
         [*(140 + n for n in (0, 0.1, 0.3, 0.7)), *(141.5 + n for n in range(65)), 215.05],
     ),
-    "Envoy does not confirm to the first: the second tells it at once": (
+    "Envoy does not confirm to the first: the second calls it at once": (
         {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
         [(99, "envoy deaf"), SIGTERM, (215, "envoy hears")],
         [(11, 215, "handed over late"), (0, 315.05, "drained")],
         [*(140 + n for n in (0, 0.1, 0.3, 0.7)), *(141.5 + n for n in range(74)), 215.05],
     ),
-    "Envoy was restarted as the first handed over: told again, for the whole time": (
+    "Envoy was restarted as the first handed over: called again, for the whole time": (
         {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
         [SIGTERM, (215.01, "envoy restarts")],
         [(10, 215, "handed over"), (0, 315.05, "drained")],
         [140, 215.05],
     ),
-    "Envoy is restarted in the hands of the second": (
+    "Envoy is restarted while the second drains": (
         {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "90"},
         [SIGTERM, (220.2, "envoy restarts")],
         [(10, 215, "handed over"), (0, 310.55, "drained")],
@@ -113,7 +113,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 215, "handed over"), (0, 319.15, "drained")],
         [140, 217.05, 219.15],
     ),
-    # the first is no more
+    # the first has died
     "the first is killed in the drain: the delay is over, and the drain begins anew": (
         {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
         [SIGTERM, (150, "first killed")],
@@ -132,7 +132,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(0, 130.05, "drained")],
         [90.05],
     ),
-    "the first is killed in a delay that does not fit the second: downstreams get time to go": (
+    "the first is killed in a delay that does not fit the second: downstreams get time to stop sending": (
         SLOW,
         [SIGTERM, (120, "first killed")],
         [(0, 235.05, "deadline")],
@@ -156,8 +156,8 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(0, 171, "drained"), (0, 171.65, "drained")],
         [140],
     ),
-    # the second is no more
-    "the second is dead: the first keeps to what it can do alone": (
+    # the second has died
+    "the second has died: the first keeps to what it can do alone": (
         SLOW,
         [(99, "second killed"), SIGTERM],
         [(0, 215, "deadline")],
@@ -169,7 +169,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(0, 215, "deadline")],
         [191],
     ),
-    "the second dies just before it is to go on: the first calls Envoy, and gives downstreams what is left": (
+    "the second dies just before it is to continue: the first calls Envoy, and gives downstreams what is left": (
         SLOW,
         [SIGTERM, (214.5, "second killed")],
         [(75, 218, "not confirmed")],
@@ -181,7 +181,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(0, 215, "deadline"), (0, 215.05, "drained")],
         [184],
     ),
-    "the second is dead, and the delay fits": (
+    "the second has died, and the delay fits": (
         LONG,
         [(99, "second killed"), SIGTERM],
         [(0, 215, "deadline")],
@@ -200,7 +200,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 216, "handed over"), (0, 311.05, "drained")],
         [251.05],
     ),
-    "the second is dead: the first calls Envoy, and gives downstreams what is left": (
+    "the second has died: the first calls Envoy, and gives downstreams what is left": (
         SLOW,
         [(99, "second killed"), SIGTERM, (101, "helper freezes until 216")],
         [(75, 218, "not confirmed")],
@@ -219,7 +219,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 215, "handed over"), (0, 291.05, "drained")],
         [140, 215.05],
     ),
-    "the application is gone: no delay in a chain either": (
+    "the application has stopped: no delay in a chain either": (
         LONG,
         [(99, "app refuses"), (99, "container app stops"), SIGTERM, (100.25, "envoy fails requests")],
         [(10, 215, "handed over"), (0, 291.05, "drained")],
@@ -234,29 +234,29 @@ def ends(lives: list[Life]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", TIMELINES)
 def test_timeline(name: str) -> None:
-    """Two helpers hold the task as one would that had the time of both; whatever is not known, keeps the plan."""
-    settings, timeline, expected, told = TIMELINES[name]
+    """Two helpers act like one with the time of both; whatever is unknown keeps the plan."""
+    settings, timeline, expected, called = TIMELINES[name]
     world = World()
 
     lives = world.live_in_chain(timeline, settings, 120, 120)
 
     assert [(code, pytest.approx(at, abs=ROUNDED), ending) for code, at, ending in expected] == ends(lives)
-    assert [pytest.approx(at, abs=ROUNDED) for at in told] == [at for at, _ in world.envoy.journal]
+    assert [pytest.approx(at, abs=ROUNDED) for at in called] == [at for at, _ in world.envoy.journal]
     assert {FAIL} >= {target for _, target in world.envoy.journal}
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "fields"),
     [
         (LONG, {"exit_code": 10, "draining": True, "plan_started_seconds_ago": 115, "told_seconds_ago": 74}),
         ({}, {"exit_code": 0, "draining": True, "cause": DRAINED}),
     ],
 )
-def test_what_the_second_says(settings: Mapping[str, str], told: dict[str, Any]) -> None:
-    """It tells what it takes over, and its summary what it has found done."""
+def test_log_of_taking_over(settings: Mapping[str, str], fields: dict[str, Any]) -> None:
+    """The second logs what it takes over, and its summary includes what the first has done."""
     *_, second = World().live_in_chain([SIGTERM], settings, 120, 120)
 
-    assert told == second.fields("taking_over")
+    assert fields == second.fields("taking_over")
     assert second.log[-1][2]["confirmed"]
 
 
@@ -289,8 +289,8 @@ def test_drain_that_a_helper_finds(chain: Mapping[str, str], desired: str, mood:
     [({}, 120), ({"TAKES_OVER_FROM": "first:90"}, 210), ({"HANDS_OVER_TO": "first-2:90"}, 210)],
     ids=["single", "second", "first"],
 )
-def test_drain_that_nobody_reports_of(chain: Mapping[str, str], undone_after: float) -> None:
-    """A helper that outlived all stopTimeouts is in no task that is to stop: it undoes the drain without ECS's word."""
+def test_drain_that_nothing_reports(chain: Mapping[str, str], undone_after: float) -> None:
+    """A helper that outlives all stopTimeouts is in a running task: it undoes the drain without ECS's report."""
     world = World()
     world.envoy.state, world.metadata.mood = "DRAINING", 500
 
@@ -315,7 +315,7 @@ def test_second_that_starts_in_a_task_that_stops(first: str, drained_at: float) 
 
 
 def test_exit_code_of_one_that_runs() -> None:
-    """The first's code of an earlier life, before it was restarted in place, says nothing of this stop."""
+    """The first's code of an earlier life, before it was restarted in place, does not describe this stop."""
     world = World()
     world.metadata.run("first")
     world.metadata.containers["first"] |= {"ExitCode": 10, "RestartCount": 1}
@@ -326,7 +326,7 @@ def test_exit_code_of_one_that_runs() -> None:
 
 
 def test_unconfirmed_drain_is_handed_over_late() -> None:
-    """Where the plan has had half a second to be told, and Envoy has not confirmed, the second is to count anew."""
+    """If the plan leaves half a second for the call, and Envoy has not confirmed, the second counts anew."""
     world = World()
 
     first, _ = world.live_in_chain(
@@ -357,7 +357,7 @@ SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=6).map(
 @example(schedule=[], killed=214.0, delay=150, timeout=60)
 @example(schedule=[(101.0, "helper freezes until 216")], killed=120.0, delay=150, timeout=60)
 def test_every_chain_whose_second_dies(schedule: Timeline, killed: float, delay: int, timeout: int | str) -> None:
-    """Where ECS reports that the second has died, the first does not leave without a call of Envoy."""
+    """If ECS reports that the second has died, the first does not exit without a call of Envoy."""
     world = World()
     unknown = ("metadata", "second", "first")
     schedule = [(moment, what) for moment, what in schedule if moment > 100 and not what.startswith(unknown)]
@@ -380,8 +380,9 @@ def test_every_chain_whose_second_dies(schedule: Timeline, killed: float, delay:
 @example(schedule=[(140.0, "first killed")], delay=40, timeout=100, first=120)
 @example(schedule=[(100.0, "envoy 500"), (170.0, "envoy fine")], delay=40, timeout=60, first=90)
 def test_every_chain(schedule: Timeline, delay: int, timeout: int | str, first: int) -> None:
-    """Whatever befalls, the task is held for as long as a trap with these times would, or until the second's deadline;
-    and a drain that is over has lasted as long as it should, in whosever hands."""
+    """The helpers keep the task running for as long as a trap would, or until the second's deadline.
+
+    A drain that is over has lasted as planned, in both helpers together."""
     world = World()
     second = 250 - first
     least = 31 if timeout == "auto" else int(timeout)

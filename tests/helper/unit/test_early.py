@@ -1,4 +1,4 @@
-"""When may the plan end early: two proofs each, one of them that nothing is being served, and what is unknown keeps it.
+"""When the plan may end early: two proofs each, one of them that nothing is being served. What is unknown keeps it.
 
 Each table begins with the facts that are enough; each further row takes one of them away.
 """
@@ -14,14 +14,14 @@ from task_helper.life.early import Keep, Leave, Quiet
 BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
 FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
 
-GONE = Leave("all containers beside Envoy have stopped (app, web), and every request fails")
+STOPPED = Leave("all containers beside Envoy have stopped (app, web), and every request fails")
 APPLICATION_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
-    "all proofs": ({}, GONE),
-    "no URL tells the port": ({"refuses": None}, GONE),
-    "nothing has stopped": ({"stopped": ()}, Keep("ECS does not say that all containers beside Envoy have stopped")),
-    "the port answers": ({"refuses": False}, Keep("the application is there")),
-    "Envoy was not read": ({"before": None}, Keep("what Envoy serves is not known")),
-    "Envoy is not read any more": ({"after": None}, Keep("what Envoy serves is not known")),
+    "all proofs": ({}, STOPPED),
+    "no URL shows the port": ({"refuses": None}, STOPPED),
+    "nothing has stopped": ({"stopped": ()}, Keep("ECS does not report that all containers beside Envoy have stopped")),
+    "the port answers": ({"refuses": False}, Keep("the application's port does not refuse connections")),
+    "Envoy was not read": ({"before": None}, Keep("it is unknown what Envoy serves")),
+    "Envoy is not read any more": ({"after": None}, Keep("it is unknown what Envoy serves")),
     "a request succeeded": ({"after": FAILING._replace(completed=106)}, Keep("Envoy serves requests")),
     "Envoy was restarted": ({"after": Traffic(0, 105, 105, 0)}, Keep("Envoy serves requests")),
     "a request is in flight": ({"after": FAILING._replace(in_flight=1)}, Keep("Envoy serves requests")),
@@ -30,9 +30,9 @@ APPLICATION_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
     "a listener is uncounted": ({"uncounted": ["dns", "udp"]}, Keep("no statistic covers dns, udp")),
     "too few have failed": (
         {"after": FAILING._replace(completed=104, failed=9)},
-        Keep("too few requests have come to tell"),
+        Keep("too few requests have come to prove that the application has stopped"),
     ),
-    "none has come": ({"after": BEFORE}, Keep("too few requests have come to tell")),
+    "none has come": ({"after": BEFORE}, Keep("too few requests have come to prove that the application has stopped")),
 }
 
 
@@ -49,12 +49,12 @@ def test_application_stopped(name: str) -> None:
 
 
 ENVOY_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
-    "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and does not answer")),
-    "ECS does not say so": ({"stopped": ()}, Keep("ECS does not say that Envoy's container has stopped")),
-    "whether the admin API answers is unknown": ({"answers": None}, Keep("it is unknown whether Envoy is there")),
-    "whether a listener accepts is unknown": ({"accepts": None}, Keep("it is unknown whether Envoy is there")),
-    "the admin API answers": ({"answers": True}, Keep("Envoy is there, whatever ECS says")),
-    "a listener accepts": ({"accepts": True}, Keep("Envoy is there, whatever ECS says")),
+    "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and Envoy does not answer")),
+    "ECS does not say so": ({"stopped": ()}, Keep("ECS does not report that Envoy's container has stopped")),
+    "whether the admin API answers is unknown": ({"answers": None}, Keep("it is unknown whether Envoy still runs")),
+    "whether a listener accepts is unknown": ({"accepts": None}, Keep("it is unknown whether Envoy still runs")),
+    "the admin API answers": ({"answers": True}, Keep("Envoy still answers, although ECS reports that it has stopped")),
+    "a listener accepts": ({"accepts": True}, Keep("Envoy still answers, although ECS reports that it has stopped")),
 }
 
 
@@ -74,7 +74,7 @@ def test_envoy_stopped(name: str) -> None:
     [
         ({}, Leave("Envoy has had no connection since it started")),
         ({"used": True}, Keep("Envoy has had connections, requests or health checks")),
-        ({"used": None}, Keep("what Envoy has served is not known")),
+        ({"used": None}, Keep("it is unknown what Envoy has served")),
         ({"uncounted": ["dns", "udp"]}, Keep("no statistic covers dns, udp")),
         ({"may_have_been": "the helper was restarted"}, Keep("the helper was restarted")),
     ],
@@ -99,14 +99,14 @@ def test_never_in_service(facts: dict[str, Any], expected: early.Verdict) -> Non
 )
 def test_younger_than_helper(uptime: float, helper: float, expected: str | None) -> None:
     """Envoy rounds its uptime down, so it is surely younger than the helper only where a second more would be, too."""
-    because = early.younger_than_helper(uptime=uptime, helper=helper)
+    cause = early.younger_than_helper(uptime=uptime, helper=helper)
 
-    assert because is None if expected is None else because and because.startswith(f"{expected}, and counts requests")
+    assert cause is None if expected is None else cause and cause.startswith(f"{expected}, and counts requests")
 
 
-OVER = Leave("nothing has been in flight or come for a while")
-BUSY = Keep("requests are under way, or were until a moment ago")
-RARE = Keep("requests come so rarely that this silence shows nothing")
+OVER = Leave("for some seconds nothing was in flight, and no request came")
+BUSY = Keep("requests are in progress, or were a moment ago")
+RARE = Keep("requests come so rarely that this silence proves nothing")
 # what is known | whether the drain may end before its fixed time is over, and after
 QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = {
     "all proofs": ({}, Quiet(3, 3), OVER, OVER),
@@ -117,13 +117,13 @@ QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = 
         Keep("some downstreams may not have checked yet"),
     ),
     "a request came a moment ago": ({}, Quiet(2.9, 3), BUSY, BUSY),
-    "nobody can say": ({"drained_for": 100}, Quiet(0, 0), BUSY, BUSY),
+    "the traffic is unknown": ({"drained_for": 100}, Quiet(0, 0), BUSY, BUSY),
     "a listener is uncounted": ({"uncounted": ["dns", "udp"]}, Quiet(9, 9), Keep("no statistic covers dns, udp"), OVER),
-    "some send on whatever they check": ({}, Quiet(9, 9, unmoved="so"), Keep("so"), OVER),
+    "some keep sending, whatever they check": ({}, Quiet(9, 9, unmoved="so"), Keep("so"), OVER),
     "what may be other traffic": (
         {},
         Quiet(9, 2.9),
-        Keep("what may be downstreams' traffic is under way, or was until a moment ago"),
+        Keep("traffic that may come from downstreams is in progress, or was a moment ago"),
         OVER,
     ),
     "requests come rarely": ({}, Quiet(7.9, 9, gap=4), RARE, OVER),
@@ -133,7 +133,7 @@ QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = 
 
 @pytest.mark.parametrize("name", QUIETS)
 def test_quiet(name: str) -> None:
-    """Health checks that fail for as long as each downstream takes to see it, and a silence that shows something."""
+    """The proofs are failed checks for as long as each downstream needs, and a silence that proves something."""
     facts, traffic, before, after = QUIETS[name]
     facts = {"drained_for": 31, "least": 31, "uncounted": [], "traffic": traffic, **facts}
 
@@ -142,36 +142,45 @@ def test_quiet(name: str) -> None:
     assert [(type(each), each) for each in (before, after)] == [(type(each), each) for each in verdicts]
 
 
-# how the first ended, Envoy draining, things under way | whether nothing is left, else where the plan stands
+# how the first ended, whether Envoy drains, requests in progress | nothing is left, or where the plan stands
 TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
-    "all proofs": ({}, Leave("the helper before this one has drained, and nothing is under way")),
+    "all proofs": ({}, Leave("the helper before this one has drained, and no request is in progress")),
     "requests are under way": ({"under_way": True}, early.GoOn(0, 0, True)),
     "whether any are, is not known": ({"under_way": None}, early.GoOn(0, 0, True)),
     "Envoy does not drain": ({"draining": False}, early.GoOn(0, 0, False)),
     "Envoy does not say": ({"draining": None}, early.GoOn(0, 0, False)),
     "how it ended is not known": ({"ended": None}, early.GoOn(0, 0, True)),
-    "neither is known": ({"ended": None, "draining": None}, early.GoOn(0, 0, False)),
+    "both are unknown": ({"ended": None, "draining": None}, early.GoOn(0, 0, False)),
     "handed over in the drain": ({"ended": "handed over"}, early.GoOn(115, 74, True)),
     "handed over in the delay": ({"ended": "handed over", "draining": False}, early.GoOn(115, 0, False)),
     "handed over, and Envoy does not say": ({"ended": "handed over", "draining": None}, early.GoOn(115, 0, False)),
     "handed over late": ({"ended": "handed over late"}, early.GoOn(115, 0, True)),
     "downstreams still send": (
         {"ended": "still sending"},
-        Leave("the helper before this one has exited as downstreams still send, and health-sync still runs"),
+        Leave("the helper before this one exited because downstreams still send, and health-sync still runs"),
     ),
     "they did, and health-sync has stopped": (
         {"ended": "still sending", "waits_for_envoy": False},
         early.GoOn(0, 0, True),
     ),
     "they did, and ECS does not say": ({"ended": "still sending", "waits_for_envoy": None}, early.GoOn(0, 0, True)),
-    "handed over late, and not told": ({"ended": "handed over late", "draining": False}, early.GoOn(115, 0, False)),
+    "handed over late, and Envoy does not drain": (
+        {"ended": "handed over late", "draining": False},
+        early.GoOn(115, 0, False),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", TAKEN_OVER)
 def test_taken_over(name: str) -> None:
-    """The word of the helper before, and Envoy's, each for what it can know; without them nothing has been done."""
-    facts: dict[str, Any] = {"ended": "drained", "draining": True, "under_way": False, "held": 115.0, "drained": 74.0}
+    """The helper before and Envoy each prove what they can know; without proof nothing counts as done."""
+    facts: dict[str, Any] = {
+        "ended": "drained",
+        "draining": True,
+        "under_way": False,
+        "elapsed": 115.0,
+        "drained": 74.0,
+    }
     facts["waits_for_envoy"] = True
     missing, expected = TAKEN_OVER[name]
 

@@ -22,10 +22,10 @@ FAIL, OK, LISTENERS = "/healthcheck/fail", "/healthcheck/ok", "/drain_listeners?
 GRACEFULLY = f"{LISTENERS}&graceful&skip_exit"
 SIGTERM = (100, "SIGTERM")
 
-# moments are told to the millisecond
+# moments are rounded to the millisecond
 ROUNDED = 0.002
 
-# what happens | exit code, moment, ending | what Envoy is told, and when
+# what happens | exit code, moment, ending | calls of Envoy: moment and path
 TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, str]]]] = {
     # the plan
     "the plan is kept": ([SIGTERM], (0, 180, "drained"), [(140, FAIL)]),
@@ -42,7 +42,7 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         [(140, FAIL)],
     ),
     # not seen in service
-    "the application never was ready, and Envoy has served nobody": (
+    "the application never was ready, and Envoy has served nothing": (
         [(0, "app 503"), (5, "SIGTERM")],
         (0, 5, "never in service"),
         [],
@@ -63,17 +63,17 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    "an Envoy that never answered may serve: told until the deadline": (
+    "an Envoy that never answered may serve: called until the deadline": (
         [(0, "envoy refuses"), (5, "SIGTERM"), (119, "envoy fine")],
         (0, 120, "deadline"),
         [*((45 + n, FAIL) for n in (0, 0.1, 0.3, 0.7)), *((46.5 + n, FAIL) for n in range(74))],
     ),
-    "Envoy hangs where it is asked what it has served": (
+    "Envoy hangs when the helper reads what it has served": (
         [(0, "envoy hangs"), (5, "SIGTERM"), (44, "envoy fine")],
         (0, 85, "drained"),
         [(45, FAIL)],
     ),
-    "Envoy has served nobody, but was restarted a moment ago": (
+    "Envoy has served nothing, but was restarted a moment ago": (
         [(0, "app 503"), (3, "envoy restarts"), (5, "SIGTERM")],
         (0, 85, "drained"),
         [(45, FAIL)],
@@ -88,18 +88,18 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    # Envoy is gone
-    "Envoy is gone at SIGTERM": (
+    # Envoy has stopped
+    "Envoy has stopped before SIGTERM": (
         [(99, "envoy dies"), (99, "container envoy stops"), SIGTERM],
         (0, 100, "envoy stopped"),
         [],
     ),
-    "Envoy goes in the delay": (
+    "Envoy stops in the delay": (
         [SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")],
         (0, 121, "envoy stopped"),
         [],
     ),
-    "Envoy goes in the drain": (
+    "Envoy stops in the drain": (
         [SIGTERM, (150.1, "envoy dies"), (150.2, "container envoy stops")],
         (0, 151, "envoy stopped"),
         [(140, FAIL)],
@@ -138,23 +138,23 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    # the application is gone
-    "the application is gone at SIGTERM: no delay once a request has failed": (
+    # the application has stopped
+    "the application has stopped before SIGTERM: the delay ends after failed requests": (
         [(99, "app refuses"), (99, "container app stops"), SIGTERM, (100.25, "envoy fails requests")],
         (0, 140.3, "drained"),
         [(100.3, FAIL)],
     ),
-    "the application goes in the delay: it ends there": (
+    "the application stops in the delay: the delay ends": (
         [SIGTERM, (120.1, "app refuses"), (120.1, "container app stops"), (121.05, "envoy fails requests")],
         (0, 161.1, "drained"),
         [(121.1, FAIL)],
     ),
-    "the application goes in the drain: that goes on": (
+    "the application stops in the drain: the drain continues": (
         [SIGTERM, (150, "app refuses"), (150, "container app stops"), (151, "envoy fails requests")],
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    "the application is gone, and few ask for it: five failures, a second or two apart": (
+    "the application has stopped, and few requests come: five failures, a second or two apart": (
         [(99, "app refuses"), (99, "container app stops"), SIGTERM]
         + [(100.55 + 1.5 * n, "envoy fails 1 request") for n in range(5)],
         (0, 147.1, "drained"),
@@ -167,14 +167,14 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 151.1, "drained"),
         [(111.1, FAIL)],
     ),
-    "Envoy does not say what it serves among the failures: they count anew": (
+    "Envoy does not report what it serves between the failures: they count anew": (
         [(99, "app refuses"), (99, "container app stops"), SIGTERM]
         + [(100.15, "envoy fails 4 requests"), (100.25, "envoy denies /stats"), (103, "envoy allows all")]
         + [(105, "envoy fails 4 requests"), (110.2, "envoy fails 1 request")],
         (0, 151.1, "drained"),
         [(111.1, FAIL)],
     ),
-    "the application is gone, and nobody asks for it": (
+    "the application has stopped, and no request comes": (
         [(99, "app refuses"), (99, "container app stops"), SIGTERM],
         (0, 180, "drained"),
         [(140, FAIL)],
@@ -220,15 +220,15 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    "an application that answers 503 is there": ([SIGTERM, (110, "app 503")], (0, 180, "drained"), [(140, FAIL)]),
-    "an application that hangs is there": ([SIGTERM, (110, "app hangs")], (0, 180, "drained"), [(140, FAIL)]),
-    "an application that resets connections is there": (
+    "an application that answers 503 runs": ([SIGTERM, (110, "app 503")], (0, 180, "drained"), [(140, FAIL)]),
+    "an application that hangs runs": ([SIGTERM, (110, "app hangs")], (0, 180, "drained"), [(140, FAIL)]),
+    "an application that resets connections runs": (
         [SIGTERM, (110, "container app stops"), (110, "app resets"), (111, "envoy fails requests")],
         (0, 180, "drained"),
         [(140, FAIL)],
     ),
-    # the admin API does not do what it is told
-    "500 for a second: told again until it is confirmed, and the drain counts from there": (
+    # the admin API does not do what the helper calls for
+    "500 for a second: called again until it confirms, and the drain counts from there": (
         [SIGTERM, (139, "envoy 500"), (141, "envoy fine")],
         (0, 181.5, "drained"),
         [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.7, FAIL), (141.5, FAIL)],
@@ -248,12 +248,12 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 215, "deadline"),
         [(140, FAIL), (140.1, FAIL), (140.3, FAIL), (140.7, FAIL), *((141.5 + n, FAIL) for n in range(39))],
     ),
-    "an Envoy that restarts in the drain is told again, and the drain begins anew": (
+    "an Envoy that restarts in the drain is called again, and the drain begins anew": (
         [SIGTERM, (160.2, "envoy restarts")],
         (0, 200.5, "drained"),
         [(140, FAIL), (160.5, FAIL)],
     ),
-    "an Envoy that restarts in the delay is no different": (
+    "an Envoy that restarts in the delay changes nothing": (
         [SIGTERM, (120, "envoy restarts")],
         (0, 180, "drained"),
         [(140, FAIL)],
@@ -290,17 +290,17 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (70, 180, "drained"),
         [(140, FAIL)],
     ),
-    "a fault in the watch over the application": (
+    "a fault in watching the application": (
         [SIGTERM, (110, "container app stops"), (110, "app breaks")],
         (70, 180, "drained"),
         [(140, FAIL)],
     ),
-    "a fault in the watch over Envoy": (
+    "a fault in watching Envoy": (
         [SIGTERM, (110, "metadata breaks"), (112, "metadata fine")],
         (70, 180, "drained"),
         [(140, FAIL)],
     ),
-    "a fault when Envoy is told: told again, plainly": (
+    "a fault in the call of Envoy: called again, by the plain code": (
         [SIGTERM, (139.9, "envoy breaks"), (140.05, "envoy fine")],
         (70, 181, "drained"),
         [(140, FAIL), (140, FAIL), (141, FAIL)],
@@ -315,7 +315,7 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
 
 @pytest.mark.parametrize("name", TIMELINES)
 def test_timeline(name: str) -> None:
-    """Each timeline ends with its exit code, at its moment, for its reason, and has told Envoy just that."""
+    """Each timeline ends with its exit code, moment and reason, and with exactly its calls of Envoy."""
     timeline, (code, at, ending), journal = TIMELINES[name]
 
     life = World().live(timeline, metadata=True)
@@ -340,10 +340,10 @@ def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fault_before_the_task_is_in_service() -> None:
-    """Why a task that was not seen in service is drained is said where the helper's own fault kept it from seeing."""
+    """If the helper's own fault kept it from seeing the task in service, the log has that cause for the drain."""
     life = World().live([(0, "envoy breaks"), (4.9, "envoy fine"), (4.95, "SIGTERM")])
 
-    assert {"cause": "the helper had a fault before it could see"} == life.fields("plan_kept")
+    assert {"cause": "the helper had a fault before it could see the task in service"} == life.fields("plan_kept")
 
 
 @pytest.mark.parametrize(
@@ -366,8 +366,10 @@ def test_a_fault_before_the_task_is_in_service() -> None:
     ],
 )
 def test_gate_after_a_fault(timeline: Timeline, in_service: float) -> None:
-    """A fault of the helper's own keeps a working task out of service for a minute at most, and a task that is not
-    ready stays out; the fault is in the log and in the exit code."""
+    """A fault of the helper keeps a working task out of service for a minute at most; an unready task stays out.
+
+    The fault is in the log and in the exit code.
+    """
     world = World()
 
     life = world.live([*timeline, (200, "envoy fine"), (201, "SIGTERM")])
@@ -392,8 +394,8 @@ def test_one_request_was_served() -> None:
 @pytest.mark.parametrize(
     ("restart", "cause"),
     [
-        (0.5, "Envoy may have started after the helper, and counts requests from then on: it reports whole seconds"),
-        (3, "Envoy was restarted after the helper had started, and counts requests from then on"),
+        (0.5, "Envoy may have started after the helper, and counts requests only since then: it reports whole seconds"),
+        (3, "Envoy was restarted after the helper had started, and counts requests only since then"),
     ],
 )
 def test_envoy_that_is_younger_than_the_helper(restart: float, cause: str) -> None:
@@ -404,7 +406,7 @@ def test_envoy_that_is_younger_than_the_helper(restart: float, cause: str) -> No
 
 
 def test_question_that_takes_long() -> None:
-    """What Envoy has served is asked for five seconds in all, and then unknown."""
+    """The helper reads for five seconds at most what Envoy has served; then it is unknown."""
     life = World().live([(0, "app 503"), (4, "envoy takes 1.9"), (5, "SIGTERM"), (12, "envoy takes 0")])
 
     (asked_until,) = [moment for moment, event, _ in life.log if event == "plan_kept"]
@@ -414,7 +416,7 @@ def test_question_that_takes_long() -> None:
 @pytest.mark.parametrize("mood", ["500", "403", "hangs", "refuses", "resets", "babbles"])
 @pytest.mark.parametrize("timeout", ["0", "40"])
 def test_unconfirmed(mood: str, timeout: str) -> None:
-    """An Envoy that never confirms is told to the deadline, however short the drain; the exit code is 75."""
+    """The helper calls an Envoy that never confirms until the deadline, for any drain; the exit code is 75."""
     life = World().live([SIGTERM, (130, f"envoy {mood}")], DRAIN_TIMEOUT=timeout)
 
     assert (75, 215, "not confirmed") == (life.exit, life.at, life.ending)
@@ -425,7 +427,7 @@ def test_unconfirmed(mood: str, timeout: str) -> None:
         "no answer in time",
         "Connection refused",
         "Connection reset by peer",
-        "/ready answered no state of an Envoy: is ENVOY_ADMIN_URL that of an Envoy?",
+        "/ready answered no state of an Envoy; set ENVOY_ADMIN_URL to Envoy's admin API, such as http://127.0.0.1:9901",
     }
 
 
@@ -439,7 +441,7 @@ def test_confirmed_late() -> None:
 
 
 def test_readings_of_a_drain_that_the_deadline_cuts() -> None:
-    """Of a drain that was confirmed late, the last seconds are those before the deadline."""
+    """If a drain was confirmed late, its last readings are in the seconds before the deadline."""
     world = World()
     world.envoy.in_flight = 2
 
@@ -465,14 +467,14 @@ def test_first_call_that_the_deadline_cuts() -> None:
 
 
 def test_fault_in_the_call_at_the_deadline() -> None:
-    """A fault in the helper's last call of Envoy ends neither the summary nor the exit."""
+    """After a fault in the helper's last call of Envoy, the summary and the exit still come."""
     life = World().live([SIGTERM, (100.5, "envoy breaks"), (101, "helper freezes until 216")])
 
     assert (70, "not confirmed", "summary") == (life.exit, life.ending, life.events[-1])
 
 
 def test_no_time_for_a_drain_at_all() -> None:
-    """With DRAIN_TIMEOUT=0 an Envoy that does not answer at first is told until it has confirmed."""
+    """With DRAIN_TIMEOUT=0 the helper calls an Envoy that does not answer at first until it confirms."""
     life = World().live([SIGTERM, (139, "envoy 500"), (150, "envoy fine")], DRAIN_TIMEOUT="0")
 
     assert (0, "drained") == (life.exit, life.ending)
@@ -480,7 +482,7 @@ def test_no_time_for_a_drain_at_all() -> None:
 
 
 def test_confirmed_is_what_envoy_says() -> None:
-    """An Envoy that takes the call and goes on being LIVE has not confirmed, and is told again."""
+    """An Envoy that accepts the call but stays LIVE has not confirmed, and is called again."""
     world = World()
     world.envoy.deaf = True
 
@@ -492,7 +494,7 @@ def test_confirmed_is_what_envoy_says() -> None:
 
 @pytest.mark.parametrize("timeline", [[], [(150.1, "envoy restarts")], [(150.1, "envoy refuses"), (152, "envoy fine")]])
 def test_envoy_that_may_not_say_its_state(timeline: Timeline) -> None:
-    """An admin API that allows the call and not /ready confirms by taking it; it is told again, in case it forgot."""
+    """An admin API without /ready confirms by accepting the call; the helper repeats it, in case the drain is lost."""
     world = World()
 
     life = world.live([SIGTERM, (110, "envoy denies /ready"), *timeline])
@@ -503,7 +505,7 @@ def test_envoy_that_may_not_say_its_state(timeline: Timeline) -> None:
 
 
 def test_a_fault_in_everything() -> None:
-    """Where every call to Envoy is at fault, it is told to the deadline all the same."""
+    """If every call of Envoy has a fault, the helper still calls until the deadline."""
     life = World().live([SIGTERM, (99, "envoy breaks")])
 
     assert (70, 215, "not confirmed") == (life.exit, life.at, life.ending)
@@ -534,7 +536,7 @@ def test_no_delay() -> None:
 
 
 def test_no_times_at_all() -> None:
-    """With no delay and no timeout Envoy is still told, and has confirmed, before the helper leaves."""
+    """With no delay and no timeout the helper still calls Envoy, and exits after it has confirmed."""
     life = World().live([SIGTERM], DRAIN_DELAY="0", DRAIN_TIMEOUT="0")
 
     assert (0, 100, [(100, FAIL)]) == (life.exit, life.at, life.journal)
@@ -549,7 +551,7 @@ def test_drain_listeners() -> None:
 
 
 def test_graceful_drain() -> None:
-    """With `graceful` idle connections are told together with the health checks, and after a restart once more."""
+    """With `graceful` Envoy closes idle connections with the drain; after a restart the helper repeats the call."""
     life = World().live([SIGTERM, (150.2, "envoy restarts")], DRAIN_LISTENERS="graceful")
 
     assert [(140, FAIL), (140, GRACEFULLY), (150.5, FAIL), (150.5, GRACEFULLY)] == life.journal
@@ -592,7 +594,7 @@ def test_long_drain_time_does_not_take_the_delay() -> None:
 
 
 def test_idle_connections_do_not_matter_without_graceful() -> None:
-    """How long a graceful drain takes does not matter where there is none."""
+    """The duration of a graceful drain does not matter without DRAIN_LISTENERS=graceful."""
     world = World()
     world.envoy.drain_time = 30
 
@@ -615,7 +617,7 @@ def test_idle_connections_do_not_matter_without_graceful() -> None:
 def test_idle_connections_that_stay_open(
     version: str, drain_time: int, said: list[tuple[str, dict[str, object]]]
 ) -> None:
-    """Where DRAIN_LISTENERS=graceful will leave idle connections open, that is said at startup."""
+    """If DRAIN_LISTENERS=graceful will leave idle connections open, the log says so at startup."""
     world = World()
     world.envoy.version, world.envoy.drain_time = version, drain_time
 
@@ -626,8 +628,8 @@ def test_idle_connections_that_stay_open(
     ]
 
 
-def test_how_long_a_graceful_drain_takes_that_nobody_may_ask() -> None:
-    """Where Envoy may not be asked, nothing is said, and `auto` drains as without it."""
+def test_graceful_drain_whose_duration_is_denied() -> None:
+    """If the admin API denies the duration, nothing is logged, and `auto` drains as usual."""
     world = World()
     world.envoy.denied.add("/server_info")
 
@@ -646,7 +648,7 @@ def test_stale_drain() -> None:
 
     assert [(0, OK), (140, FAIL)] == life.journal
     assert (0, "drained") == (life.exit, life.ending)
-    assert {"cause": "Envoy was left draining by a helper before this one"} == life.fields("plan_kept")
+    assert {"cause": "an earlier helper left Envoy draining"} == life.fields("plan_kept")
     assert 1 == life.events.count("stale_drain_undone")
 
 
@@ -655,9 +657,9 @@ def test_stale_drain() -> None:
     [
         (0, "fine", None),
         (1, "fine", "the helper was restarted"),
-        (0, "hangs", "ECS does not say if the helper was restarted"),
-        (0, "404", "ECS does not say if the helper was restarted"),
-        (0, "babbles", "ECS does not say if the helper was restarted"),
+        (0, "hangs", "ECS does not report whether the helper was restarted"),
+        (0, "404", "ECS does not report whether the helper was restarted"),
+        (0, "babbles", "ECS does not report whether the helper was restarted"),
     ],
 )
 def test_restarted_helper(restart_count: int, mood: str, cause: str | None) -> None:
@@ -673,14 +675,14 @@ def test_restarted_helper(restart_count: int, mood: str, cause: str | None) -> N
 
 @pytest.mark.parametrize("what", ["/stats", "/config_dump", "/server_info"])
 def test_served_by_an_envoy_that_may_not_say(what: str) -> None:
-    """Where Envoy may not say what it has served, a task that was not seen in service is drained."""
+    """If the admin API denies what Envoy has served, a task that was not seen in service is drained."""
     world = World()
     world.envoy.denied.add(what)
 
     life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
     assert (0, 85, [(45, FAIL)]) == (life.exit, life.at, life.journal)
-    assert {"cause": "what Envoy has served is not known"} == life.fields("plan_kept")
+    assert {"cause": "it is unknown what Envoy has served"} == life.fields("plan_kept")
 
 
 @pytest.mark.parametrize(("connections", "ending"), [(0, "never in service"), (1, "drained")])
@@ -693,7 +695,7 @@ def test_connections_of_a_task_not_seen_in_service(connections: int, ending: str
 
 
 def test_application_without_a_url() -> None:
-    """Where no URL tells the application's port, what has stopped and what Envoy serves says whether it is gone."""
+    """Without the application's URL, stopped containers and failing requests prove that it has stopped."""
     world = World()
 
     life = world.live(
@@ -709,8 +711,8 @@ def test_application_without_a_url() -> None:
 
 
 @pytest.mark.parametrize("left", ["in_flight", "connections"])
-def test_application_that_is_gone_while_something_is_under_way(left: str) -> None:
-    """As long as a request is in flight or a connection open, something is being served, whatever has stopped."""
+def test_stopped_application_with_requests_in_progress(left: str) -> None:
+    """As long as a request is in flight or a connection open, the delay continues, even if containers have stopped."""
     world = World()
     setattr(world.envoy, left, 1)
 
@@ -731,8 +733,8 @@ def test_readings_while_a_container_has_stopped() -> None:
     ]
 
 
-def test_application_that_is_gone_without_statistics() -> None:
-    """Where Envoy does not say what it serves, the delay is kept."""
+def test_stopped_application_without_statistics() -> None:
+    """If Envoy does not report what it serves, the delay continues."""
     world = World()
     world.envoy.denied.add("/stats")
 
@@ -749,17 +751,17 @@ def test_metadata_that_fails() -> None:
 
 
 def test_in_service_without_a_poll() -> None:
-    """Between coming into service and SIGTERM the helper asks nobody anything."""
+    """Between coming into service and SIGTERM the helper makes no calls."""
     world = World()
 
     world.live([(1000, "SIGTERM")])
 
-    calls = [call for peer in (world.envoy, world.app) for call in peer.calls]
+    calls = [call for server in (world.envoy, world.app) for call in server.calls]
     assert [] == [call for call in calls if 0 < call[0] < 1000]
 
 
-def test_what_the_log_tells_of_a_plain_life() -> None:
-    """The log of a plain life is its story in six lines."""
+def test_log_of_a_plain_life() -> None:
+    """The log of a plain life has six lines."""
     life = World().live([SIGTERM])
 
     assert ["in_service", "sigterm", "delaying", "drain_confirmed", "draining", "summary"] == life.events
@@ -770,7 +772,7 @@ def test_what_the_log_tells_of_a_plain_life() -> None:
 
 
 def test_what_startup_waits_for_is_said_once() -> None:
-    """Startup says each reason once, however long it lasts, and shows it to `healthcheck`."""
+    """Startup logs each cause once, however long it lasts, and shows it to `healthcheck`."""
     world = World()
 
     life = world.live([(0, "envoy refuses"), (10, "envoy fine"), (10, "app 503"), (30, "app fine"), SIGTERM])
@@ -784,7 +786,7 @@ def test_what_startup_waits_for_is_said_once() -> None:
 
 
 def test_look_at_the_configuration() -> None:
-    """What in Envoy's configuration will defeat the drain is said at startup, an event each."""
+    """Startup logs an event for each part of Envoy's configuration that will defeat the drain."""
     world = World()
     world.envoy.health_check_filter = False
     world.envoy.egress = "DEFAULT"
@@ -812,7 +814,7 @@ def test_listeners_that_come_late() -> None:
 
 
 def test_listeners_that_never_come() -> None:
-    """After a minute without a listener the task is in service all the same, with a warning."""
+    """After a minute without a listener the task comes into service anyway, with a warning."""
     world = World()
     world.envoy.by_lds, world.envoy.has_listeners = True, False
 
@@ -823,7 +825,7 @@ def test_listeners_that_never_come() -> None:
 
 
 def test_listeners_that_may_not_be_asked_for() -> None:
-    """Where the configuration may not be asked for, no listener is waited for."""
+    """If the admin API denies the configuration, the helper does not wait for listeners."""
     world = World()
     world.envoy.denied.add("/config_dump")
 
@@ -843,7 +845,7 @@ def test_listeners_that_may_not_be_asked_for() -> None:
     ],
 )
 def test_listeners_that_drain_listeners_passes_over(setting: str, direction: str, warned: bool) -> None:
-    """DRAIN_LISTENERS with no listener that says it is inbound would do nothing, which is said at startup."""
+    """Startup warns that DRAIN_LISTENERS has no effect without a listener that is declared inbound."""
     world = World()
     world.envoy.direction = direction
 
@@ -865,7 +867,7 @@ def test_listeners_that_drain_listeners_passes_over(setting: str, direction: str
     ],
 )
 def test_look_in_a_mesh(name: str, hds: dict[str, str] | None, mesh: Any, warned: bool) -> None:
-    """What is missing is warned of only where it is needed: not where downstreams go by something else."""
+    """The helper warns of a missing filter only if downstreams need it to stop sending."""
     world = World()
     world.envoy.health_check_filter = False
     world.envoy.listener_name, world.envoy.hds_config = name, hds
@@ -905,7 +907,7 @@ STILL_SENDING: dict[str, tuple[dict[str, str], list[tuple[float, str]], tuple[in
 
 @pytest.mark.parametrize("name", STILL_SENDING)
 def test_downstreams_in_consul_that_still_send(name: str) -> None:
-    """Only the deregistration stops what still arrives long after the stop, and that comes when Envoy has stopped."""
+    """Only the deregistration stops requests that arrive long after the stop; it comes after Envoy has stopped."""
     settings, more, (exit_code, at, ending) = STILL_SENDING[name]
     world = World()
     world.envoy.health_check_filter, world.envoy.listener_name = False, CONSULS
@@ -923,7 +925,7 @@ def test_downstreams_in_consul_that_still_send(name: str) -> None:
 
 
 def test_look_at_tcp_that_is_cut() -> None:
-    """A TCP proxy that cuts what comes in the drain is warned of."""
+    """The helper warns of a TCP proxy that cuts connections in the drain."""
     world = World()
     world.envoy.connections = 0
     world.envoy.check_drain_close = True
@@ -932,7 +934,7 @@ def test_look_at_tcp_that_is_cut() -> None:
 
 
 def test_look_at_a_good_configuration() -> None:
-    """An egress listener of type MODIFY_ONLY and an admin API on loopback are nothing to warn of."""
+    """An egress listener of type MODIFY_ONLY and an admin API on loopback cause no warning."""
     world = World()
     world.envoy.egress = "MODIFY_ONLY"
 
@@ -963,7 +965,7 @@ def test_summary() -> None:
 
 
 def test_summary_of_a_task_that_never_was_in_service() -> None:
-    """What was never counted is unknown, not zero."""
+    """A figure that was never counted is unknown, not zero."""
     fields = World().live([(0, "SIGTERM")]).fields("summary")
 
     assert fields["requests_after_drain"] is fields["requests_in_flight_at_drain"] is None
@@ -983,7 +985,7 @@ def test_metrics() -> None:
 
 @pytest.mark.parametrize("metrics", ["emf", ""])
 def test_metrics_are_logged_at_any_level(metrics: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A summary that carries metrics is logged whatever the level is."""
+    """A summary with metrics is logged at every LOG_LEVEL."""
     logged: list[object] = []
     monkeypatch.setattr(
         "task_helper.life.summary.log",
@@ -997,7 +999,7 @@ def test_metrics_are_logged_at_any_level(metrics: str, monkeypatch: pytest.Monke
 
 
 def test_first_reading_that_fails() -> None:
-    """Where the first reading of a drain fails, the next one is a second later, not at the drain's end."""
+    """If the first reading of a drain fails, the next one is a second later, not at the drain's end."""
     world = World()
     world.envoy.in_flight = 3
 
@@ -1010,7 +1012,7 @@ def test_first_reading_that_fails() -> None:
 
 
 def test_traffic_after_the_drain() -> None:
-    """Requests that come to the end of the drain are reported with what is known to cause them."""
+    """The helper reports requests at the end of the drain, with their known causes."""
     world = World()
     world.envoy.health_check_filter = False
 
@@ -1019,8 +1021,8 @@ def test_traffic_after_the_drain() -> None:
     fields = life.fields("traffic_after_drain")
     assert fields["requests"] > 300
     assert [
-        "no health check came since the stop: those who send do not check this task",
-        "no health_check filter on inbound: health checks go on passing",
+        "no health check came since the stop: the senders do not health check this task",
+        "no health_check filter on inbound: health checks keep passing",
     ] == fields["causes"][:2]
     assert 4 == len(fields["causes"])
 
@@ -1048,7 +1050,7 @@ def test_late_signal_in_startup(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("later", [[], [(1, "SIGTERM")]], ids=["signal lost", "signal late"])
 def test_stop_that_began_before_the_helper(later: Timeline) -> None:
-    """Where ECS had begun the stop before the helper caught signals, the helper begins its plan, and only once."""
+    """If ECS began the stop before the helper caught signals, the helper begins its plan, once."""
     world = World()
     world.metadata.desired, world.metadata.restart_count = "STOPPED", 1
 
@@ -1060,7 +1062,7 @@ def test_stop_that_began_before_the_helper(later: Timeline) -> None:
 
 
 def test_stop_that_began_before_the_task_was_in_service() -> None:
-    """A task that starts while ECS stops it, and whose Envoy has served nobody, is let go at once."""
+    """A task that starts while ECS stops it, and whose Envoy has served nothing, ends at once."""
     world = World()
     world.metadata.desired = "STOPPED"
 
@@ -1069,7 +1071,7 @@ def test_stop_that_began_before_the_task_was_in_service() -> None:
 
 @pytest.mark.parametrize("mood", ["hangs", 429, "babbles", "breaks"])
 def test_stop_that_the_metadata_do_not_report(mood: Mood) -> None:
-    """Where the metadata endpoint says nothing at the start, the gate opens two seconds late, and the signal counts."""
+    """If the metadata endpoint does not answer at the start, the gate opens two seconds late; the signal counts."""
     world = World()
     world.metadata.mood = mood
 
@@ -1080,7 +1082,7 @@ def test_stop_that_the_metadata_do_not_report(mood: Mood) -> None:
 
 
 def test_healthcheck_that_cannot_be_shown() -> None:
-    """Where the status cannot be shown, that is said, and the life goes on."""
+    """If the status cannot be shown, the helper logs that and continues."""
     world = World()
 
     def taken(status: str) -> None:
@@ -1101,21 +1103,21 @@ NOT_THERE = Look(2, 2, [])
 
 
 def test_auto_where_all_is_well() -> None:
-    """With the others in service and nothing in flight, a task leaves after one health check interval and a second."""
+    """With the others in service and nothing in flight, a task ends after one health check interval and a second."""
     world = World()
     world.looks = [(0, THERE)]
 
     life = world.live([SIGTERM], settings=AUTO)
 
-    (told,) = life.journal
-    assert 100 <= told[0] <= 102
-    assert 31 - ROUNDED <= life.at - told[0] <= 32
+    (call,) = life.journal
+    assert 100 <= call[0] <= 102
+    assert 31 - ROUNDED <= life.at - call[0] <= 32
     assert (0, "drained") == (life.exit, life.ending)
     assert life.fields("replaced")["seconds"] <= 2
 
 
-def test_what_the_log_tells_of_auto() -> None:
-    """With `auto` the log tells how long each stage may last at most: the drain to the deadline."""
+def test_log_of_auto() -> None:
+    """With `auto` the log has the longest duration of each stage; the drain may last until the deadline."""
     life = World().live([(0, "app 503"), (7.3, "app fine"), SIGTERM], settings=AUTO)
 
     assert [{"seconds": 7.5}, {"seconds": 75}] == [life.fields(event) for event in ("in_service", "delaying")]
@@ -1135,7 +1137,7 @@ def test_auto_waits_for_the_replacement_as_long_as_the_drain_allows() -> None:
 
 
 def test_auto_falls_back_where_it_cannot_see() -> None:
-    """Where ECS tells nothing the delay is the fixed one, and why is said once."""
+    """If ECS does not answer, the delay is the fixed one, and the cause is logged once."""
     life = World().live([SIGTERM], settings=AUTO)
 
     assert [(140, FAIL)] == life.journal
@@ -1157,7 +1159,7 @@ def test_auto_with_a_fault_in_the_judgement() -> None:
 
 
 def test_auto_with_a_dead_application() -> None:
-    """A dead application ends the wait for the replacement too."""
+    """A stopped application also ends the wait for the replacement."""
     world = World()
     world.looks = [(0, NOT_THERE)]
 
@@ -1167,8 +1169,8 @@ def test_auto_with_a_dead_application() -> None:
         metadata=True,
     )
 
-    ((told, _),) = life.journal
-    assert 110.55 <= told <= 110.8
+    ((called, _),) = life.journal
+    assert 110.55 <= called <= 110.8
 
 
 def test_auto_waits_for_long_requests() -> None:
@@ -1184,7 +1186,7 @@ def test_auto_waits_for_long_requests() -> None:
 
 
 def test_auto_waits_for_long_requests_to_the_deadline() -> None:
-    """A request that does not end is cut by the deadline, and the summary says that it was."""
+    """The deadline cuts a request that does not end, and the summary reports it."""
     world = World()
     world.looks = [(0, THERE)]
     world.envoy.in_flight = 2
@@ -1196,7 +1198,7 @@ def test_auto_waits_for_long_requests_to_the_deadline() -> None:
 
 
 def test_auto_with_traffic_that_does_not_stop() -> None:
-    """Traffic that goes on holds the task to the deadline, and is reported with its likely causes."""
+    """Continuing traffic keeps the task running until the deadline, and is reported with its likely causes."""
     world = World()
     world.looks = [(0, THERE)]
 
@@ -1206,9 +1208,9 @@ def test_auto_with_traffic_that_does_not_stop() -> None:
 
     assert (215, "deadline") == (life.at, life.ending)
     assert [
-        "no health check came since the stop: those who send do not check this task",
+        "no health check came since the stop: the senders do not health check this task",
         "downstreams that do not health check this task, or only its TCP port, or a path that no filter matches",
-        "panic mode: most other tasks of the service fail their health checks, so downstreams use all of them",
+        "panic mode: most other tasks of the service fail their health checks, so downstreams send to all tasks",
     ] == life.fields("traffic_after_drain")["causes"]
 
 
@@ -1295,7 +1297,7 @@ def test_readings_of_a_fixed_drain() -> None:
 
 
 def test_figures_that_are_old() -> None:
-    """What was in flight when Envoy was last asked says nothing of the end, where Envoy has not answered since."""
+    """The last count in flight is not the count at the end, if Envoy has not answered since."""
     world = World()
     world.envoy.in_flight = 3
 
@@ -1331,7 +1333,7 @@ def test_envoy_that_initialises(state: str) -> None:
 
 
 def test_stale_drain_that_cannot_be_undone() -> None:
-    """An Envoy that says it is draining whatever it is told does not come into service, and that is said once."""
+    """An Envoy that keeps draining after every call does not come into service; that is logged once."""
     world = World()
     world.envoy.state = "DRAINING"
     world.envoy.stubborn = True
@@ -1343,20 +1345,20 @@ def test_stale_drain_that_cannot_be_undone() -> None:
 
 
 def test_listeners_that_cannot_be_drained() -> None:
-    """Where Envoy does not refuse new connections when told, that is said once, and it is told until it does."""
+    """If Envoy denies the call to refuse connections, the helper logs that once, and repeats the call."""
     life = World().live(
         [SIGTERM, (139, "envoy denies /drain_listeners"), (145, "envoy allows all")], DRAIN_LISTENERS="true"
     )
 
     assert "denied" in life.fields("listeners_not_drained")["cause"]
     assert (0, 180, "drained") == (life.exit, life.at, life.ending)
-    told = [moment for moment, target in life.journal if target == LISTENERS]
-    assert len(told) > 5 and 145 <= told[-1] <= 146
+    called = [moment for moment, target in life.journal if target == LISTENERS]
+    assert len(called) > 5 and 145 <= called[-1] <= 146
     assert "listeners_drained" in life.events
 
 
 def test_configuration_that_cannot_be_looked_at() -> None:
-    """Where Envoy's configuration cannot be read the task is in service all the same."""
+    """If Envoy's configuration cannot be read, the task comes into service anyway."""
     world = World()
     world.envoy.unknown.add("/config_dump")
 
@@ -1416,7 +1418,7 @@ def test_scrapes_lengthen_a_drain_to_its_fixed_time(interval: str, first: float)
 
 
 def test_downstreams_that_check_and_stop() -> None:
-    """Where health checks come and requests stop, the drain ends early; the summary has the health checks."""
+    """If health checks come and requests stop, the drain ends early; the summary has the health checks."""
     life = World().live(
         [
             SIGTERM,
@@ -1438,8 +1440,8 @@ def test_health_checks_that_are_unknown() -> None:
     assert {"delay": None, "drain": None} == life.fields("summary")["health_checks_seen"]
 
 
-def test_nobody_checks_in_a_mesh_without_checks() -> None:
-    """In Consul no downstream checks; what makes them stop is something else, and the drain ends early."""
+def test_mesh_whose_downstreams_do_not_check() -> None:
+    """In Consul downstreams do not check. Something else makes them stop sending, and the drain ends early."""
     world = World()
     world.envoy.listener_name = "public_listener:10.0.0.1:20000"
 
@@ -1450,19 +1452,19 @@ def test_nobody_checks_in_a_mesh_without_checks() -> None:
 
 
 def test_cause_in_consul() -> None:
-    """In Consul requests at the end come from downstreams that have not learned of the stop."""
+    """In Consul requests at the end come from downstreams that do not know of the stop."""
     world = World()
     world.envoy.listener_name = "public_listener:10.0.0.1:20000"
 
     life = world.live([SIGTERM, *every(1, 100.5, 190)])
 
     causes = life.fields("traffic_after_drain")["causes"]
-    assert "Consul's downstreams never check: they learn of the stop by discovery alone" == causes[0]
+    assert "Consul's downstreams never check: only discovery makes them stop sending" == causes[0]
 
 
 @pytest.mark.parametrize(("what", "ends"), [("requests", 180), ("nothing", 146)])
 def test_traffic_in_doubt(what: str, ends: float) -> None:
-    """What comes through a listener that may be for other traffic keeps the drain to its fixed time, not longer."""
+    """Traffic through a listener in doubt keeps the drain to its fixed time, not longer."""
     world = World()
     world.envoy.direction, world.envoy.in_flight = "UNSPECIFIED", int(what == "requests")
 
@@ -1494,17 +1496,17 @@ def test_hot_restart() -> None:
 
 
 def test_never_in_service_after_a_hot_restart() -> None:
-    """What an Envoy has served before a hot restart is unknown."""
+    """It is unknown what an Envoy served before a hot restart."""
     world = World()
     world.envoy.hot_restarted = True
 
     life = world.live([(0, "app 503"), (5, "SIGTERM")])
 
-    assert {"cause": "what Envoy has served is not known"} == life.fields("plan_kept")
+    assert {"cause": "it is unknown what Envoy has served"} == life.fields("plan_kept")
 
 
 def test_gate_waits_for_the_inbound_listener() -> None:
-    """Where listeners come by LDS, one for scrapes does not open the gate."""
+    """If listeners come by LDS, a listener for scrapes does not open the gate."""
     world = World()
     world.envoy.by_lds, world.envoy.has_listeners, world.envoy.has_metrics = True, False, True
 

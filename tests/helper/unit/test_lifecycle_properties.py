@@ -1,4 +1,4 @@
-"""What holds in every life, whatever fails and whenever."""
+"""What is true in every life, with any failures at any time."""
 
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ SCHEDULE = st.lists(st.tuples(MOMENT, WHAT), max_size=8).map(
 SECONDS = st.integers(0, 57)
 
 # enough for a call that hangs, one that is slow, and the longest pause after it
-TIME_TO_TELL = 8.0
+TIME_TO_CALL = 8.0
 
 
 def last_change(schedule: Timeline, who: str, before: float) -> tuple[float, str]:
@@ -35,10 +35,10 @@ def last_change(schedule: Timeline, who: str, before: float) -> tuple[float, str
 @example(schedule=[(101.0, "helper freezes until 216")], delay=40, timeout=40, app=True, metadata=True)
 @example(schedule=[(101.0, "envoy breaks"), (120.0, "envoy fine")], delay=0, timeout=57, app=True, metadata=False)
 def test_every_life(schedule: Timeline, delay: int, timeout: int, app: bool, metadata: bool) -> None:
-    """It ends by the deadline, an Envoy that can be told is told, and a confirmed drain lasts as long as it should.
+    """It ends by the deadline, the helper calls an Envoy that answers, and a confirmed drain lasts as planned.
 
     And it ends earlier than planned only with both proofs. A helper that is frozen until after the deadline ends within
-    the margin. None ends without a call of Envoy, unless that is gone.
+    the margin. None ends without a call of Envoy, unless Envoy has stopped.
     """
     # a helper that is frozen as SIGTERM comes sees it later, and counts from then
     assume(all(moment > 100 for moment, what in schedule if what.startswith("helper freezes")))
@@ -57,7 +57,7 @@ def test_every_life(schedule: Timeline, delay: int, timeout: int, app: bool, met
     assert life.journal or life.ending == "envoy stopped"
     since, mood = last_change(schedule, "envoy", life.at)
     if life.ending in ("drained", "deadline") and mood != "envoy restarts" and world.envoy.mood == "fine":
-        if life.at - since > TIME_TO_TELL and life.at - 100 > TIME_TO_TELL:
+        if life.at - since > TIME_TO_CALL and life.at - 100 > TIME_TO_CALL:
             assert life.journal
             assert "DRAINING" == world.envoy.state or 70 == life.exit or frozen
     if life.ending == "drained":

@@ -82,7 +82,7 @@ def test_app_mesh_listener() -> None:
     ],
 )
 def test_direction(name: str, direction: str, inbound: bool, outbound: bool) -> None:
-    """The traffic direction decides where there is one, the name where there is none."""
+    """The traffic direction decides if there is one, otherwise the name."""
     found = one(name=name, traffic_direction=direction)
 
     assert (inbound, outbound) == (found.inbound, found.outbound)
@@ -168,7 +168,7 @@ def test_manager_that_is_discovered() -> None:
 
 
 def test_filter_that_may_be_a_manager() -> None:
-    """What may be an HTTP connection manager or something else is counted by its connections."""
+    """A filter that may be an HTTP connection manager is counted by its connections."""
     found = one(filter_chains=[{"filters": [discovered("m", MANAGER, "Redis")]}])
 
     assert ((), True) == (found.discovered_managers, found.other_protocols)
@@ -192,7 +192,7 @@ def test_manager_in_a_typed_struct() -> None:
     ],
 )
 def test_listener_on_loopback(host: str, direction: str, inbound: bool) -> None:
-    """A listener on loopback serves the application, not downstreams, unless it says that it is inbound."""
+    """A listener on loopback serves the application, not downstreams, unless it is declared inbound."""
     assert inbound == one(name="postgres", traffic_direction=direction, address=address(host, 5432)).inbound
 
 
@@ -324,7 +324,7 @@ UDP = {"socket_address": {"protocol": "UDP", "address": "0.0.0.0", "port_value":
     ],
 )
 def test_places(fields: dict[str, Any], places: list[tuple[str, int]]) -> None:
-    """Nobody connects to a listener that is not bound to its port, nor over TCP to one on a Unix socket or for UDP."""
+    """A listener has no place to connect to if it is not bound to its port, is on a Unix socket, or is for UDP."""
     assert places == list(one(**fields).places)
 
 
@@ -358,7 +358,7 @@ def test_prefix_of_the_admin_api() -> None:
 
 
 def test_cheap_fields() -> None:
-    """Of a listener whose details were not read nothing is concluded from what is not there."""
+    """If a listener's details were not read, missing fields prove nothing."""
     dump = json.dumps({"configs": [{"listener": {"name": "l", "address": address("0.0.0.0", 80)}}]}).encode()
     (found,) = parse([dump], detailed=False)
 
@@ -415,12 +415,12 @@ def test_draining_egress(drains: bool, outbound: bool, named: list[str]) -> None
     [("a://b", "a_b"), ("a:/b", "a_b"), ("a:b", "a_b"), ("a:b", "a:b"), ("dot.", "dot"), ("/x/y.sock", "/x/y.sock")],
 )
 def test_key(configured: str, in_statistics: str) -> None:
-    """Whatever Envoy makes of a name, both have the same key."""
+    """A name in the configuration and its form in Envoy's statistics have the same key."""
     assert key(configured) == key(in_statistics)
 
 
 def test_keys_that_differ() -> None:
-    """Other characters tell names apart."""
+    """Other characters distinguish names."""
     assert len({"a.b", "ab", "a-b", "a b", "a_b"}) == len({key(each) for each in ("a.b", "ab", "a-b", "a b", "a_b")})
 
 
@@ -429,7 +429,7 @@ def matching(pattern: str, names: set[str]) -> set[str]:
 
 
 def test_expression_for_few() -> None:
-    """A few names are matched one by one, whatever is in them."""
+    """A few names are matched one by one, with any characters in them."""
     names = {"a.b|c", "a", "x[0]"}
     pattern, group = expression(names, {*names, "aXb"}, 8)
 
@@ -438,7 +438,7 @@ def test_expression_for_few() -> None:
 
 
 def test_expression_for_a_long_name() -> None:
-    """Of a name that would make too large an expression its end is matched, which is short enough in bytes."""
+    """For a name that would make too large an expression, only its end is matched, which is short in bytes."""
     for name in ("x" * 200 + "end", "é" * 100):
         pattern, group = expression({name}, set(), 8)
 
@@ -482,7 +482,7 @@ def test_default_filter_chain() -> None:
     ],
 )
 def test_stat_name(fields: dict[str, Any], in_statistics: str) -> None:
-    """A listener's statistics go by its own prefix, else by its name if it is internal, else by its address."""
+    """A listener's statistics are named by its stat_prefix, or by its name if it is internal, or by its address."""
     assert key(in_statistics) == one(**fields).stat_name
 
 

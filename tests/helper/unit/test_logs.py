@@ -37,7 +37,7 @@ def test_json(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_text(capfd: pytest.CaptureFixture[str]) -> None:
-    """As text, a line is for people."""
+    """With LOG_FORMAT=text a line is for people."""
     set_up("info", "text")
     log(Event.DRAIN_CONFIRMED, attempts=2)
 
@@ -81,7 +81,7 @@ def test_traceback_of_the_helpers_own_calls() -> None:
 
 
 def test_libraries(capfd: pytest.CaptureFixture[str]) -> None:
-    """Of what a library finds wrong the event `log` has the place, not the text; the rest does not come at all."""
+    """The event `log` has the place of a library's warning, not its text; lower levels are left out."""
     set_up("info", "json")
     logging.getLogger("botocore").info("Found credentials")
     logging.getLogger("asyncio").warning("took %s", "hunter2")
@@ -93,7 +93,7 @@ def test_libraries(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Both ends of a pipe that holds a page, the one to read from first."""
+    """Both ends of a pipe with room for one page; the first one is for reading."""
     ends = os.pipe()
     fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 4096)
     yield ends
@@ -113,7 +113,7 @@ def line_of(record_fields: dict[str, object], descriptor: int, format: logging.F
 
 
 def test_full_pipe(pipe: tuple[int, int]) -> None:
-    """A line that its reader does not take is dropped without waiting, and the next one says how many were."""
+    """A line that the log's reader does not take is dropped at once; the next line reports how many were."""
     handler = line_of({"number": 1}, pipe[1], JsonFormatter())
     again = logging.makeLogRecord({"name": "task_helper", "msg": "draining", "levelname": "INFO"})
     for _ in range(100):
@@ -128,7 +128,7 @@ def test_full_pipe(pipe: tuple[int, int]) -> None:
 
 
 def test_closed_pipe() -> None:
-    """A log that nobody reads any more is no error."""
+    """A log whose reader has ended is no error."""
     reader, writer = os.pipe()
     os.close(reader)
     line_of({}, writer, JsonFormatter())
@@ -136,7 +136,7 @@ def test_closed_pipe() -> None:
 
 
 def test_long_lists_and_texts(pipe: tuple[int, int]) -> None:
-    """Of a list ten are named and the others counted, and a text is cut: a mesh can have thousands of listeners."""
+    """The log names ten items of a list and counts the others, and cuts long texts."""
     line_of({"listeners": [f"outbound_{n}" for n in range(3000)], "cause": "x" * 5000}, pipe[1], JsonFormatter())
 
     line = json.loads(os.read(pipe[0], 65536))
@@ -146,7 +146,7 @@ def test_long_lists_and_texts(pipe: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("format", [JsonFormatter(), TextFormatter()], ids=["json", "text"])
 def test_line_that_is_too_long_all_the_same(format: logging.Formatter, pipe: tuple[int, int]) -> None:
-    """A line longer than a pipe takes at once is not torn: its event is told, and how long it would have been."""
+    """A line longer than a pipe takes at once is not split: the log has its event, and its length."""
     line_of({f"field_{n}": "x" * 900 for n in range(6)}, pipe[1], format)
 
     line = os.read(pipe[0], 65536)
@@ -154,7 +154,7 @@ def test_line_that_is_too_long_all_the_same(format: logging.Formatter, pipe: tup
 
 
 def test_metrics_at_any_level(capfd: pytest.CaptureFixture[str]) -> None:
-    """What must be logged is, whatever the level."""
+    """A line that must be logged is logged at every LOG_LEVEL."""
     set_up("error", "json")
     log(Event.SUMMARY, whatever_level=True, reason="drained")
 
@@ -185,7 +185,7 @@ class _Unprintable:
 @pytest.mark.parametrize("value", ["\udcff", {"x": ["\udcff"]}, _Unprintable()])
 @pytest.mark.parametrize("format", [JsonFormatter(), TextFormatter()], ids=["json", "text"])
 def test_line_that_cannot_be_formatted(format: logging.Formatter, value: object, pipe: tuple[int, int]) -> None:
-    """A field that cannot be shown raises nothing, and the line has its event all the same."""
+    """A field that cannot be shown raises nothing, and the line still has its event."""
     line_of({"number": value}, pipe[1], format)
 
     line = os.read(pipe[0], 65536)

@@ -64,7 +64,7 @@ def test_bootstrap(fields: dict[str, Any], of_kuma: bool, asked: bool) -> None:
 
 
 def test_no_bootstrap() -> None:
-    """A dump without the bootstrap tells nothing; what is no dump is an error."""
+    """A dump without the bootstrap shows nothing; another answer than a dump is an error."""
     assert Bootstrap() == bootstrap(b"{}")
     with pytest.raises(msgspec.DecodeError):
         bootstrap(b"<html>")
@@ -83,12 +83,12 @@ def test_no_bootstrap() -> None:
     ],
 )
 def test_recognise(names: list[str], started: Bootstrap, mesh: Mesh | None) -> None:
-    """A mesh is told by what only it writes; its listeners' health checks matter where downstreams go by them."""
+    """A mesh is recognised by what only it writes. Health checks matter if its downstreams check its listeners."""
     assert mesh == recognise(listeners(*names), started)
 
 
 @pytest.mark.parametrize(
-    ("mesh", "environ", "told"),
+    ("mesh", "environ", "words"),
     [
         (Mesh("consul", False), {}, ["consul-ecs-health-sync", "DRAIN_LISTENERS=graceful"]),
         (Mesh("consul", False), {"DRAIN_LISTENERS": "graceful"}, ["consul-ecs-health-sync"]),
@@ -99,9 +99,9 @@ def test_recognise(names: list[str], started: Bootstrap, mesh: Mesh | None) -> N
         (Mesh("app-mesh"), {}, []),
     ],
 )
-def test_hints(mesh: Mesh, environ: dict[str, str], told: list[str]) -> None:
-    """Only what is true in the mesh is hinted at, and of settings only those that are as nobody has set them."""
+def test_hints(mesh: Mesh, environ: dict[str, str], words: list[str]) -> None:
+    """Hints are true in the mesh, and name only settings that have their default."""
     found = hints(mesh, from_env(environ))
 
-    assert len(told) == len(found)
-    assert all(word in hint for word, hint in zip(told, found, strict=True))
+    assert len(words) == len(found)
+    assert all(word in hint for word, hint in zip(words, found, strict=True))

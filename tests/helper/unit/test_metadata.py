@@ -1,4 +1,4 @@
-"""What the task metadata tells of containers that have stopped."""
+"""What the task metadata reports about containers that have stopped."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ def at(second: float) -> datetime:
 
 
 def container(name: str = "app", **fields: Any) -> ContainerMetadata:
-    """A container that has stopped at 120, as its task does; the helper came up at 100."""
+    """A container that stopped at 120, as its task did; the helper started at 100."""
     usual: dict[str, Any] = dict(
         type="NORMAL", desired_status="STOPPED", known_status="STOPPED", finished_at=at(120), restart_count=None
     )
@@ -75,15 +75,15 @@ def test_stopped(name: str) -> None:
 
 @pytest.mark.parametrize("own", ["envoy-helper", None])
 def test_helper_that_is_named_like_an_envoy(own: str | None) -> None:
-    """A container that runs is the application's, whatever the helper's is called, or if that is unknown."""
+    """A container that runs is the application's, for any name of the helper, also an unknown one."""
     beside = [container("envoy", **RUNNING), container("envoy-helper", **RUNNING), container("log-router")]
     task = TaskMetadata([container("app", **RUNNING), *beside])
 
     assert Stopped() == stopped(task, at(100), own)
 
 
-def test_another_helper_serves_nobody() -> None:
-    """Of two helpers in a chain, the other one is no application, whether it runs or has stopped."""
+def test_another_helper_serves_nothing() -> None:
+    """The other helper of a chain is not the application, whether it runs or has stopped."""
     for other in (container("task-helper-2"), container("task-helper-2", **RUNNING)):
         beside = [container("envoy", **RUNNING), HELPER, other]
 
@@ -140,7 +140,7 @@ def recorded(name: str) -> bytes:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded(name: str) -> None:
-    """What the real agent says of each stage is understood."""
+    """The helper reads what the real agent reports at each stage."""
     answer = recorded(name)
     containers = json.loads(answer)["Containers"]
     began = [each["StartedAt"] for each in containers if each["Name"] == "task-helper"] or [containers[0]["StartedAt"]]
@@ -155,7 +155,7 @@ def test_recorded(name: str) -> None:
     [("stopping", ("RUNNING", None)), ("helper-stopped", ("STOPPED", 0)), ("envoy-crashed", None)],
 )
 def test_other_helper(name: str, expected: tuple[str, int | None] | None) -> None:
-    """The real agent has the exit code of a helper that has gone; None where nobody goes by the name."""
+    """The agent reports the exit code of a helper that has exited; None if the task has no such container."""
     other = asyncio.run(metadata(recorded(name), at(0), "task-helper" if expected else "another").of_other_helper())
 
     assert expected == ((other.known_status, other.exit_code) if other else None)
@@ -172,7 +172,7 @@ def test_other_helper_of_an_answer_that_does_not_cover_the_task(answer: bytes) -
 
 def test_other_helper_outside_ecs() -> None:
     """Without the endpoint the other helper is unknown."""
-    with pytest.raises(OSError, match="is not set, as outside ECS"):
+    with pytest.raises(OSError, match="is not set; ECS sets it"):
         asyncio.run(Metadata(None, at(0), other_helper="task-helper-2").of_other_helper())
 
 
@@ -181,19 +181,19 @@ def test_other_helper_outside_ecs() -> None:
     [(b'{"RestartCount": 1}', True), (b'{"RestartCount": 0}', False), (b"{}", False), (b"<html>", None)],
 )
 def test_has_restarted(answer: bytes, expected: bool | None) -> None:
-    """ECS counts restarts where there is a policy; an answer that is none leaves it unknown."""
+    """ECS counts restarts if there is a restart policy; without a valid answer it is unknown."""
     assert expected == asyncio.run(metadata(answer, at(0)).has_restarted())
 
 
 @pytest.mark.parametrize(("name", "expected"), [("self-healthy", False), ("self-restarted", True)])
 def test_recorded_restart(name: str, expected: bool) -> None:
-    """What the real agent says of the helper's own container, before and after its restart, is understood."""
+    """The helper reads what the real agent reports about it before and after its restart."""
     answer = (Path(__file__).parents[2] / f"recorded/metadata/{name}.json").read_bytes()
     assert expected == asyncio.run(metadata(answer, at(0)).has_restarted())
 
 
 def test_outside_ecs() -> None:
-    """Without the endpoint nothing is known to have stopped, and nobody restarts the helper."""
+    """Without the endpoint no container is known to have stopped, and nothing restarts the helper."""
     nowhere = Metadata(None, at(0))
 
     assert ((), (), False) == (*asyncio.run(nowhere.stopped()), asyncio.run(nowhere.has_restarted()))
@@ -213,10 +213,10 @@ CAUSES: dict[str, tuple[Response | OSError | float, str]] = {
     "refuses": (ConnectionRefusedError(111, "Connect call failed"), "cannot be reached: Connect call failed"),
     "no HTTP": (ConnectionError("not an HTTP answer"), "cannot be reached: not an HTTP answer"),
     "slow": (2.5, "gave no answer within 2 s"),
-    "too many calls": (Response(429, b"hunter2"), "answered 429: the task's containers ask it too often"),
+    "too many calls": (Response(429, b"hunter2"), "answered 429: the task's containers call it too often"),
     "another status": (Response(500, b"hunter2"), "answered 500"),
-    "no JSON": (Response(200, b"hunter2"), "answered something else than its JSON"),
-    "other JSON": (Response(200, b'{"TaskARN": 5}'), "answered something else than its JSON"),
+    "no JSON": (Response(200, b"hunter2"), "answered with invalid JSON"),
+    "other JSON": (Response(200, b'{"TaskARN": 5}'), "answered with invalid JSON"),
 }
 
 
@@ -253,7 +253,7 @@ def test_slow_answer() -> None:
 
 
 def test_one_reading_serves_all() -> None:
-    """All calls within a second get the same reading, also one that is under way; a later call gets another."""
+    """All calls within a second get the same reading, also one in progress; a later call gets another."""
     calls: list[float] = []
 
     async def answer() -> Response:
@@ -285,7 +285,7 @@ def test_one_reading_serves_all() -> None:
     ],
 )
 def test_waits_for_envoy(container: dict[str, str] | None, desired: str, expected: bool | None) -> None:
-    """Consul's health-sync does, in a task that is to stop and as long as it runs; no answer is none."""
+    """Consul's health-sync waits for Envoy while it runs in a task that is to stop; no answer is unknown."""
 
     async def request(method: str, url: Url, target: str) -> Response:
         if container is None:

@@ -1,4 +1,4 @@
-"""What the readings of a drain tell."""
+"""What the readings of a drain show."""
 
 import pytest
 
@@ -18,7 +18,7 @@ METERS = {
 
 @pytest.mark.parametrize("name", METERS)
 def test_meter(name: str) -> None:
-    """Arrivals are what has come since the first reading, whatever ends meanwhile."""
+    """Arrivals are all requests since the first reading, including those that have ended."""
     readings, arrived, last = METERS[name]
     meter = Meter()
     for moment, in_flight, completed in readings:
@@ -30,7 +30,7 @@ def test_meter(name: str) -> None:
 # readings as (moment, in flight, completed, connections) | for how long it is quiet at moment 10
 QUIET = {
     "nothing read": ([], 0),
-    "one reading tells nothing of before": ([(4, 0, 100, 0)], 6),
+    "one reading shows nothing about the time before": ([(4, 0, 100, 0)], 6),
     "idle": ([(4, 0, 100, 0), (9, 0, 100, 0)], 6),
     "a request in flight": ([(4, 0, 100, 0), (9, 1, 100, 0)], 1),
     "a request came and ended": ([(4, 0, 100, 0), (7, 0, 101, 0), (9, 0, 101, 0)], 3),
@@ -75,7 +75,7 @@ def test_nothing_read() -> None:
 
 
 def test_recounted_without_health_checks() -> None:
-    """Where the account changes at the second reading, no health check has come."""
+    """If the account changes at the second reading, no health check has come."""
     meter = fed((0, Traffic(completed=5, checks=7)))
     meter.read(1, Traffic(completed=1, checks=1), recounted=True)
 
@@ -98,7 +98,7 @@ def test_health_checks() -> None:
     ],
 )
 def test_doubtful_traffic_is_no_other(before: Traffic, after: Traffic, quiet_for: float) -> None:
-    """What may be other traffic does not make the task busy."""
+    """Traffic in doubt does not make the task busy."""
     assert quiet_for == fed((1, before), (10, after)).quiet_for(10)
 
 
@@ -115,7 +115,7 @@ def test_doubtful_traffic_is_no_other(before: Traffic, after: Traffic, quiet_for
     ],
 )
 def test_doubtful_quiet_for(before: Traffic | None, after: Traffic | None, quiet_for: float) -> None:
-    """What may be other traffic is quiet since the last reading that showed any of it."""
+    """Traffic in doubt is quiet since the last reading that showed any of it."""
     meter = fed((1, Traffic(doubtful=before)), (10, Traffic(doubtful=after)))
 
     assert quiet_for == meter.doubtful_quiet_for(10)
@@ -130,7 +130,7 @@ def test_connection_that_came_and_went() -> None:
 
 
 def test_reading_of_something_else() -> None:
-    """Where the account has changed, what came before stays counted, and the difference is no arrival."""
+    """If the account changes, earlier requests stay counted, and the difference is not an arrival."""
     meter = fed((0, Traffic(completed=100, checks=3)), (1, Traffic(completed=110, checks=5)))
     meter.read(2, Traffic(completed=7, checks=90), recounted=True)
     assert (10, 2, 1) == (meter.arrived, meter.checks, meter.last_arrival)

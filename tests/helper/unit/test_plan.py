@@ -39,7 +39,7 @@ def test_plan() -> None:
     ],
 )
 def test_auto(environ: dict[str, str], names: list[str], words: list[str]) -> None:
-    """With `auto` the plan tells what ends each stage, and how long it may last."""
+    """With `auto` the plan shows what ends each stage, and how long it may last."""
     _, _, *moments = draw(from_env(environ).plan, 80).splitlines()
 
     assert names == [line.split()[1] for line in moments]
@@ -49,7 +49,7 @@ def test_auto(environ: dict[str, str], names: list[str], words: list[str]) -> No
 @pytest.mark.parametrize("width", [1, 60, 100, 500])
 @pytest.mark.parametrize("delay", ["0", "0.1", "75"])
 def test_width(width: int, delay: str) -> None:
-    """Whatever the terminal and the plan, the bar is whole and at most 100 columns wide."""
+    """For any terminal and any plan, the bar is whole and at most 100 columns wide."""
     bar = draw(from_env({"DRAIN_DELAY": delay}).plan, width).splitlines()[0]
 
     assert 60 <= len(bar) <= 100
@@ -64,7 +64,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_chain(name: str) -> None:
-    """Of two helpers in a chain the plan shows both, and the moment when one goes on for the other."""
+    """For a chain the plan shows both helpers, and the moment when the second one continues."""
     environ, first, second = CHAINS[name]
     bar, helpers, _, *moments = draw(from_env(environ).plan, 100).splitlines()
 

@@ -1,4 +1,4 @@
-"""What is left of a task's life in CloudWatch."""
+"""The record of a task's life, and its CloudWatch metrics."""
 
 from typing import Any
 
@@ -42,11 +42,11 @@ def test_drains_not_confirmed(timeline: Timeline, ending: str, count: int) -> No
 
 
 def test_unknown_figures_are_no_metrics() -> None:
-    """A figure that is not known is no metric: a zero would say that nothing was cut."""
+    """A figure that is not known is no metric: zero would mean that nothing was cut."""
     assert "requests_in_flight_at_end" not in metrics(World().live([(0, "SIGTERM")], METRICS="emf"))
 
 
-def test_what_a_second_helper_tells() -> None:
+def test_what_a_second_helper_reports() -> None:
     """Requests in flight as one helper hands over are not cut: the second one's summary has those that are."""
     world = World()
     settings = {"DRAIN_TIMEOUT": "auto", "METRICS": "emf"}

@@ -36,7 +36,7 @@ LOOKS: dict[str, tuple[int, list[Other], float | None]] = {
     "not listed, however long it runs": (1, [new(HOUR, healthy=True, listed=False)], None),
     "not healthy yet": (1, [new(10, healthy=False)], None),
     "not running yet": (1, [new(None)], None),
-    "nobody there": (1, [], None),
+    "no other task": (1, [], None),
     "fewer than desired": (2, [new(10)], None),
     "more than desired: the first ones do": (1, [new(10), old()], 1000 - HOUR + LAG),
     "a wave of a rolling update: those that stay count": (3, [old("a"), old("b"), new(10, healthy=True)], 1040),
@@ -47,7 +47,7 @@ LOOKS: dict[str, tuple[int, list[Other], float | None]] = {
 
 @pytest.mark.parametrize("name", LOOKS)
 def test_look(name: str) -> None:
-    """Each look tells from when on as many others as desired are known to downstreams."""
+    """Each look shows from when on downstreams know as many other tasks as desired."""
     desired, others, expected = LOOKS[name]
 
     assert expected == Replacement(LAG).in_service_from(1000, Look(desired, desired, others))
@@ -62,7 +62,7 @@ def test_time_counts_from_when_it_was_first_seen() -> None:
 
 
 def test_time_counts_anew_after_a_relapse() -> None:
-    """A task that was there and is not any more has to come back for the whole time."""
+    """A task that disappears and comes back has to run for the whole time again."""
     replacement = Replacement(LAG)
     for moment, healthy in ((1000, True), (1010, False)):
         replacement.in_service_from(moment, Look(1, 1, [new(100, healthy=healthy)]))
@@ -115,7 +115,7 @@ def test_listing_pause_in_numbers(tasks: int, draw: float, seconds: float) -> No
     assert seconds == pytest.approx(listing_pause(tasks, draw))
 
 
-# looks by the moment from which each holds, None failing | seen in service, at the earliest and at the latest
+# looks by the moment from which each is valid, None failing | seen in service, at the earliest and at the latest
 WAITS: dict[str, tuple[list[tuple[float, Look | None]], tuple[bool, float, float]]] = {
     "in service at once: within the first look": ([(0, Look(1, 1, [old()]))], (True, 0, 2)),
     "listed later: found within a second or so, and pushed": (
@@ -127,7 +127,7 @@ WAITS: dict[str, tuple[list[tuple[float, Look | None]], tuple[bool, float, float
         [(0, None), (3, Look(1, 1, [new(5, healthy=True)]))],
         (True, 5 + LAG, 17 + LAG),
     ),
-    "seen once, then never again: what it told holds": (
+    "seen once, then never again: its result stays valid": (
         [(0, Look(1, 1, [new(10, healthy=True)])), (3, None)],
         (True, LAG, 2 + LAG),
     ),
@@ -176,7 +176,7 @@ def test_look_that_hangs() -> None:
 
 
 def test_first_look_after_the_fixed_time() -> None:
-    """Where the fixed time has passed, as in the second helper of a chain, the first look is waited for."""
+    """If the fixed time has passed, as in the second helper of a chain, the helper waits for the first look."""
 
     async def wait() -> bool:
         async def look(listing_only: bool) -> Look:
@@ -189,7 +189,7 @@ def test_first_look_after_the_fixed_time() -> None:
 
 
 def test_what_is_asked_while_only_the_listing_is_awaited() -> None:
-    """Cloud Map alone is asked each second, and the whole service in its own time; a failure waits for that."""
+    """The helper calls Cloud Map each second, ECS in its own time; after a failure both wait for that time."""
     asked: list[tuple[float, bool]] = []
 
     async def look(listing_only: bool) -> Look:
@@ -226,17 +226,17 @@ def test_awaits_listing(others: list[Other], expected: bool) -> None:
 
 @given(tasks=st.integers(0, 10_000), draw=st.floats(0, 1))
 def test_listing_pause(tasks: int, draw: float) -> None:
-    """Cloud Map is asked at most five hundred times a second by a whole service."""
+    """A whole service calls Cloud Map at most five hundred times a second."""
     assert listing_pause(tasks, draw) >= 0.5
     assert listing_pause(tasks, 0.5) >= tasks / 500 - 1e-9
 
 
 def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each failure in a row doubles the pause, a look that tells something ends the row; each reason is told once."""
+    """Each failure in a row doubles the pause; a successful look ends the row; each cause is logged once."""
     monkeypatch.setattr("random.random", lambda: 0.5)
     asked: list[float] = []
-    told: list[dict[str, object]] = []
-    monkeypatch.setattr("task_helper.life.delay.log", lambda event, **fields: told.append(fields))
+    logged: list[dict[str, object]] = []
+    monkeypatch.setattr("task_helper.life.delay.log", lambda event, **fields: logged.append(fields))
 
     async def look(listing_only: bool) -> Look:
         asked.append(asyncio.get_running_loop().time())
@@ -253,7 +253,7 @@ def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
             "cause": "AccessDeniedException",
             "waits_until": "they are seen in service, or the drain needs the time",
         },
-    ] == told
+    ] == logged
 
 
 Scene = list[tuple[float, Look]]
@@ -261,8 +261,8 @@ Scene = list[tuple[float, Look]]
 FAILED = {"listing_failed": True}
 HEALTHY, UNWELL = new(10, healthy=True), new(10, healthy=False)
 
-# looks at a service that wants one task, by the moment from which each holds | when the wait ends, at the earliest and
-# at the latest: None where it does not end in 200 s
+# looks at a service that wants one task, by the moment from which each is valid | the earliest and the latest end of
+# the wait; None if it does not end in 200 s
 FAILING_LISTINGS: dict[str, tuple[Scene, tuple[float, float] | None]] = {
     "Cloud Map fails, and ECS says that the task is not healthy": ([(0, Look(1, 1, [UNWELL], **FAILED))], None),
     "… until it is: DISCOVERY_LAG from then": (
@@ -290,7 +290,7 @@ FAILING_LISTINGS: dict[str, tuple[Scene, tuple[float, float] | None]] = {
 
 @pytest.mark.parametrize("name", FAILING_LISTINGS)
 def test_failing_listings(name: str) -> None:
-    """Where only Cloud Map fails, what ECS says counts, and looks go on until Cloud Map answers or the time is over."""
+    """If only Cloud Map fails, ECS's answers count; looks continue until Cloud Map answers or the time is over."""
     scene, expected = FAILING_LISTINGS[name]
 
     async def look(listing_only: bool) -> Look:
@@ -310,7 +310,7 @@ def test_failing_listings(name: str) -> None:
 
 
 def test_listing_is_asked_while_ecs_refuses() -> None:
-    """Where ECS refuses and only the listing is awaited, Cloud Map's answer still ends the wait."""
+    """If ECS refuses and only the listing is missing, Cloud Map's answer still ends the wait."""
     asked: list[float] = []
 
     async def look(listing_only: bool) -> Look:
@@ -329,7 +329,7 @@ def test_listing_is_asked_while_ecs_refuses() -> None:
 
 
 def test_last_good_look_counts_while_ecs_refuses() -> None:
-    """Where Cloud Map fails, ECS's answer sets DISCOVERY_LAG going, and refusals that follow do not stop it."""
+    """If Cloud Map fails, ECS's answer starts DISCOVERY_LAG, and later refusals do not stop it."""
 
     async def look(listing_only: bool) -> Look:
         if asyncio.get_running_loop().time() > 2:

@@ -1,4 +1,4 @@
-"""Settings: what is accepted, what is refused, and with which words."""
+"""Settings: which values are accepted, which are refused, and the messages."""
 
 import pytest
 
@@ -31,13 +31,17 @@ def test_defaults() -> None:
     ("text", "seconds"), [("40", 40), ("2.5", 2.5), ("40s", 40), (" 7 ", 7), ("0", 0), ("1e1", 10)]
 )
 def test_seconds(text: str, seconds: float) -> None:
-    """Seconds are plain numbers, fractions allowed, a trailing s accepted."""
+    """Seconds are plain numbers; fractions and a trailing s are accepted."""
     assert seconds == from_env({"DRAIN_DELAY": text}).plan.drain_delay
 
 
 def test_empty_is_unset() -> None:
-    """A variable that is set but empty has its default."""
+    """A variable that is set but empty gets its default."""
     assert from_env({}) == from_env({setting.name: " " for setting in SETTINGS})
+
+
+ADMIN = "give http://HOST:PORT or unix:///PATH, such as http://127.0.0.1:9901"
+HEALTH = "give http://HOST:PORT/PATH, such as http://127.0.0.1:8080/health"
 
 
 @pytest.mark.parametrize(
@@ -49,59 +53,56 @@ def test_empty_is_unset() -> None:
         (
             "STOP_TIMEOUT",
             "5",
-            "STOP_TIMEOUT: '5' leaves nothing before the last 5s; give the container's stopTimeout, such as 120",
+            "STOP_TIMEOUT: '5' must be greater than 5s; give the container's stopTimeout, such as 120",
         ),
-        ("HEALTH_CHECK_INTERVAL", "0", "HEALTH_CHECK_INTERVAL: '0' is no time at all; give seconds, such as 30"),
+        ("HEALTH_CHECK_INTERVAL", "0", "HEALTH_CHECK_INTERVAL: '0' must be greater than 0; give seconds, such as 30"),
         (
             "ENVOY_ADMIN_URL",
             "127.0.0.1:9901",
-            "ENVOY_ADMIN_URL: the value does not begin with http://; give http://HOST:PORT or unix:///PATH",
+            f"ENVOY_ADMIN_URL: the value must start with http://; {ADMIN}",
         ),
         (
             "ENVOY_ADMIN_URL",
             "http://h:x",
-            "ENVOY_ADMIN_URL: the value has a host or a port that cannot be read;"
-            " give http://HOST:PORT or unix:///PATH",
+            f"ENVOY_ADMIN_URL: the value has an invalid host or port; {ADMIN}",
         ),
         (
             "ENVOY_ADMIN_URL",
             "http://h:1/admin",
-            "ENVOY_ADMIN_URL: the value has a path, which the admin API has not;"
-            " give http://HOST:PORT or unix:///PATH",
+            f"ENVOY_ADMIN_URL: the value must not have a path; {ADMIN}",
         ),
         (
             "ENVOY_ADMIN_URL",
             "unix://tmp/a",
-            "ENVOY_ADMIN_URL: the value names no socket by its whole path; give http://HOST:PORT or unix:///PATH",
+            f"ENVOY_ADMIN_URL: the value must have an absolute path to a socket; {ADMIN}",
         ),
         (
             "APP_HEALTH_URL",
             "https://h/",
-            "APP_HEALTH_URL: the value does not begin with http://; give http://HOST:PORT/PATH",
+            f"APP_HEALTH_URL: the value must start with http://; {HEALTH}",
         ),
         (
             "CLOUD_MAP_SERVICE",
             "orders",
-            "CLOUD_MAP_SERVICE: the value is not NAMESPACE/SERVICE, such as example.local/orders",
+            "CLOUD_MAP_SERVICE: the value must be NAMESPACE/SERVICE, such as example.local/orders",
         ),
         (
             "HANDS_OVER_TO",
             "task-helper-2",
-            "HANDS_OVER_TO: the value is not CONTAINER:STOP_TIMEOUT;"
-            " give the other helper's, such as task-helper-2:120",
+            "HANDS_OVER_TO: the value must be CONTAINER:STOP_TIMEOUT of the other helper, such as task-helper-2:120",
         ),
         (
             "TAKES_OVER_FROM",
             "task-helper:2m",
-            "TAKES_OVER_FROM: the value has a stopTimeout that is not a time;" " give seconds, such as 40, 2.5 or 40s",
+            "TAKES_OVER_FROM: the value has a stopTimeout that is not a time; give seconds, such as 40, 2.5 or 40s",
         ),
         (
             "TAKES_OVER_FROM",
             "task-helper:5",
-            "TAKES_OVER_FROM: the value has a stopTimeout that leaves nothing before the last 5s;"
+            "TAKES_OVER_FROM: the value has a stopTimeout that must be greater than 5s;"
             " give the container's stopTimeout, such as 120",
         ),
-        ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' is none of true, false and graceful"),
+        ("DRAIN_LISTENERS", "1", "DRAIN_LISTENERS: '1' must be true, false or graceful"),
         (
             "DRAIN_DELAY",
             "1_0",
@@ -111,65 +112,62 @@ def test_empty_is_unset() -> None:
         (
             "ENVOY_ADMIN_URL",
             "http://h:0",
-            "ENVOY_ADMIN_URL: the value has port 0, at which no program listens;"
-            " give http://HOST:PORT or unix:///PATH",
+            f"ENVOY_ADMIN_URL: the value has port 0; ports are 1 to 65535; {ADMIN}",
         ),
         (
             "APP_HEALTH_URL",
             "http://h/a b",
-            "APP_HEALTH_URL: the value has a space or another character that a URL has only as %XX;"
-            " give http://HOST:PORT/PATH",
+            f"APP_HEALTH_URL: the value has a space or another character that must be written as %XX; {HEALTH}",
         ),
         (
             "APP_HEALTH_URL",
             "http://h/ä",
-            "APP_HEALTH_URL: the value has a space or another character that a URL has only as %XX;"
-            " give http://HOST:PORT/PATH",
+            f"APP_HEALTH_URL: the value has a space or another character that must be written as %XX; {HEALTH}",
         ),
         (
             "ECS_CONTAINER_METADATA_URI_V4",
             "169.254.170.2/v4",
-            "ECS_CONTAINER_METADATA_URI_V4: the value does not begin with http://;"
-            " give http://HOST:PORT/PATH, or leave it to ECS",
+            "ECS_CONTAINER_METADATA_URI_V4: the value must start with http://;"
+            f" {HEALTH}, or remove the variable: ECS sets it",
         ),
-        ("METRICS", "statsd", "METRICS: the value is not one of emf"),
-        ("LOG_LEVEL", "loud", "LOG_LEVEL: the value is not one of debug, info, warning, error"),
-        ("LOG_FORMAT", "xml", "LOG_FORMAT: the value is not one of json, text"),
+        ("METRICS", "statsd", "METRICS: the value must be emf"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL: the value must be debug or info or warning or error"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT: the value must be json or text"),
     ],
 )
 def test_refused(name: str, text: str, problem: str) -> None:
-    """A bad value is refused with its variable, the value and the remedy."""
+    """The message for a bad value has its variable, what is wrong, what is allowed and an example."""
     assert (problem,) == problems(**{name: text})
 
 
 def test_all_problems_at_once() -> None:
-    """Every problem of a bad configuration is in one message, in the order of the settings."""
+    """One message has every problem of a bad configuration, in the order of the settings."""
     names = [problem.partition(":")[0] for problem in problems(LOG_FORMAT="x", DRAIN_DELAY="x", METRICS="x")]
 
     assert ["DRAIN_DELAY", "METRICS", "LOG_FORMAT"] == names
 
 
 def test_plan_that_does_not_fit() -> None:
-    """A plan that ECS would kill half way is refused with the arithmetic."""
+    """The helper refuses a plan that ECS would kill during the drain, and shows the arithmetic."""
     (problem,) = problems(DRAIN_TIMEOUT="80")
 
     assert problem.startswith(
-        "STOP_TIMEOUT: 120s is too short for DRAIN_DELAY 40s + DRAIN_TIMEOUT 80s + 5s that stay free = 125s"
+        "STOP_TIMEOUT: 120s is too short for DRAIN_DELAY 40s + DRAIN_TIMEOUT 80s + 5s in reserve = 125s"
     )
 
 
 def test_plan_that_just_fits() -> None:
-    """Five seconds of STOP_TIMEOUT are enough to leave."""
+    """A plan fits if it leaves five seconds of STOP_TIMEOUT."""
     assert 115 == from_env({"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "75"}).plan.budget
 
 
 def test_auto_that_does_not_fit() -> None:
-    """`auto` is refused where DISCOVERY_LAG and one health check of each downstream do not fit."""
+    """The helper refuses `auto` if DISCOVERY_LAG and one health check of each downstream do not fit."""
     (problem,) = problems(DRAIN_DELAY="auto", DRAIN_TIMEOUT="auto", STOP_TIMEOUT="40")
 
     assert problem.startswith(
-        "STOP_TIMEOUT: 40s is too short for DRAIN_DELAY 40s (at least, as DISCOVERY_LAG is 40s)"
-        " + DRAIN_TIMEOUT 31s (at least, as HEALTH_CHECK_INTERVAL is 30s) + 5s that stay free = 76s"
+        "STOP_TIMEOUT: 40s is too short for DRAIN_DELAY 40s (at least, because DISCOVERY_LAG is 40s)"
+        " + DRAIN_TIMEOUT 31s (at least, because HEALTH_CHECK_INTERVAL is 30s) + 5s in reserve = 76s"
     )
 
 
@@ -192,26 +190,28 @@ FIRST, SECOND = {"HANDS_OVER_TO": "task-helper-2:100"}, {"TAKES_OVER_FROM": "tas
 
 @pytest.mark.parametrize(("chain", "name"), [(FIRST, "task-helper-2"), (SECOND, "task-helper")])
 def test_chain_that_does_not_fit(chain: dict[str, str], name: str) -> None:
-    """A plan that two helpers cannot carry out is refused with the arithmetic of both."""
+    """The helper refuses a plan that does not fit into both helpers' time, and shows the arithmetic of both."""
     (problem,) = problems(DRAIN_TIMEOUT="171", **chain)
 
     assert problem == (
         f"STOP_TIMEOUT: 120s and the 100s of {name} are too short for DRAIN_DELAY 40s + DRAIN_TIMEOUT 171s"
-        " + 10s that stay free = 221s, so ECS would kill the drain half way; make them shorter,"
+        " + 10s in reserve = 221s, so ECS would kill the helper during the drain; make them shorter,"
         " or raise the stopTimeouts of both containers to 221 in all (Fargate allows 120 each)"
     )
 
 
 def test_chain_of_three() -> None:
-    """A helper that both takes over and hands over is refused."""
+    """The helper refuses to be both the first and the second of a chain."""
     (problem,) = problems(**FIRST, **SECOND)
 
-    assert problem.startswith("HANDS_OVER_TO: a chain has two helpers, and TAKES_OVER_FROM makes this one the second; ")
+    assert problem.startswith(
+        "HANDS_OVER_TO: a chain has only two helpers, and TAKES_OVER_FROM makes this one the second; "
+    )
 
 
 def test_metrics_need_json() -> None:
     """CloudWatch cannot read metrics from text."""
-    assert ("METRICS: 'emf' needs LOG_FORMAT=json, as CloudWatch reads the metrics from JSON lines",) == problems(
+    assert ("METRICS: 'emf' needs LOG_FORMAT=json, because CloudWatch reads metrics from JSON lines",) == problems(
         METRICS="emf", LOG_FORMAT="text"
     )
 
@@ -227,7 +227,9 @@ def test_metrics_need_json() -> None:
     ],
 )
 def test_admin_url(environ: dict[str, str], url: str) -> None:
-    """The admin API is found over TCP, a Unix socket or App Mesh's port; localhost is 127.0.0.1, never resolved."""
+    """The admin API is found over TCP, a Unix socket or App Mesh's port. localhost becomes 127.0.0.1 and is not
+    resolved.
+    """
     assert url == str(from_env(environ).envoy_admin_url)
 
 
@@ -241,7 +243,7 @@ def test_admin_url(environ: dict[str, str], url: str) -> None:
     ],
 )
 def test_health_url(environ: dict[str, str], url: str) -> None:
-    """The application is found by its URL, or by the variables that older task definitions set."""
+    """The application's health check is found by its URL, or by the variables of older task definitions."""
     assert url == str(from_env(environ).app_health_url)
 
 
@@ -281,23 +283,23 @@ SECRET = "hunter2Zq"
 )
 @pytest.mark.parametrize("name", ["APP_HEALTH_URL", "ENVOY_ADMIN_URL", "ECS_CONTAINER_METADATA_URI_V4"])
 def test_no_part_of_a_malformed_url_is_shown(name: str, url: str) -> None:
-    """A problem names the variable and what is wrong, and has no part of the URL's text."""
+    """A problem names the variable and what is wrong, and contains no part of the URL's text."""
     try:
         settings = from_env({name: url.format(SECRET)})
     except BadSettings as error:
         assert SECRET not in f"{error}" and all(problem.startswith(f"{name}: the value ") for problem in error.problems)
-    else:  # blank space around a value is no mistake, and what follows a question mark is never shown
+    else:  # blank space around a value is accepted, and the query is never shown
         assert SECRET not in f"{settings.shown()}"
 
 
 @pytest.mark.parametrize("name", [setting.name for setting in SETTINGS])
 def test_no_refused_value_is_shown(name: str) -> None:
-    """A secret in the wrong variable is refused, and is not shown."""
+    """The helper refuses a secret in the wrong variable, and does not show it."""
     assert all(SECRET not in problem for problem in problems(**{name: f"{SECRET}//@"}))
 
 
-def test_query_is_asked_and_not_shown() -> None:
-    """The application is asked with its query, which the log does not have."""
+def test_query_is_sent_and_not_shown() -> None:
+    """The application's health check sends the query, but the log does not show it."""
     url = from_env({"APP_HEALTH_URL": "http://h/ready?deep=1"}).app_health_url
 
     assert url and ("/ready?deep=1", "http://h:80/ready?…") == (url.path, str(url))
@@ -311,21 +313,21 @@ def test_host_header(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a b", "a/b", "http://a", "a\r\nx: y", "ä", "a@b"])
 def test_host_header_that_is_none(text: str) -> None:
-    """What would end or add a header, or is a URL, is refused."""
-    assert ("APP_HEALTH_HOST: the value is not HOST or HOST:PORT, such as shop.example.com",) == problems(
+    """The helper refuses a URL, and a value that would end or add a header."""
+    assert ("APP_HEALTH_HOST: the value must be HOST or HOST:PORT, such as shop.example.com",) == problems(
         APP_HEALTH_URL="http://h", APP_HEALTH_HOST=text
     )
 
 
 def test_host_header_without_url() -> None:
-    """APP_HEALTH_HOST alone does nothing, and is refused."""
+    """The helper refuses APP_HEALTH_HOST without APP_HEALTH_URL, because it would have no effect."""
     (problem,) = problems(APP_HEALTH_HOST="shop.example.com")
 
-    assert problem.startswith("APP_HEALTH_HOST: no call is made without APP_HEALTH_URL; ")
+    assert problem.startswith("APP_HEALTH_HOST: it has no effect without APP_HEALTH_URL; ")
 
 
-def test_port_alone_says_nothing() -> None:
-    """PORT is set for many reasons; without HEALTHCHECK_PATH it names no health check."""
+def test_port_alone_is_no_health_check() -> None:
+    """PORT without HEALTHCHECK_PATH configures no health check: it is set for many reasons."""
     assert from_env({"PORT": "8080"}).app_health_url is None
 
 
@@ -333,21 +335,21 @@ def test_port_alone_says_nothing() -> None:
     "host",
     ["envoy", "envoy.local.", "a" * 63, "[::1]", "127.0.0.1", "envoy..local", ".envoy", "envoy..", ".", "a" * 64],
 )
-def test_names_that_no_host_can_have(host: str) -> None:
-    """A URL is refused where its host is a name that Python cannot resolve, and the refusal does not show it."""
+def test_invalid_host_names(host: str) -> None:
+    """The helper refuses a URL whose host is a name that Python cannot resolve, and does not show it."""
     environ = {name: f"http://{host}:9901" for name in ("ENVOY_ADMIN_URL", "APP_HEALTH_URL")}
     environ["ECS_CONTAINER_METADATA_URI_V4"] = f"http://{host}/v4/x"
     try:
         host.encode("idna")
     except UnicodeError:
         found = problems(**environ)
-        assert 3 == len(found) and all("the value has a host that no name server knows" in each for each in found)
+        assert 3 == len(found) and all("the value has an invalid host" in each for each in found)
     else:
         from_env(environ)
 
 
 def test_misspelt() -> None:
-    """An unknown variable that starts with DRAIN_ is named, with what it may have been meant to be."""
+    """The warning about an unknown variable that starts with DRAIN_ suggests a setting with a similar name."""
     assert [
         "DRAIN_TIMOUT is not a setting; did you mean DRAIN_TIMEOUT?",
         "DRAIN_XYZ is not a setting",
@@ -357,8 +359,8 @@ def test_misspelt() -> None:
 @pytest.mark.parametrize(
     ("name", "shown"), [("DRAIN_\udcff", "DRAIN_\\udcff"), ("DRAIN_\n", "DRAIN_\\n"), ("DRAIN_é",) * 2]
 )
-def test_misspelt_with_what_cannot_be_shown(name: str, shown: str) -> None:
-    """Bytes that are no UTF-8, and control characters, are shown by their numbers."""
+def test_misspelt_with_unprintable_characters(name: str, shown: str) -> None:
+    """Control characters, and bytes that are not UTF-8, are shown as escapes."""
     assert [f"{shown} is not a setting"] == misspelt({name: "1"})
 
 
@@ -372,5 +374,5 @@ def test_described() -> None:
 
 @pytest.mark.parametrize(("text", "meant"), [("true", True), ("False", False), ("Graceful", "graceful")])
 def test_drain_listeners(text: str, meant: bool | str) -> None:
-    """DRAIN_LISTENERS is one of three, in any case."""
+    """DRAIN_LISTENERS accepts three values, in upper or lower case."""
     assert meant == from_env({"DRAIN_LISTENERS": text}).drain_listeners

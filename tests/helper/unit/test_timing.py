@@ -1,4 +1,4 @@
-"""What the kernel reports of this process's time."""
+"""What the kernel reports about this process's time."""
 
 import os
 import sys

@@ -9,14 +9,14 @@ from task_helper.envoy.traffic import Group, Groups, Traffic, group, read
 
 
 def test_histograms_have_no_name() -> None:
-    """What Envoy puts between the counters is passed over."""
+    """Histograms between the counters are skipped."""
     answer = b'{"stats":[{"histograms":{"supported_quantiles":[0]}},{"name":"http.in.downstream_rq_active","value":1}]}'
 
     assert {"http.in.downstream_rq_active": 1} == read(answer)
 
 
 def test_no_answer() -> None:
-    """An answer that is none is an error, not zero."""
+    """An invalid answer is an error, not zero."""
     with pytest.raises(msgspec.DecodeError):
         read(json.dumps({}).encode())
 
@@ -54,12 +54,12 @@ def test_share_of_a_thread_alone() -> None:
 
 
 def test_other_statistics_between() -> None:
-    """What is of another kind is passed over, and what comes after it is not."""
+    """Statistics of another kind are skipped, and those after them are read."""
     assert {"x": Group(active=1)} == group({"server.live": 1, "http.x.downstream_rq_active": 1}).requests
 
 
 def test_traffic() -> None:
-    """What was served is what was not answered with a 5xx; a request or a connection is under way."""
+    """Served requests are those without a 5xx; a request or a connection is in progress."""
     assert 7 == Traffic(0, 10, 3, 0).served
     assert [False, True, True] == [Traffic(*each).under_way for each in ((0, 10, 3, 0), (1, 0, 0, 0), (0, 0, 0, 1))]
 

@@ -1,4 +1,4 @@
-"""A whole life of the helper in virtual time, told as a timeline."""
+"""A whole life of the helper in virtual time, described by a timeline."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ Timeline = Sequence[tuple[float, str]]
 
 
 class Life(NamedTuple):
-    """How it ended and when, what Envoy was told and when, and the log as (moment, event, fields)."""
+    """How and when it ended, the calls of Envoy and their moments, and the log as (moment, event, fields)."""
 
     exit: Exit
     at: float
@@ -56,14 +56,14 @@ class Life(NamedTuple):
 
 
 class World:
-    """Where a life takes place; tests change its peers before it begins."""
+    """The surroundings of a life; tests change its servers before it begins."""
 
     def __init__(self) -> None:
         self.envoy = FakeEnvoy()
         self.app = FakeApplication()
         self.metadata = FakeMetadata()
         self.shown: list[str] = []
-        # looks at the service by the moment from which each holds; before the first, and where it is None, looks fail
+        # looks at the service by the moment from which each is valid; before the first, and if it is None, looks fail
         self.looks: list[tuple[float, Look | None]] = []
         self.show: Callable[[Status], None] = self.shown.append
 
@@ -76,7 +76,7 @@ class World:
         settings: Mapping[str, str] | None = None,
         **more: str,
     ) -> Life:
-        """Live with these settings while `timeline` happens; `app` and `metadata` say whether the helper knows them."""
+        """Live with these settings while `timeline` happens; `app` and `metadata` are whether the helper knows them."""
         environ = {**(settings or {}), **more}
         random.seed(0)  # the pauses between looks at the service are drawn
         return virtual.run(self._live(timeline, app, metadata, environ))
@@ -111,10 +111,11 @@ class World:
         return Lifecycle(settings, surroundings, stop)
 
     def live_in_chain(self, timeline: Timeline, settings: Mapping[str, str], first: float, second: float) -> list[Life]:
-        """Two helpers with stopTimeouts of `first` and `second` seconds live while `timeline` happens, which is as ECS
-        does it: it stops the first, and the second as soon as that has gone. What else may happen to them: `first
-        killed`, `second killed`, `second has another name`, `second restarts`. Returns the lives that ended by
-        themselves."""
+        """Two helpers with stopTimeouts of `first` and `second` seconds live while `timeline` happens.
+
+        As ECS does, this stops the first helper, and the second one as soon as the first has exited. Returns the lives
+        of those that end by themselves.
+        """
         settings_of_first = {**settings, "STOP_TIMEOUT": f"{first}", "HANDS_OVER_TO": f"first-2:{second}"}
         settings_of_second = {**settings, "STOP_TIMEOUT": f"{second}", "TAKES_OVER_FROM": f"first:{first}"}
         random.seed(0)
