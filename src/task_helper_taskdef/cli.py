@@ -12,11 +12,11 @@ from typing import Any, Final, NoReturn
 # report formats: for people, one line per finding, for programs, code scanning, pull requests, and test reports
 FORMATS: Final = ("text", "line", "json", "sarif", "github", "junit")
 EXITS = """\
-exit codes: 0 no errors (there may be warnings, see --fail-on), 1 errors, 2 wrong command line or configuration, 3 no
-task definition read (see --allow-none), 65 a file is not a task definition, 66 a file cannot be read, 73 a file cannot
-be written"""
+Exit codes: 0 no errors (there may be warnings, see --fail-on), 1 errors, 2 wrong command line or configuration.
+3 no task definition read (see --allow-none), 65 a file is not a task definition, 66 a file cannot be read.
+73 a file cannot be written"""
 ADD_EXITS = """\
-exit codes: 0 no errors (there may be warnings), 1 errors, 2 wrong command line, 65 the file is not a task definition,
+Exit codes: 0 no errors (there may be warnings), 1 errors, 2 wrong command line. 65 the file is not a task definition,
 66 the file cannot be read, 73 the file cannot be written"""
 READS = """\
 It reads JSON and YAML: the input of register-task-definition, the output of describe-task-definition, `cdk synth` or
