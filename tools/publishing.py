@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
+import subprocess  # nosec B404
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
@@ -49,7 +49,8 @@ def values() -> Values:
 
 def files() -> list[Path]:
     """The files that name the values."""
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    git = ["git", "ls-files"]
+    names = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()  # nosec B603
     return [ROOT / name for name in names if not name.startswith(OTHERS)]
 
 
