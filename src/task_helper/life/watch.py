@@ -15,7 +15,7 @@ from task_helper.envoy.admin import Envoy, Look
 from task_helper.envoy.mesh import recognise
 from task_helper.envoy.traffic import Meter, Traffic
 from task_helper.life import early
-from task_helper.life.early import Leave, Quiet, Verdict
+from task_helper.life.early import Keep, Leave, Quiet, Verdict
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
@@ -49,7 +49,18 @@ SHORT_PAUSE: Final = 0.1
 
 
 async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> Verdict:
-    """Judge once, within the time of a look, whether a task that was not seen in service ever was."""
+    """Judge by two looks, READING_EVERY apart, whether a task that was not seen in service ever was.
+
+    A connection that the system has accepted, and a busy Envoy has not counted yet, shows only in the second look.
+    """
+    verdict = await _seems_never_in_service(envoy, metadata, record)
+    if isinstance(verdict, Keep):
+        return verdict
+    await asyncio.sleep(READING_EVERY)
+    return await _seems_never_in_service(envoy, metadata, record)
+
+
+async def _seems_never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> Verdict:
 
     async def look_at_envoy() -> Look | None:
         try:

@@ -73,7 +73,7 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
     "the task never was in service": (
         LONG,
         [(0, "app 503"), (5, "SIGTERM")],
-        [(0, 5, "never in service"), (0, 5.05, "never in service")],
+        [(0, 6, "never in service"), (0, 7.05, "never in service")],
         [],
     ),
     "Envoy stops while the first helper drains": (

@@ -44,8 +44,13 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
     # not seen in service
     "the application never was ready, and Envoy has served nothing": (
         [(0, "app 503"), (5, "SIGTERM")],
-        (0, 5, "never in service"),
+        (0, 6, "never in service"),
         [],
+    ),
+    "Envoy counts its first request a moment after the stop": (
+        [(0, "app 503"), (5, "SIGTERM"), (5.5, "envoy answers 1 request")],
+        (0, 85, "drained"),
+        [(45, FAIL)],
     ),
     "Envoy has answered requests, with errors alone": (
         [(0, "app 503"), (3, "envoy fails requests"), (5, "SIGTERM")],
@@ -57,7 +62,7 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 85, "drained"),
         [(45, FAIL)],
     ),
-    "SIGTERM in the first moment": ([(0, "SIGTERM")], (0, 0, "never in service"), []),
+    "SIGTERM in the first moment": ([(0, "SIGTERM")], (0, 1, "never in service"), []),
     "the application never was ready, yet Envoy serves": (
         [(0, "app 503"), (50, "envoy answers requests"), SIGTERM],
         (0, 180, "drained"),
@@ -1062,11 +1067,11 @@ def test_stop_that_began_before_the_helper(later: Timeline) -> None:
 
 
 def test_stop_that_began_before_the_task_was_in_service() -> None:
-    """A task that starts while ECS stops it, and whose Envoy has served nothing, ends at once."""
+    """A task that starts while ECS stops it, and whose Envoy has served nothing, ends after two looks."""
     world = World()
     world.metadata.desired = "STOPPED"
 
-    assert (0, "never in service") == world.live([], metadata=True)[1:3]
+    assert (1, "never in service") == world.live([], metadata=True)[1:3]
 
 
 @pytest.mark.parametrize("mood", ["hangs", 429, "babbles", "breaks"])
