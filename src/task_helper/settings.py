@@ -212,7 +212,7 @@ SETTINGS: Final = (
         "40",
         seconds_or_auto,
         "seconds from SIGTERM to `POST /healthcheck/fail`, in which the task keeps serving; `auto`: until replacement"
-        " tasks are in service",
+        " tasks are in service, which needs a task role that may call ECS",
     ),
     Setting(
         "DRAIN_TIMEOUT",

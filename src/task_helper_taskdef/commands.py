@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from task_helper.settings import SETTINGS
 from task_helper_taskdef.add import add as add_helper
@@ -47,7 +47,7 @@ from task_helper_taskdef.reports.junit import as_junit
 from task_helper_taskdef.reports.lines import as_lines
 from task_helper_taskdef.reports.sarif import as_sarif
 from task_helper_taskdef.reports.text import as_text
-from task_helper_taskdef.roles import BadName
+from task_helper_taskdef.roles import BadName, Mesh
 from task_helper_taskdef.rule_pages import OTHERS, markdown, names, section, severities, title
 from task_helper_taskdef.selection import chosen, described, refuse_unused
 from task_helper_taskdef.writer import NotWritten, encoded, replace_file
@@ -313,8 +313,8 @@ def add(arguments: argparse.Namespace) -> int:
         if each.task.mesh is None and not arguments.quiet:
             label = f" {each.source.label}" if each.source.label else ""
             complain(
-                f"{file}{label}: the mesh is unknown, so the helper gets the times of the slowest mesh, 40 s and 40 s;"
-                " name the mesh with --mesh NAME"
+                f"{file}{label}: the mesh is unknown, so times that you do not set suit the slowest mesh;"
+                f" name the mesh with --mesh NAME: {', '.join(get_args(Mesh))}"
             )
     if any(each.findings for each in checked):
         show(as_text(Report(checked, []), columns(), in_colour(sys.stderr, not arguments.no_color), arguments.quiet))

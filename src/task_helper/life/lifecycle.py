@@ -6,8 +6,8 @@ always apply:
   one call may come later: to an Envoy that was not called by then.
 - The plan ends early only on two proofs, and one of them proves that nothing is being served. `early` decides. The
   exception is Consul, where waiting for a call that failed costs every later request (`early.still_sending`).
-- After a fault inside the helper the plan continues with its fixed times; `guard` does that. As long as this process
-  runs, ECS does not stop the application and Envoy.
+- After a fault inside the helper the plan continues with its fixed times; `guard` does that, because ECS stops the
+  application and Envoy when this process exits.
 """
 
 from __future__ import annotations
