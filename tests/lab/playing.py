@@ -1,6 +1,6 @@
 """A service that the lab's scheduler plays: its containers as real shells, or as a table in memory in virtual time.
 
-`test_programs.py` holds the table to the shells.
+`test_programs.py` checks the table against the shells.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ async def start_fake(
     command: Sequence[str], environ: Mapping[str, str], log: Path, on_line: OnLine | None, pipe: int | None
 ) -> FakeProcess:
     """As `engine.start`, but in memory."""
-    assert pipe is None, "no program here has a pipe that nobody reads"
+    assert pipe is None, "no program here has an unread pipe"
     return FakeProcess(Program.of(command), log, on_line)
 
 
@@ -194,7 +194,7 @@ async def scale_to_none(scheduler: Scheduler) -> None:
     await until(lambda: all(task.status == "STOPPED" for task in scheduler.tasks.values()))
 
 
-def told(history: History, *names: str) -> list[str]:
+def events_of(history: History, *names: str) -> list[str]:
     """The events of containers with these names, in order, as `name container`."""
     events = [event for event in history.events if event.what == "container" and event.name in names]
     return [f"{event.name} {event.detail['container']}" for event in events]

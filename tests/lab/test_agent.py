@@ -19,11 +19,11 @@ from tests.lab.playing import (
     Play,
     Program,
     container,
+    events_of,
     play,
     play_virtually,
     scale_to_none,
     times_of,
-    told,
     until,
 )
 
@@ -108,7 +108,7 @@ def test_what_is_said_of_a_life(tmp_path: Path, play: Play) -> None:
 def test_what_is_said_of_a_crash(
     tmp_path: Path, document: str, crashed: str, sidecar: Program | None, play: Play
 ) -> None:
-    """A container that has crashed is told with exit code and health, if it had a check, and the task as stopping."""
+    """A crashed container is reported with its exit code, its health if it had a check, and the task as stopping."""
 
     async def story(scheduler: Scheduler) -> None:
         (task,) = scheduler.tasks.values()
@@ -122,7 +122,7 @@ def test_what_is_said_of_a_crash(
     ("document", "essential"), [("sidecar-left-with-1", True), ("nonessential-sidecar-left-with-1", False)]
 )
 def test_what_is_said_of_a_sidecar_that_leaves_first(tmp_path: Path, document: str, essential: bool) -> None:
-    """A container that nobody holds and that has left is told with its code, beside those that still run."""
+    """A container on which no other depends is reported with its exit code, while others still run."""
     assert recorded(document) in documents(tmp_path, scale_to_none, Program(1), essential)
 
 
@@ -142,7 +142,7 @@ def test_what_is_said_of_a_restart_in_place(tmp_path: Path, play: Play) -> None:
     assert [each["RestartCount"] for each in said[-1]["Containers"] if "RestartCount" in each] == [1]
 
 
-def test_what_is_said_of_a_crash_that_nobody_noticed(tmp_path: Path) -> None:
+def test_what_is_said_of_a_crash_during_the_agents_downtime(tmp_path: Path) -> None:
     """A container that ends while the agent is down is STOPPED once that is back, and was finished before."""
 
     async def story(scheduler: Scheduler) -> None:
@@ -264,7 +264,7 @@ def test_a_start_timeout_acts_at_a_look(tmp_path: Path) -> None:
 
 
 def test_ecs_hears_of_health_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The health checks may pass right after the agent has told ECS, which hears of it the whole interval later."""
+    """Health checks may pass right after the agent's report; ECS then learns of it a whole interval later."""
     monkeypatch.setattr("lab.ecs.scheduler.random.uniform", lambda first, last: last)
     service = replace(SERVICE, agent=replace(SERVICE.agent, health=2.0))
     history = play_virtually(tmp_path, service, mesh_task, scale_to_none)
@@ -296,7 +296,7 @@ def test_ecs_hears_late_of_a_container_that_ends_alone(tmp_path: Path) -> None:
 
 
 def test_ecs_hears_of_everything_when_the_task_changes(tmp_path: Path) -> None:
-    """Where nobody holds the others up the task has stopped at once, and ECS need not wait for a container's report."""
+    """Where no container delays the others, the task stops at once, and ECS waits for no container's report."""
     service = replace(SERVICE, agent=replace(SERVICE.agent, lone_change=(30, 30)))
 
     async def story(scheduler: Scheduler) -> None:
@@ -318,7 +318,12 @@ def test_stop_timeout_counts_from_a_containers_own_stop(tmp_path: Path) -> None:
         return [container("envoy", STUBBORN, 1.0), container("helper", STUBBORN, 1.0, envoy="HEALTHY")]
 
     history = play_virtually(tmp_path, SERVICE, containers, scale_to_none)
-    assert told(history, "sigterm", "sigkill") == ["sigterm helper", "sigkill helper", "sigterm envoy", "sigkill envoy"]
+    assert events_of(history, "sigterm", "sigkill") == [
+        "sigterm helper",
+        "sigkill helper",
+        "sigterm envoy",
+        "sigkill envoy",
+    ]
     times = [event.at for event in history.events if event.name in ("sigterm", "sigkill")]
     assert [times[1] - times[0], times[3] - times[2]] == pytest.approx([1.0, 1.0], abs=EXACT)
 
@@ -340,7 +345,7 @@ def test_an_agent_that_comes_back_asks_again_and_gives_no_more_time(tmp_path: Pa
         await until(lambda: task.status == "STOPPED")
 
     history = play_virtually(tmp_path, service, containers, story)
-    assert told(history, "sigterm", "sigkill") == [
+    assert events_of(history, "sigterm", "sigkill") == [
         "sigterm helper",
         "sigterm helper",
         "sigkill helper",
@@ -363,7 +368,7 @@ def test_a_stop_that_is_repeated_is_one_stop(tmp_path: Path, play: Play) -> None
         await until(lambda: task.status == "STOPPED")
 
     history = play(tmp_path, SERVICE, pair, story)
-    assert told(history, "sigterm") == ["sigterm helper", "sigterm envoy"]
+    assert events_of(history, "sigterm") == ["sigterm helper", "sigterm envoy"]
 
 
 @pytest.mark.parametrize(("period", "again"), [(0.0, True), (60.0, False)])

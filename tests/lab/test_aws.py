@@ -179,15 +179,15 @@ def test_faults_on_demand(
 
     def questions(url: str, api: aws.Aws) -> None:
         api.faults[service] = fault
-        caller = client(monkeypatch, service, url, timeout=0.5)
+        aws_client = client(monkeypatch, service, url, timeout=0.5)
         with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.ReadTimeoutError), match=error):
-            caller.list_tasks(cluster="lab") if service == "ecs" else caller.get_service(Id="srv-shop")
+            aws_client.list_tasks(cluster="lab") if service == "ecs" else aws_client.get_service(Id="srv-shop")
 
     ask(tmp_path, questions)
 
 
-def test_ecs_describes_what_it_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DescribeTasks has a container's state, health and exit code when the agent has told them, the metadata before."""
+def test_ecs_describes_what_the_agent_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DescribeTasks shows state, health and exit code after the agent's report; the metadata show them before."""
 
     def questions(url: str, api: aws.Aws) -> None:
         task = api._scheduler.tasks[NEW]
@@ -209,9 +209,7 @@ def test_ecs_describes_what_it_was_told(tmp_path: Path, monkeypatch: pytest.Monk
     ask(tmp_path, questions)
 
 
-def test_nobody_answers_for_the_metadata_while_the_agent_is_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_metadata_have_no_answer_while_the_agent_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection ends without an answer, and ECS's own API answers on."""
 
     def questions(url: str, api: aws.Aws) -> None:
@@ -224,7 +222,7 @@ def test_nobody_answers_for_the_metadata_while_the_agent_is_down(
 
 
 def test_task_metadata(tmp_path: Path) -> None:
-    """The metadata endpoint tells the task's ARN, what ECS wants of it, and each container's state and health."""
+    """The metadata endpoint has the task's ARN, the status that ECS wants, and each container's state and health."""
 
     def questions(url: str, api: aws.Aws) -> None:
         def get(path: str) -> Any:

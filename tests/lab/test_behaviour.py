@@ -96,7 +96,7 @@ def test_stop_order(envoy: str, application: str, helper: str, stop: list[str]) 
 
 
 def test_stop_order_is_direct_not_transitive() -> None:
-    """With helper after application after Envoy only, a crashed application no longer holds Envoy up for the helper."""
+    """If the helper depends on the application only, a crashed application lets ECS stop Envoy beside the helper."""
     task = mesh_task(envoy="HEALTHY", application="STOPPED", helper="HEALTHY")
     task.containers["helper"].depends_on = {"application": "START"}
     task.desired = "STOPPED"
@@ -169,8 +169,8 @@ def test_the_agent_stops_a_task_before_ecs_knows() -> None:
     assert (named(startable(task)), named(stoppable(task)), task.desired) == ([], ["helper"], "RUNNING")
 
 
-def test_health_is_what_ecs_was_told() -> None:
-    """The agent acts on a health check at once; for ECS, its task health and its counts, it is so when it was told."""
+def test_health_is_what_the_agent_reported() -> None:
+    """The agent acts on a health check at once. ECS's task health and counts change when the agent reports it."""
     task = mesh_task(envoy="HEALTHY", application="RUNNING", helper="HEALTHY")
     task.containers["helper"].reported_health = "UNKNOWN"
     assert (task.health, counts_as_healthy(task, now=100, unchecked_wait=40)) == ("UNKNOWN", False)
@@ -260,11 +260,11 @@ def test_a_service_moves_towards_its_deployment(
 @pytest.mark.parametrize(
     ("old", "new", "percents", "healthy", "leaving", "step"),
     [
-        # an UNHEALTHY task: its successor first, and it goes when that is healthy
+        # an UNHEALTHY task: ECS starts its replacement first, and stops the task when the replacement is healthy
         (0, 2, (100, 200), {"new1"}, {"new0"}, Step(start=1)),
         (0, 3, (100, 200), {"new1"}, {"new0"}, Step()),
         (0, 3, (100, 200), {"new1", "new2"}, {"new0"}, Step(stop=("new0",))),
-        # no room for a successor: it goes first
+        # no room for a replacement: ECS stops the task first
         (0, 2, (100, 100), {"new1"}, {"new0"}, Step(stop=("new0",))),
         # a healthy one in a zone that has too many, the same way
         (0, 2, (100, 200), {"new0", "new1"}, {"new0"}, Step(start=1)),
@@ -275,10 +275,10 @@ def test_a_service_moves_towards_its_deployment(
         (2, 2, (100, 200), {"old1", "new0", "new1"}, {"old0"}, Step(stop=("old0", "old1"))),
     ],
 )
-def test_a_successor_comes_first(
+def test_the_replacement_starts_first(
     old: int, new: int, percents: tuple[int, int], healthy: set[str], leaving: set[str], step: Step
 ) -> None:
-    """What is to be replaced is stopped when its successor is healthy, where maximum percent has room for that."""
+    """ECS stops a task when its replacement is healthy, where maximum percent has room for both."""
     assert next_step(service(old, new), "new", 2, *percents, healthy=healthy, leaving=leaving) == step
 
 

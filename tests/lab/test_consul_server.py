@@ -1,4 +1,4 @@
-"""Consul itself in place of its imitation: chosen by CONSUL, told what the lab needs, and played where it is given."""
+"""Consul itself in place of its imitation: chosen by CONSUL, configured for the lab, and played where it is given."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def test_consul_is_itself_where_it_is_given(programs: Path) -> None:
 
 
 def test_a_program_that_is_missing_is_named(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error tells which path is no program and how to give one; the variable goes before what lies beside."""
+    """The error names the missing program and its variable; the variable wins over a program beside consul."""
     (programs / "consul-ecs").rename(programs / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"consul-ecs is no program: CONSUL_ECS is to name .* beside consul"):
         program("consul-ecs")
@@ -79,7 +79,7 @@ def test_what_is_not_played_on_it_is_refused(protocol: Protocol, programs: Path,
 
 
 def test_a_server_that_ends_ends_the_run(mesh: ConsulServer) -> None:
-    """The error tells the exit code and where its log is."""
+    """The error has the exit code and the place of the log."""
 
     async def run() -> None:
         async with mesh.running():
@@ -89,13 +89,13 @@ def test_a_server_that_ends_ends_the_run(mesh: ConsulServer) -> None:
         asyncio.run(run())
 
 
-def test_ecs_is_told_of_health_as_rarely_as_in_real_time(mesh: ConsulServer) -> None:
-    """health-sync takes its second in a scaled run, too, and ECS may not be five times as quick to come before it."""
+def test_the_agent_reports_health_as_rarely_as_in_real_time(mesh: ConsulServer) -> None:
+    """health-sync takes one second also in a scaled run; faster reports to ECS would come before it."""
     assert mesh.agent() == replace(ROW.times.agent, health=20.0)
 
 
 def test_one_check_that_does_not_pass_makes_a_task_critical() -> None:
-    """As Consul counts it, and its peers' Envoys are told."""
+    """Consul counts it so, and reports it to the downstreams' Envoys."""
 
     def instance(task: str, *states: str) -> envoy_process.Json:
         return {"Service": {"Meta": {"task-id": task}}, "Checks": [{"Status": status} for status in states]}
@@ -113,7 +113,7 @@ def patches(entries: list[envoy_process.Json]) -> dict[str, list[envoy_process.J
     }
 
 
-def test_callers_reach_the_clusters_that_consul_makes() -> None:
+def test_requests_reach_the_clusters_that_consul_makes() -> None:
     """The downstream's listener leads to the service, and to its subset where a request wants a new connection."""
     _, proxy = registrations("127.9.9.7", "1234.consul")
     listener = json.loads(proxy["Service"]["Proxy"]["Config"]["envoy_extra_static_listeners_json"])

@@ -52,13 +52,13 @@ def test_a_type_that_is_not_there_is_an_empty_answer() -> None:
 
 
 def test_a_resolver_asks_it() -> None:
-    """It answers a resolver over UDP with what is the case at that moment, and goes on after what is no query."""
-    told: list[tuple[str, list[str]]] = []
+    """It answers a resolver over UDP with the current addresses, and keeps running after a packet that is no query."""
+    reported: list[tuple[str, list[str]]] = []
     addresses = ["127.1.1.1"]
 
     async def ask() -> list[list[str]]:
         place = free_address()
-        server = Server("shop.lab.local", 2, lambda: addresses, lambda kind, found: told.append((kind, found)))
+        server = Server("shop.lab.local", 2, lambda: addresses, lambda kind, found: reported.append((kind, found)))
         serving = asyncio.ensure_future(server.serve(place, PORT))
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers, resolver.port = [place], PORT
@@ -81,4 +81,4 @@ def test_a_resolver_asks_it() -> None:
         return found
 
     assert asyncio.run(ask()) == [["127.1.1.1"], ["127.1.1.2"], []]
-    assert told == [("A", ["127.1.1.1"]), ("A", ["127.1.1.2"]), ("A", [])]
+    assert reported == [("A", ["127.1.1.1"]), ("A", ["127.1.1.2"]), ("A", [])]

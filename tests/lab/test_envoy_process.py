@@ -98,14 +98,14 @@ def test_http2_listeners_speak_http2(
             assert connection.recv(9)[3] == 4
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_listeners_tell_their_direction(upstream: tuple[str, int], tmp_path: Path, told: bool) -> None:
+@pytest.mark.parametrize("declared", [True, False])
+def test_listeners_declare_their_direction(upstream: tuple[str, int], tmp_path: Path, declared: bool) -> None:
     """The listeners' traffic_direction is in Envoy's own configuration where the options say so."""
-    options = envoy_process.EnvoyOptions(upstream[0], upstream, egress="DEFAULT", traffic_direction=told)
+    options = envoy_process.EnvoyOptions(upstream[0], upstream, egress="DEFAULT", traffic_direction=declared)
     with envoy_process.running(options, tmp_path) as proxy:
         dump = json.loads(proxy.admin("GET", "/config_dump?resource=static_listeners")[1])
     directions = [each["listener"].get("traffic_direction") for each in dump["configs"]]
-    assert directions == (["INBOUND", "OUTBOUND"] if told else [None, None])
+    assert directions == (["INBOUND", "OUTBOUND"] if declared else [None, None])
 
 
 def test_the_admin_api_answers_the_allowed_paths_only(upstream: tuple[str, int], tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_admin_api_answers_the_allowed_paths_only(upstream: tuple[str, int],
 
 
 def test_an_envoy_keeps_no_rejected_statistics(upstream: tuple[str, int], tmp_path: Path) -> None:
-    """Statistics whose names begin as told are not there, others are."""
+    """Statistics whose names begin with the rejected prefix are missing, others are there."""
     options = envoy_process.EnvoyOptions(upstream[0], upstream, rejected_stats="http.")
     with envoy_process.running(options, tmp_path) as proxy:
         get(upstream[0], envoy_process.INBOUND_PORT, "/work")

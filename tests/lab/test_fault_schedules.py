@@ -85,7 +85,7 @@ NOT_DRAINED = outcome("trap", drained=False)
             TRAP,
             outcome("helper", failed(3.0), exit=2.5),
             ["lost 1 requests sent at 3.0 s (503), which the trap kept the task for, until 5.0 s"],
-            id="gone while the trap held the task",
+            id="exits while the trap keeps the task",
         ),
         pytest.param(
             TRAP,
@@ -97,7 +97,7 @@ NOT_DRAINED = outcome("trap", drained=False)
             TRAP,
             outcome("helper", failed(3.0, 4.0, wanted=1.5), exit=4.0),
             ["lost 1 requests sent at 3.0 s (503), which the trap kept the task for, until 5.0 s"],
-            id="a long request that the trap would have held out for",
+            id="a long request that the trap would have waited for",
         ),
         pytest.param(
             NOT_DRAINED,
@@ -164,8 +164,8 @@ def test_a_loss_is_judged_by_its_cause(trap: Outcome, helper: Outcome, broken: l
         pytest.param(failed(6.1, host="new"), False, id="met the new task"),
     ],
 )
-def test_what_is_nobodys_fault(sent: Sent, excused: bool) -> None:
-    """What met a part of the task that was down by itself is lost to nobody's account."""
+def test_losses_that_are_excused(sent: Sent, excused: bool) -> None:
+    """A request that met a part of the task that was down by itself is not counted as lost."""
     trial = outcome("helper", sent, downs=((3.0, 3.5),), outages=((6.0, 6.4),))
     assert lost(trial) == ([] if excused else [sent])
 
@@ -309,7 +309,7 @@ def test_a_fault_of_the_first_helper_counts() -> None:
         pytest.param(outcome("helper", exit=9.0, first_exit=8.0, deaths=((2, 9.0),)), 9.0, id="the second dies"),
     ],
 )
-def test_until_when_a_chain_may_hold_the_task(helper: Outcome, until: float) -> None:
+def test_until_when_a_chain_may_keep_the_task(helper: Outcome, until: float) -> None:
     """A helper of a chain that is killed leaves the other one its own stopTimeout, and nothing more."""
     assert deadline(CHAIN, helper) == until
 
@@ -405,7 +405,7 @@ def test_the_hosts_draws_are_within_their_bounds() -> None:
 
 
 def test_a_chain_has_the_whole_plan_of_the_trap() -> None:
-    """Two helpers may hold the task for the plan. Where one dies, the other may until downstreams know the new task."""
+    """Two helpers have time for the plan. A survivor has time until downstreams know the new task."""
     for schedule in HOST:
         if schedule.first_stop_timeout is None:
             continue

@@ -1,4 +1,4 @@
-"""The campaign of random faults, for real: schedules are played and judged, and the exit code tells."""
+"""The campaign of random faults, for real: schedules are played and judged, and the exit code reports the result."""
 
 import asyncio
 import json

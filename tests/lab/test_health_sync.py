@@ -1,4 +1,4 @@
-"""The imitation of `consul-ecs-health-sync`: what it tells Consul of a task, by the task's metadata and its SIGTERM."""
+"""The imitation of `consul-ecs-health-sync`: its reports to Consul, from a task's metadata and on SIGTERM."""
 
 import asyncio
 import signal
@@ -44,24 +44,24 @@ def test_envoy_has_stopped_when_the_metadata_says_so() -> None:
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_its_own_sigterm_makes_the_task_critical(refused: bool) -> None:
-    """It tells that the task passes, on SIGTERM that it is critical, and takes it away when Envoy has gone.
+    """It reports the task as passing, on SIGTERM as critical, and deregisters it when Envoy has stopped.
 
-    As the real one it tells once that the task is critical, also where Consul does not take that.
+    As the real one it reports the task as critical once, also where Consul refuses the report.
     """
     containers = [container("envoy", "HEALTHY")]
-    told: list[str] = []
+    reported: list[str] = []
     heard = asyncio.Event()
 
     async def metadata(request: web.Request) -> web.Response:
         return web.json_response({"Containers": containers})
 
     async def register(request: web.Request) -> web.Response:
-        told.append((await request.json())["Check"]["Status"])
+        reported.append((await request.json())["Check"]["Status"])
         heard.set()
-        return web.json_response(True, status=500 if refused and told[-1] == "critical" else 200)
+        return web.json_response(True, status=500 if refused and reported[-1] == "critical" else 200)
 
     async def deregister(request: web.Request) -> web.Response:
-        told.append("deregistered")
+        reported.append("deregistered")
         return web.json_response(True)
 
     async def live() -> int:
@@ -102,4 +102,4 @@ def test_its_own_sigterm_makes_the_task_critical(refused: bool) -> None:
                     await process.wait()
 
     assert asyncio.run(live()) == 0
-    assert told == ["passing", "critical", "deregistered"]
+    assert reported == ["passing", "critical", "deregistered"]

@@ -1,4 +1,4 @@
-"""Kuma itself in place of its imitation: chosen by KUMA_CP, told what the lab needs, and played where it is given."""
+"""Kuma itself in place of its imitation: chosen by KUMA_CP, configured for the lab, and played where it is given."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ def test_kuma_is_itself_where_its_control_plane_is_given(programs: Path) -> None
 
 
 def test_a_program_that_is_missing_is_named(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error tells which path is no program and how to give one; KUMA_DP goes before what lies beside kuma-cp."""
+    """The error names the missing program and its variable; KUMA_DP wins over a program beside kuma-cp."""
     (programs / "kuma-dp").rename(programs / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"kuma-dp is no program.*KUMA_DP"):
         program("kuma-dp")
@@ -74,7 +74,7 @@ def test_a_kuma_that_is_new_enough_is_taken(programs: Path, answer: str, version
     assert version_of("kuma-dp") == version
 
 
-def test_the_helper_is_told_the_socket_that_kuma_makes(programs: Path, record: Recorder) -> None:
+def test_the_helper_gets_the_socket_that_kuma_makes(programs: Path, record: Recorder) -> None:
     """The admin API is `kuma-envoy-admin.sock` in the work directory that kuma-dp is given, one for each task."""
     mesh = KumaControlPlane(ROW, "auto", programs, record)
     options = mesh.options(envoy_process.EnvoyOptions("127.9.9.9", ("127.9.9.9", 8080), admin=programs / "abc123.sock"))
@@ -93,7 +93,7 @@ def test_requests_with_a_connection_of_their_own_leave_by_a_cluster_of_their_own
     assert {"name": "service-01aad9fe13cab0de"} in [each["cluster"]["match"] for each in patched if "cluster" in each]
 
 
-def test_the_downstream_listens_where_callers_call() -> None:
+def test_the_downstream_listens_where_requests_are_sent() -> None:
     """Its outbound has the address and the port of the lab's downstream, for the tasks' service."""
     (outbound,) = downstream_networking("127.9.9.7")["outbound"]
     assert outbound == {
@@ -110,7 +110,7 @@ def test_only_http1_is_played_on_it(programs: Path, record: Recorder) -> None:
 
 
 def test_a_control_plane_that_ends_ends_the_run(programs: Path, record: Recorder) -> None:
-    """The error tells the exit code and where its log is."""
+    """The error has the exit code and the place of the log."""
 
     async def run() -> None:
         async with KumaControlPlane(ROW, "auto", programs, record).running():

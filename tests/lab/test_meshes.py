@@ -69,17 +69,17 @@ def helper_of(definition: TaskDefinition) -> ContainerSpec:
     return helper
 
 
-@pytest.mark.parametrize(("name", "held"), [("consul", False), ("consul-held", True)])
-def test_the_helper_holds_not_what_tells_discovery(
-    name: MeshName, held: bool, tmp_path: Path, record: Recorder
+@pytest.mark.parametrize(("name", "depends"), [("consul", False), ("consul-held", True)])
+def test_the_helper_depends_on_health_sync_in_the_wrong_wiring_only(
+    name: MeshName, depends: bool, tmp_path: Path, record: Recorder
 ) -> None:
-    """On Consul, health-sync is held in the wrong wiring alone."""
+    """On Consul, the helper depends on health-sync in the mesh `consul-held` only."""
     with defined(name, tmp_path, record) as definition:
-        assert ("consul-ecs-health-sync" in helper_of(definition).depends_on) is held
+        assert ("consul-ecs-health-sync" in helper_of(definition).depends_on) is depends
 
 
 def test_kuma_has_its_admin_api_on_a_unix_socket(tmp_path: Path, record: Recorder) -> None:
-    """The helper is told of it, and no `health_check` filter answers for Envoy."""
+    """ENVOY_ADMIN_URL names the socket, and no `health_check` filter answers for Envoy."""
     with defined("kuma", tmp_path, record) as definition:
         options = definition.options("one", "127.9.9.8")
         assert options.admin == definition.admin_socket("one") and not options.health_check_filter
@@ -95,7 +95,7 @@ def test_a_task_serves_once_its_application_says_so(tmp_path: Path, record: Reco
         assert definition.up == {"one"}
 
 
-# a chain's helpers are told of each other as well, which makes their plan fit
+# a chain's helpers have settings about each other as well, which make their plan fit
 @pytest.mark.parametrize("row", [row for row in ALL if not row.chain], ids=lambda row: row.name)
 @pytest.mark.parametrize("column", ["fixed", "auto"])
 def test_the_helper_takes_the_settings_of_a_row(row: Scenario, column: Column) -> None:

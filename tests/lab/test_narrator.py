@@ -9,9 +9,9 @@ def request(end: float, outcome: str) -> Request:
 
 
 def test_story() -> None:
-    """From the change on, each thing that happens is a sentence with its time; failing requests are told once."""
-    told: list[str] = []
-    narrator = Narrator(told.append)
+    """From the change on, each event is a sentence with its time; failing requests are reported once."""
+    reported: list[str] = []
+    narrator = Narrator(reported.append)
     for line in (
         Event(0.0, "phase", "starting"),
         Event(1.0, "task", "created", "a"),
@@ -37,4 +37,4 @@ def test_story() -> None:
         "  +2.3 s  requests fail",
         "  +3.0 s  downstreams send to new 1",
         "  +3.1 s  requests succeed again, 2 have failed",
-    ] == told
+    ] == reported

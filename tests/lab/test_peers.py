@@ -32,7 +32,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("column", peers.PROGRAMS)
 def test_a_peer_that_is_not_given_is_left_out(column: Column, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bench tells which variable names it."""
+    """The message names the variable of the missing program."""
     monkeypatch.delenv(peers.PROGRAMS[column], raising=False)
     assert f"needs {peers.PROGRAMS[column]}" in (missing(column) or "")
 

@@ -86,7 +86,7 @@ async def killed(life: Life) -> None:
 )
 @pytest.mark.parametrize("real", [True, False], ids=["real", "fake"])
 def test_program(program: Program, story: Story, code: int, asks: int, real: bool, tmp_path: Path) -> None:
-    """A program says that it is ready, and leaves as it is told; a signal after its end finds nobody."""
+    """A program reports that it is ready, and exits as `Program` says; a signal after its end has no effect."""
     run = asyncio.run if real else virtual.run
 
     assert (code, ["ready\n", *["asked\n"] * asks]) == run(

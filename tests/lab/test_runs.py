@@ -141,7 +141,7 @@ def test_discovery_lags_behind_ecs(demo: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_leaves_a_picture_and_a_page(demo: Path) -> None:
-    """The demo's page holds its picture and needs no other file; both can be made again from the records."""
+    """The demo's page contains its picture and needs no other file; both can be made again from the records."""
     for _ in range(2):
         assert (demo / "demo.png").read_bytes().startswith(b"\x89PNG")
         page = (demo / "demo.html").read_text()

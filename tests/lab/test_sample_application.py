@@ -1,4 +1,4 @@
-"""The lab's application, as a process: it restarts on SIGHUP, and stops as it is told."""
+"""The lab's application, as a process: it restarts on SIGHUP, and stops as its options say."""
 
 import json
 import signal
@@ -84,7 +84,7 @@ def refuses(url: str) -> bool:
 
 
 @pytest.mark.parametrize(("on_stop", "code"), [("leaves", 0), ("fails", 1)])
-def test_it_stops_as_told(tmp_path: Path, on_stop: str, code: int) -> None:
+def test_it_stops_as_its_options_say(tmp_path: Path, on_stop: str, code: int) -> None:
     """On SIGTERM it leaves with 0 or fails with 1."""
     with application(tmp_path, "--on-stop", on_stop) as (process, _):
         process.send_signal(signal.SIGTERM)

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from lab.ecs.scheduler import ContainerSpec, Scheduler
-from tests.lab.playing import SERVICE, Program, container, exit_codes, play, play_virtually, scale_to_none, told, until
+from tests.lab.playing import (
+    SERVICE,
+    Program,
+    container,
+    events_of,
+    exit_codes,
+    play,
+    play_virtually,
+    scale_to_none,
+    until,
+)
 
 STUBBORN, QUICK, SLOW = Program(None), Program(), Program(3, after=0.5)
 
@@ -23,8 +33,8 @@ def test_containers_stop_one_after_the_other(tmp_path: Path) -> None:
         ]
 
     history = play(tmp_path, SERVICE, containers, scale_to_none)
-    assert told(history, "running") == ["running envoy", "running application", "running helper"]
-    assert told(history, "sigterm", "stopped") == [
+    assert events_of(history, "running") == ["running envoy", "running application", "running helper"]
+    assert events_of(history, "sigterm", "stopped") == [
         "sigterm helper",
         "stopped helper",
         "sigterm application",
@@ -57,7 +67,7 @@ def test_a_spot_interruption_ends_with_its_notice(tmp_path: Path) -> None:
         return [container("envoy", QUICK), container("helper", STUBBORN, envoy="HEALTHY")]
 
     history = play(tmp_path, replace(SERVICE, spot_notice=1.0), containers, story)
-    assert told(history, "sigterm", "sigkill")[:3] == ["sigterm helper", "sigkill envoy", "sigkill helper"]
+    assert events_of(history, "sigterm", "sigkill")[:3] == ["sigterm helper", "sigkill envoy", "sigkill helper"]
 
 
 @pytest.mark.parametrize("crashed", ["envoy", "application"])
@@ -79,7 +89,11 @@ def test_a_crash_stops_the_task_in_order(tmp_path: Path, crashed: str) -> None:
 
     history = play(tmp_path, SERVICE, containers, story)
     survivor = {"envoy": "application", "application": "envoy"}[crashed]
-    assert told(history, "crashed", "sigterm")[:3] == [f"crashed {crashed}", "sigterm helper", f"sigterm {survivor}"]
+    assert events_of(history, "crashed", "sigterm")[:3] == [
+        f"crashed {crashed}",
+        "sigterm helper",
+        f"sigterm {survivor}",
+    ]
 
 
 def test_what_a_container_prints_is_kept(tmp_path: Path) -> None:
@@ -90,13 +104,13 @@ def test_what_a_container_prints_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_stop_may_reach_one_container_later_than_the_others(tmp_path: Path) -> None:
-    """Containers that nobody holds are asked to stop at once, but one after the other."""
+    """Containers on which no other depends are asked to stop at once, but one after the other."""
 
     def containers() -> list[ContainerSpec]:
         return [replace(container("helper", QUICK), asked_after=0.4), container("sidecar", QUICK)]
 
     history = play(tmp_path, SERVICE, containers, scale_to_none)
-    assert told(history, "sigterm", "stopped") == [
+    assert events_of(history, "sigterm", "stopped") == [
         "sigterm sidecar",
         "stopped sidecar",
         "sigterm helper",
@@ -105,7 +119,7 @@ def test_a_stop_may_reach_one_container_later_than_the_others(tmp_path: Path) ->
 
 
 def test_a_container_is_stopped_with_the_signal_of_its_image(tmp_path: Path) -> None:
-    """STOPSIGNAL is what ECS sends; an end by a signal is told as a container engine tells it."""
+    """STOPSIGNAL is what ECS sends; an end by a signal has the exit code that a container engine reports."""
     # a shell's background jobs ignore this signal, and so do all that they start
     spec = replace(
         container("helper", ["sh", "-c", "echo ready; exec env --default-signal=QUIT sleep 60"]),
@@ -115,8 +129,8 @@ def test_a_container_is_stopped_with_the_signal_of_its_image(tmp_path: Path) -> 
     assert exit_codes(history) == [128 + signal.SIGQUIT]
 
 
-def test_a_container_whose_output_nobody_reads_blocks(tmp_path: Path) -> None:
-    """Until its output is full it goes on; then it is stuck where it writes, and has to be killed."""
+def test_a_container_whose_output_is_not_read_blocks(tmp_path: Path) -> None:
+    """The container runs until its output is full; then it blocks where it writes, and has to be killed."""
     noisy = "trap 'echo stopping; exit 0' TERM; touch ready; while :; do sleep 0.05; done"
     ready = tmp_path / "ready"
 

@@ -230,7 +230,7 @@ def test_what_ends_after_the_trap_is_not_lost() -> None:
     assert judge(SHAPE, helper(outlasting, exit=9.0), None).kind == "kept"
 
 
-def test_what_is_in_progress_holds_to_the_deadline() -> None:
+def test_what_is_in_progress_is_waited_for_until_the_deadline() -> None:
     """With `auto` a helper that exits in the middle of a request before its deadline breaks the property."""
     outlasting = use(needs=10.0, ended=7.5, outcome="reset")
     assert judge(SHAPE, helper(outlasting, exit=7.5), None).kind == "broken"
@@ -250,7 +250,7 @@ def test_what_has_only_begun_is_not_seen() -> None:
 
 
 def test_outbound_traffic_does_not_count() -> None:
-    """What is declared OUTBOUND holds nobody, unless everything is."""
+    """A loss on an OUTBOUND listener breaks nothing, unless all listeners are OUTBOUND."""
     out = CUT._replace(client=(1, 0, 0))
     assert judge(SHAPE, helper(out, exit=4.0), trap(use())).kind == "kept"
     all_out = SHAPE._replace(listeners=tuple(each._replace(direction="OUTBOUND") for each in SHAPE.listeners))

@@ -56,7 +56,7 @@ def test_what_was_never_tried_may_always_happen() -> None:
 
 
 def test_no_more_events_than_trials() -> None:
-    """More events than trials are a mistake of the caller's, not a share above 1."""
+    """More events than trials are an error, not a share above 1."""
     with pytest.raises(ValueError, match="3 events in 2 trials"):
         at_most(3, 2)
 
@@ -91,18 +91,21 @@ def test_quantiles(values: list[float], share: float, expected: float | None) ->
 RUN = Run("abc", {"envoy": "1.40.0"}, DEMO.name, DEMO.title, "auto", {}, "2026-11-25T00:00:00+00:00")
 
 
-def update(held: float = 15.0, lost: int = 0, late: float = 0.0, finished: bool = True) -> History:
-    """An update whose old task is stopped at 10 s: a request each half second, answered in 10 ms, while it is held in
-    20 ms; so many of those lost, and the first sent so late."""
-    gone = 10 + held
-    ends = gone + 0.5
+def update(kept: float = 15.0, lost: int = 0, late: float = 0.0, finished: bool = True) -> History:
+    """An update whose old task is stopped at 10 s, and is kept for `kept` seconds.
+
+    A request is due each half second. Its answer takes 20 ms between the stop and the end of the old task, and 10 ms
+    otherwise. `lost` of the requests from 10 s on fail, and the first request is sent `late` seconds late.
+    """
+    kept_until = 10 + kept
+    ends = kept_until + 0.5
     events = [
         Event(0.0, "phase", "baseline"),
         Event(4.0, "phase", "change"),
         Event(10.0, "task", "stopping", "old"),
         Event(10.0, "container", "sigterm", "old", {"container": "helper"}),
-        Event(gone - 0.1, "container", "stopped", "old", {"container": "helper"}),
-        Event(gone, "container", "sigterm", "old", {"container": "application"}),
+        Event(kept_until - 0.1, "container", "stopped", "old", {"container": "helper"}),
+        Event(kept_until, "container", "sigterm", "old", {"container": "application"}),
         Event(ends, "task", "stopped", "old"),
         *([Event(ends + 4, "phase", "finished")] if finished else []),
     ]
@@ -125,7 +128,7 @@ def keep(folder: Path, number: int, column: Column, history: History) -> None:
 
 def test_latencies_by_the_parts_of_an_update() -> None:
     """Requests belong to the part in which they were due; those that failed have no latency."""
-    found = latencies(update(held=4.5, lost=3))
+    found = latencies(update(kept=4.5, lost=3))
     assert found == {"before": {10.0: 8}, "starting": {10.0: 12}, "held": {20.0: 7}, "after": {10.0: 8}}
 
 
@@ -136,7 +139,7 @@ def test_a_latency_counts_from_when_the_request_was_due() -> None:
 
 
 def test_figures(tmp_path: Path) -> None:
-    """Requests and updates that lost are counted, each with its bound, and what is held and waited for by quantiles."""
+    """Lost requests and updates are counted, each with its bound; times kept and latencies are quantiles."""
     for number, history in enumerate([update(14), update(15), update(15), update(16, lost=2)], 1):
         keep(tmp_path, number, "auto", history)
     found = summary(tmp_path, DEMO)
@@ -173,9 +176,9 @@ def test_an_update_that_could_not_be_judged_is_no_pass(tmp_path: Path) -> None:
 
 
 def test_what_is_worse_is_the_scenarios_to_say(tmp_path: Path) -> None:
-    """A trap may lose requests where the scenario says so; to be held for longer than it allows is worse for `auto`."""
-    keep(tmp_path, 1, "trap", update(held=25, lost=1))
-    keep(tmp_path, 1, "auto", update(held=25))
+    """A trap may lose requests where the scenario says so; an `auto` that keeps a task for too long is worse."""
+    keep(tmp_path, 1, "trap", update(kept=25, lost=1))
+    keep(tmp_path, 1, "auto", update(kept=25))
     found = summary(tmp_path, DEMO).columns
     assert found["trap"].worse == []
     assert found["auto"].worse == ["0001-auto: retired after 25.0 s, not within 18.2 s"]
@@ -252,19 +255,19 @@ def test_an_interrupted_soak_leaves_its_page_and_goes_on(tmp_path: Path) -> None
     try:
         wait_for(lambda: None if second.exists() or soak.poll() is not None else "no second update", 120)
         soak.send_signal(signal.SIGINT)
-        told = soak.communicate(timeout=60)[0]
+        output = soak.communicate(timeout=60)[0]
     finally:
         soak.kill()
-    assert soak.returncode == 130, told
-    assert f"--folder {tmp_path} continues" in told.replace("\n", " ")
+    assert soak.returncode == 130, output
+    assert f"--folder {tmp_path} continues" in output.replace("\n", " ")
     assert json.loads((tmp_path / "soak.json").read_text())["columns"]["fixed"]["updates"] == 1
     before = first.read_bytes()
 
     soak = lab_soak(*arguments, "--count", "2")
-    told = soak.communicate(timeout=120)[0]
+    output = soak.communicate(timeout=120)[0]
     figures = json.loads((tmp_path / "soak.json").read_text())["columns"]["fixed"]
-    assert figures["updates"] == 2, told
-    assert soak.returncode == (1 if figures["worse"] else 0), told
+    assert figures["updates"] == 2, output
+    assert soak.returncode == (1 if figures["worse"] else 0), output
     assert first.read_bytes() == before
 
     (tmp_path / "soak.md").unlink()
@@ -278,5 +281,5 @@ def test_a_folder_keeps_to_its_scenario(tmp_path: Path) -> None:
     """Figures of two scenarios are no figures: what has updates of one does not go on with another."""
     keep(tmp_path, 1, "auto", update())
     soak = lab_soak("--folder", str(tmp_path), "--scenario", "plain", "--count", "2")
-    told = soak.communicate(timeout=60)[0]
-    assert (soak.returncode, told) == (2, f"{tmp_path} has updates of demo, which cannot continue as plain\n")
+    output = soak.communicate(timeout=60)[0]
+    assert (soak.returncode, output) == (2, f"{tmp_path} has updates of demo, which cannot continue as plain\n")

@@ -49,7 +49,7 @@ def container(at: float, name: str, task: str, which: str) -> Event:
 
 
 def test_figures() -> None:
-    """The figures tell the slowest task, and count what failed from the first to the last."""
+    """The figures have the slowest task's times, and the time from the first failed request to the last."""
     events = [
         Event(5.0, "task", "stopping", "one"),
         container(5.0, "sigterm", "one", "helper"),
@@ -68,7 +68,7 @@ def test_figures() -> None:
 
 
 def test_who_was_stopped_first_waits_for_all() -> None:
-    """How long a task was held counts from its own stop, and beside that from the last one of all."""
+    """The time that a task was kept counts from its own stop, and, as a second figure, from the last stop of all."""
     events = [
         Event(5.0, "task", "stopping", "one"),
         Event(9.0, "task", "stopping", "two"),
@@ -81,8 +81,8 @@ def test_who_was_stopped_first_waits_for_all() -> None:
 
 
 @pytest.mark.parametrize("envoy", ["envoy", "consul-dataplane"])
-def test_a_task_is_held_until_envoy_is_stopped(envoy: str) -> None:
-    """Whatever its container is called; that of another which nobody holds does not count."""
+def test_a_task_is_kept_until_envoy_is_stopped(envoy: str) -> None:
+    """Envoy's container may have any name; a stop of a container on which no other depends does not count."""
     stops = [container(5.0, "sigterm", "one", "consul-ecs-health-sync"), container(9.5, "sigterm", "one", envoy)]
     found = figures(History(RUN, [Event(5.0, "task", "stopping", "one"), *stops, FINISHED], [GOOD]))
     assert found.retired == 4.5
@@ -154,7 +154,7 @@ def measured(failed: int, retired: float | None = 16.0) -> Figures:
     ],
 )
 def test_worse_than_the_trap(scenario: Scenario, trap: Figures, helper: Figures, found: list[str]) -> None:
-    """One request more than the trap lost is worse, and to be held for longer where nothing goes wrong."""
+    """One request more than the trap lost is worse. A longer time to retire is worse where nothing goes wrong."""
     assert worse_than_trap(scenario, trap, helper) == found
 
 
@@ -181,7 +181,7 @@ CALM, ROUGH = Figures(9, 0, 18.0, 16.0, 15.9, None), Figures(9, 3, 18.0, 16.0, 1
     ],
 )
 def test_shortcomings(expected: Expectation, verdict: Verdict, measured: Figures, found: list[str]) -> None:
-    """A run that is worse than expected is told why; an unknown one is never good enough."""
+    """A run that is worse than expected comes with the reasons; an unknown one is never good enough."""
     assert shortcomings(expected, verdict, measured) == found
 
 

@@ -20,7 +20,7 @@ from lab.run import hazards
 from lab.run.task_definition import TaskDefinition, missing_for
 from lab.scenarios.scenario import FIFTH, Change, Hazard
 from lab.scenarios.world import ROWS
-from tests.lab.playing import Program, Story, container, play, scale_to_none, times_of, told, until
+from tests.lab.playing import Program, Story, container, events_of, play, scale_to_none, times_of, until
 from tests.lab.test_meshes import in_mesh
 
 SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
@@ -88,7 +88,7 @@ def test_an_envoy_that_is_frozen_for_good_is_killed_in_the_end(tmp_path: Path) -
         await scale_to_none(scheduler)
 
     history = happen(tmp_path, Hazard("envoy freezes", -0.1), story)
-    assert told(history, "sigkill") == ["sigkill envoy"]
+    assert events_of(history, "sigkill") == ["sigkill envoy"]
 
 
 def test_a_helper_restarts_in_place_once_its_policy_lets_it(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_helper_restarts_in_place_once_its_policy_lets_it(tmp_path: Path) -> N
 def test_the_agent_restarts_in_a_stop(tmp_path: Path) -> None:
     """The helper gets SIGTERM again when it is back."""
     history = happen(tmp_path, Hazard("agent restarts", 0.1), scale_to_none)
-    assert told(history, "sigterm") == ["sigterm helper", "sigterm helper", "sigterm envoy"]
+    assert events_of(history, "sigterm") == ["sigterm helper", "sigterm helper", "sigterm envoy"]
 
 
 @pytest.mark.parametrize("change", ["application unwell", "update"])
@@ -145,7 +145,7 @@ def group() -> Iterator[Path]:
 
 
 def test_what_runs_under_a_quota_is_throttled(group: Path) -> None:
-    """A process in the group is the command itself, and is held back when it wants more than its share."""
+    """A process in the group is the command itself, and the kernel throttles it when it wants more than its share."""
     command = cpu_quota.within(group, [sys.executable, "-c", "while True: pass"])
     process = subprocess.Popen(processes.bound(command), process_group=0)
     try:

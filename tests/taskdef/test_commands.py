@@ -130,8 +130,8 @@ def test_file_that_cannot_be_read_is_refused_with_66(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file that is not there is named, with the system's reason."""
-    assert main([*command, str(tmp_path / "gone.json")]) == 66
-    assert capsys.readouterr().err == f"task-helper: {tmp_path / 'gone.json'}: No such file or directory\n"
+    assert main([*command, str(tmp_path / "missing.json")]) == 66
+    assert capsys.readouterr().err == f"task-helper: {tmp_path / 'missing.json'}: No such file or directory\n"
 
 
 def test_standard_input_is_read(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,10 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
     assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--name", "drain"]) == 0
     written = capsys.readouterr()
 
-    assert "the mesh is unknown, so times that you do not set suit the slowest mesh; name the mesh with --mesh NAME: app-mesh," in written.err
+    assert (
+        "the mesh is unknown, so times that you do not set suit the slowest mesh; "
+        "name the mesh with --mesh NAME: app-mesh," in written.err
+    )
     assert "(application-health)" in written.err and "set missing settings with --set NAME=VALUE" in written.err
     assert json.loads(written.out)["containerDefinitions"][2] == {
         "name": "drain",

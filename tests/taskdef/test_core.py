@@ -91,7 +91,7 @@ def test_error_has_the_place_of_the_file() -> None:
 
 
 def test_core_imports_no_command_line_and_no_files(tmp_path: Path) -> None:
-    """The core imports neither the command line nor a module that reads or writes files."""
+    """The core does not import the command line, or a module that reads or writes files."""
     program = f"import sys, {', '.join(f'task_helper_taskdef.{each}' for each in CORE)}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
