@@ -148,7 +148,10 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
     assert main(["taskdef", "add", str(shop), "--image", IMAGE, "--name", "drain"]) == 0
     written = capsys.readouterr()
 
-    assert "the mesh is unknown, so times that you do not set suit the slowest mesh; name the mesh with --mesh NAME: app-mesh," in written.err
+    assert (
+        "the mesh is unknown, so times that you do not set suit the slowest mesh; name the mesh with --mesh NAME: app-mesh,"
+        in written.err
+    )
     assert "(application-health)" in written.err and "set missing settings with --set NAME=VALUE" in written.err
     assert json.loads(written.out)["containerDefinitions"][2] == {
         "name": "drain",
