@@ -149,8 +149,8 @@ def test_add_writes_the_whole_helper(shop: Path, capsys: pytest.CaptureFixture[s
     written = capsys.readouterr()
 
     assert (
-        "the mesh is unknown, so times that you do not set suit the slowest mesh; "
-        "name the mesh with --mesh NAME: app-mesh," in written.err
+        "the mesh is unknown, so times that you do not set suit the slowest mesh; name the mesh with --mesh NAME: app"
+        in written.err
     )
     assert "(application-health)" in written.err and "set missing settings with --set NAME=VALUE" in written.err
     assert json.loads(written.out)["containerDefinitions"][2] == {
