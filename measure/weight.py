@@ -449,11 +449,11 @@ def show(console: Console, results: dict[str, Samples]) -> list[str]:
         table.add_column(heading, justify="right")
     for line in LINES:
         median = statistics.median(results[HELPER.name][line.key])
-        holds = line.bound is None or median <= line.bound
-        if not holds:
+        fits = line.bound is None or median <= line.bound
+        if not fits:
             broken.append(f"{line.meaning}: {median:.1f} {line.unit}, bound {line.bound:g} {line.unit}")
         reached = line.goal is None or median <= line.goal
-        verdict = "" if line.bound is None else "ok" if holds and reached else "misses its goal" if holds else "BROKEN"
+        verdict = "" if line.bound is None else "ok" if fits and reached else "misses its goal" if fits else "BROKEN"
         table.add_row(
             line.meaning,
             *(spread(samples.get(line.key, []), line.unit) for samples in results.values()),

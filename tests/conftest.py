@@ -10,7 +10,7 @@ from tests.limits import pytest_runtest_teardown  # noqa: F401 (a hook of pytest
 from tests.spreading import spread, takes_long
 
 # How long an example takes says something of the machine, and nothing of what is tested; the bound is pytest's.
-# Examples that nobody has tried yet are for whoever develops: CI says of a change whether that has broken something.
+# Only a developer's machine tries new examples. CI repeats the same ones: it shows whether a change broke something.
 settings.register_profile("any machine", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("any machine")
 

@@ -80,5 +80,5 @@ def test_a_fixture_that_hangs_at_its_end_ends_the_process(tmp_path: Path, way: t
 
 
 def test_every_test_has_a_timeout(pytestconfig: pytest.Config) -> None:
-    """Whoever runs the tests, each of them has an end."""
+    """Every test has a timeout, however the tests are started."""
     assert float(pytestconfig.getini("timeout")) > 0

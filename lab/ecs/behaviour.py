@@ -160,8 +160,8 @@ def stoppable(task: TaskState) -> list[ContainerState]:
     """
     if not task.stops:
         return []
-    holding = {name for each in task.containers.values() if each.status != "STOPPED" for name in each.depends_on}
-    return [each for each in task.containers.values() if each.status != "STOPPED" and each.name not in holding]
+    needed = {name for each in task.containers.values() if each.status != "STOPPED" for name in each.depends_on}
+    return [each for each in task.containers.values() if each.status != "STOPPED" and each.name not in needed]
 
 
 def restarts(task: TaskState, container: ContainerState, now: float) -> bool:

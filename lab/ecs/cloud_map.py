@@ -22,12 +22,12 @@ class CloudMap:
     """Follows the scheduler: a task is registered when it runs, and deregistered at its stop.
 
     lag: seconds from HEALTHY in ECS to healthy in Cloud Map (30 s there: a change of custom health takes so long)
-    tell: gets the addresses of the healthy instances at each change, and may take its time
+    publish: gets the addresses of the healthy instances at each change, and may take its time
     """
 
-    def __init__(self, record: Recorder, lag: float, tell: Callable[[list[str]], Awaitable[None]]) -> None:
+    def __init__(self, record: Recorder, lag: float, publish: Callable[[list[str]], Awaitable[None]]) -> None:
         self.instances: dict[str, Instance] = {}
-        self._record, self._tell = record, tell
+        self._record, self._publish = record, publish
         self._lag, self._later = 0.0, lag  # the first tasks are known at once: `begin_lag` ends that
 
     def begin_lag(self) -> None:
@@ -71,4 +71,4 @@ class CloudMap:
             await self._changed()
 
     async def _changed(self) -> None:
-        await self._tell(self.healthy)
+        await self._publish(self.healthy)

@@ -51,8 +51,8 @@ def judge(schedule: Schedule, trap: Outcome, helper: Outcome) -> Judgement:
     """Judge the same schedule's two trials."""
     if unknown := [why for outcome in (trap, helper) for why in _not_judgeable(outcome)]:
         return Judgement("unknown", tuple(unknown))
-    held = schedule.stop_timeout if trap.exit is None else trap.exit
-    early = [each for each in lost(trap) if _needed_until(each) < held - SLACK]
+    kept_until = schedule.stop_timeout if trap.exit is None else trap.exit
+    early = [each for each in lost(trap) if _needed_until(each) < kept_until - SLACK]
     if early:
         return Judgement(
             "unknown", (f"the trap lost {_words_of(early)} while it kept the task, which nothing explains",)
@@ -103,13 +103,13 @@ def _not_judgeable(outcome: Outcome) -> list[str]:
 def _lost_by_helper(schedule: Schedule, trap: Outcome, helper: Outcome) -> list[str]:
     """The helper keeps a margin of STOP_TIMEOUT that the trap does not: what needs more is not the helper's to save."""
     end = deadline(schedule, helper)
-    held = min(end, schedule.stop_timeout if trap.exit is None else trap.exit)
+    kept_until = min(end, schedule.stop_timeout if trap.exit is None else trap.exit)
     failed = lost(helper)
-    early = [each for each in failed if _needed_until(each) < held - SLACK]
+    early = [each for each in failed if _needed_until(each) < kept_until - SLACK]
     later = [each for each in failed if each not in early]
     found = []
     if early:
-        found.append(f"lost {_words_of(early)}, which the trap kept the task for, until {held:.1f} s")
+        found.append(f"lost {_words_of(early)}, which the trap kept the task for, until {kept_until:.1f} s")
     in_time = helper.exit is not None and helper.exit < end - SLACK and not _forgotten(schedule, helper)
     if later and trap.drained and in_time:
         found.append(f"lost {_words_of(later)}, after the trap had made Envoy drain")

@@ -51,7 +51,7 @@ class SharedParts:
         self._slots = [(panics, self._new_slot(panics, number)) for number in range(trials) for panics in self._free]
 
     def _new_slot(self, panics: bool, number: int) -> Slot:
-        name = f"{'panics' if panics else 'holds'}-{number}"
+        name = f"{'panics' if panics else 'steady'}-{number}"
         slot = Slot(name, self._folder / f"{name}.json")
         self._free[panics].put_nowait(slot)
         return slot

@@ -15,7 +15,7 @@ class AppMesh(Mesh):
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
         super().__init__(scenario, column, folder, record)
-        self.cloud_map: CloudMap = CloudMap(record, scenario.times.cloud_map, self._tell)
+        self.cloud_map: CloudMap = CloudMap(record, scenario.times.cloud_map, self._publish)
 
     def finding(self) -> Json:
         scenario = self.scenario
@@ -29,5 +29,5 @@ class AppMesh(Mesh):
     async def follow(self, around: Surroundings) -> None:
         await self.cloud_map.follow(around.scheduler)
 
-    async def _tell(self, addresses: list[str]) -> None:
+    async def _publish(self, addresses: list[str]) -> None:
         await self.push(dict.fromkeys(addresses, True))

@@ -24,7 +24,7 @@ class CloudMapDns(Mesh):
 
     def __init__(self, scenario: Scenario, column: Column, folder: Path, record: Recorder) -> None:
         super().__init__(scenario, column, folder, record)
-        self.cloud_map: CloudMap = CloudMap(record, scenario.times.cloud_map, self._tell)
+        self.cloud_map: CloudMap = CloudMap(record, scenario.times.cloud_map, self._publish)
         self._address = processes.free_address()
         self._answered: list[str] = []
 
@@ -58,7 +58,7 @@ class CloudMapDns(Mesh):
             group.create_task(server.serve(self._address, PORT))
             await self.cloud_map.follow(around.scheduler)
 
-    async def _tell(self, addresses: list[str]) -> None:
+    async def _publish(self, addresses: list[str]) -> None:
         """Nothing is pushed: downstreams query DNS."""
 
     def _on_answer(self, kind: str, addresses: list[str]) -> None:

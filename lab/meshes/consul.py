@@ -129,7 +129,7 @@ class Consul(Mesh):
 class ConsulHeld(Consul):
     """The wrong wiring: the helper depends on health-sync, so downstreams learn of the stop only after the drain."""
 
-    held = (health_sync.CONTAINER,)
+    kept_running = (health_sync.CONTAINER,)
 
 
 class ConsulFollowsHelper(Consul):

@@ -313,7 +313,7 @@ class ConsulServers(ConsulServer):
 class ConsulServerHeld(ConsulServer):
     """The wrong wiring: the helper depends on health-sync, so downstreams learn of the stop only after the drain."""
 
-    held = (health_sync.CONTAINER,)
+    kept_running = (health_sync.CONTAINER,)
 
 
 class ConsulServerFollowsHelper(ConsulServer):

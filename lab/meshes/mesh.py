@@ -33,11 +33,11 @@ class Surroundings:
 class Mesh(ABC):
     """The mesh of one run; a class each. It says what is different about a task, and configures the downstream.
 
-    A mesh with a control plane of its own gives the commands, `envoy` and `downstream`; who only imitates one says what
-    is different about the configuration, `options` and `finding`, and publishes by `push`.
+    A mesh with a control plane of its own gives the commands, `envoy` and `downstream`. A mesh that only imitates one
+    says what is different about the configuration, `options` and `finding`, and publishes by `push`.
 
     preset: the mesh whose settings `taskdef add` writes; None for those of the scenario
-    held: more containers that the helper depends on
+    kept_running: more containers that the helper depends on
     envoy_container, envoy_depends_on: the name of Envoy's container, and what has to have happened before it starts
     checks_application: whether the application has a health check of its own beside the helper's
     unix_admin, admin_port: where the task's Envoy has its admin API
@@ -48,7 +48,7 @@ class Mesh(ABC):
     """
 
     preset: taskdef.Mesh | None = None
-    held: Collection[str] = ()
+    kept_running: Collection[str] = ()
     envoy_container = "envoy"
     envoy_depends_on: Mapping[str, Condition] = {}
     checks_application = False

@@ -42,8 +42,8 @@ def table(folders: Sequence[Path], console: Console) -> int:
     for each in differences:
         console.print(f"[yellow]{each}[/]", soft_wrap=True)
     spread, (name, column) = max((_spread(runs), cell) for cell, runs in cells.items())
-    held = f"Kept equally long to within {spread:.1f} s ({name}, {COLUMN_TITLES[column]})."
-    console.print(held if differences else f"All {len(folders)} passes have the same verdicts. {held}", soft_wrap=True)
+    kept = f"Kept equally long to within {spread:.1f} s ({name}, {COLUMN_TITLES[column]})."
+    console.print(kept if differences else f"All {len(folders)} passes have the same verdicts. {kept}", soft_wrap=True)
     return 1 if differences else 0
 
 
@@ -80,5 +80,5 @@ def _differences(runs: Sequence[Result], passes: int) -> list[str]:
 
 
 def _spread(runs: Sequence[Result]) -> float:
-    held = [run.figures.retired for run in runs if run.figures.retired is not None]
-    return max(held) - min(held) if held else 0.0
+    kept = [run.figures.retired for run in runs if run.figures.retired is not None]
+    return max(kept) - min(kept) if kept else 0.0

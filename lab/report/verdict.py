@@ -10,7 +10,7 @@ from lab.scenarios.scenario import Expectation, Scenario
 LATE = 1.0  # seconds
 
 # two runs of the same wait for processes to start and to end; a task kept for longer than this is longer
-HELD_ALIKE = 0.5  # seconds
+KEPT_ALIKE = 0.5  # seconds
 
 Kind = Literal["valid", "invalid", "unknown"]
 
@@ -91,7 +91,7 @@ def _downs(history: History) -> dict[str, list[tuple[float, float]]]:
 def figures(history: History) -> Figures:
     """The figures of a record, whatever its verdict."""
     # Envoy's container has two names: lab/meshes
-    held = _times(history, "sigterm", "application", "envoy", "consul-dataplane")
+    ends = _times(history, "sigterm", "application", "envoy", "consul-dataplane")
     counted, excused = failures(history)
     stops = history.times("task", "stopping")
     last = max(stops.values(), default=0.0)
@@ -99,8 +99,8 @@ def figures(history: History) -> Figures:
     return Figures(
         requests=len(history.requests),
         failed=len(counted),
-        retired=_slowest(stops, held),
-        retired_since_last=_slowest(dict.fromkeys(stops, last), held),
+        retired=_slowest(stops, ends),
+        retired_since_last=_slowest(dict.fromkeys(stops, last), ends),
         exited=_slowest(_times(history, "sigterm", "helper"), _times(history, "stopped", "helper")),
         failing=max(dues) - min(dues) if dues else None,
         excused=excused,
@@ -135,9 +135,9 @@ def worse_than_trap(scenario: Scenario, trap: Figures, helper: Figures) -> list[
     found = []
     if helper.failed > trap.failed + (scenario.luck * scenario.rate if trap.failed else 0):
         found.append(f"{helper.failed} requests failed, {trap.failed} with the shell trap")
-    held, held_by_trap = helper.retired_since_last or 0.0, trap.retired_since_last or 0.0
-    if scenario.plain and held > held_by_trap + HELD_ALIKE:
-        found.append(f"kept for {held:.1f} s since the last stop, {held_by_trap:.1f} s with the shell trap")
+    kept, kept_by_trap = helper.retired_since_last or 0.0, trap.retired_since_last or 0.0
+    if scenario.plain and kept > kept_by_trap + KEPT_ALIKE:
+        found.append(f"kept for {kept:.1f} s since the last stop, {kept_by_trap:.1f} s with the shell trap")
     return found
 
 

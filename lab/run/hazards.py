@@ -16,7 +16,7 @@ from lab.scenarios.scenario import Hazard, HazardKind, ServerFault
 SERVER_FAULTS: Mapping[HazardKind, ServerFault] = {"control plane dies": "dies", "control plane freezes": "freezes"}
 
 # TCP connections to a task that stay open, each with a request every half second
-HELD, EVERY = 3, 0.5
+CONNECTIONS, EVERY = 3, 0.5
 # for an answer on loopback; a connection that is silent for longer is as good as closed
 ANSWERED_WITHIN = 5.0
 
@@ -98,8 +98,8 @@ class _TaskHazards:
                 self._scheduler.fill_output(self._task, HELPER)
             case "connections are held":
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(HELD):
-                        group.create_task(self._hold(hazard.seconds))
+                    for _ in range(CONNECTIONS):
+                        group.create_task(self._keep_connection(hazard.seconds))
 
     async def _restart_helper(self) -> None:
         """Kill it, once it has been up for so long that its restart policy restarts it, and wait until that has."""
@@ -116,7 +116,7 @@ class _TaskHazards:
         with contextlib.suppress(ProcessLookupError):  # killed meanwhile
             self._scheduler.signal(self._task, "envoy", signal.SIGCONT)
 
-    async def _hold(self, seconds: float) -> None:
+    async def _keep_connection(self, seconds: float) -> None:
         """A client that is connected to the task itself, as since long ago, and keeps sending for a while."""
         port = envoy_process.INBOUND_PORT if self._definition.options("", "").tcp == "chain" else envoy_process.TCP_PORT
         begin, start, writer = self._record.now(), self._record.now(), None

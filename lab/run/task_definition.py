@@ -256,7 +256,7 @@ class TaskDefinition:
         depends_on: dict[str, Condition] = {self._mesh.envoy_container: "HEALTHY", "application": "START"}
         if scenario.sidecar and scenario.sidecar.held:
             depends_on["sidecar"] = "START"
-        depends_on |= dict.fromkeys(self._mesh.held, "START")
+        depends_on |= dict.fromkeys(self._mesh.kept_running, "START")
         return ContainerSpec(
             HELPER,
             self._limited(id, command),

@@ -58,10 +58,10 @@ def _quiet(name: str, title: str, **more: Any) -> Scenario:
     return _row(name, f"DRAIN_TIMEOUT=auto: {title}", expected, **given)
 
 
-def _held(name: str, title: str, **envoy: Any) -> Scenario:
+def _connected(name: str, title: str, **envoy: Any) -> Scenario:
     """TCP connections that stay open until 5 s after the drain has begun, as in the middle of a transfer."""
-    held = Hazard("connections are held", at=0, seconds=LONG.delay + 5)
-    return _quiet(name, f"TCP connections, {title}", streams=CALM, hazards=(held,), envoy={"tcp": "listener"} | envoy)
+    tcp = Hazard("connections are held", at=0, seconds=LONG.delay + 5)
+    return _quiet(name, f"TCP connections, {title}", streams=CALM, hazards=(tcp,), envoy={"tcp": "listener"} | envoy)
 
 
 ROWS: tuple[Scenario, ...] = (
@@ -189,14 +189,14 @@ ROWS: tuple[Scenario, ...] = (
     _quiet("all-outbound", "requests of 5.5 s, all listeners OUTBOUND", envoy={"inbound_says": "OUTBOUND"}),
     _quiet("stats-rejected", "requests of 5.5 s, stats_matcher rejects http.", envoy={"rejected_stats": "http."}),
     _quiet("prefix-colon", "requests of 5.5 s, stat_prefix ready:8080", envoy={"stat_prefix": "ready:8080"}),
-    _held("tcp-prefix-admin", "stat_prefix admin.x", tcp_prefix="admin.x"),
-    _held("tcp-prefix-thread", "stat_prefix x.worker_1", tcp_prefix="x.worker_1"),
-    _held("tcp-chain", "HTTP and TCP chains in one listener", tcp="chain"),
-    _held(
+    _connected("tcp-prefix-admin", "stat_prefix admin.x", tcp_prefix="admin.x"),
+    _connected("tcp-prefix-thread", "stat_prefix x.worker_1", tcp_prefix="x.worker_1"),
+    _connected("tcp-chain", "HTTP and TCP chains in one listener", tcp="chain"),
+    _connected(
         "tcp-unknown",
         "/config_dump denied",
         allow_paths=("/ready", "/server_info", "/healthcheck/fail", "/stats"),
     ),
-    _held("tcp-later", "a listener brought by LDS after the start", tcp="later"),
-    _held("tcp-outbound", "OUTBOUND listeners", inbound_says="OUTBOUND"),
+    _connected("tcp-later", "a listener brought by LDS after the start", tcp="later"),
+    _connected("tcp-outbound", "OUTBOUND listeners", inbound_says="OUTBOUND"),
 )

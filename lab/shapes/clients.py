@@ -34,7 +34,7 @@ FAILING: Final = "x-envoy-immediate-health-check-fail"
 UDP_PATIENCE: Final = 2.0
 
 # how long before the stop the clock waits until all is ready for it, in seconds
-HELD: Final = -0.2
+PAUSED: Final = -0.2
 
 # when health checks begin; so many in a row without an answer are a failed one
 CHECKS_FROM, UNANSWERED = -0.9, 3
@@ -222,7 +222,7 @@ class Http2:
 
 
 class Clock:
-    """Seconds since the stop: up to HELD before it, until it `begins`, and what is due later waits for that."""
+    """Seconds since the stop: up to PAUSED before it, until it `begins`, and what is due later waits for that."""
 
     def __init__(self, stop_in: float) -> None:
         self._zero = time.monotonic() + stop_in
@@ -235,10 +235,10 @@ class Clock:
 
     def now(self) -> float:
         passed = time.monotonic() - self._zero
-        return passed if self._stop.is_set() else min(passed, HELD)
+        return passed if self._stop.is_set() else min(passed, PAUSED)
 
     async def sleep_until(self, at: float) -> None:
-        if at > HELD:
+        if at > PAUSED:
             await self._stop.wait()
         await asyncio.sleep(at - self.now())
 

@@ -22,7 +22,7 @@ from lab.parts.envoy_process import ADMIN_PORT, HEALTH_PATH
 from lab.parts.probes import until
 from lab.parts.sample_application import DEEP_HEALTH_PATH
 from lab.run.task_definition import TASK_HELPER, TRAP_COMMAND
-from lab.shapes.clients import HELD, Client, Clock, Route
+from lab.shapes.clients import PAUSED, Client, Clock, Route
 from lab.shapes.configuration import SERVER_NAMES, Entrance, Place, Surroundings, change_listeners, configuration
 from lab.shapes.outcome import Outcome, Use
 from lab.shapes.shape import ListenerShape, Shape
@@ -56,7 +56,7 @@ class Trial:
             shared.certificate,
         )
         self._envoys: list[ContainerProcess] = []
-        self._holding: ContainerProcess | None = None
+        self._container: ContainerProcess | None = None
         self._uses: list[Use] = []
         self._late = 0.0
         self._task = self._metadata_task()
@@ -91,23 +91,23 @@ class Trial:
         try:
             async with self._shared.starting:
                 await self._start_envoy()
-                holding = await self._start_holder()
-            in_service = self._holder == "trap" or await self._comes_into_service(holding)
-            return await self._live(holding, in_service)
+                container = await self._start_holder()
+            in_service = self._holder == "trap" or await self._comes_into_service(container)
+            return await self._live(container, in_service)
         finally:
-            for process in [*self._envoys, *([self._holding] if self._holding else [])]:
+            for process in [*self._envoys, *([self._container] if self._container else [])]:
                 await process.kill()
                 process.close()
             self._shared.forget(self._around)
             del self._shared.metadata[self._id]
 
-    async def _live(self, holding: ContainerProcess, in_service: bool) -> Outcome:
+    async def _live(self, container: ContainerProcess, in_service: bool) -> Outcome:
         shape = self._shape
         clock = Clock(BEFORE)
         clients = [asyncio.create_task(client.run()) for client in self._clients(clock)]
         watching = asyncio.create_task(self._watch_clock())
         try:
-            await clock.sleep_until(HELD)
+            await clock.sleep_until(PAUSED)
             if shape.hot_restart:
                 await self._start_envoy()
             if shape.changes:
@@ -116,11 +116,11 @@ class Trial:
                 await self._ask_envoy("POST", "/reset_counters")
             clock.begin()
             self._task.desired = "STOPPED"
-            holding.send(signal.SIGTERM)
-            code = await holding.ends(shape.stop_timeout)
+            container.send(signal.SIGTERM)
+            code = await container.ends(shape.stop_timeout)
             exit = None if code is None else clock.now()
             if code is None:
-                await holding.kill()
+                await container.kill()
             for envoy in self._envoys:
                 envoy.send(signal.SIGTERM)
             for envoy in self._envoys:
@@ -139,7 +139,7 @@ class Trial:
             code=code,
             in_service=in_service,
             late=self._late,
-            log=tuple(holding.lines),
+            log=tuple(container.lines),
         )
 
     def _clients(self, clock: Clock) -> list[Client]:
@@ -223,13 +223,13 @@ class Trial:
     async def _start_holder(self) -> ContainerProcess:
         """It handles SIGTERM when this returns."""
         command = TRAP_COMMAND if self._holder == "trap" else [TASK_HELPER, "run"]
-        holding = self._holding = await self._start_process("holder", command, self._environ())
+        container = self._container = await self._start_process("holder", command, self._environ())
 
         async def handles_sigterm() -> bool:
-            return holding.handles(signal.SIGTERM)
+            return container.handles(signal.SIGTERM)
 
         await until(handles_sigterm)
-        return holding
+        return container
 
     async def _comes_into_service(self, helper: ContainerProcess) -> bool:
         async def is_in_service() -> bool:

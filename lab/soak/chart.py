@@ -31,15 +31,15 @@ def draw(summary: Summary) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(17, 5.6), layout="constrained")
-    lost, held, latency = figure.subplots(1, 3, width_ratios=[1, 1, 1.1])
+    lost, kept, latency = figure.subplots(1, 3, width_ratios=[1, 1, 1.1])
     rows = range(len(summary.columns))
-    for axes in (lost, held):
+    for axes in (lost, kept):
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_yticks(rows, [COLUMN_TITLES[column].replace(", ", ",\n") for column in summary.columns], fontsize=12)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
     _draw_lost(lost, summary)
-    _draw_held(held, summary)
+    _draw_kept(kept, summary)
     _draw_latency(latency, summary)
     return figure
 
@@ -63,7 +63,7 @@ def _draw_lost(axes: Axes, summary: Summary) -> None:
     axes.set_xlabel(f"per million, with a confidence of {100 * summary.confidence:g} %")
 
 
-def _draw_held(axes: Axes, summary: Summary) -> None:
+def _draw_kept(axes: Axes, summary: Summary) -> None:
     """A point an update, and a line at the median."""
     _title(axes, "Seconds for which a task is kept")
     for row, (column, figures) in enumerate(summary.columns.items()):

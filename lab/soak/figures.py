@@ -91,7 +91,7 @@ class Tally:
     requests: int = 0
     lost: int = 0
     that_lost: int = 0
-    held: Counter[float] = field(default_factory=Counter)
+    kept: Counter[float] = field(default_factory=Counter)
     latency: dict[Part, Counter[float]] = field(default_factory=lambda: {part: Counter() for part in PARTS})
     worse: list[str] = field(default_factory=list)
 
@@ -117,7 +117,7 @@ class Tally:
         self.lost += measured.failed
         self.that_lost += measured.failed > 0
         if measured.retired is not None:
-            self.held[round(measured.retired, 2)] += 1
+            self.kept[round(measured.retired, 2)] += 1
         for part, milliseconds in latencies(history).items():
             self.latency[part] += milliseconds
 
@@ -131,8 +131,8 @@ class Tally:
             at_most(self.lost, self.requests),
             self.that_lost,
             at_most(self.that_lost, judged),
-            {name: quantile(self.held, share) for name, share in QUANTILES.items()},
-            sorted(self.held.elements()),
+            {name: quantile(self.kept, share) for name, share in QUANTILES.items()},
+            sorted(self.kept.elements()),
             {
                 part: Latency(counts.total(), quantile(counts, 0.5), quantile(counts, 0.99))
                 for part, counts in self.latency.items()

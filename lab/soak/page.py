@@ -72,7 +72,7 @@ def markdown(summary: Summary) -> str:
         "three). That of requests takes each as independent of the others, which those of one update are not; that of "
         "updates does not. An update that could not be judged is unknown, no pass, and in none of the other figures.",
         "## Seconds kept",
-        _table(("", *QUANTILES), _held(summary)),
+        _table(("", *QUANTILES), _kept(summary)),
         "From the stop of a task until ECS stops its application and Envoy, the slowest task of each update. ECS may "
         "stop one a report of health before another, and `auto` then waits until downstreams know both replacements.",
         "## Latency, ms",
@@ -101,7 +101,7 @@ def _lost(summary: Summary) -> Iterable[Sequence[str]]:
         )
 
 
-def _held(summary: Summary) -> Iterable[Sequence[str]]:
+def _kept(summary: Summary) -> Iterable[Sequence[str]]:
     for column, figures in summary.columns.items():
         yield COLUMN_TITLES[column], *(_number(figures.held[name]) for name in QUANTILES)
 

@@ -116,11 +116,11 @@ def test_settings_of_a_mesh(mesh: Mesh, page: str) -> None:
     text = (ROOT / f"docs/use/meshes/{page}.md").read_text()
     lines = rows(text, "## Settings")
     # the load balancers have a column each
-    told = {row[0].strip("`"): row[2 if mesh == "nlb" else 1] for row in lines}
+    on_page = {row[0].strip("`"): row[2 if mesh == "nlb" else 1] for row in lines}
 
     for variable, value, _ in PRESETS[mesh]:
         # a lag is used by one kind of delay alone, and stands with it
-        known = told.get(variable) or told["DRAIN_DELAY"]
+        known = on_page.get(variable) or on_page["DRAIN_DELAY"]
         assert re.search(rf"\b{value}\b", known), f"{variable} is {value}"
 
 

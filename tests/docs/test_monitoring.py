@@ -81,7 +81,7 @@ def test_alarms_watch_metrics_that_there_are(template: Any) -> None:
 
 
 def test_alarms_are_silent_without_data(template: Any) -> None:
-    """One bad task is enough for any alarm, no task at all is not; and somebody is told."""
+    """One bad task is enough for any alarm, and no task at all is not. Each alarm notifies the topic."""
     for alarm in of_type(template, "AWS::CloudWatch::Alarm").values():
         assert ("GreaterThanThreshold", 0, "Sum") == (
             alarm["ComparisonOperator"],

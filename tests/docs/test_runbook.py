@@ -105,7 +105,7 @@ def test_every_exit_code_is_in_the_decision_table() -> None:
 
 
 def test_every_alarm_is_in_the_decision_table() -> None:
-    """Whatever alarm of the example wakes somebody leads somewhere."""
+    """Every alarm of the example is in the decision table."""
     template = (ROOT / "examples/cloudformation/monitoring.yaml").read_text(encoding="utf-8")
     alarms = re.findall(r"^  (\w+):\n    Type: AWS::CloudWatch::Alarm$", template, re.M)
 

@@ -19,7 +19,7 @@ from lab.parts.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 
-# for whoever looks for what an interrupted run has left: docker ps --all --filter label=...
+# finds what an interrupted run has left: docker ps --all --filter label=...
 LABEL = "ecs-task-helper-test"
 
 # The tool's base image, less what the official one has not either: the standard library's byte code.
@@ -70,7 +70,7 @@ class Engine:
 
     @contextlib.contextmanager
     def container(self, image: str, *command: str, options: tuple[str, ...] = ()) -> Iterator["Container"]:
-        """A running container on the host's network, gone after the block whatever happens."""
+        """A running container on the host's network. It is removed after the block, whatever happens."""
         name = f"{LABEL}-{secrets.token_hex(6)}"
         try:
             given = ("--name", name, "--label", LABEL, "--network", "host", *options)

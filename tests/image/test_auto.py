@@ -80,7 +80,7 @@ class AwsHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nobody reads it."""
+        """No test reads it."""
 
 
 @pytest.fixture

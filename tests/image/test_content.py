@@ -41,17 +41,17 @@ def test_configuration(engine: Engine, image: str) -> None:
 
 
 def test_labels(engine: Engine, image: str) -> None:
-    """The OCI labels tell the version, the commit and its time, the licence and the base."""
+    """The OCI labels state the version, the commit and its time, the licence and the base."""
     labels = engine.inspect("image", image)["Config"]["Labels"]
-    told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    stated = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert told["title"] == project["name"]
-    assert told["version"] == project["version"]
-    assert told["licenses"] == project["license"]
-    assert told["revision"] == run("git", "rev-parse", "HEAD").strip()
-    assert told["created"] == run("git", "log", "-1", "--format=%cI").strip()
-    assert told["base.name"] == engine.base
-    assert told["description"]
+    assert stated["title"] == project["name"]
+    assert stated["version"] == project["version"]
+    assert stated["licenses"] == project["license"]
+    assert stated["revision"] == run("git", "rev-parse", "HEAD").strip()
+    assert stated["created"] == run("git", "log", "-1", "--format=%cI").strip()
+    assert stated["base.name"] == engine.base
+    assert stated["description"]
 
 
 def test_version(engine: Engine, image: str) -> None:

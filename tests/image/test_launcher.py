@@ -55,7 +55,7 @@ def test_runs_the_pinned_file(tmp_path: Path, java: Path) -> None:
 
 
 def test_another_file(tmp_path: Path, java: Path) -> None:
-    """Another file than the pinned one is neither run nor kept."""
+    """The launcher does not run or keep another file than the pinned one."""
     jar = tmp_path / "served.jar"
     jar.write_bytes(b"something else")
     done = launch(java, tmp_path / "cache", jar.as_uri())

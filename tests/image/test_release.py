@@ -60,7 +60,7 @@ DIGEST = f"sha256:{'1' * 64}"
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A checkout in which `make publish` has run; in bin what signing needs, and a cosign that tells its arguments."""
+    """A checkout after `make publish`. bin has what signing needs, and a cosign that records its arguments."""
     (tmp_path / "tools").mkdir()
     shutil.copy2(ROOT / "tools" / "sign-image", tmp_path / "tools")
     (tmp_path / "dist").mkdir()
@@ -86,7 +86,7 @@ def sign(release: Path, *flags: str, **environ: str) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize("environ", [{}, {"SIGNING": ""}, {"SIGNING": "none"}])
 def test_without_signing(release: Path, environ: dict[str, str]) -> None:
-    """Where nobody asks for a signature none is made, which one line says."""
+    """Without a request for a signature the script makes none, and reports that in one line."""
     done = sign(release, **environ)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"sign-image: SKIPPED: {IMAGE} is published without a signature (SIGNING is none)\n"
@@ -125,7 +125,7 @@ def test_signing_without_cosign(release: Path) -> None:
     assert "cosign" in done.stderr
 
 
-def test_jenkins_signs_as_told() -> None:
+def test_jenkins_offers_each_way_to_sign() -> None:
     """The ways to sign that the job offers are those of tools/sign-image, and none is the default."""
     (choices,) = re.findall(r"choice\(name: 'SIGNING', choices: \[(.*?)]", JENKINSFILE)
     ways = re.findall(r"^  (\w+)\)", (ROOT / "tools" / "sign-image").read_text(), re.MULTILINE)

@@ -56,7 +56,7 @@ def test_nothing_missing() -> None:
 
 @pytest.mark.parametrize("processor", ["x86_64", "aarch64"])
 def test_both_processors(processor: str, tmp_path: Path) -> None:
-    """Every requirement has a wheel for Python 3.13 on this processor: neither image needs a compiler."""
+    """Every requirement has a wheel for Python 3.13 on this processor, so that no image needs a compiler."""
     platforms = [f"--platform=manylinux_2_{minor}_{processor}" for minor in (17, 28)]
     run(
         *(

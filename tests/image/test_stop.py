@@ -33,7 +33,7 @@ def helper(engine: Engine, image: str, admin: str, *options: str) -> Iterator[Co
 
 @pytest.fixture
 def options() -> envoy_process.EnvoyOptions:
-    """An Envoy of one's own beside an application that nobody asks."""
+    """An Envoy of one's own beside an application that gets no requests."""
     address = processes.free_address()
     return envoy_process.EnvoyOptions(address, upstream=(address, envoy_process.APPLICATION_PORT))
 
@@ -43,7 +43,7 @@ def url(options: envoy_process.EnvoyOptions) -> str:
 
 
 def test_stop_while_starting(engine: Engine, image: str, options: envoy_process.EnvoyOptions, tmp_path: Path) -> None:
-    """A task that never came into service, and whose Envoy has served nobody, is not held up: gone at once."""
+    """The helper exits at once in a task that never came into service, and whose Envoy has served no request."""
     no_application = environment(
         {"APP_HEALTH_URL": f"http://{options.address}:{envoy_process.APPLICATION_PORT}/health"}
     )
@@ -71,8 +71,8 @@ def test_stop(engine: Engine, image: str, options: envoy_process.EnvoyOptions, s
         state = running.admin("GET", "/server_info")[1]
         assert '"DRAINING"' in state
         events = [each["event"] for each in container.events()]
-        told = [event for event in events if event in ("sigterm", "delaying", "drain_confirmed", "draining")]
-        assert told == ["sigterm", "delaying", "drain_confirmed", "draining"]
+        stages = [event for event in events if event in ("sigterm", "delaying", "drain_confirmed", "draining")]
+        assert stages == ["sigterm", "delaying", "drain_confirmed", "draining"]
         assert ("sigterm_repeated" in events) == (stage != "in_service")
         assert events[-1] == "summary"
 

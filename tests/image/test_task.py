@@ -17,14 +17,14 @@ from tests.image.engine import HARDENED, Engine, environment
 
 APPLICATION = Path(__file__).with_name("application.py")
 
-# the downstream's; it leaves a task after one failed check, up to this long after the helper has told Envoy
+# seconds; the downstream stops sending after one failed check, up to this long after the helper's call of Envoy
 CHECK_INTERVAL = 1.0
 
 # Both tasks are known to the downstream from the start, so that the delay has nothing to wait for. The timeout covers a
 # check, and the second in which an Envoy gathers changes of its hosts before it heeds them.
 SETTINGS = {"DRAIN_DELAY": "0.5", "DRAIN_TIMEOUT": "4", "STOP_TIMEOUT": "30"}
 
-CALLERS = 8
+CLIENTS = 8
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def ask(address: str, path: str) -> int:
 
 @contextlib.contextmanager
 def load(address: str) -> Iterator[list[str]]:
-    """Callers that ask one request after the other, each over a connection that lasts; the list gets every outcome."""
+    """Clients that send one request after the other, each over a connection that lasts; the list gets every outcome."""
     outcomes: list[str] = []
     enough = threading.Event()
 
@@ -113,14 +113,14 @@ def load(address: str) -> Iterator[list[str]]:
                     outcomes.append(repr(error))
                     connection.close()
 
-    callers = [threading.Thread(target=call) for _ in range(CALLERS)]
-    for each in callers:
+    clients = [threading.Thread(target=call) for _ in range(CLIENTS)]
+    for each in clients:
         each.start()
     try:
         yield outcomes
     finally:
         enough.set()
-        for each in callers:
+        for each in clients:
             each.join()
 
 

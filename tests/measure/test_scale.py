@@ -28,7 +28,7 @@ from measure.scale import (
     [
         pytest.param([0, 0, 0], [True, True, False], id="the burst is all there is at one moment"),
         pytest.param([0, 0, 0.4, 0.5, 0.9], [True, True, False, True, False], id="a token comes back every 1 / refill"),
-        pytest.param([0, 0, 100, 100, 100], [True, True, True, True, False], id="it never holds more than the burst"),
+        pytest.param([0, 0, 100, 100, 100], [True, True, True, True, False], id="it never has more than the burst"),
         pytest.param(
             [0, 0, 0.1, 0.2, 0.3, 0.5], [True, True, False, False, False, True], id="throttling costs nothing"
         ),
@@ -85,7 +85,7 @@ def test_same_seed_same_result() -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_nobody_gets_more_than_the_buckets_hold(rule: Rule, scenario: Scenario) -> None:
+def test_no_more_calls_are_answered_than_the_buckets_allow(rule: Rule, scenario: Scenario) -> None:
     """Whatever the rule, the answered calls of all are what two buckets give in that time; each helper ends once."""
     run = simulate(rule, scenario, 300)
     answered = run.calls.total() + run.others - run.throttled - run.others_throttled
@@ -94,7 +94,7 @@ def test_nobody_gets_more_than_the_buckets_hold(rule: Rule, scenario: Scenario) 
 
 
 def test_rolling_update_of_300_tasks() -> None:
-    """The rule's everyday case: every helper learns by its first look, and nobody in the account is throttled."""
+    """The rule's everyday case: every helper learns by its first look, and no call in the account is throttled."""
     run = simulate(OURS, ROLLING, 300)
     assert run.ended("learned") == 1
     assert run.lost[-1] < 3

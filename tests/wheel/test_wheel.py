@@ -57,20 +57,20 @@ def test_nothing_else_is_in_it(site: Path) -> None:
 
 def test_metadata() -> None:
     """Its version, its Pythons, its dependencies and its extra are the project's."""
-    told = ask(
+    found = ask(
         "import json; from importlib.metadata import metadata as m; found = m('ecs-task-helper');"
         "print(json.dumps({k: found.get_all(k) for k in ('Version', 'Requires-Python', 'Provides-Extra',"
         "'Requires-Dist', 'License-File')}))"
     )
-    assert isinstance(told, dict)
-    required = {line.partition(";")[0].split()[0] for line in told["Requires-Dist"]}
+    assert isinstance(found, dict)
+    required = {line.partition(";")[0].split()[0] for line in found["Requires-Dist"]}
     asked = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["taskdef"]]
 
-    assert [PROJECT["version"]] == told["Version"]
-    assert set(PROJECT["requires-python"].split(",")) == set(told["Requires-Python"][0].split(","))
-    assert list(PROJECT["optional-dependencies"]) == told["Provides-Extra"]
+    assert [PROJECT["version"]] == found["Version"]
+    assert set(PROJECT["requires-python"].split(",")) == set(found["Requires-Python"][0].split(","))
+    assert list(PROJECT["optional-dependencies"]) == found["Provides-Extra"]
     assert {each.split()[0] for each in asked} == required
-    assert ["LICENSE"] == told["License-File"]
+    assert ["LICENSE"] == found["License-File"]
 
 
 def test_needs_nothing_else() -> None:

@@ -151,7 +151,7 @@ def _written(tree: Tree) -> list[Any]:
 
 
 def _written_once(tree: Tree) -> list[Any]:
-    """As `_written`, but read once for each tree; no caller may change it."""
+    """As `_written`, but read once for each tree. The result may not be changed."""
     kept: dict[str, Any] = tree.__dict__
     if "written" not in kept:
         kept["written"] = _written(tree)
