@@ -53,14 +53,6 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
 
     A connection that the system has accepted, and a busy Envoy has not counted yet, shows only in the second look.
     """
-    verdict = await _seems_never_in_service(envoy, metadata, record)
-    if isinstance(verdict, Keep):
-        return verdict
-    await asyncio.sleep(READING_EVERY)
-    return await _seems_never_in_service(envoy, metadata, record)
-
-
-async def _seems_never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> Verdict:
 
     async def look_at_envoy() -> Look | None:
         try:
@@ -69,6 +61,14 @@ async def _seems_never_in_service(envoy: Envoy, metadata: Metadata, record: Reco
             return None
 
     look, has_restarted = await asyncio.gather(look_at_envoy(), metadata.has_restarted())
+    verdict = _never_in_service(look, has_restarted, record)
+    if isinstance(verdict, Keep):
+        return verdict
+    await asyncio.sleep(READING_EVERY)
+    return _never_in_service(await look_at_envoy(), has_restarted, record)
+
+
+def _never_in_service(look: Look | None, has_restarted: bool | None, record: Record) -> Verdict:
     may_have_been = None
     if record.left_draining:
         may_have_been = "an earlier helper left Envoy draining"
