@@ -186,8 +186,11 @@ class Meter:
         # short connections may be TCP health checks, which keep passing
         doubtful, doubtful_before = traffic.doubtful or Traffic(), last.doubtful or Traffic()
         ended = doubtful.completed != doubtful_before.completed
-        came = max(0, doubtful.completed + doubtful.in_flight - doubtful_before.completed - doubtful_before.in_flight)
-        came += max(0, doubtful.accepted - doubtful_before.accepted) + max(0, traffic.accepted - last.accepted)
+        came = (
+            doubtful.completed + doubtful.in_flight > doubtful_before.completed + doubtful_before.in_flight
+            or doubtful.accepted > doubtful_before.accepted
+            or traffic.accepted > last.accepted
+        )
         if came:
             self.doubtful_arrivals += 1
             self.last_doubtful_arrival, self.last_doubtful_arrival_after = now, read_before
@@ -215,9 +218,9 @@ class Meter:
         """
         if self.last_doubtful_arrival is None:
             return 0.0
-        return (
-            max(0.0, self.last_doubtful_arrival - since) / self.doubtful_arrivals if self.doubtful_arrivals > 1 else inf
-        )
+        if self.doubtful_arrivals == 1:
+            return inf
+        return max(0.0, self.last_doubtful_arrival - since) / self.doubtful_arrivals
 
     @property
     def arrived(self) -> int:
