@@ -1,7 +1,6 @@
 """The page about the linter's command line has what the command line has."""
 
 import argparse
-import re
 from pathlib import Path
 
 import msgspec
@@ -10,15 +9,14 @@ import pytest
 from task_helper_taskdef.cli import FORMATS, register, register_plan
 from task_helper_taskdef.config import Configuration
 from task_helper_taskdef.console import ExitCode
+from tests.docs.test_docs import rows
 
 PAGE = (Path(__file__).parents[2] / "docs/use/taskdef.md").read_text(encoding="utf-8")
 
 
 def first_column(heading: str) -> list[str]:
     """The first cells of the first table below `heading`, without the marks of code."""
-    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\| (.+?) \|", section, re.M)
-    return [cell.replace("`", "") for cell in cells[1:]]
+    return [row[0].replace("`", "") for row in rows(PAGE, f"\n## {heading}\n")]
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:

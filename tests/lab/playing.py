@@ -20,6 +20,9 @@ Play = Callable[..., History]  # `play` or `play_virtually`
 
 CHECKS = 0.05
 # a hundredth of the agent's times: looks every 0.05 s, health every 0.2 s, lone changes after 0.1 to 0.3 s
+# seconds that two times of a record may be off: it has four digits
+EXACT = 0.001
+
 SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
 ENVIRON = {"PATH": "/usr/bin:/bin"}
 # a shell's program: its arguments are the code, the seconds and how often it must be asked

@@ -15,6 +15,7 @@ import pytest
 from lab.ecs.aws import task_metadata
 from lab.ecs.scheduler import ContainerSpec, Scheduler
 from tests.lab.playing import (
+    EXACT,
     SERVICE,
     Play,
     Program,
@@ -201,8 +202,6 @@ def pair(passes_after: float = 0.0) -> list[ContainerSpec]:
 
 
 LOOK = 0.6
-# seconds: the record has four digits
-EXACT = 0.001
 
 
 @pytest.mark.parametrize(("passes_after", "looks"), [(0.0, 1), (LOOK, 2)])

@@ -20,7 +20,7 @@ from lab.run import hazards
 from lab.run.task_definition import TaskDefinition, missing_for
 from lab.scenarios.scenario import FIFTH, Change, Hazard
 from lab.scenarios.world import ROWS
-from tests.lab.playing import Program, Story, container, events_of, play, scale_to_none, times_of, until
+from tests.lab.playing import EXACT, Program, Story, container, events_of, play, scale_to_none, times_of, until
 from tests.lab.test_meshes import in_mesh
 
 SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
@@ -75,7 +75,7 @@ def test_an_envoy_that_is_frozen_for_a_while_thaws(tmp_path: Path) -> None:
 
     history = happen(tmp_path, Hazard("envoy freezes", -0.1, seconds=0.5), story)
     (frozen,), (thawed,) = times_of(history, "container", "SIGSTOP"), times_of(history, "container", "SIGCONT")
-    assert thawed - frozen >= 0.5 - 0.001  # the history rounds to 0.1 ms
+    assert thawed - frozen >= 0.5 - EXACT
 
 
 def test_an_envoy_that_is_frozen_for_good_is_killed_in_the_end(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_helper_restarts_in_place_once_its_policy_lets_it(tmp_path: Path) -> N
 
     history = happen(tmp_path, Hazard("helper restarts", -0.2), story, period=1.0)
     (crashed,) = times_of(history, "container", "crashed")
-    assert crashed - times_of(history, "container", "running", "helper")[0] >= 1.0 - 0.001
+    assert crashed - times_of(history, "container", "running", "helper")[0] >= 1.0 - EXACT
 
 
 def test_the_agent_restarts_in_a_stop(tmp_path: Path) -> None:
