@@ -458,7 +458,7 @@ class Trial:
         elif kind == "helper is frozen":
             self._stand("frozen", True)
         elif kind == "helper is starved":
-            pass  # it lasts, and so is in `_ends_later`
+            pass  # `_ends_later` starves the helper until the end of the starvation
         elif kind == "clock steps":
             self._stepped_at = self._now()
             stepped_clock.write(self._clock, self._schedule.step)
