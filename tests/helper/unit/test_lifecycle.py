@@ -1456,6 +1456,26 @@ def test_mesh_whose_downstreams_do_not_check() -> None:
     assert "no_health_checks_seen" not in life.events
 
 
+@pytest.mark.parametrize("requests", [0, 1, 2, 3])
+def test_few_requests_at_the_stop_and_a_long_one(requests: int) -> None:
+    """In Consul a few requests still come when the drain begins. They do not keep the task for its fixed time.
+
+    The silence after a long request has to last for 3 s, or for twice the mean time until the last of the few requests.
+    The reading that shows them is 2.9 s after the first one.
+    """
+    world = World()
+    world.envoy.listener_name = "public_listener:10.0.0.1:20000"
+    world.envoy.in_flight = 1
+
+    life = world.live(
+        [SIGTERM, *every(0.05, 100.05, 100.05 + requests * 0.051), (118, "envoy ends requests")],
+        settings=EVERY_5 | {"DRAIN_DELAY": "0"},
+    )
+
+    assert "drained" == life.ending
+    assert 118 + 3 <= life.at <= 118 + 2 * 2.9 + 1
+
+
 def test_cause_in_consul() -> None:
     """In Consul requests at the end come from downstreams that do not know of the stop."""
     world = World()
