@@ -4,7 +4,7 @@ import os
 
 from lab.meshes.app_mesh import AppMesh
 from lab.meshes.cloud_map_dns import CloudMapDns
-from lab.meshes.consul import Consul, ConsulFollowsHelper, ConsulHeld
+from lab.meshes.consul import Consul, ConsulFollowsHelper, ConsulHeld, ConsulOfThree
 from lab.meshes.consul_server import ConsulServer, ConsulServerFollowsHelper, ConsulServerHeld, ConsulServers
 from lab.meshes.kuma import Kuma, KumaTwo
 from lab.meshes.kuma_control_plane import KumaControlPlane, KumaControlPlanes
@@ -19,7 +19,7 @@ MESHES: dict[MeshName, type[Mesh]] = {
     "cloud-map-dns": CloudMapDns,
     "consul": Consul,
     "consul-held": ConsulHeld,
-    "consul-servers": Consul,
+    "consul-servers": ConsulOfThree,
     "consul-follows-helper": ConsulFollowsHelper,
     "kuma": Kuma,
     "kuma-two": KumaTwo,

@@ -91,16 +91,15 @@ class Consul(Mesh):
         return application
 
     async def fail(self, fault: ServerFault, seconds: float) -> None:
-        """A dead leader refuses, and then clients wait for another one; a frozen one lets them wait until it thaws."""
-        self._answers.clear()
+        """The only server: dead, it refuses; frozen, it lets clients wait. Without `seconds` it never comes back."""
         if fault == "dies":
             self._refuses = True
-            await asyncio.sleep(RECONNECTED)
-            self._refuses = False
-            await asyncio.sleep(ELECTED - RECONNECTED)
         else:
+            self._answers.clear()
+        if seconds:
             await asyncio.sleep(seconds)
-        self._answers.set()
+            self._refuses = False
+            self._answers.set()
 
     async def _until_it_answers(self) -> None:
         if self._refuses:
@@ -124,6 +123,22 @@ class Consul(Mesh):
         self.record.event("discovery", how, task)
         self._changes.put_nowait(dict(self._catalog.values()))
         return web.json_response(True)
+
+
+class ConsulOfThree(Consul):
+    """Three servers: what happens to one happens to their leader, and another one leads soon."""
+
+    async def fail(self, fault: ServerFault, seconds: float) -> None:
+        """A dead leader refuses, and then clients wait for another one; a frozen one lets them wait until it thaws."""
+        self._answers.clear()
+        if fault == "dies":
+            self._refuses = True
+            await asyncio.sleep(RECONNECTED)
+            self._refuses = False
+            await asyncio.sleep(ELECTED - RECONNECTED)
+        else:
+            await asyncio.sleep(seconds)
+        self._answers.set()
 
 
 class ConsulHeld(Consul):

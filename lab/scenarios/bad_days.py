@@ -108,6 +108,17 @@ ROWS: tuple[Scenario, ...] = (
         Hazard("control plane dies", 10, 5),
         MARKED,
     ),
+    Scenario(
+        "consul-stays-down",
+        "Consul, scale-in: the only server is killed 0.3 s before the stop, for good",
+        NOTHING_HELPS,
+        change="scale-in",
+        times=CONSUL_BAD_DAY,
+        hazards=(Hazard("control plane dies", -0.3),),
+        mesh="consul",
+        # requests fail in each column until the run ends, at one more or less
+        luck=1,
+    ),
     _helper_restarts("consul", "", NONE_FAILED),
     # the wiring of the module's example until 0.1.0
     _helper_restarts("consul-follows-helper", ", and healthSyncContainers has it", FAILS),

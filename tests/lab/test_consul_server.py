@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from lab.meshes import mesh_class
-from lab.meshes.consul import RECONNECTED, Consul, ConsulHeld
+from lab.meshes.consul import RECONNECTED, Consul, ConsulHeld, ConsulOfThree
 from lab.meshes.consul_server import (
     ConsulServer,
     ConsulServerHeld,
@@ -158,29 +159,42 @@ def test_tasks_of_three_servers_have_a_token_and_tls(programs: Path, record: Rec
     assert "DP_TLS_SERVER_NAME=server.dc1.consul" in dataplane
 
 
-def test_the_imitations_leader_refuses_and_then_waits(record: Recorder, tmp_path: Path) -> None:
-    """The call of a moment after the leader's death is lost, one that comes later is answered when another leads."""
+def calls_of_an_imitation(consul: Consul, seconds: float, moments: Mapping[str, float]) -> list[str]:
+    """What becomes of calls at these moments after the server's death. It is dead for so many seconds, 0: for good."""
 
     async def calls() -> list[str]:
-        consul = Consul(ROW, "auto", tmp_path, record)
         outcomes = []
-
-        async def call(outcome: str) -> None:
+        failing = asyncio.create_task(consul.fail("dies", seconds))
+        for name, pause in moments.items():
+            await asyncio.sleep(pause)
             try:
                 await consul._until_it_answers()
-                outcomes.append(outcome)
+                outcomes.append(name)
             except web.HTTPInternalServerError:
-                outcomes.append(f"{outcome} refused")
-
-        failing = asyncio.create_task(consul.fail("dies", 0))
-        await asyncio.sleep(0.1)
-        await call("at once")
-        await asyncio.sleep(RECONNECTED)
-        await call("later")
-        assert failing.done()
+                outcomes.append(f"{name} refused")
+        await failing
         return outcomes
 
-    assert asyncio.run(calls()) == ["at once refused", "later"]
+    return asyncio.run(calls())
+
+
+def test_the_imitations_leader_refuses_and_then_waits(record: Recorder, tmp_path: Path) -> None:
+    """The call of a moment after the leader's death is lost, one that comes later is answered when another leads."""
+    calls = calls_of_an_imitation(
+        ConsulOfThree(ROW, "auto", tmp_path, record), 0, {"at once": 0.1, "later": RECONNECTED}
+    )
+
+    assert calls == ["at once refused", "later"]
+
+
+@pytest.mark.parametrize(("seconds", "later"), [(0, "later refused"), (0.5, "later")])
+def test_the_imitations_only_server_refuses_until_it_is_back(
+    seconds: float, later: str, record: Recorder, tmp_path: Path
+) -> None:
+    """No other server answers instead."""
+    calls = calls_of_an_imitation(Consul(ROW, "auto", tmp_path, record), seconds, {"at once": 0.1, "later": 1.0})
+
+    assert calls == ["at once refused", later]
 
 
 @pytest.mark.skipif(not GIVEN, reason="needs Consul: CONSUL is to name consul, with consul-dataplane and consul-ecs")
