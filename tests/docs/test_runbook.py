@@ -166,6 +166,7 @@ def test_causes_are_the_summarys() -> None:
         record.meter.read(0, Traffic(completed=completed, doubtful=Traffic(completed=completed)))
     causes = causes_of_traffic(record, from_env({"HEALTH_CHECK_INTERVAL": "40"}).plan, 0)
     causes += causes_of_traffic(Record(), from_env({}).plan, 0)
+    causes += causes_of_traffic(Record(mesh=Mesh("kuma", needs_filter=False)), from_env({}).plan, 0)
     explained = re.findall(r"^\| `([^`…]+?) ?…?` \|", table("## traffic_after_drain"), re.M)
 
     assert [] == [cause for cause in causes if not any(each in cause for each in explained)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from task_helper.envoy.mesh import Mesh
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.logs import Event, log
 from task_helper.plan import MERGE, Plan
@@ -47,8 +48,11 @@ def causes_of_traffic(record: Record, plan: Plan, now: float) -> list[str]:
     causes = []
     if record.lacks_checks:
         causes.append("no health check came since the stop: the senders do not health check this task")
-    if record.mesh and record.mesh.name == "consul":
-        causes.append("Consul's downstreams never check: only discovery makes them stop sending")
+    match record.mesh:
+        case Mesh("consul"):
+            causes.append("Consul's downstreams never check: only discovery makes them stop sending")
+        case Mesh("kuma", needs_filter=False):
+            causes.append("only Kuma's control plane makes downstreams stop sending: it may be down")
     if record.meter.doubtful_quiet_for(now) < STALE_AFTER and record.account:
         causes += [_doubtful(name, doubt) for name, doubt in record.account.doubts.items()]
     if names := record.without_filter:

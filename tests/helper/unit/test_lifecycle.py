@@ -1487,6 +1487,17 @@ def test_cause_in_consul() -> None:
     assert "Consul's downstreams never check: only discovery makes them stop sending" == causes[0]
 
 
+def test_cause_in_kuma() -> None:
+    """In Kuma the control plane may be down, and nothing else makes downstreams stop sending."""
+    world = World()
+    world.envoy.hds_config, world.envoy.metadata = {"api_type": "GRPC"}, {"dataplane.proxyType": "dataplane"}
+
+    life = world.live([SIGTERM, *every(1, 100.5, 190)])
+
+    causes = life.fields("traffic_after_drain")["causes"]
+    assert "only Kuma's control plane makes downstreams stop sending: it may be down" == causes[0]
+
+
 @pytest.mark.parametrize(("what", "ends"), [("requests", 180), ("nothing", 146)])
 def test_traffic_in_doubt(what: str, ends: float) -> None:
     """Traffic through a listener in doubt keeps the drain to its fixed time, not longer."""
