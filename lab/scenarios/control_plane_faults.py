@@ -115,6 +115,7 @@ ROWS: tuple[Scenario, ...] = (
         change="scale-in",
         times=CONSUL_BAD_DAY,
         hazards=(Hazard("control plane dies", -0.3),),
+        health_sync_stop_timeout=ECS_STOP_TIMEOUT,
         mesh="consul",
         # requests fail in each column until the run ends, at one more or less
         luck=1,
