@@ -41,6 +41,14 @@ Fails:
 
 Fails:
 
+    {"proxyConfiguration": {"type": "APPMESH", "containerName": "envoy"}, "containerDefinitions": [{"name": "app"}]}
+
+    error $.proxyConfiguration.containerName
+      proxyConfiguration names envoy as the proxy of all traffic, but no container has this name.
+      Add the container envoy, or correct containerName.
+
+Fails:
+
     {"containerDefinitions": [{"name": "app"}]}
 
     note $.containerDefinitions
@@ -67,6 +75,17 @@ from task_helper_taskdef.roles import Task, identifying_places
 def check(task: Task) -> Iterator[Finding]:
     containers = task.definition.container_definitions
     place = f"{task.definition.place}.containerDefinitions"
+    proxy = task.definition.proxy_configuration
+    if proxy and proxy.container_name and proxy.container_name not in task.definition.by_name:
+        yield error(
+            "$.proxyConfiguration.containerName",
+            f"proxyConfiguration names {proxy.container_name} as the proxy of all traffic,"
+            " but no container has this name.",
+            f"Add the container {proxy.container_name}, or correct containerName.",
+            # an open container, or one with an open name, may be this one
+            [place, *task.definition.unknown_containers],
+        )
+        return
     if task.envoys:
         return
     # a container with open values may be one
