@@ -69,6 +69,8 @@ def only(name: str, text: str) -> Any:
             b'{{ with .X }}\n{"a": 1}\n{{ end }}',
             "a template whose {{ with .X }} is not filled in; give the rendered file",
         ),
+        (b'{"a": 1,\n}', "line 2, column 1: nothing stands behind the last comma; remove the comma"),
+        (b'{"a": [1, ]}', "line 1, column 11: nothing stands behind the last comma; remove the comma"),
         (b'{"a": ${cpu} "b": 2}', "line 1, column 14: Expecting ',' delimiter"),
     ],
 )

@@ -98,7 +98,9 @@ def _syntax_error(text: str, error: json.JSONDecodeError) -> str:
         placeholder = _UNFILLED_BEFORE.search(text, max(0, error.pos - _LONGEST), error.pos)
     if placeholder:
         return unrendered(placeholder[1])
-    return f"line {error.lineno}, column {error.colno}: {error.msg}"
+    trailing = text[error.pos : error.pos + 1] in ("]", "}") and text[: error.pos].rstrip().endswith(",")
+    what = "nothing stands behind the last comma; remove the comma" if trailing else error.msg
+    return f"line {error.lineno}, column {error.colno}: {what}"
 
 
 def _with_quoted_placeholders(text: str) -> str:
