@@ -417,7 +417,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def _drawn_variant(source: Source, helper: str | None, envoy: str | None) -> Source:
-    """The first variant of `source` that has an Envoy, as `check` reports it first; that of the defaults without one."""
+    """The first variant of `source` that has an Envoy, as `check` chooses it; without one, that of the defaults."""
     variants = source.variants
     return next((each for each in variants if has_envoy([read_source(each)], helper, envoy)), variants[0])
 

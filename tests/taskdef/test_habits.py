@@ -280,8 +280,8 @@ def test_capital_and_small_letters_of_keys_are_those_of_the_format(capsys: pytes
     )
     check("t.yaml", "--select", "misspelt-key", "--format", "line")
     assert capsys.readouterr().out.splitlines() == [
-        "t.yaml:7:11: warning misspelt-key: CloudFormation's keys begin with a capital letter, so it refuses image."
-        " Write Image."
+        "t.yaml:7:11: warning misspelt-key: CloudFormation's keys begin with a capital letter,"
+        " so its validation fails for image. Write Image."
     ]
 
     Path("small.yaml").write_text(
