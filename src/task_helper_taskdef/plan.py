@@ -25,11 +25,14 @@ def plan(
         return (
             f"The containers wait for each other ({' -> '.join(error.args[1])}), so ECS refuses this task definition."
         )
+    alone = {container.name for container in task.kept_running} - task.definition.stopped_after(*task.helpers)
     names = max([len(phase.container.name) for phase in phases], default=0)
     end = max([phase.ends for phase in phases], default=0.0)
     scale = (max(60, min(width, 120)) - names - 4) / max(end, 1.0)
     bars = [f"{phase.container.name:{names}}  {_bar(_stages(task, phase), scale)}" for phase in phases]
-    moments = [f"{f'{phase.begins:g}s':>6}  {phase.container.name:{names}}  {_remark(task, phase)}" for phase in phases]
+    moments = [
+        f"{f'{phase.begins:g}s':>6}  {phase.container.name:{names}}  {_remark(task, phase, alone)}" for phase in phases
+    ]
     last = f"{f'{end:g}s':>6}  the whole task has stopped at the latest{_on_spot(end) if spot else ''}"
     return "\n".join([*bars, "", *moments, last])
 
@@ -59,8 +62,8 @@ def _bar(stages: list[tuple[str, float]], scale: float) -> str:
     return f"{bar[:-1]}┤"
 
 
-def _remark(task: Task, phase: Phase) -> str:
-    """The event at the beginning of `phase`, and its problems."""
+def _remark(task: Task, phase: Phase, alone: set[str]) -> str:
+    """The event at the beginning of `phase`, and its problems; no helper keeps the containers `alone` running."""
     container = phase.container
     if container in task.helpers:
         settings = settings_of(container)
@@ -74,8 +77,7 @@ def _remark(task: Task, phase: Phase) -> str:
             f"; continues the plan of {settings.plan.takes_over_from.name}" if settings.plan.takes_over_from else ""
         )
         return f"SIGTERM{continues}; its plan takes {at_most}{plan:g}s of its stopTimeout of {given}s"
-    waited_for = any(container.name in task.definition.stopped_after(helper) for helper in task.helpers)
-    warning = "" if waited_for or container not in task.kept_running else "; NO HELPER DEPENDS ON IT"
+    warning = "; NO HELPER DEPENDS ON IT" if container.name in alone else ""
     killed = f"; KILLED at {SPOT_SECONDS}s on Spot" if task.spot and phase.ends > SPOT_SECONDS else ""
     return f"SIGTERM, and SIGKILL after its stopTimeout of {container.stop_seconds}s{warning}{killed}"
 

@@ -46,10 +46,13 @@ def _definition(report: Report, checked: Checked, width: int, colour: bool, name
     task = checked.task
     name = " ".join(filter(None, (checked.source.file, checked.source.label)))
     lines = [*([f"{BOLD}{name}{PLAIN}" if colour else name] if named else []), _roles(checked), ""]
-    pairs = list(zip(checked.findings, report.located_of(checked), strict=True))
+    groups: dict[str, list[Located]] = {}
+    for finding, located in zip(checked.findings, report.located_of(checked), strict=True):
+        container = task.definition.container_at(finding.place)
+        groups.setdefault(container.place if container else "", []).append(located)
     containers = [(f"container {c.name}", c.place) for c in task.definition.container_definitions]
     for title, place in [*containers, ("the task", "")]:
-        if mine := [located for finding, located in pairs if task.definition.container_place(finding.place) == place]:
+        if mine := groups.get(place):
             lines.append(f"{BOLD}{title}{PLAIN}" if colour else title)
             lines += [line for located in mine for line in _lines(located, width, colour)]
     return lines
