@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from task_helper_taskdef.check import DEFAULTS, Options, check
 from task_helper_taskdef.findings import Finding
 from task_helper_taskdef.formats import Source, load
+from task_helper_taskdef.formats import sources as sources_in
 from task_helper_taskdef.formats.editing import Change, Editor, NotEditable, apply_edits, apply_together
 from task_helper_taskdef.formats.tree import NotATaskDefinition
 
@@ -57,7 +58,7 @@ def fix(sources: Sequence[Source], options: Options = DEFAULTS) -> Fixed:
     and the findings that the file suppresses are left alone, and so is a finding whose place cannot be changed in the
     text. A file in which a key stands twice is not changed: one of the two values would be lost.
     """
-    file, text = sources[0].file, sources[0].text
+    text = sources[0].text
     chosen = {source.key for source in sources}
     repaired: list[str] = []
     attempts = _Attempts()
@@ -70,9 +71,10 @@ def fix(sources: Sequence[Source], options: Options = DEFAULTS) -> Fixed:
         made = next(filter(None, (_repaired(found, attempts) for found in by_rule.values())), None)
         if made is None:
             break
-        text, rules = made
+        every, rules = made
+        text = every[0].text
         repaired += rules
-        sources = [source for source in load(file, text) if source.key in chosen]
+        sources = [source for source in every if source.key in chosen]
     return Fixed(text, repaired, attempts.refused)
 
 
@@ -101,8 +103,8 @@ def _found(sources: Sequence[Source], options: Options, attempts: _Attempts) -> 
             yield from (found for found in every if found.key not in attempts.tried)
 
 
-def _repaired(found: list[_Found], attempts: _Attempts) -> tuple[str, list[str]] | None:
-    """The text with as many findings of one rule repaired as do not touch each other, and the rule for each of them;
+def _repaired(found: list[_Found], attempts: _Attempts) -> tuple[list[Source], list[str]] | None:
+    """The file with as many findings of one rule repaired as do not touch each other, and the rule for each of them;
     None where nothing is left."""
     together: list[_Repair] = []
     end = -1
@@ -112,19 +114,19 @@ def _repaired(found: list[_Found], attempts: _Attempts) -> tuple[str, list[str]]
             ((editor, finding),) = repair.found
             attempts.tried.add(repair.found[0].key)
             try:
-                return apply_edits(editor.source, finding.fix).text, [finding.rule]
+                return load(editor.source.file, apply_edits(editor.source, finding.fix).text), [finding.rule]
             except NotEditable as error:
                 attempts.refuse(repair.found, error)
         elif repair.made.start > end:
             together.append(repair)
             end = repair.made.end
-    sound = _by_halves(together, _text_with, lambda repair, error: attempts.refuse(repair.found, error))
+    sound = _by_halves(together, _sources_with, lambda repair, error: attempts.refuse(repair.found, error))
     if sound is None:
         return None
-    repairs, text = sound
+    repairs, every = sound
     made = [each for repair in repairs for each in repair.found]
     attempts.tried.update(each.key for each in made)
-    return text, [each.finding.rule for each in made]
+    return every, [each.finding.rule for each in made]
 
 
 def _repairs(found: Iterable[_Found], attempts: _Attempts) -> Iterator[_Repair]:
@@ -145,8 +147,9 @@ def _change(found: list[_Found]) -> Change:
     return found[0].editor.change([each.finding.fix[0] for each in found])
 
 
-def _text_with(repairs: list[_Repair]) -> str:
-    return apply_together([(found[0].editor, [each.finding.fix[0] for each in found], made) for found, made in repairs])
+def _sources_with(repairs: list[_Repair]) -> list[Source]:
+    changes = [(found[0].editor, [each.finding.fix[0] for each in found], made) for found, made in repairs]
+    return sources_in(changes[0][0].source.file, *apply_together(changes))
 
 
 def _by_halves(

@@ -17,7 +17,7 @@ from itertools import groupby, pairwise
 from typing import Any, Final, NamedTuple
 
 from task_helper_taskdef.findings import Copied, Edit
-from task_helper_taskdef.formats import Source, cloudformation, json_text, load, parse_all, yaml_text
+from task_helper_taskdef.formats import Source, cloudformation, json_text, parse_all, sources, yaml_text
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Scalar, Span, Tree, below, parent, steps
 
 DEFAULT_INDENT: Final = "  "
@@ -46,7 +46,7 @@ def apply_edits(source: Source, edits: Sequence[Edit]) -> Source:
     """
     numbered = enumerate(edits)
     for _, group in groupby(numbered, key=lambda each: each[1].place if each[1].append else each[0]):
-        again = load(source.file, apply(source, *(edit for _, edit in group)))
+        again = sources(source.file, *_applied(source, [edit for _, edit in group]))
         source = next(each for each in again if each.key == source.key)
     return source
 
@@ -54,12 +54,16 @@ def apply_edits(source: Source, edits: Sequence[Edit]) -> Source:
 def apply(source: Source, *edits: Edit) -> str:
     """The text of the file of `source` with one edit made, or with several that append to the same list; raises
     NotEditable."""
+    return _applied(source, edits)[0].text
+
+
+def _applied(source: Source, edits: Sequence[Edit]) -> list[Tree]:
     editor = Editor(source)
     return apply_together([(editor, edits, editor.change(edits))])
 
 
-def apply_together(changes: Sequence[tuple[Editor, Sequence[Edit], Change]]) -> str:
-    """The text of a file with changes of it made that do not touch each other; raises NotEditable.
+def apply_together(changes: Sequence[tuple[Editor, Sequence[Edit], Change]]) -> list[Tree]:
+    """The documents of a file with changes of it made that do not touch each other; raises NotEditable.
 
     Each change is what its edits come to in the text. The editors are of one file. The result is read again and
     compared with what was to come of it.
@@ -77,16 +81,16 @@ def apply_together(changes: Sequence[tuple[Editor, Sequence[Edit], Change]]) -> 
         reached = end
     text = "".join([*pieces, source.text[reached:]])
     try:
-        again, *others = parse_all(source.file, text)
+        trees = parse_all(source.file, text)
     except NotATaskDefinition as error:
         raise NotEditable(f"the file would be damaged ({error}); change {first} by hand") from None
-    if again.yaml != source.tree.yaml or any(tree.duplicates for tree in (again, *others)):
+    if trees[0].yaml != source.tree.yaml or any(tree.duplicates for tree in trees):
         raise NotEditable(f"the file would be damaged; change {first} by hand")
-    if place := _difference(intended, _written(again)):
+    if place := _difference(intended, _written(trees[0])):
         raise NotEditable(
             f"with {first} changed, {place} would get a wrong value: perhaps both share an anchor; change it by hand"
         )
-    return text
+    return trees
 
 
 def _merged(value: dict[str, Any]) -> dict[str, Any]:

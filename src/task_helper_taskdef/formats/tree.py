@@ -127,9 +127,13 @@ class Lines:
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]")
 
 
+# what a key has in it that stands in quotes in a place
+_QUOTED: Final = re.compile(r"[.\[\]'\\]")
+
+
 def below(place: str, key: str) -> str:
     """The place of the key `key` of the object at `place`."""
-    if key and not re.search(r"[.\[\]'\\]", key):
+    if key and not _QUOTED.search(key):
         return f"{place}.{key}"
     quoted = re.sub(r"(['\\])", r"\\\1", key)
     return f"{place}['{quoted}']"
