@@ -16,7 +16,7 @@ import msgspec
 from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats.decoding import DOCUMENT, PLACE, UNKNOWN, typed
-from task_helper_taskdef.formats.tree import NotATaskDefinition, above, steps
+from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown, above, below, steps
 
 # ECS's default, if the definition and the instance's agent do not set it
 DEFAULT_STOP_TIMEOUT: Final = 30
@@ -308,6 +308,12 @@ class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
 
 def read(document: Any) -> Definition:
     """The typed definition of `document`, which is in the API's spelling; raises NotATaskDefinition with the place."""
+    if isinstance(document, Unknown) and "Fn::ForEach::" in document:
+        loop = below("$", document.strip("${}"))
+        raise NotATaskDefinition(
+            f"{loop}: this loop makes the properties, so they are known only after the deployment; check what"
+            " `aws ecs describe-task-definition --task-definition NAME` prints then"
+        )
     if not isinstance(document, dict):
         raise NotATaskDefinition("$: expected an object with containerDefinitions")
     definition = typed(document, "$", Definition)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from task_helper_taskdef.formats.conditions import Conditions
-from task_helper_taskdef.formats.tree import PLACEHOLDER, Unknown, below
+from task_helper_taskdef.formats.tree import PLACEHOLDER, Unknown, below, parent
 
 KIND: Final = "AWS::ECS::TaskDefinition"
 _LOOP: Final = "Fn::ForEach::"
@@ -86,6 +86,9 @@ def properties(template: dict[str, Any]) -> Template:
 def _definition(
     template: Mapping[str, Any], name: str, root: str, resource: dict[str, Any], loops: dict[str, str]
 ) -> Template:
+    loop = next((key for key in resource if key.startswith(_LOOP)), None)
+    if loop and "Properties" not in resource:
+        return Template(name, parent(root), [Variant(Unknown(f"${{{loop}}}"), {"$": parent(root)}, {}, {})])
     fields = resource.get("Properties")
     fields = fields if isinstance(fields, dict) else {}
     ways, complete = Conditions(template).ways(fields, resource.get("Condition"), MOST_VARIANTS)
