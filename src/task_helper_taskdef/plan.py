@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphlib import CycleError
 
+from task_helper.plan import FIXED, LEGEND, UP_TO
 from task_helper_taskdef.definition import read_source
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.roles import Task, assign_roles, settings_of
@@ -34,31 +35,33 @@ def plan(
         f"{f'{phase.begins:g}s':>6}  {phase.container.name:{names}}  {_remark(task, phase, alone)}" for phase in phases
     ]
     last = f"{f'{end:g}s':>6}  the whole task has stopped at the latest{_on_spot(end) if spot else ''}"
-    return "\n".join([*bars, "", *moments, last])
+    legend = [LEGEND] if any(UP_TO in bar for bar in bars) else []
+    return "\n".join([*bars, "", *moments, last, *legend])
 
 
-def _stages(task: Task, phase: Phase) -> list[tuple[str, float]]:
-    """The stages of `phase.container` after the stop request, with their seconds."""
-    serving = [("serving", phase.begins)] if phase.begins else []
+def _stages(task: Task, phase: Phase) -> list[tuple[str, float, str]]:
+    """The stages of `phase.container` after the stop request, with their seconds and their fill."""
+    serving = [("serving", phase.begins, FIXED)] if phase.begins else []
     settings = settings_of(phase.container) if phase.container in task.helpers else None
     if settings is None:
-        return [*serving, ("stopping", phase.ends - phase.begins)]
-    if settings.plan.drain_delay == "auto" or settings.plan.drain_timeout == "auto":
-        return [*serving, ("delaying and draining", phase.ends - phase.begins)]
+        return [*serving, ("stopping", phase.ends - phase.begins, FIXED)]
+    if settings.plan.drain_delay == "auto":
+        return [*serving, ("delaying and draining up to", phase.ends - phase.begins, UP_TO)]
     delay = min(max(0.0, settings.plan.drain_delay - settings.plan.elapsed_before), phase.ends - phase.begins)
-    delaying = [("delaying", delay)] if delay or not settings.plan.takes_over_from else []
-    return [*serving, *delaying, ("draining", phase.ends - phase.begins - delay)]
+    delaying = [("delaying", delay, FIXED)] if delay or not settings.plan.takes_over_from else []
+    draining = ("draining up to", UP_TO) if settings.plan.drain_timeout == "auto" else ("draining", FIXED)
+    return [*serving, *delaying, (draining[0], phase.ends - phase.begins - delay, draining[1])]
 
 
-def _bar(stages: list[tuple[str, float]], scale: float) -> str:
+def _bar(stages: list[tuple[str, float, str]], scale: float) -> str:
     """The stages' names between marks that are as far apart as the stages are long, `scale` columns to the second."""
     bar, end = "├", 0.0
-    for name, length in stages:
+    for name, length, fill in stages:
         end += length
         room = round(end * scale) - len(bar)
         if room >= 0:
             label = next((text for text in (f" {name} {length:g}s ", f" {length:g}s ", "") if len(text) <= room), "")
-            bar += label.center(room, "─") + "┼"
+            bar += label.center(room, fill) + "┼"
     return f"{bar[:-1]}┤"
 
 
