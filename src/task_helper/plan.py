@@ -278,7 +278,7 @@ def _chain(plan: Plan) -> list[tuple[str, float]]:
 
 
 def _bar(stages: list[tuple[str, float, str]], columns: int) -> str:
-    """The stages' labels, each within its fill, between marks that are as far apart as the stages are long, in seconds."""
+    """The stages' labels, each in its fill, between marks that are as far apart as the stages are long."""
     scale = columns / sum(length for _, length, _ in stages)
     bar, end = "├", 0.0
     for label, length, fill in stages:

@@ -276,7 +276,7 @@ def test_loop_that_makes_the_properties_is_named(body: str, place: str, tmp_path
 
 
 def test_loop_in_labels_leaves_the_rest_to_be_checked() -> None:
-    """A loop that makes only Docker labels hides nothing: the container and its neighbours are checked as without it."""
+    """A loop that makes only Docker labels hides nothing: the container is checked as without it."""
     labels = "            DockerLabels: {'Fn::ForEach::L': [K, [a], {'x${K}': y}]}\n"
     container = "          - Name: envoy\n            Image: envoyproxy/envoy:v1.36.0\n"
     head = "Resources:\n  T:\n    Type: AWS::ECS::TaskDefinition\n    Properties:\n        ContainerDefinitions:\n"
