@@ -84,6 +84,9 @@ class FakeEnvoy(Server):
         self.in_flight = 0
         self.completed = 0
         self.failed = 0
+        # bytes of responses that it still buffers, and how often an update replaced a listener
+        self.unsent = 0
+        self.modified = 0
         # health checks that came, and idle connections of downstreams
         self.checks = 0
         self.idle_connections = 0
@@ -177,7 +180,7 @@ class FakeEnvoy(Server):
         """`usedonly` leaves out what is zero, and gauges that another Envoy handed over in a hot restart."""
 
         def is_gauge(name: str) -> bool:
-            return name.endswith("_active")
+            return name.endswith(("_active", "_buffered", "_draining"))
 
         stats = [
             each for each in self._stats() if f"&type={'Gauges' if is_gauge(each['name']) else 'Counters'}" in target
@@ -202,14 +205,21 @@ class FakeEnvoy(Server):
             "http.ingress.downstream_rq_active": self.in_flight,
             "http.ingress.downstream_rq_total": total,
             "http.ingress.downstream_rq_completed": self.completed,
+            "http.ingress.downstream_cx_tx_bytes_buffered": self.unsent,
+            "http.ingress.health_check.request_total": self.checks,
             "listener.127.0.0.1_15000.downstream_cx_active": self.idle_connections,
             "listener.127.0.0.1_15000.downstream_cx_total": total,
             "listener.127.0.0.1_15006.downstream_cx_active": self.connections or 0,
             "listener.127.0.0.1_15006.downstream_cx_total": self.connections or 0,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_active": self.connections or 0,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_total": self.connections or 0,
+            "listener.127.0.0.1_15006.downstream_pre_cx_active": 0,
             "listener.admin.downstream_cx_active": 1,
             "listener.admin.main_thread.downstream_cx_active": 1,
+            "listener_manager.listener_added": 1,
+            "listener_manager.listener_modified": self.modified,
+            "listener_manager.listener_removed": 0,
+            "listener_manager.total_filter_chains_draining": 0,
         }
         if self.egress:
             stats |= {f"http.egress.downstream_rq_{kind}": 0 for kind in ("active", "total", "completed")}

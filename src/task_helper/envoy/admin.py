@@ -42,7 +42,11 @@ _STATS: Final = f"/stats?format=json&filter={quote(FILTER, safe='')}"
 # most FEW listeners, the helper reads all details at once. Otherwise it reads them in groups: the first group is small,
 # and shows how many listeners fit into GROUP_SIZE bytes.
 _CHEAP: Final = ",".join(f"listener.{field}" for field in CHEAP_FIELDS)
-_VERSIONS: Final = ",".join(f"{state}_state.version_info" for state in ("active", "draining", "warming"))
+_VERSIONS: Final = ",".join(
+    f"{state}_state.{field}"
+    for state in ("active", "draining", "warming")
+    for field in ("version_info", "last_updated")
+)
 _STATIC: Final = "/config_dump?resource=static_listeners"
 _DYNAMIC: Final = "/config_dump?resource=dynamic_listeners"
 _DETAILS: Final = "/config_dump?mask=static_listeners,dynamic_listeners&name_regex="
@@ -50,6 +54,9 @@ FEW: Final = 40
 FIRST_GROUP: Final = 8
 LARGEST_GROUP: Final = 250
 GROUP_SIZE: Final = 1024 * 1024
+
+# The oldest tested version of Envoy. From it on the health_check filter counts health checks (`health_check.*`).
+COUNTS_CHECKS: Final = (1, 36)
 
 # If two readings of Envoy's start differ by more than this, in seconds, Envoy has restarted: it rounds its uptime.
 _TWO_STARTS: Final = 2.5
@@ -86,13 +93,15 @@ class Look(NamedTuple):
     """The account of all listeners, and the traffic at the moment of the look.
 
     `uptime` is Envoy's when it was `asked_at` (by the event loop's clock). The traffic is counted for that time. It is
-    None if unknown, as after a hot restart.
+    None if unknown, as after a hot restart. `replaced` is whether Envoy has replaced or removed a listener since it
+    started, whose counts may be lost.
     """
 
     account: Account
     traffic: Traffic
     uptime: float | None
     asked_at: float
+    replaced: bool = False
 
 
 class _Options(msgspec.Struct):
@@ -275,26 +284,29 @@ class Envoy:
 
     async def _look(self) -> Look:
         about = await self._forget_if_restarted()
-        look = await self._look_at(now(), about.uptime if about and not about.hot_restarted else None)
+        look = await self._look_at(now(), about)
         if about and about.hot_restarted:
             uncounted = {**look.account.uncounted, "all listeners": HOT_RESTARTED}
             return look._replace(account=look.account._replace(uncounted=uncounted))
         return look
 
-    async def _look_at(self, asked_at: float, uptime: float | None) -> Look:
+    async def _look_at(self, asked_at: float, about: About | None) -> Look:
+        uptime = about.uptime if about and not about.hot_restarted else None
+        counts_checks = about is not None and (about.version or (0, 0)) >= COUNTS_CHECKS
         listeners = await self._listeners()
         if self._keeps_all is None:
             await self.bootstrap()
         if self._keeps_all:
             stats = await self._stats()
-            account = accounting.account(listeners, stats, lists_all=False)
+            account = accounting.account(listeners, stats, lists_all=False, counts_checks=counts_checks)
             if accounting.unknown_requests(stats, account):
                 account = await self._attributed(account, stats)
-            return Look(account, accounting.count(stats, account), uptime, asked_at)
+            return Look(account, accounting.count(stats, account), uptime, asked_at, accounting.has_replaced(stats))
         answer = await self._ask("GET", _STATS)
         with _understood("/stats"):
-            account = accounting.account(listeners, traffic.read(answer), lists_all=True)
-        return Look(account, await self.traffic(account), uptime, asked_at)
+            stats = traffic.read(answer)
+        account = accounting.account(listeners, stats, lists_all=True)
+        return Look(account, await self.traffic(account), uptime, asked_at, accounting.has_replaced(stats))
 
     async def _attributed(self, account: Account, stats: Stats) -> Account:
         """The account with details of as many excluded listeners as it takes to know the owner of every statistic."""
@@ -306,7 +318,9 @@ class Envoy:
             async with aclosing(self._details(names, among)) as groups:
                 async for group in groups:
                     self._static = _with_details(self._static or [], group)
-                    account = accounting.account(self._known(), stats, lists_all=False)
+                    account = accounting.account(
+                        self._known(), stats, lists_all=False, counts_checks=account.counts_checks
+                    )
                     if not accounting.unknown_requests(stats, account):
                         return account
         return account
