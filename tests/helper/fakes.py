@@ -97,7 +97,7 @@ class FakeEnvoy(Server):
         self.connections: int | None = None
         # whether the first two come from a control plane as well, and have come
         self.by_lds, self.has_listeners = False, True
-        self.direction = "INBOUND"
+        self.direction = self.tcp_direction = "INBOUND"
         # whether connections to its listeners are accepted, as `Network.accepts` reports; None where they hang
         self.accepts: bool | None = True
         # targets that this Envoy does not know, and that it does not allow; statistics that it leaves out
@@ -154,16 +154,18 @@ class FakeEnvoy(Server):
         listeners = [_listener(self.listener_name, self.direction, "ingress", filters, "DEFAULT")]
         if self.egress:
             listeners.append(_listener("egress", "OUTBOUND", "egress", [], self.egress))
-        dynamic = [] if self.connections is None else [_tcp_listener("tcp", "INBOUND", self.check_drain_close)]
+        dynamic = [] if self.connections is None else [_tcp_listener("tcp", self.tcp_direction, self.check_drain_close)]
         if self.by_lds:
             listeners, dynamic = [], [*listeners, *dynamic] if self.has_listeners else []
         if self.has_metrics:
             listeners.append(_listener("prometheus", "UNSPECIFIED", "scrapes", [], "DEFAULT"))
+        # an update of filter chains alone leaves the version as it is
+        state = {"version_info": "1", "last_updated": f"2026-01-01T00:00:{self.modified:02}Z"}
         match target.partition("?")[2].partition("&mask=")[0]:
             case "resource=static_listeners":
                 return {"configs": [{"listener": each} for each in listeners]}
             case "resource=dynamic_listeners":
-                return {"configs": [{"name": e["name"], "active_state": {"listener": e}} for e in dynamic]}
+                return {"configs": [{"name": e["name"], "active_state": state | {"listener": e}} for e in dynamic]}
             case query if query.startswith("mask=bootstrap.admin,"):
                 address = {"socket_address": {"address": self.admin, "port_value": 9901}}
                 bootstrap: dict[str, Any] = {"admin": {"address": address}, "node": {"metadata": self.metadata}}
@@ -206,7 +208,7 @@ class FakeEnvoy(Server):
             "http.ingress.downstream_rq_total": total,
             "http.ingress.downstream_rq_completed": self.completed,
             "http.ingress.downstream_cx_tx_bytes_buffered": self.unsent,
-            "http.ingress.health_check.request_total": self.checks,
+            "http.ingress.tracing.health_check": self.checks,
             "listener.127.0.0.1_15000.downstream_cx_active": self.idle_connections,
             "listener.127.0.0.1_15000.downstream_cx_total": total,
             "listener.127.0.0.1_15006.downstream_cx_active": self.connections or 0,

@@ -39,7 +39,7 @@ class Account(NamedTuple):
     `use` are the connections of listeners that are counted by requests. They only show that a listener was used.
     `ignored_…` are the statistics that do not count, of each kind. `unknown` is the source of statistics that belong to
     no known listener. `uncounted` has the listeners that no statistic covers, and the cause. `counts_checks` is whether
-    Envoy counts health checks by itself.
+    Envoy keeps its own count of health checks.
     """
 
     requests: Mapping[str, Source] = {}
@@ -52,7 +52,7 @@ class Account(NamedTuple):
     unknown: Source = UNOWNED
     uncounted: Mapping[str, str] = {}
     doubts: Mapping[str, str] = {}
-    counts_checks: bool = False
+    counts_checks: bool = True
 
     @property
     def listeners(self) -> Set[str]:
@@ -60,7 +60,7 @@ class Account(NamedTuple):
         return self.connections.keys() | self.use.keys() | self.ignored_connections
 
 
-def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool, counts_checks: bool = False) -> Account:
+def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> Account:
     """The account of `listeners`.
 
     With `lists_all`, `stats` has every statistic that Envoy keeps, and a listener without one is uncounted. Otherwise
@@ -81,6 +81,7 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool, cou
         for name, source in _sources((each.stat_name, each) for each in covered).items()
         if name not in connections
     }
+    groups = group(stats).requests
     discovering = [each for each in covered if each.discovered_managers]
     result = Account(
         requests=requests,
@@ -97,7 +98,7 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool, cou
         unknown=_source(discovering) if discovering else UNOWNED,
         uncounted=uncounted,
         doubts={each.name: each.doubt for each in ours if each.doubt},
-        counts_checks=counts_checks and not lists_all,
+        counts_checks=not lists_all or all(groups.get(each, Group()).checks is not None for each in requests),
     )
     uncounted |= _undiscovered(result, stats, listeners) | _replaced_chains(listeners, stats, lists_all)
     return result._replace(uncounted=uncounted | _missing(result, stats) if lists_all else uncounted)
@@ -230,9 +231,8 @@ class _Sum:
 
     def add_requests(self, counts: Group) -> None:
         active, total, completed = counts.active or 0, counts.total or 0, counts.completed or 0
-        checks = counts.checks
-        if checks is None:  # older versions of Envoy do not count them, nor does any before the first
-            checks = 0 if self._counts_checks else max(0, total - completed - active)
+        # a request that its client left before the answer looks like a health check, unless Envoy counts these
+        checks = (counts.checks or 0) if self._counts_checks else max(0, total - completed - active)
         # the last bytes of a response may still be in Envoy's buffer, though Envoy counts its request as ended
         in_flight = max(active, 1 if counts.unsent else 0)
         self.there = True

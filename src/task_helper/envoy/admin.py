@@ -55,9 +55,6 @@ FIRST_GROUP: Final = 8
 LARGEST_GROUP: Final = 250
 GROUP_SIZE: Final = 1024 * 1024
 
-# The oldest tested version of Envoy. From it on the health_check filter counts health checks (`health_check.*`).
-COUNTS_CHECKS: Final = (1, 36)
-
 # If two readings of Envoy's start differ by more than this, in seconds, Envoy has restarted: it rounds its uptime.
 _TWO_STARTS: Final = 2.5
 
@@ -284,21 +281,19 @@ class Envoy:
 
     async def _look(self) -> Look:
         about = await self._forget_if_restarted()
-        look = await self._look_at(now(), about)
+        look = await self._look_at(now(), about.uptime if about and not about.hot_restarted else None)
         if about and about.hot_restarted:
             uncounted = {**look.account.uncounted, "all listeners": HOT_RESTARTED}
             return look._replace(account=look.account._replace(uncounted=uncounted))
         return look
 
-    async def _look_at(self, asked_at: float, about: About | None) -> Look:
-        uptime = about.uptime if about and not about.hot_restarted else None
-        counts_checks = about is not None and (about.version or (0, 0)) >= COUNTS_CHECKS
+    async def _look_at(self, asked_at: float, uptime: float | None) -> Look:
         listeners = await self._listeners()
         if self._keeps_all is None:
             await self.bootstrap()
         if self._keeps_all:
             stats = await self._stats()
-            account = accounting.account(listeners, stats, lists_all=False, counts_checks=counts_checks)
+            account = accounting.account(listeners, stats, lists_all=False)
             if accounting.unknown_requests(stats, account):
                 account = await self._attributed(account, stats)
             return Look(account, accounting.count(stats, account), uptime, asked_at, accounting.has_replaced(stats))
@@ -318,9 +313,7 @@ class Envoy:
             async with aclosing(self._details(names, among)) as groups:
                 async for group in groups:
                     self._static = _with_details(self._static or [], group)
-                    account = accounting.account(
-                        self._known(), stats, lists_all=False, counts_checks=account.counts_checks
-                    )
+                    account = accounting.account(self._known(), stats, lists_all=False)
                     if not accounting.unknown_requests(stats, account):
                         return account
         return account

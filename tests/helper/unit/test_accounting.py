@@ -266,51 +266,47 @@ def test_used(stats: dict[str, int], used: bool) -> None:
 
 
 def test_health_checks() -> None:
-    """Health checks are the requests that are not completed and not active."""
-    stats = {**http("ingress", 1, 5), **http("web", 0, 3)}
+    """Health checks of all managers are counted, and are no requests."""
+    stats = {**http("ingress", 1, 5), **http("web", 0, 3), CHECKS: 7, "http.web.tracing.health_check": 2}
     stats["http.ingress.downstream_rq_total"] += 7
-    stats["http.web.downstream_rq_total"] = 2  # was read a moment before the others
+    stats["http.web.downstream_rq_total"] += 2
 
-    assert 7 == counted(stats, IN, listener("web", "web")).checks
+    found = counted(stats, IN, listener("web", "web"))
 
-
-@pytest.mark.parametrize(("counts_checks", "checks", "requests"), [(True, 0, 8), (False, 2, 6)])
-def test_requests_that_their_clients_left(counts_checks: bool, checks: int, requests: int) -> None:
-    """A request that its client left before the answer is no health check, if Envoy counts health checks."""
-    stats = {**http("ingress", 1, 5), "http.ingress.downstream_rq_total": 8}
-
-    found = count(stats, account([IN], stats, lists_all=False, counts_checks=counts_checks))
-
-    assert (checks, requests) == (found.checks, found.requests)
+    assert (9, 9) == (found.checks, found.requests)
 
 
-def test_health_checks_that_envoy_counts() -> None:
-    """Envoy's own count of health checks is used, whether or not its version is known."""
-    stats = {
-        **http("ingress", 1, 5),
-        "http.ingress.downstream_rq_total": 10,
-        "http.ingress.health_check.request_total": 3,
-    }
+def test_total_that_was_read_before_the_others() -> None:
+    """A request that completes between two statistics is no negative number of health checks."""
+    stats = {**ALL, **http("ingress", 0, 3), "http.ingress.downstream_rq_total": 2}
 
-    for counts_checks in (True, False):
-        found = count(stats, account([IN], stats, lists_all=False, counts_checks=counts_checks))
-        assert (3, 7) == (found.checks, found.requests)
+    assert 0 == count(stats, account([IN], stats, lists_all=True)).checks
 
 
-def test_checks_where_statistics_are_left_out() -> None:
-    """If Envoy leaves statistics out, the count of health checks may be among them."""
-    stats = {**http("ingress", 1, 5), "http.ingress.downstream_rq_total": 8}
+CHECKS = "http.ingress.tracing.health_check"
 
-    found = account([IN], stats, lists_all=True, counts_checks=True)
 
-    assert 2 == count(stats, found).checks
+def test_requests_that_their_clients_left() -> None:
+    """A request that its client left before the answer is a request, and no health check."""
+    found = counted({**http("ingress", 1, 5), "http.ingress.downstream_rq_total": 10, CHECKS: 2}, IN)
+
+    assert (2, 8) == (found.checks, found.requests)
+
+
+def test_health_checks_that_envoy_does_not_count() -> None:
+    """If Envoy leaves out its count of health checks, they are the requests neither completed nor active."""
+    stats = {**ALL, **http("ingress", 1, 5), "http.ingress.downstream_rq_total": 10}
+
+    for counts, checks in (({CHECKS: 2}, 2), ({}, 4)):
+        found = count(stats | counts, account([IN], stats | counts, lists_all=True))
+        assert (checks, 10 - checks) == (found.checks, found.requests)
 
 
 def test_request_whose_response_has_begun() -> None:
     """Envoy counts it as completed and as active; it is one request."""
     stats = {**http("ingress", 2, 5), "http.ingress.downstream_rq_total": 5}
 
-    assert 5 == count(stats, account([IN], stats, lists_all=False, counts_checks=True)).requests
+    assert 5 == count(stats, account([IN], stats, lists_all=False)).requests
 
 
 def test_requests_without_a_total() -> None:

@@ -37,7 +37,7 @@ def test_group() -> None:
         "udp.x.downstream_sess_total": 10,
         "http.a_b.downstream_rq_time": 11,
         "http.a_b.downstream_cx_tx_bytes_buffered": 12,
-        "http.a_b.health_check.request_total": 13,
+        "http.a_b.tracing.health_check": 13,
         "listener.[__1]_80.downstream_pre_cx_active": 14,
     }
 
@@ -84,8 +84,9 @@ def test_user_agents() -> None:
     [
         ("http.web.downstream_rq_active", True),
         ("http.web.downstream_cx_tx_bytes_buffered", True),
-        ("http.web.health_check.request_total", True),
+        ("http.web.tracing.health_check", True),
         ("http.web.health_check.ok", False),
+        ("http.web.tracing.random_sampling", False),
         ("http.web.downstream_rq_time", False),
         ("listener.x.downstream_pre_cx_active", True),
         ("listener.x.downstream_pre_cx_timeout", False),
