@@ -149,7 +149,8 @@ class FakeEnvoy(Server):
                 return Response(405, b"Method Not Allowed")
         return Response(404, b"invalid path. ")
 
-    def _config_dump(self, target: str) -> dict[str, Any]:
+    def _listeners(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The static and the dynamic ones."""
         filters = [_typed("filters.http.health_check.v3.HealthCheck")] if self.health_check_filter else []
         listeners = [_listener(self.listener_name, self.direction, "ingress", filters, "DEFAULT")]
         if self.egress:
@@ -159,6 +160,10 @@ class FakeEnvoy(Server):
             listeners, dynamic = [], [*listeners, *dynamic] if self.has_listeners else []
         if self.has_metrics:
             listeners.append(_listener("prometheus", "UNSPECIFIED", "scrapes", [], "DEFAULT"))
+        return listeners, dynamic
+
+    def _config_dump(self, target: str) -> dict[str, Any]:
+        listeners, dynamic = self._listeners()
         # an update of filter chains alone leaves the version as it is
         state = {"version_info": "1", "last_updated": f"2026-01-01T00:00:{self.modified:02}Z"}
         match target.partition("?")[2].partition("&mask=")[0]:
@@ -218,7 +223,7 @@ class FakeEnvoy(Server):
             "listener.127.0.0.1_15006.downstream_pre_cx_active": 0,
             "listener.admin.downstream_cx_active": 1,
             "listener.admin.main_thread.downstream_cx_active": 1,
-            "listener_manager.listener_added": 1,
+            "listener_manager.listener_added": sum(map(len, self._listeners())),
             "listener_manager.listener_modified": self.modified,
             "listener_manager.listener_removed": 0,
             "listener_manager.total_filter_chains_draining": 0,
