@@ -195,6 +195,9 @@ class World:
             self.envoy.denied = {mood.removeprefix("denies ")}
         elif what == "envoy gets listeners":
             self.envoy.has_listeners = True
+        elif what == "envoy gets a TCP connection through an updated listener":
+            self.envoy.tcp_direction, self.envoy.connections = "INBOUND", 1
+            self.envoy.modified += 1
         elif what == "envoy gets a TCP connection":
             self.envoy.connections = 1
         elif what == "envoy allows all":
