@@ -213,6 +213,7 @@ class FakeEnvoy(Server):
             "http.ingress.downstream_rq_total": total,
             "http.ingress.downstream_rq_completed": self.completed,
             "http.ingress.downstream_cx_tx_bytes_buffered": self.unsent,
+            "http.ingress.downstream_cx_http3_active": 0,
             "http.ingress.tracing.health_check": self.checks,
             "listener.127.0.0.1_15000.downstream_cx_active": self.idle_connections,
             "listener.127.0.0.1_15000.downstream_cx_total": total,

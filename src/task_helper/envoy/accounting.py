@@ -131,7 +131,7 @@ def _missing(account: Account, stats: Stats) -> dict[str, str]:
     """The listeners of which Envoy does not keep all statistics, each with one that is missing."""
     groups = group(stats, account.listeners)
     needed: list[tuple[str, Mapping[str, Source], Mapping[str, Group], Sequence[str]]] = [
-        ("http", account.requests, groups.requests, ("active", "total", "completed", "unsent")),
+        ("http", account.requests, groups.requests, ("active", "total", "completed", "unsent", "http3")),
         ("listener", account.connections, groups.connections, ("active", "total", "waiting")),
         ("udp", account.sessions, groups.sessions, ("active", "total")),
     ]
@@ -208,6 +208,7 @@ def count(stats: Stats, account: Account) -> Traffic:
                 into.add_use(counts)
             elif kind == "http":
                 into.add_requests(counts)
+                doubtful.add_http3(counts)
             else:
                 into.add_connections(counts, [groups.requests.get(each, Group()) for each in source.http])
             if source is UNOWNED:
@@ -250,6 +251,14 @@ class _Sum:
         self._connections += counts.waiting or 0
         self._accepted += max(0, (counts.total or 0) - sum(each.cx_total or 0 for each in http))
         self.add_use(counts)
+
+    def add_http3(self, counts: Group) -> None:
+        """Count open connections of HTTP/3. Their downstreams discard what they have not read when Envoy stops.
+
+        No statistic shows whether they have read everything.
+        """
+        self.there |= bool(counts.http3)
+        self._connections += counts.http3 or 0
 
     def add_use(self, counts: Group) -> None:
         self.there = True

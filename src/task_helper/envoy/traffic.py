@@ -30,6 +30,7 @@ _FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
         "downstream_cx_active": "cx_active",
         "downstream_cx_total": "cx_total",
         "downstream_cx_tx_bytes_buffered": "unsent",
+        "downstream_cx_http3_active": "http3",
         "tracing.health_check": "checks",
     },
     "listener": {
@@ -135,10 +136,12 @@ class Group(NamedTuple):
     total: int | None = None
     completed: int | None = None
     failed: int | None = None
-    # the connections of an HTTP prefix, the bytes of responses that they have not sent yet, and the health checks
+    # the connections of an HTTP prefix, the bytes of responses that they have not sent yet, how many of them speak
+    # HTTP/3, and the health checks
     cx_active: int | None = None
     cx_total: int | None = None
     unsent: int | None = None
+    http3: int | None = None
     checks: int | None = None
     # connections that a listener filter still awaits
     waiting: int | None = None

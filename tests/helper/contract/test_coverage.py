@@ -8,7 +8,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +20,8 @@ from lab.parts import envoy_process as real
 from lab.parts import processes
 from lab.parts.certificate import self_signed
 from lab.parts.processes import free_address, free_port, wait_for
+from lab.shapes.configuration import SERVER_NAMES
+from lab.shapes.configuration import downstream as http3_downstream
 from task_helper.envoy.admin import Envoy, Look
 from task_helper.envoy.listeners import without_health_check_filter
 from task_helper.envoy.traffic import Traffic
@@ -56,10 +58,12 @@ class Shape(NamedTuple):
         """A request that stays in flight."""
         return self.open(port, f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode(), host)
 
-    def answered(self, port: int, path: str = "/ok", host: str | None = None) -> int:
+    def answered(
+        self, port: int, path: str = "/ok", host: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> int:
         connection = http.client.HTTPConnection(host or self.address, port, timeout=30)
         with closing(connection):
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers or {})
             return connection.getresponse().status
 
 
@@ -478,9 +482,9 @@ def test_manager_by_discovery(run: Run, tmp_path: Path) -> None:
 
 
 def test_http3(run: Run, tmp_path: Path) -> None:
-    """A QUIC listener is counted by its requests."""
-    address = free_address()
-    certificate, key = self_signed(tmp_path, "lab")
+    """A QUIC listener is counted by its requests. Its open connections are in doubt, also without a request."""
+    address, downstream = free_address(), free_address()
+    certificate, key = self_signed(tmp_path, SERVER_NAMES[0])
     pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
     tls = real.typed(
         "tls",
@@ -492,10 +496,18 @@ def test_http3(run: Run, tmp_path: Path) -> None:
     quic["udp_listener_config"] = {"quic_options": {}}
     quic["filter_chains"][0]["transport_socket"] = tls
 
-    look = run([inbound(address), quic], address).look()
+    shape = run([inbound(address), quic], address)
+    look = shape.look()
 
-    assert ({}, True) == (look.account.uncounted, "quic" in look.account.requests)
+    assert ({}, True, None) == (look.account.uncounted, "quic" in look.account.requests, look.traffic.doubtful)
     assert "udp" not in str(look.account.sessions)
+
+    with running(http3_downstream(downstream, WEB), downstream, tmp_path) as other:
+        request = {"x-envoy-original-dst-host": f"{address}:{UDP}"}
+        assert 200 == other.answered(WEB, headers=request)
+        soon(lambda: not shape.look().traffic.in_flight)
+        traffic = shape.look().traffic
+        assert (1, 0, Traffic(connections=1)) == (traffic.completed, traffic.connections, traffic.doubtful)
 
 
 # What is in progress though Envoy's usual counts do not show it

@@ -18,6 +18,7 @@ def http(prefix: str, active: int = 0, completed: int = 0, failed: int = 0, conn
         f"http.{prefix}.downstream_cx_active": connections,
         f"http.{prefix}.downstream_cx_total": connections,
         f"http.{prefix}.downstream_cx_tx_bytes_buffered": 0,
+        f"http.{prefix}.downstream_cx_http3_active": 0,
     }
 
 
@@ -154,6 +155,18 @@ COUNTS: dict[str, tuple[list[Listener], dict[str, int], tuple[int, int, int], tu
         {**http("web", 2, 20), **tcp("tcp", 3)},
         (1, 10, 0),
         (2, 20, 3),
+    ),
+    "open connections of HTTP/3 are in doubt: what their downstreams have not read is lost": (
+        [],
+        {"http.ingress.downstream_cx_http3_active": 2},
+        (1, 10, 0),
+        (0, 0, 2),
+    ),
+    "no open connection of HTTP/3 is no doubt": (
+        [],
+        {"http.ingress.downstream_cx_http3_active": 0},
+        (1, 10, 0),
+        None,
     ),
     "what one of two is sure of is in no doubt": (
         [listener("web", "ingress", doubt="it is on loopback")],
@@ -437,6 +450,7 @@ ALL = {**http("ingress"), **tcp("tcp", 0), **udp("s", 0, 0), **http("admin")}
         ("http.ingress.downstream_rq_total", "in"),
         ("http.ingress.downstream_rq_completed", "in"),
         ("http.ingress.downstream_cx_tx_bytes_buffered", "in"),
+        ("http.ingress.downstream_cx_http3_active", "in"),
         ("listener.tcp.downstream_cx_active", "tcp"),
         ("listener.tcp.downstream_cx_total", "tcp"),
         ("listener.tcp.downstream_pre_cx_active", "tcp"),

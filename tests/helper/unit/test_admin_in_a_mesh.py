@@ -213,7 +213,7 @@ def test_listeners_that_changed_are_read_again() -> None:
 
 def used(prefix: str) -> dict[str, int]:
     stats = {f"http.{prefix}.downstream_rq_{kind}": 1 for kind in ("active", "total", "completed")}
-    return {**stats, f"http.{prefix}.downstream_cx_tx_bytes_buffered": 0}
+    return {**stats, **{f"http.{prefix}.downstream_cx_{kind}": 0 for kind in ("tx_bytes_buffered", "http3_active")}}
 
 
 def test_statistics_of_an_outbound_listener_that_was_not_read() -> None:

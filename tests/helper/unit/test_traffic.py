@@ -37,13 +37,16 @@ def test_group() -> None:
         "udp.x.downstream_sess_total": 10,
         "http.a_b.downstream_rq_time": 11,
         "http.a_b.downstream_cx_tx_bytes_buffered": 12,
+        "http.a_b.downstream_cx_http3_active": 15,
         "http.a_b.tracing.health_check": 13,
         "listener.[__1]_80.downstream_pre_cx_active": 14,
     }
 
     assert group(stats) == Groups(
         requests={
-            "a_b": Group(active=1, total=5, completed=3, failed=2, cx_active=4, cx_total=6, unsent=12, checks=13)
+            "a_b": Group(
+                active=1, total=5, completed=3, failed=2, cx_active=4, cx_total=6, unsent=12, http3=15, checks=13
+            )
         },
         connections={"[_1]_80": Group(active=7, total=8, waiting=14)},
         sessions={"x": Group(active=9, total=10)},
