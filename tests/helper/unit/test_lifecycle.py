@@ -359,6 +359,7 @@ def test_a_fault_before_the_task_is_in_service() -> None:
         ([(0, "envoy breaks")], 60),
         ([(0, "app breaks")], 60),
         ([(0, "app breaks"), (20, "envoy refuses"), (80.5, "envoy fine"), (81, "app fine")], 81),
+        ([(0, "envoy breaks"), (59.5, "envoy refuses"), (80.5, "envoy fine")], 81),
         ([(0, "envoy breaks"), (59, "app 503"), (80.5, "app fine")], 81),
     ],
     ids=[
@@ -367,6 +368,7 @@ def test_a_fault_before_the_task_is_in_service() -> None:
         "it stays, in looking at Envoy",
         "it stays, in looking at the application",
         "it stays, and Envoy is waited for",
+        "it passes after a minute, and Envoy is waited for",
         "it stays, and the application is waited for",
     ],
 )
@@ -381,9 +383,33 @@ def test_gate_after_a_fault(timeline: Timeline, in_service: float) -> None:
 
     (opened,) = [moment for moment, event, _ in life.log if event == "in_service"]
     assert in_service == pytest.approx(opened, abs=1)
+    assert {"seconds": pytest.approx(opened)} == life.fields("in_service")
     assert "in service" == world.shown[-1]
     assert 1 <= life.events.count("fault") <= 4
     assert (70, "drained") == (life.exit, life.ending)
+    assert "plan_kept" not in life.events, "it was in service"
+
+
+def test_gate_that_cannot_be_shown_after_a_fault() -> None:
+    """If the status cannot be shown after a fault either, the task counts as in service in the log."""
+    world = World()
+
+    def taken(status: str) -> None:
+        raise OSError("Address already in use")
+
+    world.show = taken
+    life = world.live([(0, "app breaks"), (200, "SIGTERM")])
+
+    assert {"seconds": 60} == life.fields("in_service")
+
+
+@pytest.mark.parametrize("timeline", [[(30, "app fine")], [(0, "app breaks")]], ids=["plainly", "after a fault"])
+def test_times_count_from_the_start_of_the_helper(timeline: Timeline) -> None:
+    """The log's time until the task is in service begins with the helper, not with the machine."""
+    life = World().live([*timeline, (300, "SIGTERM")], starts=30)
+
+    (opened,) = [moment for moment, event, _ in life.log if event == "in_service"]
+    assert {"seconds": opened - 30} == life.fields("in_service")
 
 
 def test_one_request_was_served() -> None:
@@ -902,6 +928,21 @@ STILL_SENDING: dict[str, tuple[dict[str, str], list[tuple[float, str]], tuple[in
     ),
     "they have stopped, and one request takes long": ({}, [(100.4, "envoy stops sending")], (0, 215, "deadline")),
     "health-sync is killed too early for a proof": ({"HEALTH_SYNC_STOP_TIMEOUT": "24"}, [], (0, 215, "deadline")),
+    "the first five seconds prove nothing: downstreams may learn of the stop meanwhile": (
+        {"HEALTH_SYNC_STOP_TIMEOUT": "25"},
+        [(104.4, "envoy stops sending"), (108, "envoy answers 1 request")],
+        (0, 215, "deadline"),
+    ),
+    "they send again while an exit still helps": (
+        {},
+        [(100.4, "envoy stops sending"), (122.5, "envoy answers requests")],
+        (12, 123, "still sending"),
+    ),
+    "they send again when an exit helps no more": (
+        {},
+        [(100.4, "envoy stops sending"), (123.5, "envoy answers requests")],
+        (0, 215, "deadline"),
+    ),
     "startup could not see that this is Consul": (
         {},
         [(0, "envoy denies /config_dump"), (99, "envoy allows all")],

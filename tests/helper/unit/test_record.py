@@ -56,6 +56,7 @@ def test_what_a_second_helper_reports() -> None:
     assert "handed over" == first.ending and "requests_cut" not in first.events
     assert (None, None) == tuple(first.log[-1][2][f"{what}_at_end"] for what in ("requests_in_flight", "connections"))
     assert not {"requests_in_flight_at_end", "budget_left_seconds"} & metrics_of(first.log[-1][2]).keys()
+    assert 0 == metrics_of(second.log[-1][2])["budget_left_seconds"]
     assert 3 == metrics_of(second.log[-1][2])["requests_in_flight_at_end"]
     assert {"requests": 3, "reason": "deadline"} == second.fields("requests_cut")
 

@@ -256,6 +256,20 @@ def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     ] == logged
 
 
+def test_first_look_asks_ecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look covers ECS and Cloud Map, even in the first moment of a machine's clock."""
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    asked: list[tuple[float, bool]] = []
+
+    async def look(listing_only: bool) -> Look:
+        asked.append((asyncio.get_running_loop().time(), listing_only))
+        return Look(1, 1, [old()])
+
+    virtual.run(wait_until_in_service(look, LAG, blind_until=40))
+
+    assert [(0, False)] == asked
+
+
 Scene = list[tuple[float, Look]]
 
 FAILED = {"listing_failed": True}

@@ -73,15 +73,21 @@ class World:
         *,
         app: bool = True,
         metadata: bool = False,
+        starts: float = 0,
         settings: Mapping[str, str] | None = None,
         **more: str,
     ) -> Life:
-        """Live with these settings while `timeline` happens; `app` and `metadata` are whether the helper knows them."""
+        """Live with these settings while `timeline` happens; `app` and `metadata` are whether the helper knows them.
+
+        The helper starts at the moment `starts`.
+        """
         environ = {**(settings or {}), **more}
         random.seed(0)  # the pauses between looks at the service are drawn
-        return virtual.run(self._live(timeline, app, metadata, environ))
+        return virtual.run(self._live(timeline, app, metadata, starts, environ))
 
-    async def _live(self, timeline: Timeline, app: bool, metadata: bool, environ: dict[str, str]) -> Life:
+    async def _live(
+        self, timeline: Timeline, app: bool, metadata: bool, starts: float, environ: dict[str, str]
+    ) -> Life:
         network = Network(self.envoy, self.app, self.metadata)
         loop = asyncio.get_running_loop()
         stop = Stop()
@@ -91,6 +97,7 @@ class World:
                 self._happen(what, stop)
             else:
                 loop.call_at(moment, self._happen, what, stop)
+        await asyncio.sleep(starts)
         with _recorded(log):
             exit = await self._lifecycle(from_env(environ), network, stop, app=app, metadata=metadata).live()
         return Life(exit, round(loop.time(), 3), log[-1][2]["reason"], self.envoy.journal, log)
