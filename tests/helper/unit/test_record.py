@@ -9,6 +9,7 @@ from task_helper.envoy.traffic import Traffic
 from task_helper.life.record import Record
 from task_helper.life.summary import causes_of_traffic
 from task_helper.settings import from_env
+from tests.helper.unit.test_accounting import listener
 from tests.helper.unit.timelines import Life, Timeline, World
 
 SIGTERM = (100, "SIGTERM")
@@ -101,3 +102,19 @@ def test_cause_of_traffic_that_may_be_other(doubt: str, who: str, seen: bool) ->
     causes = causes_of_traffic(record, from_env({}).plan, 10)
 
     assert seen == (f"{who} through web: {doubt}, and no traffic_direction" in causes)
+
+
+def test_all_causes_of_traffic() -> None:
+    """Every observed cause of traffic at the end is reported, before the possible ones."""
+    listeners = [listener(name, "ingress", fails_health_checks=False) for name in ("a", "b")]
+    record = Record(listeners=listeners, account=Account(doubts={"web": "it is on loopback"}))
+    record.meter.read(0, Traffic())
+    record.meter.read(10, Traffic(completed=1, doubtful=Traffic(completed=1)))
+
+    observed = [cause.partition(":")[0] for cause in causes_of_traffic(record, from_env({}).plan, 10)[:-2]]
+
+    assert [
+        "no health check came since the stop",
+        "requests from the task itself through web",
+        "no health_check filter on a, b",
+    ] == observed

@@ -32,6 +32,7 @@ LOOKS: dict[str, tuple[int, list[Other], float | None]] = {
     "healthy for long": (1, [new(SETTLED, healthy=True)], 1000 - SETTLED + LAG),
     "listed: the push is all that is missing": (1, [new(10, healthy=True, listed=True)], 1005),
     "listed for long: a scale-in": (1, [new(HOUR, healthy=True, listed=True)], 1000 - HOUR),
+    "listed, and it runs just for long": (1, [new(SETTLED, healthy=True, listed=True)], 1000 - SETTLED),
     "not listed yet": (1, [new(10, healthy=True, listed=False)], None),
     "not listed, however long it runs": (1, [new(HOUR, healthy=True, listed=False)], None),
     "not healthy yet": (1, [new(10, healthy=False)], None),
