@@ -22,8 +22,8 @@ _APP_MESHS: Final = ("lds_ingress_", "lds_egress_")
 
 # what to know about a mesh, and which settings would improve the drain there
 _HEALTH_SYNC: Final = (
-    "downstreams do not health check: they stop sending when ECS stops consul-ecs-health-sync, so no container may depend"
-    " on it"
+    "downstreams do not health check: they stop sending when ECS stops consul-ecs-health-sync, so no container may"
+    " depend on it"
 )
 _IDLE_CONNECTIONS: Final = "only DRAIN_LISTENERS=graceful closes idle connections of downstreams"
 _READY: Final = "the control plane checks Envoy's /ready, and removes the task from discovery within 6 s"

@@ -716,6 +716,32 @@ def test_served_by_an_envoy_that_may_not_say(what: str) -> None:
     assert {"cause": "it is unknown what Envoy has served"} == life.fields("plan_kept")
 
 
+def test_served_through_a_listener_that_nothing_counts() -> None:
+    """If no statistic covers a listener, a task that was not seen in service is drained."""
+    world = World()
+    world.envoy.left_out.add("http.ingress.downstream_rq_active")
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
+
+    assert ("drained", {"cause": "no statistic covers inbound"}) == (life.ending, life.fields("plan_kept"))
+
+
+def test_restarted_helper_beside_an_envoy_that_may_not_say() -> None:
+    """A restart of the helper is the cause for the drain, whatever Envoy reports."""
+    world = World()
+    world.metadata.restart_count = 1
+    world.envoy.denied.add("/stats")
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")], metadata=True)
+
+    assert {"cause": "the helper was restarted"} == life.fields("plan_kept")
+
+
+def test_helper_that_starts_long_after_the_machine() -> None:
+    """A helper that started after Envoy counts all that Envoy has served, however long the machine has run."""
+    assert "never in service" == World().live([(0, "app 503"), (205, "SIGTERM")], starts=200).ending
+
+
 @pytest.mark.parametrize(("connections", "ending"), [(0, "never in service"), (1, "drained")])
 def test_connections_of_a_task_not_seen_in_service(connections: int, ending: str) -> None:
     """One connection to a TCP listener is enough to drain a task that was not seen in service."""
