@@ -92,6 +92,9 @@ class FakeEnvoy(Server):
         self.started = -100.0
         # open connections of a second inbound listener, a TCP proxy that a control plane brings; None without one
         self.connections: int | None = None
+        # connections that this listener had and has no more, and requests answered through no known listener
+        self.past_connections = 0
+        self.strays = 0
         # whether the first two come from a control plane as well, and have come
         self.by_lds, self.has_listeners = False, True
         self.direction = "INBOUND"
@@ -205,7 +208,7 @@ class FakeEnvoy(Server):
             "listener.127.0.0.1_15000.downstream_cx_active": self.idle_connections,
             "listener.127.0.0.1_15000.downstream_cx_total": total,
             "listener.127.0.0.1_15006.downstream_cx_active": self.connections or 0,
-            "listener.127.0.0.1_15006.downstream_cx_total": self.connections or 0,
+            "listener.127.0.0.1_15006.downstream_cx_total": (self.connections or 0) + self.past_connections,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_active": self.connections or 0,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_total": self.connections or 0,
             "listener.admin.downstream_cx_active": 1,
@@ -213,6 +216,8 @@ class FakeEnvoy(Server):
         }
         if self.egress:
             stats |= {f"http.egress.downstream_rq_{kind}": 0 for kind in ("active", "total", "completed")}
+        if self.strays:
+            stats |= {f"http.stray.downstream_rq_{kind}": self.strays for kind in ("total", "completed")}
         return [{"name": name, "value": value} for name, value in stats.items() if name not in self.left_out]
 
 

@@ -1368,6 +1368,38 @@ def test_readings_of_a_fixed_drain() -> None:
     assert {140, 176.4, 179.5} == readings
 
 
+def readings(world: World) -> list[float]:
+    """The moments in the drain at which Envoy's statistics were read."""
+    return [moment for moment, _, target in world.envoy.calls if target.startswith("/stats") and moment >= 140]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "confirmed", "last"),
+    [("40", 200, [211.4, 214.5]), ("auto", 200, [211.4, 214.5]), ("auto", 190, [211.4, 214.5])],
+)
+def test_last_readings_before_the_deadline(timeout: str, confirmed: float, last: list[float]) -> None:
+    """If the deadline cuts a drain, the last readings come just before it, and show for how long nothing has come."""
+    world = World()
+
+    life = world.live([SIGTERM, (139, "envoy 500"), (confirmed, "envoy fine")], DRAIN_TIMEOUT=timeout)
+
+    assert ("deadline", last) == (life.ending, [moment for moment in readings(world) if moment < 215][1:])
+
+
+@pytest.mark.parametrize(("takes", "pause"), [(0, 1), (0.05, 1), (0.1, 2), (0.2, 4), (0.3, 5), (1.5, 5)])
+def test_pauses_between_readings(takes: float, pause: float) -> None:
+    """Readings leave Envoy twenty times as long as each takes, a second at least and five seconds at most."""
+    world = World()
+    world.envoy.in_flight = 1
+
+    world.live([SIGTERM, (141, f"envoy takes {takes}")], DRAIN_TIMEOUT="auto")
+
+    first, before, at_earliest_end, *others = readings(world)
+    assert (140, 167.9, 171) == (first, before, at_earliest_end)
+    pauses = [after - before - takes for before, after in zip([at_earliest_end, *others], others)]
+    assert [pytest.approx(pause, abs=ROUNDED)] * len(pauses) == pauses and pauses
+
+
 def test_figures_that_are_old() -> None:
     """The last count in flight is not the count at the end, if Envoy has not answered since."""
     world = World()
@@ -1554,6 +1586,35 @@ def test_listener_that_comes_in_the_drain() -> None:
     life = world.live([SIGTERM, (142, "envoy gets a TCP connection")], settings=EVERY_5)
 
     assert (215, "deadline", 1) == (life.at, life.ending, life.fields("summary")["connections_at_end"])
+
+
+def test_listener_that_comes_in_the_drain_with_a_past() -> None:
+    """A connection that a listener had before the helper knew the listener is no arrival."""
+    life = World().live([SIGTERM, (142, "envoy gets a listener that had a TCP connection")], settings=EVERY_5)
+
+    assert (146, "drained") == (life.at, life.ending)
+
+
+STRAY = "envoy answers a request through no known listener"
+
+
+@pytest.mark.parametrize(("arrives", "ends"), [(50, 146), (143, 180)])
+def test_request_through_no_known_listener(arrives: float, ends: float) -> None:
+    """A request in the drain that belongs to no known listener keeps the drain to its fixed time."""
+    life = World().live([SIGTERM, (arrives, STRAY)], settings=EVERY_5)
+
+    assert ends <= life.at <= ends + 1
+    assert (0, "drained") == (life.exit, life.ending)
+
+
+def test_statistics_of_no_known_listener_are_looked_up_once() -> None:
+    """Statistics that belong to no known listener make the helper read Envoy's listeners again, once."""
+    world = World()
+
+    world.live([(50, STRAY), SIGTERM, *((moment, STRAY) for moment in range(141, 200))], settings=EVERY_5)
+
+    looks = [moment for moment, _, target in world.envoy.calls if target.startswith("/server_info") and moment >= 140]
+    assert [140] == looks
 
 
 def test_hot_restart() -> None:
