@@ -238,6 +238,7 @@ class FakeMetadata(Server):
         self.desired = "RUNNING"
         # the status of this helper's own container, as another container of the task sees it
         self.helper_status = "RUNNING"
+        self.helper_exit_code: int | None = None
         self.containers: dict[str, dict[str, Any]] = {}
         for name in CONTAINERS:
             self.run(name)
@@ -254,7 +255,7 @@ class FakeMetadata(Server):
     def answer(self, method: str, target: str) -> Response:
         helper: dict[str, Any] = {"Name": self.name, "Type": "NORMAL", "KnownStatus": self.helper_status}
         helper["DesiredStatus"] = self.desired
-        helper |= {"RestartCount": self.restart_count}
+        helper |= {"RestartCount": self.restart_count, "ExitCode": self.helper_exit_code}
         match method, target:
             case "GET", "/v4/helper":
                 return _json(helper)

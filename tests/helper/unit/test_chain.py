@@ -212,6 +212,12 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 215, "handed over"), (0, 310.05, "drained")],
         [250.05],
     ),
+    "a fault in looking for the second: the second counts as running": (
+        SLOW,
+        [SIGTERM, (214.95, "metadata breaks"), (215.01, "metadata fine")],
+        [(70, 215, "handed over"), (0, 330.05, "deadline")],
+        [299.05],
+    ),
     # the second begins anew
     "the second is restarted in place while the first drains: it leaves the drain alone": (
         LONG,
@@ -330,10 +336,28 @@ def test_unconfirmed_drain_is_handed_over_late() -> None:
     world = World()
 
     first, _ = world.live_in_chain(
-        [(99, "envoy 500"), SIGTERM, (215, "envoy fine")], {"DRAIN_DELAY": "113.5", "DRAIN_TIMEOUT": "60"}, 120, 120
+        [(99, "envoy 500"), SIGTERM, (216, "envoy fine")], {"DRAIN_DELAY": "113.5", "DRAIN_TIMEOUT": "60"}, 120, 120
     )
 
-    assert (11, "handed over late") == (first.exit, first.ending)
+    assert (11, "handed over late", False) == (first.exit, first.ending, first.log[-1][2]["confirmed"])
+
+
+@pytest.mark.parametrize(
+    ("happens", "exit_code"), [("second killed", 137), ("second has another name", None)], ids=["stopped", "missing"]
+)
+def test_log_of_a_second_that_has_stopped(happens: str, exit_code: int | None) -> None:
+    """The first logs once that no second helper runs, with its exit code, if it has one."""
+    lives = World().live_in_chain([(99, happens), SIGTERM], SLOW, 120, 120)
+
+    assert {"exit_code": exit_code} == lives[0].fields("second_helper_stopped")
+
+
+def test_drained_beside_a_listener_that_nothing_counts() -> None:
+    """If no statistic covers a listener, the second helper does not exit at once: requests may be in progress."""
+    world = World()
+    world.envoy.left_out.add("http.ingress.downstream_rq_active")
+
+    assert [(0, 180, "drained"), (0, 220.05, "drained")] == ends(world.live_in_chain([SIGTERM], {}, 120, 120))
 
 
 MOODS = ["fine", "500", "hangs", "refuses", "resets", "babbles", "breaks"]

@@ -147,7 +147,7 @@ class World:
                     helpers[0].cancel()
                 case "second killed":
                     helpers[1].cancel()
-                    self.metadata.helper_status = "STOPPED"
+                    self.metadata.helper_status, self.metadata.helper_exit_code = "STOPPED", 137
                 case "second has another name":
                     self.metadata.name = "another"
                 case "second restarts" if self.metadata.containers["first"]["KnownStatus"] == "RUNNING":
