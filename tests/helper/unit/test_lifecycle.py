@@ -1612,6 +1612,31 @@ def test_request_through_no_known_listener(arrives: float, ends: float) -> None:
     assert (0, "drained") == (life.exit, life.ending)
 
 
+CHECKED: Timeline = [(float(moment), "envoy gets health checks") for moment in range(100, 170)]
+
+# what happens | when the drain ends: soon after a silence, or at its fixed time
+SENDERS: dict[str, tuple[Timeline, float]] = {
+    "they check, and stop": ([*every(0.2, 100.1, 142), *CHECKED], 146),
+    "they do not check: their silence proves nothing": (every(0.2, 100.1, 142), 180),
+    "they check, and still send when all must have checked": ([*every(0.2, 147.1, 149), *CHECKED], 180),
+    "connections come when all must have checked": ([*((147.1 + n, STRAY) for n in range(3)), *CHECKED], 180),
+    "connections come before that": ([*((140.1 + n, STRAY) for n in range(6)), *CHECKED], 153),
+}
+
+
+@pytest.mark.parametrize("name", SENDERS)
+def test_senders_that_fall_silent(name: str) -> None:
+    """A silence ends the drain early only if health checks make the senders stop."""
+    timeline, ends = SENDERS[name]
+    world = World()
+    world.envoy.in_flight = 1
+
+    life = world.live([SIGTERM, *timeline, (150, "envoy ends requests")], settings=EVERY_5)
+
+    assert ends <= life.at <= ends + 10 and life.at <= 181
+    assert "drained" == life.ending
+
+
 def test_statistics_of_no_known_listener_are_looked_up_once() -> None:
     """Statistics that belong to no known listener make the helper read Envoy's listeners again, once."""
     world = World()
