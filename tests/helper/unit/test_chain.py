@@ -200,6 +200,12 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 216, "handed over"), (0, 311.05, "drained")],
         [251.05],
     ),
+    "the delay was to end just then: the first calls Envoy, and hands over": (
+        {"DRAIN_DELAY": "115", "DRAIN_TIMEOUT": "60"},
+        [SIGTERM, (101, "helper freezes until 216")],
+        [(10, 216, "handed over"), (0, 276.05, "drained")],
+        [216, 216.05],
+    ),
     "the second has died: the first calls Envoy, and gives downstreams what is left": (
         SLOW,
         [(99, "second killed"), SIGTERM, (101, "helper freezes until 216")],

@@ -144,7 +144,13 @@ def test_gap() -> None:
     """The mean time between requests ends with the last one."""
     meter = fed((0, Traffic()), (4, Traffic(completed=1)), (8, Traffic(completed=2)), (9, Traffic(completed=2)))
 
-    assert (4, 3, 0) == (meter.gap(0), meter.gap(2), fed((0, Traffic())).gap(0))
+    assert (4, 3, 0.25, 0) == tuple(map(meter.gap, (0, 2, 7.5, 9)))
+    assert 0 == fed((0, Traffic())).gap(0)
+
+
+def test_gap_without_the_only_request() -> None:
+    """A request that its sender gave up is none, and shows no interval."""
+    assert 0 == fed((0, Traffic()), (1, Traffic(in_flight=1)), (2, Traffic())).gap(0)
 
 
 def test_gap_between_connections_that_pass_two_listeners() -> None:
@@ -154,7 +160,7 @@ def test_gap_between_connections_that_pass_two_listeners() -> None:
         for second, count in [(0, 0), (4, 1), (8, 2)]
     ]
 
-    assert 4 == fed(*readings).doubtful_gap(0)
+    assert (4, 3, 0.25, 0) == tuple(map(fed(*readings).doubtful_gap, (0, 2, 7.5, 9)))
 
 
 def test_a_single_connection_shows_no_gap() -> None:
