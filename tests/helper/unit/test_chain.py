@@ -298,15 +298,18 @@ def test_drain_that_a_helper_finds(chain: Mapping[str, str], desired: str, mood:
 
 @pytest.mark.parametrize(
     ("chain", "undone_after"),
-    [({}, 120), ({"TAKES_OVER_FROM": "first:90"}, 210), ({"HANDS_OVER_TO": "first-2:90"}, 210)],
+    [({}, 150), ({"TAKES_OVER_FROM": "first:90"}, 240), ({"HANDS_OVER_TO": "first-2:90"}, 240)],
     ids=["single", "second", "first"],
 )
 def test_drain_that_nothing_reports(chain: Mapping[str, str], undone_after: float) -> None:
-    """A helper that outlives all stopTimeouts is in a running task: it undoes the drain without ECS's report."""
+    """A helper that outlives all stopTimeouts is in a running task: it undoes the drain without ECS's report.
+
+    It starts at 30.
+    """
     world = World()
     world.envoy.state, world.metadata.mood = "DRAINING", 500
 
-    life = world.live([(300, "SIGTERM")], metadata=True, settings=chain)
+    life = world.live([(300, "SIGTERM")], metadata=True, settings=chain, starts=30)
 
     (undone,) = [moment for moment, target in life.journal if target == "/healthcheck/ok"]
     assert undone_after <= undone <= undone_after + 1

@@ -99,6 +99,16 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 100, "envoy stopped"),
         [],
     ),
+    "Envoy stops at the start, after it has answered": (
+        [(0, "app 503"), (3, "envoy dies"), (3, "container envoy stops"), (5, "SIGTERM")],
+        (0, 5, "envoy stopped"),
+        [],
+    ),
+    "Envoy stops at the start, after it has answered with errors": (
+        [(0, "envoy 500"), (3, "envoy dies"), (3, "container envoy stops"), (5, "SIGTERM")],
+        (0, 5, "envoy stopped"),
+        [],
+    ),
     "Envoy stops in the delay": (
         [SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")],
         (0, 121, "envoy stopped"),
