@@ -135,7 +135,7 @@ def group(stats: Stats, listeners: Container[str] = ()) -> Groups:
                 if share[2] == "main_thread":
                     continue
                 prefix = ADMIN
-            elif share and name.replace(prefix, share[1], 1) in stats and key(prefix) not in listeners:
+            elif share and f"listener.{share[1]}.downstream_{noun}{what}" in stats and key(prefix) not in listeners:
                 continue
         field = _FIELDS[what] if noun != "cx_" or kind == "listener" else f"cx_{what}"
         counts = found[kind].setdefault(key(prefix), {})

@@ -38,6 +38,7 @@ QUIET = {
     "a connection is open": ([(4, 0, 0, 1), (8, 0, 0, 1)], 2),
     "a connection is closed": ([(4, 0, 0, 1), (5, 0, 0, 0), (8, 0, 0, 0)], 6),
     "Envoy was restarted": ([(4, 0, 100, 0), (7, 0, 1, 0), (9, 0, 1, 0)], 3),
+    "Envoy was restarted, and nothing came since": ([(4, 0, 100, 0), (7, 0, 0, 0), (9, 0, 0, 0)], 3),
 }
 
 
