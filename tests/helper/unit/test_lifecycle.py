@@ -405,6 +405,16 @@ def test_gate_after_a_fault(timeline: Timeline, in_service: float) -> None:
     assert "plan_kept" not in life.events, "it was in service"
 
 
+def test_look_at_the_configuration_after_a_fault() -> None:
+    """A fault at the start does not hide what will defeat the drain."""
+    world = World()
+    world.envoy.health_check_filter = False
+
+    life = world.live([(0, "envoy breaks"), (59.5, "envoy refuses"), (80.5, "envoy fine"), (200, "SIGTERM")])
+
+    assert {"listeners": ["inbound"]} == life.fields("no_health_check_filter")
+
+
 def test_gate_that_cannot_be_shown_after_a_fault() -> None:
     """If the status cannot be shown after a fault either, the task counts as in service in the log."""
     world = World()
@@ -1608,6 +1618,17 @@ def test_listener_that_comes_in_the_drain_with_a_past() -> None:
     life = World().live([SIGTERM, (142, "envoy gets a listener that had a TCP connection")], settings=EVERY_5)
 
     assert (146, "drained") == (life.at, life.ending)
+
+
+def test_uncounted_listener_that_comes_in_the_drain() -> None:
+    """A listener that nothing counts is logged once, also if it comes in the drain."""
+    world = World()
+    world.envoy.left_out.add("listener.127.0.0.1_15006.downstream_cx_active")
+
+    life = world.live([SIGTERM, (142, "envoy gets a TCP connection")], settings=EVERY_5)
+
+    (listener,) = life.fields("listeners_uncounted")["listeners"]
+    assert listener.startswith("tcp: Envoy has no statistic")
 
 
 STRAY = "envoy answers a request through no known listener"
