@@ -344,8 +344,8 @@ def test_timeline(name: str) -> None:
     assert journal == life.journal
 
 
-def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault in the middle of the delay leaves its fixed end, and the drain after it."""
+def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault in the middle of the delay leaves its fixed end, and the drain after it; the log has the error."""
 
     async def delay(self: Lifecycle) -> None:
         await asyncio.sleep(10)
@@ -357,6 +357,8 @@ def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (70, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
     assert (40, 40) == pytest.approx([life.fields("summary")[f"{stage}_seconds"] for stage in ("delaying", "draining")])
+    (fault,) = [each.exc_info for each in caplog.records if each.msg == "fault"]
+    assert fault and fault[0] is RuntimeError
 
 
 def test_a_fault_before_the_task_is_in_service() -> None:
