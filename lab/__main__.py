@@ -22,8 +22,8 @@ from lab.report import comparison, report, verdict
 from lab.run import bench
 from lab.run.stage import Stage
 from lab.run.task_definition import missing, missing_for
+from lab.scenarios.all_scenarios import ALL, BY_NAME, DEMO
 from lab.scenarios.scenario import COLUMNS, Column, Scenario
-from lab.scenarios.table import ALL, BY_NAME, DEMO
 from lab.soak.figures import scenario_of, summary
 from lab.soak.page import publish
 from lab.soak.play import Soak, play

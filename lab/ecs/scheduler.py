@@ -1,4 +1,4 @@
-"""Runs a service's tasks as ECS does, each container a process: the rules are in `behaviour`, the work is done here.
+"""Runs a service's tasks as ECS does, each container a process: the rules are in `decisions`, the work is done here.
 
 Each task has an agent of its own, as on Fargate; what is beneath the agent, the container engine, runs without it.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lab.ecs.behaviour import (
+from lab.ecs.decisions import (
     NOTICED_AFTER,
     AgentTimes,
     Condition,

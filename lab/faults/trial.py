@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.behaviour import NOTICED_AFTER, ContainerState, TaskState
+from lab.ecs.decisions import NOTICED_AFTER, ContainerState, TaskState
 from lab.faults import stepped_clock
 from lab.faults.outcome import OK, Outcome, Sent
 from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, DEATHS, FROM_START, OF_HELPER, Happening, Kind, Schedule

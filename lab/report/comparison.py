@@ -10,8 +10,8 @@ from rich.console import Console
 
 from lab.report.report import Result, results, words
 from lab.report.verdict import Figures
+from lab.scenarios.all_scenarios import ALL
 from lab.scenarios.scenario import COLUMN_TITLES, COLUMNS, Column
-from lab.scenarios.table import ALL
 
 # a cell of the table: a scenario, by its name, in a column, each time it was played
 Cells = dict[tuple[str, Column], list[Result]]

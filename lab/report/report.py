@@ -13,8 +13,8 @@ from rich.table import Table
 from lab.parts.history import History, read
 from lab.report import picture
 from lab.report.verdict import Figures, Verdict, figures, judge, shortcomings, worse_than_trap
+from lab.scenarios.all_scenarios import ALL, DEMO
 from lab.scenarios.scenario import COLUMN_TITLES, COLUMNS, Column, Scenario
-from lab.scenarios.table import ALL, DEMO
 
 RECORD = "record.jsonl"
 PICTURE_TITLES: dict[Column, str] = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lab.ecs import aws
-from lab.ecs.behaviour import AgentTimes
+from lab.ecs.decisions import AgentTimes
 from lab.parts import admin_proxy
 from lab.parts.envoy_process import Protocol
 from lab.parts.load import Stream
@@ -102,6 +102,10 @@ class Hazard:
     kind: HazardKind
     at: float
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind == "helper restarts" and self.at >= 0:
+            raise ValueError("ECS restarts no container of a task that is to stop: the kind is `helper dies`")
 
 
 @dataclass(frozen=True)

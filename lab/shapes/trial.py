@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.behaviour import ContainerState, TaskState
+from lab.ecs.decisions import ContainerState, TaskState
 from lab.parts import envoy_process, processes
 from lab.parts.container_process import ContainerProcess
 from lab.parts.envoy_process import ADMIN_PORT, HEALTH_PATH

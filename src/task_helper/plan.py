@@ -16,8 +16,8 @@ Auto = Literal["auto"]
 # ECS sends SIGKILL when stopTimeout ends; the helper exits this many seconds earlier.
 MARGIN: Final = 5.0
 
-# The sleep of a shell trap, and the default of DRAIN_TIMEOUT. Where `auto` cannot count requests, it drains for at
-# least this long.
+# The sleep of a shell trap. It also is the default of DRAIN_TIMEOUT (settings.py). Where `auto` cannot count requests,
+# it drains for at least this long.
 TRAP: Final = 40.0
 
 # A drain with `auto` lasts for one health check of each downstream, because one failed check is enough for an Envoy.

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import structs
 
 from task_helper.gate import METADATA_URI
-from task_helper.plan import MARGIN, Auto, OtherHelper, Plan, Seconds
+from task_helper.plan import MARGIN, TRAP, Auto, OtherHelper, Plan, Seconds
 
 Graceful = Literal["graceful"]
 
@@ -216,7 +216,7 @@ SETTINGS: Final = (
     ),
     Setting(
         "DRAIN_TIMEOUT",
-        "40",
+        f"{TRAP:g}",
         seconds_or_auto,
         "seconds from `POST /healthcheck/fail` to the helper's exit; `auto`: until downstreams stop sending and"
         " requests finish",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.scenarios.table import ALL
+from lab.scenarios.all_scenarios import ALL
 from task_helper.life.record import Exit
 from task_helper.logs import Event
 from task_helper.plan import draw

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.scenarios import world
+from lab.scenarios import ecs_and_container_faults
+from lab.scenarios.all_scenarios import ALL
 from lab.scenarios.beside_trap import ROWS
 from lab.scenarios.scenario import Scenario
-from lab.scenarios.table import ALL
 
 
 def test_every_scenario_has_a_name_of_its_own() -> None:
@@ -30,6 +30,6 @@ def test_luck_hides_no_early_exit(row: Scenario) -> None:
 
 
 def test_the_page_of_the_lab_names_every_row() -> None:
-    """docs/evidence/lab.md names each row, those of `world.ROWS` included."""
+    """docs/evidence/lab.md names each row, those of `ecs_and_container_faults.ROWS` included."""
     page = (Path(__file__).parents[2] / "docs" / "evidence" / "lab.md").read_text()
-    assert [row.name for row in (*ROWS, *world.ROWS) if f"`{row.name}`" not in page] == []
+    assert [row.name for row in (*ROWS, *ecs_and_container_faults.ROWS) if f"`{row.name}`" not in page] == []

@@ -14,10 +14,10 @@ from lab.parts import envoy_process
 from lab.parts.downstream import SERVICE, hosts_of
 from lab.parts.history import Recorder
 from lab.run.task_definition import TaskDefinition, helper_settings
-from lab.scenarios import bad_days
+from lab.scenarios import control_plane_faults
+from lab.scenarios.all_scenarios import ALL, BY_NAME
 from lab.scenarios.in_meshes import ROWS
 from lab.scenarios.scenario import Column, MeshName, Scenario
-from lab.scenarios.table import ALL, BY_NAME
 from task_helper.settings import from_env
 
 
@@ -48,7 +48,7 @@ def test_each_mesh_plays_an_update(name: MeshName) -> None:
     assert any(each.mesh == name and each.change == change for each in ALL)
 
 
-@pytest.mark.parametrize("row", (*ROWS, *bad_days.ROWS), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", (*ROWS, *control_plane_faults.ROWS), ids=lambda row: row.name)
 def test_a_row_is_named_after_its_mesh(row: Scenario) -> None:
     """A row's name begins with its mesh, and the column with the mesh's own settings is played."""
     assert row.name.startswith(row.mesh)

@@ -15,8 +15,8 @@ import pytest
 from lab.parts.history import read
 from lab.parts.processes import wait_for
 from lab.report import report
+from lab.scenarios.all_scenarios import ALL, DEMO
 from lab.scenarios.scenario import Column
-from lab.scenarios.table import ALL, DEMO
 
 SCENARIOS = {each.name: each for each in (*ALL, DEMO)}
 

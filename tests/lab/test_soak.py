@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from lab.parts.history import Event, History, Request, Run
 from lab.parts.processes import wait_for
 from lab.report.report import RECORD
+from lab.scenarios.all_scenarios import DEMO
 from lab.scenarios.scenario import Column
-from lab.scenarios.table import DEMO
 from lab.soak import page
 from lab.soak.confidence import at_most, quantile
 from lab.soak.figures import Latency, latencies, played, scenario_of, summary

@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.behaviour import ContainerState, TaskState
+from lab.ecs.decisions import ContainerState, TaskState
 from lab.ecs.scheduler import Scheduler
 from lab.parts import serving
 from lab.parts.probes import accepts
 from lab.run import stage
 from lab.run.stage import Stage
-from lab.scenarios.table import BY_NAME
+from lab.scenarios.all_scenarios import BY_NAME
 
 
 def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,9 @@ CALL_TIMEOUT: Final = 2.0
 # not documented, and cannot be raised (containers-roadmap#1649).
 READING_SERVES: Final = 1.0
 
-# a container with one of these words in its name or image contains an Envoy
-ENVOY_NAMES: Final = ("envoy", "dataplane", "kuma-dp")
+# A container with one of these words in its name or image contains an Envoy. The data planes of Consul, Kuma and Istio
+# do not have Envoy in their names. The linter's rules are stricter (task_helper_taskdef/roles.py).
+ENVOY_WORDS: Final = ("envoy", "dataplane", "kuma-dp", "proxyv2")
 
 
 # the container that deregisters a task of Consul (hashicorp/terraform-aws-consul-ecs)
@@ -52,7 +53,7 @@ class ContainerMetadata(msgspec.Struct, rename="pascal"):
 
     @property
     def is_envoy(self) -> bool:
-        return any(word in f"{self.name} {self.image}".lower() for word in ENVOY_NAMES)
+        return any(word in f"{self.name} {self.image}".lower() for word in ENVOY_WORDS)
 
     @property
     def is_health_sync(self) -> bool:

@@ -100,6 +100,7 @@ def test_another_helper_serves_nothing() -> None:
         ("proxy", "public.ecr.aws/appmesh/aws-appmesh-envoy:v1", True),
         ("consul-dataplane", "hashicorp/consul-dataplane:1", True),
         ("kuma-dp", "kong/kuma-dp:2", True),
+        ("sidecar", "istio/proxyv2:1.27.0", True),
         ("app", "example/orders:3", False),
     ],
 )

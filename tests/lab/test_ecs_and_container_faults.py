@@ -1,4 +1,4 @@
-"""More of the world, as a table, and what happens to a task there: its agent, its Envoy, its helper."""
+"""What ECS does on any day, as a table, and faults of a task's agent, its Envoy and its helper."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.ecs.behaviour import AgentTimes
+from lab.ecs.decisions import AgentTimes
 from lab.ecs.engine import OsProcess
 from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
 from lab.parts import cpu_quota, cpu_shares, processes
@@ -18,8 +18,8 @@ from lab.parts.envoy_process import APPLICATION_PORT
 from lab.parts.history import History, Recorder
 from lab.run import hazards
 from lab.run.task_definition import TaskDefinition, missing_for
+from lab.scenarios.ecs_and_container_faults import ROWS
 from lab.scenarios.scenario import FIFTH, Change, Hazard
-from lab.scenarios.world import ROWS
 from tests.lab.playing import EXACT, Program, Story, container, events_of, play, scale_to_none, times_of, until
 from tests.lab.test_meshes import in_mesh
 
@@ -41,6 +41,12 @@ def test_the_bake_is_over_when_downstreams_know_the_new_tasks() -> None:
 
 
 # what happens to a task
+
+
+def test_no_helper_restarts_after_a_stop() -> None:
+    """A scenario cannot restart the helper of a task that is to stop, because ECS does not."""
+    with pytest.raises(ValueError, match="helper dies"):
+        Hazard("helper restarts", 0.1)
 
 
 def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = None) -> History:

@@ -1,4 +1,4 @@
-"""Bad days of a mesh: a control plane that dies, freezes or comes back around a stop; a helper restarted in place.
+"""Bad days of a mesh: a control plane dies, freezes or comes back around a stop; ECS restarts a helper in Consul.
 
 Where CONSUL and KUMA_CP name the programs they are played on the real ones, else on imitations.
 """

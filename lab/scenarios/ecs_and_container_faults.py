@@ -1,4 +1,4 @@
-"""More of the world: what ECS does on any day, and what happens to the agent, Envoy and the helper itself.
+"""What ECS does on any day, and faults of the ECS agent, Envoy and the helper itself.
 
 As everywhere no helper may lose one request more than the trap, nor keep a task for ever.
 """

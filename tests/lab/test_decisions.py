@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lab.ecs.behaviour import (
+from lab.ecs.decisions import (
     AgentTimes,
     ContainerState,
     Status,
