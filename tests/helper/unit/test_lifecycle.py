@@ -1622,6 +1622,14 @@ def test_listener_that_comes_in_the_drain_with_a_past() -> None:
     assert (146, "drained") == (life.at, life.ending)
 
 
+def test_uncounted_listener_that_comes_in_the_delay() -> None:
+    """A listener that nothing counts, and that came in the delay, keeps the drain to its fixed time."""
+    world = World()
+    world.envoy.left_out.add("listener.127.0.0.1_15006.downstream_cx_active")
+
+    assert 180 == world.live([SIGTERM, (120, "envoy gets a TCP listener")], settings=EVERY_5).at
+
+
 def test_uncounted_listener_that_comes_in_the_drain() -> None:
     """A listener that nothing counts is logged once, also if it comes in the drain."""
     world = World()

@@ -204,6 +204,8 @@ class World:
             self.envoy.has_listeners = True
         elif what == "envoy gets a TCP connection":
             self.envoy.connections = 1
+        elif what == "envoy gets a TCP listener":
+            self.envoy.connections = 0
         elif what == "envoy gets a listener that had a TCP connection":
             self.envoy.connections, self.envoy.past_connections = 0, 1
         elif what == "envoy answers a request through no known listener":
