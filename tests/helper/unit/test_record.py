@@ -118,3 +118,33 @@ def test_all_causes_of_traffic() -> None:
         "requests from the task itself through web",
         "no health_check filter on a, b",
     ] == observed
+
+
+@pytest.mark.parametrize(
+    ("readings", "lacks"),
+    [
+        ([100, 104], False),
+        ([100, 104, 106], False),
+        ([100, 105, 106], True),
+        ([100, 104, 106, 108], True),
+    ],
+)
+def test_requests_without_health_checks(readings: list[float], lacks: bool) -> None:
+    """Requests lack health checks if one surely came a whole interval of 5 s after the stop; it was at 100."""
+    record = Record(stop_requested_at=100)
+    for count, moment in enumerate(readings):
+        record.delay_meter.read(moment, Traffic(completed=count))
+
+    assert lacks == record.lacks_checks_for(5) == record.unmoved(checked_by=200, interval=5)
+
+
+@pytest.mark.parametrize("came", [Traffic(completed=1), Traffic(accepted=1), Traffic(doubtful=Traffic(completed=1))])
+@pytest.mark.parametrize(("checked_by", "unmoved"), [(145, True), (146, True), (146.1, False)])
+def test_arrivals_when_all_must_have_checked(came: Traffic, checked_by: float, unmoved: bool) -> None:
+    """An arrival shows a sender that health checks do not stop if it surely came after all must have checked."""
+    record = Record(stop_requested_at=100)
+    for moment, traffic in ((140, Traffic()), (146, Traffic()), (147, came)):
+        record.meter.read(moment, traffic)
+
+    assert unmoved == record.unmoved(checked_by, interval=60)
+    assert (unmoved and came.completed > 0) == record.came_after(checked_by)
