@@ -156,6 +156,12 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(0, 171, "drained"), (0, 171.65, "drained")],
         [140],
     ),
+    "a fault as the second begins: the whole plan of its own": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [SIGTERM, (215.03, "metadata breaks"), (215.1, "metadata fine")],
+        [(10, 215, "handed over"), (70, 330.05, "deadline")],
+        [140, 255.05],
+    ),
     # the second has died
     "the second has died: the first keeps to what it can do alone": (
         SLOW,

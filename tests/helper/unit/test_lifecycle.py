@@ -310,6 +310,11 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (70, 180, "drained"),
         [(140, FAIL)],
     ),
+    "a fault in judging whether the task was in service: it is drained": (
+        [(0, "app 503"), (4.9, "metadata breaks"), (5, "SIGTERM"), (5.1, "metadata fine")],
+        (70, 85, "drained"),
+        [(45, FAIL)],
+    ),
     "a fault in watching the application": (
         [SIGTERM, (110, "container app stops"), (110, "app breaks")],
         (70, 180, "drained"),
