@@ -300,6 +300,7 @@ def test_drain_that_a_helper_finds(chain: Mapping[str, str], desired: str, mood:
     assert undone == ("in_service" in life.events)
     stops_at_once = desired == "STOPPED" and "TAKES_OVER_FROM" not in chain
     assert ("waiting" in life.events) == (not undone and not stops_at_once)
+    assert {"waiting for Envoy", "in service"} >= set(world.shown)
 
 
 @pytest.mark.parametrize(

@@ -366,6 +366,36 @@ def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch, caplog: py
     assert fault and fault[0] is RuntimeError
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "delay.until_replaced",
+            "delay.until_drain_is_due",
+            "drain._until_drain_lost",
+            "drain._until_listeners_drain",
+        ),
+        *("watch.application_stopped", "watch.envoy_stopped", "watch.first_reading"),
+        *("watch.is_consul", "watch.still_sending"),
+    ],
+)
+def test_a_fault_in_one_part(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in one part of a stop changes nothing in the others: a drain with `auto` still waits for its requests."""
+
+    async def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("an error of the helper's own")
+
+    monkeypatch.setattr(f"task_helper.life.{part}", fails)
+    world = World()
+    world.envoy.listener_name, world.envoy.in_flight = "public_listener:10.0.0.1:20000", 1
+
+    life = world.live([SIGTERM], metadata=True, DRAIN_TIMEOUT="auto", DRAIN_LISTENERS="true")
+
+    assert (70, 215, "deadline") == (life.exit, life.at, life.ending)
+    assert [140] == [moment for moment, target in life.journal if target == FAIL]
+    assert 1 == life.events.count("fault")
+
+
 def test_a_fault_before_the_task_is_in_service() -> None:
     """If the helper's own fault kept it from seeing the task in service, the log has that cause for the drain."""
     life = World().live([(0, "envoy breaks"), (4.9, "envoy fine"), (4.95, "SIGTERM")])
@@ -555,7 +585,15 @@ def test_confirmed_is_what_envoy_says() -> None:
     assert {"cause": "Envoy still is LIVE"} == life.fields("admin_failing")
 
 
-@pytest.mark.parametrize("timeline", [[], [(150.1, "envoy restarts")], [(150.1, "envoy refuses"), (152, "envoy fine")]])
+@pytest.mark.parametrize(
+    "timeline",
+    [
+        [],
+        [(150.1, "envoy restarts")],
+        [(150.1, "envoy refuses"), (152, "envoy fine")],
+        [(150.1, "envoy denies /ready and /healthcheck/fail"), (152, "envoy denies /ready")],
+    ],
+)
 def test_envoy_that_may_not_say_its_state(timeline: Timeline) -> None:
     """An admin API without /ready confirms by accepting the call; the helper repeats it, in case the drain is lost."""
     world = World()

@@ -199,7 +199,7 @@ class World:
         elif what == "envoy's listener hangs":
             self.envoy.accepts = None
         elif what.startswith("envoy denies "):
-            self.envoy.denied = {mood.removeprefix("denies ")}
+            self.envoy.denied = set(mood.removeprefix("denies ").split(" and "))
         elif what == "envoy gets listeners":
             self.envoy.has_listeners = True
         elif what == "envoy gets a TCP connection":
