@@ -118,12 +118,13 @@ def _under(finding: Finding, condition: str) -> Finding:
 def _condition_of(where: set[int], conditions: list[dict[str, bool]]) -> str:
     """In words, the conditions that the variants `where` have and all others have not; else those of the first."""
     if literals := telling(where, conditions):
-        return _in_words(literals)
-    words = _in_words(list(conditions[min(where)].items()))
+        return in_words(literals)
+    words = in_words(list(conditions[min(where)].items()))
     return words if len(where) == 1 else f"{words}, and in {len(where) - 1} more ways"
 
 
-def _in_words(literals: Sequence[tuple[str, bool]]) -> str:
+def in_words(literals: Sequence[tuple[str, bool]]) -> str:
+    """Conditions with their values as a part of a sentence."""
     return " and ".join(f"{name} is {'true' if value else 'false'}" for name, value in literals)
 
 

@@ -19,6 +19,7 @@ from task_helper_taskdef.add import has_envoy
 from task_helper_taskdef.baseline import as_baseline, read_baseline, without_baseline
 from task_helper_taskdef.check import Checked, Options
 from task_helper_taskdef.check import check as check_source
+from task_helper_taskdef.check import in_words
 from task_helper_taskdef.config import Configuration, Configurations, matching
 from task_helper_taskdef.console import (
     BadCommandLine,
@@ -32,7 +33,7 @@ from task_helper_taskdef.console import (
     show,
     with_errors_printed,
 )
-from task_helper_taskdef.definition import read_source, read_virtual_node
+from task_helper_taskdef.definition import Definition, read_source, read_virtual_node
 from task_helper_taskdef.files import STDIN_NAME, read_file, read_files, unreadable
 from task_helper_taskdef.findings import Skipped, Unreadable
 from task_helper_taskdef.fix import fix
@@ -397,18 +398,36 @@ def plan(arguments: argparse.Namespace) -> int:
     drawn = []
     for source in targets:
         with _usable(source):
-            containers = read_source(source).by_name
+            variant = _drawn_variant(source, helper, envoy)
+            definition = read_source(variant)
             drawing = draw_plan(
-                source,
+                variant,
                 columns(),
-                helper if helper in containers else None,
-                envoy if envoy in containers else None,
+                helper if helper in definition.by_name else None,
+                envoy if envoy in definition.by_name else None,
                 arguments.spot or configuration.spot,
             )
+            if definition.unknown_list:
+                drawing = "The containers are unknown until the deployment, so their stop cannot be drawn."
+            drawing = "\n".join([drawing, *_left_out(source, variant, definition)])
         heading = described(source, sources.index(source) + 1)
         drawn.append(f"{heading}\n{drawing}" if len(targets) > 1 else drawing)
     emit("\n\n".join(drawn))
     return ExitCode.PASSED
+
+
+def _drawn_variant(source: Source, helper: str | None, envoy: str | None) -> Source:
+    """The first variant of `source` that has an Envoy, as `check` chooses it; without one, that of the defaults."""
+    variants = source.variants
+    return next((each for each in variants if has_envoy([read_source(each)], helper, envoy)), variants[0])
+
+
+def _left_out(source: Source, variant: Source, definition: Definition) -> Iterator[str]:
+    """Lines about what the drawing of `variant` does not show of `source`."""
+    if source.alternatives:
+        yield f"This applies if {in_words(list(variant.conditions.items()))}."
+    if missing := sum(place.endswith("]") for place in definition.unknown_containers):
+        yield f"{missing} more {'containers are' if missing > 1 else 'container is'} unknown until the deployment."
 
 
 def _has_envoy(source: Source, helper: str | None, envoy: str | None) -> bool:

@@ -24,6 +24,8 @@ _DOT_FOLDERS: Final = {".aws", ".ecs", ".github"}
 # of the files in a directory only those with one of these words can be a task definition
 _MENTION: Final = re.compile(rb'container_?definitions|"image"|\bimage:', re.I)
 _DEFINITION: Final = re.compile(rb"container_?definitions", re.I)
+# keys that only a container of ECS has; a template with a bare list of containers mentions no containerDefinitions
+_CONTAINER: Final = re.compile(rb"\bessential[\"']?\s*:|\bport_?mappings[\"']?\s*:\s*[\[$]", re.I)
 # what code has that makes a task definition
 _CODE: Final = re.compile(
     rb"aws_ecs_task_definition|container_?definitions|(Fargate|Ec2|External|Cfn)TaskDefinition\b", re.I
@@ -134,7 +136,7 @@ def _read(file: _File, stdin_name: str) -> list[Source] | Unreadable | Skipped:
         trees = parse_all(name, raw)
         return sources(name, *trees)
     except NotATaskDefinition as error:
-        if not file.named and not _DEFINITION.search(words):
+        if not file.named and not _DEFINITION.search(words) and not _CONTAINER.search(words):
             return []
         # what can be read and is something else was not meant
         if not file.named and trees is not None:

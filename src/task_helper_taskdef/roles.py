@@ -18,12 +18,16 @@ from task_helper_taskdef.formats import Spelling
 HELPER_NAMES: Final = {"ecs-task-helper", "task-helper", "ecs-appmesh-task-helper"}
 # images that run an Envoy and do not have it in their name: the data planes of Consul, of Kuma (Kong Mesh) and of Istio
 ENVOY_IMAGES: Final = ("consul-dataplane", "kuma-dp", "proxyv2")
+# images of Consul itself, whose entry point starts it as a client or a server
+CONSUL_IMAGES: Final = {"consul", "consul-enterprise"}
 # programs that are an Envoy, or start one
 ENVOY_PROGRAMS: Final = {"envoy", "consul-dataplane", "kuma-dp", "pilot-agent", "envoy-entrypoint"}
 # Consul's Terraform module before 1.14 gave its Envoy this name
 ENVOY_NAMES: Final = {"sidecar-proxy", *ENVOY_IMAGES[:2]}
 # a shell's script starts a program behind one of these
 _STARTS: Final = {"exec", "--", "&&", "||", ";", "then", "do"}
+# these programs start the one behind them
+_STARTERS: Final = {"consul-ecs", "consul", "connect", "tini", "dumb-init", "env"}
 _SHELLS: Final = {"sh", "bash", "ash", "dash"}
 # words in the names of containers that accompany an Envoy and are none
 NO_ENVOY: Final = {"control", "exporter", "helper", "init", "metrics", "prometheus", "ratelimit", "test", "tools"}
@@ -79,8 +83,9 @@ class Task(msgspec.Struct, frozen=True):
 
     @property
     def applications(self) -> list[Container]:
-        """The containers that serve requests: no Envoy, and none that only carries logs, metrics or traces."""
-        return [c for c in self.kept_running if c not in self.envoys and not is_agent(c)]
+        """The containers that serve requests: no Envoy, none that an Envoy needs, and none that only carries logs,
+        metrics or traces."""
+        return [c for c in self.kept_running if not (c in self.envoys or is_agent(c) or is_consul_client(c))]
 
     @property
     def mesh(self) -> Mesh | None:
@@ -196,8 +201,8 @@ def starts_envoy(container: Container) -> bool:
         name = PurePosixPath(word.rstrip(";")).name
         if starts and name in ENVOY_PROGRAMS:
             return True
-        # `consul-ecs envoy-entrypoint`, `tini -g -- envoy`
-        starts = word in _STARTS or word.endswith(";") or name in {*_SHELLS, "consul-ecs", "tini", "dumb-init", "env"}
+        # `consul-ecs envoy-entrypoint`, `consul connect envoy`, `tini -g -- envoy`
+        starts = word in _STARTS or word.endswith(";") or name in {*_SHELLS, *_STARTERS}
         starts = starts or word in ("-c", "-g")
     return False
 
@@ -253,6 +258,14 @@ def is_consul_control_plane(container: Container) -> bool:
     return container.name == "consul-ecs-control-plane" or (
         container.repository.startswith("consul-ecs") and "control-plane" in container.command_line
     )
+
+
+def is_consul_client(container: Container) -> bool:
+    """Whether it runs Consul's own agent (`consul agent`), from which an Envoy in its task gets its configuration."""
+    words = [PurePosixPath(word).name for word in _split(container.command_line)]
+    # the image's own command is `consul agent`
+    by_image = container.repository in CONSUL_IMAGES and ("agent" in words or not words)
+    return by_image or ("consul", "agent") in pairwise(words)
 
 
 def is_agent(container: Container) -> bool:

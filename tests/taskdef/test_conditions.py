@@ -264,3 +264,39 @@ def test_all_variants_are_what_yaml_has() -> None:
     text = add(only(TEMPLATE), IMAGE).text
 
     assert 4 == len(yaml.load(text, Loader=Loader)["Resources"]["T"]["Properties"]["ContainerDefinitions"])  # nosec
+
+
+def test_plan_draws_the_variant_with_an_envoy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Envoy that the defaults leave out is in the drawing, with the conditions for which it applies."""
+    file = tmp_path / "t.yaml"
+    file.write_text(TEMPLATE, encoding="utf-8")
+
+    assert 0 == main(["plan", "--taskdef", str(file)])
+    drawn = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("envoy  ├") for line in drawn)
+    assert "This applies if UseAgent is false and UseMesh is true." == drawn[-1]
+
+
+@pytest.mark.parametrize(
+    "text, last",
+    [
+        (
+            '{"containerDefinitions": [{"name": "app"}, ${envoy}, ${agent}]}',
+            "2 more containers are unknown until the deployment.",
+        ),
+        ('{"containerDefinitions": [{"name": "app"}, $ENVOY]}', "1 more container is unknown until the deployment."),
+        (
+            '{"containerDefinitions": ${containers}}',
+            "The containers are unknown until the deployment, so their stop cannot be drawn.",
+        ),
+    ],
+)
+def test_plan_names_what_it_cannot_draw(
+    text: str, last: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A container that a template leaves open stops, too."""
+    file = tmp_path / "t.json.tpl"
+    file.write_text(text, encoding="utf-8")
+
+    assert 0 == main(["plan", "--taskdef", str(file)])
+    assert last == capsys.readouterr().out.splitlines()[-1]

@@ -81,6 +81,51 @@ def test_code_with_a_task_definition_is_listed_and_never_passes(
     assert 65 == check(capsys, name)[0]
 
 
+@pytest.mark.parametrize("name", ["service.tftpl", "service.json.jinja2", "service.jinja"])
+def test_templates_of_terraform_and_jinja_are_read(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory's templates count, whichever engine they are for."""
+    write(name)
+
+    assert (0, [name]) == check(capsys, ".")[:2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"name": "envoy", "image": "${image}", "essential": true, ${logging}}]',
+        '[{"name": "envoy", "image": "envoy:1", "portMappings": ${ports}, %{ if health }"healthCheck": {}%{ endif }}]',
+        "- name: envoy\n  image: {{ image }}:{{ tag }}\n  essential: true\n{{ others }}\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["x.json", "x.yaml.tpl"])
+def test_bare_list_of_containers_that_cannot_be_read_never_passes(
+    name: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A template with a list of containers mentions no containerDefinitions, and is still no other file."""
+    write("read.json")
+    write(name, text)
+
+    assert (65, ["read.json"]) == check(capsys, ".")[:2]
+
+
+def test_single_container_in_a_file_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A container that a script puts into a definition was not checked."""
+    write("read.json")
+    write("envoy.json", '{"name": "envoy", "image": "envoyproxy/envoy:v1", "essential": true}')
+    code, _, skipped, printed = check(capsys, ".")
+
+    assert (0, ["envoy.json"]) == (code, skipped)
+    assert "this is one container" in printed
+
+
+def test_other_templates_with_images_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """A chart for Kubernetes that cannot be read is no news."""
+    write("read.json")
+    write("chart/pod.yaml", "spec:\n  containers:\n{{ range .All }}\n  - image: {{ .image }}\n    x: {{ end }}\n")
+
+    assert (0, ["read.json"], [], "") == check(capsys, ".")
+
+
 def test_other_code_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     """Code that makes no task definition, and other files, are no news."""
     write("x.json")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from task_helper_taskdef.formats import parse, sources
+from task_helper_taskdef.formats import load, parse, sources
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown
 
 TEMPLATE = """\
@@ -63,6 +63,15 @@ def only(name: str, text: str) -> Any:
         (b"[${x}, " + b"[" * 100_000, "nested too deeply"),
         (b'{"cpu": ' + b"9" * 5000 + b"}", "99999999999999999999... is a number that is too large"),
         (b'{"a": %{ if x }1%{ endif }}', "a template whose %{ if x } is not filled in; give the rendered file"),
+        (b'{"a": 1, ${more}, "b": 2}', "a template whose ${more} is not filled in; give the rendered file"),
+        (b'{"a": 1,\n ${more}\n "b": 2}', "a template whose ${more} is not filled in; give the rendered file"),
+        (
+            b'{{ with .X }}\n{"a": 1}\n{{ end }}',
+            "a template whose {{ with .X }} is not filled in; give the rendered file",
+        ),
+        (b'{"a": 1,\n}', "line 2, column 1: nothing stands behind the last comma; remove the comma"),
+        (b'{"a": [1, ]}', "line 1, column 11: nothing stands behind the last comma; remove the comma"),
+        (b'{"a": ${cpu} "b": 2}', "line 1, column 14: Expecting ',' delimiter"),
     ],
 )
 def test_invalid_json_is_refused_with_the_place(text: bytes, reason: str) -> None:
@@ -123,6 +132,7 @@ def test_invalid_yaml_is_refused_with_the_place(text: str, reason: str) -> None:
         ("container.json", '{"name": "app", "image": "shop"}', "this is one container"),
         ("number.json", "3", "a single value"),
         ("list.json", "[3]", "no containerDefinitions are in it"),
+        ("list.json", '[{"containerDefinitions": []}, {"family": "x"}]', "item 2 of the list is not a task definition"),
         ("tests.yaml", "- name: a case\n  input: {}\n", "no containerDefinitions are in it"),
         (
             "other.json",
@@ -137,6 +147,19 @@ def test_file_of_another_kind_is_recognised(name: str, text: str, what: str) -> 
         sources(name, parse(name, text.encode("latin-1")))
 
     assert str(refused.value).startswith(what)
+
+
+def test_list_of_definitions_has_them_all() -> None:
+    """What scripts make of several definitions, as the API takes or prints them, is read like one file for each."""
+    text = (
+        '[{"family": "shop", "containerDefinitions": [{"name": "envoy"}]},'
+        ' {"taskDefinition": {"containerDefinitions": [{"name": "app"}]}, "tags": []}]'
+    )
+    first, second = load("x.json", text)
+
+    assert ("shop", "item 2") == (first.label, second.label)
+    assert "$[0].containerDefinitions[0].name" == first.file_place("$.containerDefinitions[0].name")
+    assert "$[1].taskDefinition.containerDefinitions" == second.file_place("$.containerDefinitions")
 
 
 @pytest.mark.parametrize(

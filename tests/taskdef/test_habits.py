@@ -280,9 +280,20 @@ def test_capital_and_small_letters_of_keys_are_those_of_the_format(capsys: pytes
     )
     check("t.yaml", "--select", "misspelt-key", "--format", "line")
     assert capsys.readouterr().out.splitlines() == [
-        "t.yaml:7:11: warning misspelt-key: CloudFormation's keys begin with a capital letter, so it refuses image."
-        " Write Image."
+        "t.yaml:7:11: warning misspelt-key: CloudFormation's keys begin with a capital letter,"
+        " so its validation fails for image. Write Image."
     ]
+
+    Path("small.yaml").write_text(
+        "Resources:\n  T:\n    Type: AWS::ECS::TaskDefinition\n    Properties:\n      ContainerDefinitions:\n"
+        "        - Name: envoy\n          Image: envoyproxy/envoy:v1.36.2\n"
+        "          dockerLabels: {team: shop}\n          LogConfiguration: {LogDriver: awslogs, options: {mode: x}}\n",
+        encoding="utf-8",
+    )
+    check("small.yaml", "--select", "misspelt-key", "--format", "json")
+    places = [problem["place"] for problem in json.loads(capsys.readouterr().out)["problems"]]
+    inside = "$.Resources.T.Properties.ContainerDefinitions[0]"
+    assert [f"{inside}.dockerLabels", f"{inside}.LogConfiguration.options"] == places, "keys below are the user's own"
 
     Path("a.json").write_text('{"containerDefinitions": [{"Name": "envoy"}]}', encoding="utf-8")
     assert 65 == check("a.json")
@@ -326,6 +337,8 @@ PRE_COMMIT = yaml.safe_load((Path(__file__).parents[2] / ".pre-commit-hooks.yaml
         ("task_definitions/orders.json", True),
         ("terraform/container_definitions.json.tpl", True),
         ("containerDefinitions.json.tmpl", True),
+        ("task-definition.tftpl", True),
+        ("task_definition.json.jinja2", True),
         ("ecs-task.json", True),
         ("deploy/ecs_task_prod.yml", True),
         ("td.json", True),

@@ -20,7 +20,7 @@ from task_helper_taskdef.formats import aws_shapes, cloudformation, json_text, t
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Tree, parent, steps
 
 # the endings of files that may contain a task definition, for the search in a directory
-SUFFIXES: Final = {".json", ".yaml", ".yml", ".template", ".tpl", ".tmpl", ".j2"}
+SUFFIXES: Final = {".json", ".yaml", ".yml", ".template", ".tpl", ".tftpl", ".tmpl", ".j2", ".jinja", ".jinja2"}
 _YAML: Final = {".yaml", ".yml"}
 # the longer ones first: UTF-32's begins with UTF-16's
 _MARKS: Final = {
@@ -224,12 +224,30 @@ def _sources(name: str, tree: Tree) -> Iterator[Source]:
             yield Source(name, tree, document, place, "terraform", label)
         if not any(True for _ in terraform.definitions(value)):
             raise NotATaskDefinition("a Terraform plan without an aws_ecs_task_definition")
-    elif isinstance(value, dict) and isinstance(value.get("taskDefinition"), dict):
-        yield Source(name, tree, value["taskDefinition"], "$.taskDefinition")
     elif isinstance(value, dict) and "ContainerDefinitions" in value:
         yield _of_template(name, tree, cloudformation.properties(value))
-    elif isinstance(value, dict) and "containerDefinitions" in value:
-        yield Source(name, tree, value)
+    elif isinstance(value, list):
+        yield from _of_list(name, tree, value)
+    elif source := _of_api(name, tree, value, "$"):
+        yield source
+
+
+def _of_list(name: str, tree: Tree, items: list[Any]) -> Iterator[Source]:
+    """The definitions of which a list is made, none if it is made of other things; raises NotATaskDefinition."""
+    found = [_of_api(name, tree, item, f"$[{i}]") for i, item in enumerate(items)]
+    for number, source in enumerate(found if any(found) else [], 1):
+        if source is None:
+            raise NotATaskDefinition(f"item {number} of the list is not a task definition; remove it")
+        yield msgspec.structs.replace(source, label=str(source.document.get("family") or f"item {number}"))
+
+
+def _of_api(name: str, tree: Tree, value: Any, root: str) -> Source | None:
+    """The definition that stands at `root` as the API takes it, or as describe-task-definition prints it."""
+    if not isinstance(value, dict):
+        return None
+    if isinstance(value.get("taskDefinition"), dict):
+        return Source(name, tree, value["taskDefinition"], f"{root}.taskDefinition")
+    return Source(name, tree, value, root) if "containerDefinitions" in value else None
 
 
 def _of_template(name: str, tree: Tree, template: cloudformation.Template) -> Source:

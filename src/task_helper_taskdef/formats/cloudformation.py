@@ -128,7 +128,7 @@ def _substituted(text: str, values: Mapping[str, str]) -> str:
 
 def has_own_keys(name: str) -> bool:
     """Whether the keys below `name` are the user's own, or a function's, and not CloudFormation's."""
-    return name in _MAPS or name.startswith("Fn::")
+    return name in _MAPS or name in _COPIED or name.startswith("Fn::")
 
 
 def file_place(place: str) -> str:

@@ -20,6 +20,11 @@ from task_helper_taskdef.formats.tree import (
 )
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]|[^][{}\s,:"]+')
+# what a template engine fills in or runs, at the place of a syntax error or right before it: `${logging},`
+_UNFILLED: Final = re.compile(rf"({PLACEHOLDER.pattern}|%\{{.*?\}}|\{{%.*?%\}})")
+_UNFILLED_BEFORE: Final = re.compile(rf"{_UNFILLED.pattern}\s*\Z")
+# the longest such placeholder, in characters: a search from the start of the text would take quadratic time
+_LONGEST: Final = 300
 # stands at the beginning of a text that was no text in the file: `"memory": ${memory}`
 _MARK: Final = "\ue000"
 
@@ -87,9 +92,15 @@ def _load(text: str, parse_float: Any = None, parse_int: Any = None) -> Any:
 def _syntax_error(text: str, error: json.JSONDecodeError) -> str:
     if not text.strip():
         return "the file is empty"
-    if placeholder := PLACEHOLDER.match(text, error.pos) or re.compile(r"%\{.*?\}|\{%.*?%\}").match(text, error.pos):
-        return unrendered(placeholder[0])
-    return f"line {error.lineno}, column {error.colno}: {error.msg}"
+    placeholder = _UNFILLED.match(text, error.pos)
+    # behind a value a comma is missing, and the placeholder is all right
+    if not placeholder and error.msg != "Expecting ',' delimiter":
+        placeholder = _UNFILLED_BEFORE.search(text, max(0, error.pos - _LONGEST), error.pos)
+    if placeholder:
+        return unrendered(placeholder[1])
+    trailing = text[error.pos : error.pos + 1] in ("]", "}") and text[: error.pos].rstrip().endswith(",")
+    what = "nothing stands behind the last comma; remove the comma" if trailing else error.msg
+    return f"line {error.lineno}, column {error.colno}: {what}"
 
 
 def _with_quoted_placeholders(text: str) -> str:

@@ -6,7 +6,7 @@ one that exits first cuts the connections of the other. With `dependsOn` Envoy s
 after it.
 
 If a task has several other containers, the linter takes those with ports for applications. The others may serve Envoy,
-as an authorization sidecar does.
+as an authorization sidecar does. A Consul agent is no application: Envoy gets its configuration from it.
 
 Passes:
 
@@ -16,6 +16,14 @@ Passes:
 Passes:
 
     {"containerDefinitions": [{"name": "envoy"}, {"name": "authorization"},
+      {"name": "app", "portMappings": [{"containerPort": 8080}],
+       "dependsOn": [{"containerName": "envoy", "condition": "START"}]}]}
+
+Passes:
+
+    {"containerDefinitions": [{"name": "envoy"},
+      {"name": "consul", "image": "hashicorp/consul:1.21", "command": ["agent", "-retry-join=consul.internal"],
+       "portMappings": [{"containerPort": 8502}]},
       {"name": "app", "portMappings": [{"containerPort": 8080}],
        "dependsOn": [{"containerName": "envoy", "condition": "START"}]}]}
 

@@ -5,8 +5,9 @@ Envoy it waits for one: the task never comes into service, and the deployment wa
 is outside the linter's scope, and no fault.
 
 With [Service Connect](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect.html) ECS adds its
-own Envoy and drains it. The service configures Service Connect, so the task definition does not show it. Other
-containers cannot reach the admin API of that Envoy.
+own Envoy and drains it. The service configures Service Connect, so the task definition does not show it: it needs
+named ports, but the ECS console names ports of other services too. Other containers cannot reach the admin API of that
+Envoy.
 
 The linter takes a container for Envoy if `proxyConfiguration` names it, if its image is an Envoy, or if its command
 line starts one. The data planes of Consul, Kuma and Istio count as Envoy images. Otherwise it takes a container with
@@ -41,6 +42,14 @@ Fails:
 
 Fails:
 
+    {"proxyConfiguration": {"type": "APPMESH", "containerName": "envoy"}, "containerDefinitions": [{"name": "app"}]}
+
+    error $.proxyConfiguration.containerName
+      proxyConfiguration names envoy as the proxy of all traffic, but no container has this name.
+      Add the container envoy, or correct containerName.
+
+Fails:
+
     {"containerDefinitions": [{"name": "app"}]}
 
     note $.containerDefinitions
@@ -52,7 +61,7 @@ Fails:
     {"containerDefinitions": [{"name": "app", "portMappings": [{"containerPort": 8080, "name": "http"}]}]}
 
     note $.containerDefinitions
-      No container is an Envoy. The named ports are for Service Connect, whose Envoy ECS adds and drains.
+      No container is an Envoy. Named ports may be for Service Connect, whose Envoy ECS adds and drains.
       This needs no change. If a container is an Envoy, name it with --envoy.
 """
 
@@ -67,6 +76,17 @@ from task_helper_taskdef.roles import Task, identifying_places
 def check(task: Task) -> Iterator[Finding]:
     containers = task.definition.container_definitions
     place = f"{task.definition.place}.containerDefinitions"
+    proxy = task.definition.proxy_configuration
+    if proxy and proxy.container_name and proxy.container_name not in task.definition.by_name:
+        yield error(
+            "$.proxyConfiguration.containerName",
+            f"proxyConfiguration names {proxy.container_name} as the proxy of all traffic,"
+            " but no container has this name.",
+            f"Add the container {proxy.container_name}, or correct containerName.",
+            # an open container, or one with an open name, may be this one
+            [place, *task.definition.unknown_containers],
+        )
+        return
     if task.envoys:
         return
     # a container with open values may be one
@@ -86,7 +106,7 @@ def check(task: Task) -> Iterator[Finding]:
         yield note(
             place,
             (
-                "No container is an Envoy. The named ports are for Service Connect," " whose Envoy ECS adds and drains."
+                "No container is an Envoy. Named ports may be for Service Connect, whose Envoy ECS adds and drains."
                 if named
                 else "No container is an Envoy, so the task helper has nothing to drain."
             ),

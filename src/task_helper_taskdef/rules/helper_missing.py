@@ -31,6 +31,14 @@ Fails:
 
 Fails:
 
+    {"containerDefinitions": [{"name": "gateway", "image": "envoyproxy/envoy:v1.36.2"}]}
+
+    error $.containerDefinitions
+      No container is the task helper, so ECS stops gateway at once, with requests in flight.
+      Add it with `task-helper taskdef add`, or name it with --helper if it has another name.
+
+Fails:
+
     {"containerDefinitions": [{"name": "envoy"},
       {"name": "app", "dependsOn": [{"containerName": "envoy", "condition": "HEALTHY"}]}]}
 
@@ -56,11 +64,12 @@ def check(task: Task) -> Iterator[Finding]:
         return
     envoy = task.envoys[0]
     first = [c.name for c in task.kept_running if envoy.name in task.definition.stopped_after(c)]
-    stops = (
-        f"ECS stops {' and '.join(first)} at once and then {envoy.name}, while downstreams still send."
-        if first
-        else "ECS stops Envoy and the application at once, with requests in flight."
-    )
+    if first:
+        stops = f"ECS stops {' and '.join(first)} at once and then {envoy.name}, while downstreams still send."
+    else:
+        # a gateway's Envoy has no application beside it
+        both = "Envoy and the application" if task.applications else envoy.name
+        stops = f"ECS stops {both} at once, with requests in flight."
     yield error(
         f"{task.definition.place}.containerDefinitions",
         f"No container is the task helper, so {stops}",

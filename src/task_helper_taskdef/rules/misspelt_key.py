@@ -1,8 +1,9 @@
 """ECS knows every key
 
-The AWS CLI and CloudFormation refuse a key that they do not know. Terraform and other tools drop it without a warning,
-and ECS uses its default. The linter takes the keys from the API's own description, which botocore contains. The API's
-keys begin with a small letter, CloudFormation's keys with a capital one.
+The AWS CLI refuses a key that it does not know. CloudFormation's validation fails for it, though some deployments
+continue (OctopusDeploy/Issues#7823). Terraform and other tools drop the key without a warning, and ECS uses its
+default. The linter takes the keys from the API's own description, which botocore contains. The API's keys begin with a
+small letter, CloudFormation's keys with a capital one.
 
 Passes:
 
@@ -44,7 +45,7 @@ def check(task: Task) -> Iterator[Finding]:
         key = str(steps(place)[-1])
         yield warning(
             place,
-            f"CloudFormation's keys begin with a capital letter, so it refuses {key}.",
+            f"CloudFormation's keys begin with a capital letter, so its validation fails for {key}.",
             f"Write {key[:1].upper()}{key[1:]}.",
         )
     for number, (place, key, known) in enumerate(aws_shapes.unknown_keys(task.definition.document)):
