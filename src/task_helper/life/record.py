@@ -83,6 +83,7 @@ class Record(msgspec.Struct):
     faulty: bool = False
     account: Account | None = None
     unknown: tuple[str, ...] = ()
+    updates: int = 0
     logged_no_checks: bool = False
     delay_meter: Meter = msgspec.field(default_factory=Meter)
     meter: Meter = msgspec.field(default_factory=Meter)

@@ -80,6 +80,8 @@ def _never_in_service(look: Look | None, has_restarted: bool | None, record: Rec
         )
     if look is None or look.uptime is None:
         return early.never_in_service(may_have_been=may_have_been, used=None, uncounted=[])
+    if look.replaced:
+        may_have_been = may_have_been or "Envoy has replaced or removed listeners, and what they counted is lost"
     younger = early.younger_than_helper(uptime=look.uptime, helper=look.asked_at - record.began_at)
     return early.never_in_service(
         may_have_been=may_have_been or younger,
@@ -106,6 +108,7 @@ async def application_stopped(envoy: Envoy, application: Application | None, met
     """Wait until the application has stopped for good, and return the cause."""
     account: Account | None = None
     before: Traffic | None = None
+    updates = 0  # of the listeners, when the account was made
     hurry_until: float | None = None
     while True:
         if not (stopped := (await metadata.stopped()).others):
@@ -113,11 +116,11 @@ async def application_stopped(envoy: Envoy, application: Application | None, met
             continue
         refuses = await application.refuses() if application else None
         try:
-            if account:
-                after: Traffic | None = (await envoy.traffic(account)).whole
-            else:
-                look = await envoy.look()
-                account, after = look.account, look.traffic.whole
+            after: Traffic | None = await envoy.traffic(account) if account else None
+            if after is None or after.updates != updates:
+                account, after, *_ = await envoy.look()
+                updates = after.updates
+            after = after.whole
         except OSError:
             after = None
         uncounted = list(account.uncounted) if account else []
@@ -185,13 +188,15 @@ async def first_reading(envoy: Envoy, record: Record) -> Never:
 
 
 async def _read(envoy: Envoy, record: Record, *, anew: bool = False) -> None:
-    """Take one reading. With `anew`, or if statistics belong to no known listener, make a new account first."""
+    """Take one reading. Make a new account first if `anew`, if listeners changed, or if statistics belong to no known
+    listener.
+    """
     before, recounted = record.account, False
     traffic = None if before is None or anew else await envoy.traffic(before)
-    if traffic is None or set(traffic.unknown) - set(record.unknown):
+    if traffic is None or traffic.updates != record.updates or set(traffic.unknown) - set(record.unknown):
         look = await envoy.look()
         record.account, traffic = look.account, look.traffic
-        record.unknown = traffic.unknown
+        record.unknown, record.updates = traffic.unknown, traffic.updates
         recounted = before is not None and before != record.account
     if record.confirmed_at is None or record.meter.first is None:
         record.delay_meter.read(now(), traffic, recounted=recounted)

@@ -248,7 +248,8 @@ def test_listeners_that_changed_are_read_again() -> None:
 
 
 def used(prefix: str) -> dict[str, int]:
-    return {f"http.{prefix}.downstream_rq_{kind}": 1 for kind in ("active", "total", "completed")}
+    stats = {f"http.{prefix}.downstream_rq_{kind}": 1 for kind in ("active", "total", "completed")}
+    return {**stats, f"http.{prefix}.downstream_cx_tx_bytes_buffered": 0}
 
 
 def test_statistics_of_an_outbound_listener_that_was_not_read() -> None:

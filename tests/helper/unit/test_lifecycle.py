@@ -1731,6 +1731,53 @@ def test_statistics_of_no_known_listener_are_looked_up_once() -> None:
     assert [140] == looks
 
 
+UPDATE = "envoy gets a TCP connection through an updated listener"
+
+
+def test_listener_that_changes_in_the_drain() -> None:
+    """A connection counts if an update of its listener came after the drain began, without a new statistic."""
+    world = World()
+    world.envoy.tcp_direction, world.envoy.connections = "OUTBOUND", 0
+
+    life = world.live([SIGTERM, (142, UPDATE)], settings=EVERY_5)
+
+    assert (215, "deadline", 1) == (life.at, life.ending, life.fields("summary")["connections_at_end"])
+
+
+def test_listener_that_changes_after_the_application_stopped() -> None:
+    """A connection through a listener that was excluded before an update keeps the delay."""
+    world = World()
+    world.envoy.tcp_direction, world.envoy.connections = "OUTBOUND", 0
+    timeline = [(99, "container app stops"), SIGTERM, (100.03, UPDATE), (100.05, "envoy fails requests")]
+
+    life = world.live(timeline, app=False, metadata=True)
+
+    assert [(140, FAIL)] == life.journal
+
+
+def test_never_in_service_after_a_listener_was_replaced() -> None:
+    """What a replaced listener served is unknown."""
+    world = World()
+    world.envoy.modified = 1
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
+
+    assert "drained" == life.ending
+    assert {"cause": "Envoy has replaced or removed listeners, and what they counted is lost"} == life.fields(
+        "plan_kept"
+    )
+
+
+def test_response_that_waits_to_be_sent() -> None:
+    """A drain lasts until Envoy has sent the responses that it buffers, and one that is cut is reported."""
+    world = World()
+    world.envoy.unsent = 100
+
+    life = world.live([SIGTERM], settings=EVERY_5)
+
+    assert (215, "deadline", 1) == (life.at, life.ending, life.fields("requests_cut")["requests"])
+
+
 def test_hot_restart() -> None:
     """In an Envoy that took over by a hot restart gauges are read that `usedonly` would leave out."""
     world = World()

@@ -76,11 +76,26 @@ def test_nothing_read() -> None:
 
 
 def test_recounted_without_health_checks() -> None:
-    """If the account changes at the second reading, no health check has come."""
+    """If the account changes at the second reading, no health check is known to have come, and silence begins anew."""
     meter = fed((0, Traffic(completed=5, checks=7)))
     meter.read(1, Traffic(completed=1, checks=1), recounted=True)
 
-    assert (0, 0, 2, 1) == (meter.arrived, meter.checks, meter.quiet_for(2), meter.doubtful_quiet_for(1))
+    assert (0, 0, 1, 0) == (meter.arrived, meter.checks, meter.quiet_for(2), meter.doubtful_quiet_for(1))
+
+
+def test_arrivals_beside_streams() -> None:
+    """Streams whose response has begun hide no arrival when they end."""
+    streams = Traffic(4, 4, counted_twice=4)
+    meter = fed((0, streams), (1, Traffic(4, 5, counted_twice=4)), (2, Traffic(0, 5)), (6, Traffic(0, 6)))
+
+    assert (2, 6) == (meter.arrived, meter.last_arrival)
+
+
+def test_arrivals_if_streams_are_counted_twice() -> None:
+    """An Envoy that does not count health checks counts streams twice. An arrival after their end counts."""
+    meter = fed((0, Traffic(4, 4)), (1, Traffic(0, 4)), (5, Traffic(0, 5)))
+
+    assert (1, 5) == (meter.arrived, meter.last_arrival)
 
 
 def test_health_checks() -> None:
@@ -147,11 +162,6 @@ def test_gap() -> None:
 
     assert (4, 3, 0.25, 0) == tuple(map(meter.gap, (0, 2, 7.5, 9)))
     assert 0 == fed((0, Traffic())).gap(0)
-
-
-def test_gap_without_the_only_request() -> None:
-    """A request that its sender gave up is none, and shows no interval."""
-    assert 0 == fed((0, Traffic()), (1, Traffic(in_flight=1)), (2, Traffic())).gap(0)
 
 
 def test_gap_between_connections_that_pass_two_listeners() -> None:

@@ -202,6 +202,9 @@ class World:
             self.envoy.denied = set(mood.removeprefix("denies ").split(" and "))
         elif what == "envoy gets listeners":
             self.envoy.has_listeners = True
+        elif what == "envoy gets a TCP connection through an updated listener":
+            self.envoy.tcp_direction, self.envoy.connections = "INBOUND", 1
+            self.envoy.modified += 1
         elif what == "envoy gets a TCP connection":
             self.envoy.connections = 1
         elif what == "envoy gets a TCP listener":
