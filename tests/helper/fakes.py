@@ -95,6 +95,9 @@ class FakeEnvoy(Server):
         self.started = -100.0
         # open connections of a second inbound listener, a TCP proxy that a control plane brings; None without one
         self.connections: int | None = None
+        # connections that this listener had and has no more, and requests answered through no known listener
+        self.past_connections = 0
+        self.strays = 0
         # whether the first two come from a control plane as well, and have come
         self.by_lds, self.has_listeners = False, True
         self.direction = self.tcp_direction = "INBOUND"
@@ -218,7 +221,7 @@ class FakeEnvoy(Server):
             "listener.127.0.0.1_15000.downstream_cx_active": self.idle_connections,
             "listener.127.0.0.1_15000.downstream_cx_total": total,
             "listener.127.0.0.1_15006.downstream_cx_active": self.connections or 0,
-            "listener.127.0.0.1_15006.downstream_cx_total": self.connections or 0,
+            "listener.127.0.0.1_15006.downstream_cx_total": (self.connections or 0) + self.past_connections,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_active": self.connections or 0,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_total": self.connections or 0,
             "listener.127.0.0.1_15006.downstream_pre_cx_active": 0,
@@ -231,6 +234,8 @@ class FakeEnvoy(Server):
         }
         if self.egress:
             stats |= {f"http.egress.downstream_rq_{kind}": 0 for kind in ("active", "total", "completed")}
+        if self.strays:
+            stats |= {f"http.stray.downstream_rq_{kind}": self.strays for kind in ("total", "completed")}
         return [{"name": name, "value": value} for name, value in stats.items() if name not in self.left_out]
 
 
@@ -251,6 +256,7 @@ class FakeMetadata(Server):
         self.desired = "RUNNING"
         # the status of this helper's own container, as another container of the task sees it
         self.helper_status = "RUNNING"
+        self.helper_exit_code: int | None = None
         self.containers: dict[str, dict[str, Any]] = {}
         for name in CONTAINERS:
             self.run(name)
@@ -267,7 +273,7 @@ class FakeMetadata(Server):
     def answer(self, method: str, target: str) -> Response:
         helper: dict[str, Any] = {"Name": self.name, "Type": "NORMAL", "KnownStatus": self.helper_status}
         helper["DesiredStatus"] = self.desired
-        helper |= {"RestartCount": self.restart_count}
+        helper |= {"RestartCount": self.restart_count, "ExitCode": self.helper_exit_code}
         match method, target:
             case "GET", "/v4/helper":
                 return _json(helper)

@@ -96,7 +96,6 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> 
         ),
         ignored_sessions=frozenset(prefix for each in others for prefix in each.sessions if prefix not in sessions),
         unknown=_source(discovering) if discovering else UNOWNED,
-        uncounted=uncounted,
         doubts={each.name: each.doubt for each in ours if each.doubt},
         counts_checks=not lists_all or all(groups.get(each, Group()).checks is not None for each in requests),
     )
@@ -169,7 +168,7 @@ def _undiscovered(account: Account, stats: Stats, listeners: Sequence[Listener])
     `listeners` are all listeners of Envoy. A manager without statistics was not used, or it shares its stat_prefix with
     an excluded listener or the admin API. Nothing shows which manager that is.
     """
-    groups = group(stats, account.listeners)
+    groups = group(stats)
     left_over = _unknown(groups.requests, account.requests, account.ignored_requests)
     managers = {name for each in listeners for name in each.discovered_managers}
     known = all(each.detailed for each in listeners)

@@ -237,7 +237,7 @@ class Envoy:
         while names:
             pattern, group = expression(names, among, together)
             try:
-                answer = await self._ask("GET", _DETAILS + quote(pattern, safe=""))
+                answer = await self._ask("GET", _DETAILS + quote(pattern))
             except (http.TooLarge, TimeoutError) as error:
                 # names that differ only before a long ending stay together, even in a smaller group
                 if len(group) == 1 or together == 1:
@@ -401,7 +401,7 @@ class Envoy:
 def _with_details(cheap: Sequence[Listener], found: Sequence[Listener]) -> list[Listener]:
     """The static listeners, with the details of those that were `found`."""
     details = {each.name: each for each in found if not each.dynamic}
-    return [each if each.detailed else details.get(each.name, each) for each in cheap]
+    return [details.get(each.name, each) for each in cheap]
 
 
 @contextmanager

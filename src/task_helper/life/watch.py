@@ -204,13 +204,16 @@ async def _read(envoy: Envoy, record: Record, *, anew: bool = False) -> None:
         record.meter.read(now(), traffic, recounted=recounted)
 
 
-async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since: float, fixed_end: float) -> None:
+async def until_quiet(
+    envoy: Envoy, record: Record, plan: Plan, stopped_at: float, *, drained_since: float, fixed_end: float
+) -> None:
     """Feed the record's meter, and return when the task is quiet; with fixed times, never return.
 
-    `drained_since` is when Envoy confirmed that its health checks fail, `fixed_end` when the drain's fixed time ends.
+    `stopped_at` is when the stop was requested, `drained_since` when Envoy confirmed that its health checks fail, and
+    `fixed_end` when the drain's fixed time ends.
     """
     auto = plan.drain_timeout == "auto"
-    deadline = (record.stop_requested_at or 0.0) + plan.budget
+    deadline = stopped_at + plan.budget
     least_end = drained_since + plan.shortest_drain
     last = min(least_end, deadline - A_MOMENT) if auto else min(fixed_end, deadline) - A_MOMENT
     moments = (last - LAST_READINGS, last)  # after these two, the pauses are even
@@ -226,7 +229,7 @@ async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since
             unreadable = True
         else:
             uncounted = uncounted or _log_uncounted(record)
-            _log_missing_checks(record, plan)
+            _log_missing_checks(record, plan, stopped_at)
             if auto and isinstance(_verdict(record, plan, drained_since, fixed_end), Leave):
                 return
         pause = min(max(READING_EVERY, PAUSES * (now() - began)), LONGEST_READING_PAUSE)
@@ -252,11 +255,11 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
     )
 
 
-def _log_missing_checks(record: Record, plan: Plan) -> None:
-    """Log once, when the drain begins, that the drain will not make the senders stop."""
-    delay = now() - (record.stop_requested_at or now())
+def _log_missing_checks(record: Record, plan: Plan, stopped_at: float) -> None:
+    """Log once that the drain will not make the senders stop."""
     if not record.logged_no_checks and record.lacks_checks_for(plan.health_check_interval):
-        log(Event.NO_HEALTH_CHECKS_SEEN, requests=record.delay_meter.arrived + record.meter.arrived, seconds=delay)
+        arrived = record.delay_meter.arrived + record.meter.arrived
+        log(Event.NO_HEALTH_CHECKS_SEEN, requests=arrived, seconds=now() - stopped_at)
         record.logged_no_checks = True
 
 

@@ -119,7 +119,12 @@ QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = 
     "a request came a moment ago": ({}, Quiet(2.9, 3), BUSY, BUSY),
     "the traffic is unknown": ({"drained_for": 100}, Quiet(0, 0), BUSY, BUSY),
     "a listener is uncounted": ({"uncounted": ["dns", "udp"]}, Quiet(9, 9), Keep("no statistic covers dns, udp"), OVER),
-    "some keep sending, whatever they check": ({}, Quiet(9, 9, unmoved="so"), Keep("so"), OVER),
+    "some keep sending, whatever they check": (
+        {},
+        Quiet(9, 9, unmoved=True),
+        Keep("some senders do not stop because of health checks"),
+        OVER,
+    ),
     "what may be other traffic": (
         {},
         Quiet(9, 2.9),

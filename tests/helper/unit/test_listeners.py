@@ -465,6 +465,7 @@ def test_expression_for_a_long_name() -> None:
 def test_expressions_for_many(most: int) -> None:
     """Many names are matched in groups by their endings, each group's names exactly, until none is left."""
     among = {*(f"outbound-{n}" for n in range(500)), *(f"{n}.internal" for n in range(50)), "0", "10", "inbound"}
+    among |= {f"X{n}" for n in range(50)}
     names = {name for name in among if "1" in name or name == "inbound"}
     left, steps = set(names), 0
     while left:
@@ -474,7 +475,17 @@ def test_expressions_for_many(most: int) -> None:
         assert len(pattern) < 100
         left -= group
         steps += 1
-    assert steps <= len(names)
+    assert steps <= min(len(names), 2 * len(among) / most + 16), "groups are half full at least, except the last names"
+
+
+@pytest.mark.parametrize("most", [1, 7, 250])
+def test_expressions_for_names_that_are_endings_of_others(most: int) -> None:
+    """A name that is the ending of other names is matched, too."""
+    left = {"x" * length for length in range(1, 51)}
+    while left:
+        _, group = expression(left, left, most)
+        assert group
+        left -= group
 
 
 def test_default_filter_chain() -> None:

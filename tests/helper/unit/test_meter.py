@@ -38,6 +38,7 @@ QUIET = {
     "a connection is open": ([(4, 0, 0, 1), (8, 0, 0, 1)], 2),
     "a connection is closed": ([(4, 0, 0, 1), (5, 0, 0, 0), (8, 0, 0, 0)], 6),
     "Envoy was restarted": ([(4, 0, 100, 0), (7, 0, 1, 0), (9, 0, 1, 0)], 3),
+    "Envoy was restarted, and nothing came since": ([(4, 0, 100, 0), (7, 0, 0, 0), (9, 0, 0, 0)], 3),
 }
 
 
@@ -159,7 +160,8 @@ def test_gap() -> None:
     """The mean time between requests ends with the last one."""
     meter = fed((0, Traffic()), (4, Traffic(completed=1)), (8, Traffic(completed=2)), (9, Traffic(completed=2)))
 
-    assert (4, 3, 0) == (meter.gap(0), meter.gap(2), fed((0, Traffic())).gap(0))
+    assert (4, 3, 0.25, 0) == tuple(map(meter.gap, (0, 2, 7.5, 9)))
+    assert 0 == fed((0, Traffic())).gap(0)
 
 
 def test_gap_between_connections_that_pass_two_listeners() -> None:
@@ -169,7 +171,7 @@ def test_gap_between_connections_that_pass_two_listeners() -> None:
         for second, count in [(0, 0), (4, 1), (8, 2)]
     ]
 
-    assert 4 == fed(*readings).doubtful_gap(0)
+    assert (4, 3, 0.25, 0) == tuple(map(fed(*readings).doubtful_gap, (0, 2, 7.5, 9)))
 
 
 def test_a_single_connection_shows_no_gap() -> None:
