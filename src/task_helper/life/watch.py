@@ -1,4 +1,4 @@
-"""Watching for an early end of the plan: each function collects facts until `early` finds them enough, and returns the
+"""Watching for an end of the plan: each function collects facts until `verdicts` finds them enough, and returns the
 cause.
 """
 
@@ -14,9 +14,9 @@ from task_helper.envoy.accounting import Account
 from task_helper.envoy.admin import Envoy, Look
 from task_helper.envoy.mesh import recognise
 from task_helper.envoy.traffic import Meter, Traffic
-from task_helper.life import early
-from task_helper.life.early import Keep, Leave, Quiet, Verdict
+from task_helper.life import verdicts
 from task_helper.life.record import Record
+from task_helper.life.verdicts import Keep, Leave, Quiet, Verdict
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
 from task_helper.timing import forever, now, sleep_until
@@ -33,7 +33,7 @@ LONGEST_READING_PAUSE: Final = 5.0
 # How long before the earliest end of a drain a reading is taken, to show since when nothing has come: QUIET and a
 # moment. The other readings are the first of the drain and one at its end. At the fixed end of a drain the last reading
 # is A_MOMENT earlier.
-LAST_READINGS: Final = early.QUIET + 0.1
+LAST_READINGS: Final = verdicts.QUIET + 0.1
 A_MOMENT: Final = 0.5
 
 # In Consul, in seconds. ARRIVALS_COUNTED: how long before the limit arrivals are counted. MAY_STILL_ARRIVE: how long
@@ -79,11 +79,11 @@ def _never_in_service(look: Look | None, has_restarted: bool | None, record: Rec
             "the helper was restarted" if has_restarted else "ECS does not report whether the helper was restarted"
         )
     if look is None or look.uptime is None:
-        return early.never_in_service(may_have_been=may_have_been, used=None, uncounted=[])
+        return verdicts.never_in_service(may_have_been=may_have_been, used=None, uncounted=[])
     if look.replaced:
         may_have_been = may_have_been or "Envoy has replaced or removed listeners, and what they counted is lost"
-    younger = early.younger_than_helper(uptime=look.uptime, helper=look.asked_at - record.began_at)
-    return early.never_in_service(
+    younger = verdicts.younger_than_helper(uptime=look.uptime, helper=look.asked_at - record.began_at)
+    return verdicts.never_in_service(
         may_have_been=may_have_been or younger,
         used=look.traffic.whole.used,
         uncounted=list(look.account.uncounted),
@@ -98,7 +98,9 @@ async def envoy_stopped(envoy: Envoy, metadata: Metadata, record: Record) -> str
             record.envoy_answered |= answers is True
             # an admin API that never answered may have another address
             known = answers if record.envoy_answered else None
-            verdict = early.envoy_stopped(stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners))
+            verdict = verdicts.envoy_stopped(
+                stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners)
+            )
             if isinstance(verdict, Leave):
                 return verdict.cause
         await asyncio.sleep(POLL)
@@ -124,7 +126,7 @@ async def application_stopped(envoy: Envoy, application: Application | None, met
         except OSError:
             after = None
         uncounted = list(account.uncounted) if account else []
-        verdict = early.application_stopped(
+        verdict = verdicts.application_stopped(
             stopped=stopped, refuses=refuses, before=before, after=after, uncounted=uncounted
         )
         if isinstance(verdict, Leave):
@@ -165,11 +167,11 @@ async def still_sending(envoy: Envoy, metadata: Metadata, began: float, limit: f
             pass  # no request is known to have arrived
         else:
             if now() >= limit:
-                verdict = early.still_sending(
+                verdict = verdicts.still_sending(
                     waits_for_envoy=await metadata.waits_for_envoy(),
                     arrived=meter.arrived,
                     # The reading before shows no arrival. This reading may be late, if the helper was frozen.
-                    lately=meter.last_arrival_after is not None and now() - meter.last_arrival_after < early.QUIET,
+                    lately=meter.last_arrival_after is not None and now() - meter.last_arrival_after < verdicts.QUIET,
                 )
                 if isinstance(verdict, Leave):
                     return verdict.cause
@@ -204,7 +206,7 @@ async def _read(envoy: Envoy, record: Record, *, anew: bool = False) -> None:
         record.meter.read(now(), traffic, recounted=recounted)
 
 
-async def until_quiet(
+async def read_until_quiet(
     envoy: Envoy, record: Record, plan: Plan, stopped_at: float, *, drained_since: float, fixed_end: float
 ) -> None:
     """Feed the record's meter, and return when the task is quiet; with fixed times, never return.
@@ -246,7 +248,7 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
         doubtful_gap=meter.doubtful_gap(drained_since),
         unmoved=record.unmoved(drained_since + plan.shortest_drain, plan.health_check_interval),
     )
-    return early.quiet(
+    return verdicts.quiet(
         drained_for=moment - drained_since,
         least=plan.shortest_drain,
         fixed_over=moment >= fixed_end,

@@ -1,7 +1,7 @@
-"""Whether the plan may end early: facts in; `Leave` or `Keep` with its cause out. Pure.
+"""Whether the plan, or its stage, may end: facts in; `Leave` or `Keep` with its cause out. Pure.
 
-This module decides every early end but one: `replacement.py` decides the end of a delay whose replacement is in
-service.
+This module decides the end of a drain with `auto`, and every early end but one: `replacement.py` decides the end of a
+delay whose replacement is in service.
 
 An early exit, a skipped delay and a quiet task need two independent proofs. One of them proves that nothing is being
 served. `still_sending` is the exception, because there waiting costs requests. A fact that is not known is None. It
