@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess  # nosec B404
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from lab.parts import envoy_process
+from lab.parts.certificate import self_signed
 from lab.parts.envoy_process import ADMIN_PORT, HEALTH_PATH, Json, typed
 from lab.shapes.shape import LARGE, Chain, ListenerShape, Shape
 
@@ -301,20 +301,5 @@ def downstream(address: str, port: int) -> Json:
 
 def new_certificate(folder: Path) -> Certificate:
     """Signed by itself, for a day, its files in `folder`; raises CalledProcessError where openssl cannot make it."""
-    chain, key = folder / "certificate.pem", folder / "key.pem"
-    names = ",".join(f"DNS:{name}" for name in SERVER_NAMES)
-    command = [
-        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"),
-        *(
-            "-subj",
-            f"/CN={SERVER_NAMES[0]}",
-            "-addext",
-            f"subjectAltName={names}",
-            "-out",
-            str(chain),
-            "-keyout",
-            str(key),
-        ),
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)  # nosec B603
+    chain, key = self_signed(folder, *SERVER_NAMES)
     return Certificate(chain.read_text(), key.read_text())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 import h11
@@ -72,8 +71,6 @@ async def accepts(host: str, port: int) -> bool:
     except ConnectionRefusedError:
         return False
     writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
     return True
 
 

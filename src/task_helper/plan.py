@@ -43,6 +43,12 @@ DEREGISTRATION: Final = 15.0
 SHORTEST_PROOF: Final = 10.0
 
 
+# a drawing fills a stage with UP_TO if `auto` ends that stage, with FIXED if the clock ends it
+FIXED: Final = "─"
+UP_TO: Final = "┄"
+LEGEND: Final = f"{UP_TO} auto: the stage ends once its condition is met; this and later times are the latest"
+
+
 class OtherHelper(msgspec.Struct, frozen=True):
     """The other helper of a chain: the name of its container, and its stopTimeout in seconds."""
 
@@ -213,7 +219,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def draw(plan: Plan, width: int) -> str:
     """The stages from SIGTERM to SIGKILL as text, to scale, in lines of at most `width` columns (at least 60).
 
-    For a helper of a chain the drawing shows the plan of both helpers.
+    For a helper of a chain the drawing shows the plan of both helpers. Where `auto` ends a stage, the last line
+    explains its fill.
     """
     auto_delay, auto_drain = plan.drain_delay == "auto", plan.drain_timeout == "auto"
     end, delay = plan.whole_budget, plan.longest_delay
@@ -230,10 +237,10 @@ def draw(plan: Plan, width: int) -> str:
         delaying = f"the task keeps serving for {delaying_for}, while replacement tasks start"
     spare = end - delay - drain
     stages = [
-        (f"delaying {delaying_for}", delay),
-        (f"draining {draining_for}", drain),
-        (f"spare {spare:g}s", spare),
-        ("", MARGIN),
+        (f"delaying {delaying_for}", delay, UP_TO if auto_delay else FIXED),
+        (f"draining {draining_for}", drain, UP_TO if auto_drain else FIXED),
+        (f"spare {spare:g}s", spare, FIXED),
+        ("", MARGIN, FIXED),
     ]
     if auto_drain:
         del stages[2]
@@ -250,13 +257,14 @@ def draw(plan: Plan, width: int) -> str:
         del moments[3]
     bars = [stages]
     if helpers:
-        bars.append([(f"{name} {length:g}s", length) for name, length in helpers])
+        bars.append([(f"{name} {length:g}s", length, FIXED) for name, length in helpers])
         (first, handover), (second, _) = helpers
         if auto_drain or delay + drain > handover:
             moments.append((handover, "handover", f"{first} exits, and {second} continues (STOP_TIMEOUT - 5s)"))
     moments.sort(key=lambda each: each[0])
     lines = [f"{f'{moment:g}s':>6}  {name:9} {meaning}" for moment, name, meaning in moments]
-    return "\n".join([*(_bar(each, max(60, min(width, 100)) - 1) for each in bars), "", *lines])
+    legend = [LEGEND] if auto_delay or auto_drain else []
+    return "\n".join([*(_bar(each, max(60, min(width, 100)) - 1) for each in bars), "", *lines, *legend])
 
 
 def _chain(plan: Plan) -> list[tuple[str, float]]:
@@ -269,13 +277,13 @@ def _chain(plan: Plan) -> list[tuple[str, float]]:
     return []
 
 
-def _bar(stages: list[tuple[str, float]], columns: int) -> str:
-    """The stages' labels between marks that are as far apart as the stages are long, in seconds."""
-    scale = columns / sum(length for _, length in stages)
+def _bar(stages: list[tuple[str, float, str]], columns: int) -> str:
+    """The stages' labels, each in its fill, between marks that are as far apart as the stages are long."""
+    scale = columns / sum(length for _, length, _ in stages)
     bar, end = "├", 0.0
-    for label, length in stages:
+    for label, length, fill in stages:
         end += length
         room = round(end * scale) - len(bar)
         if room >= 0:
-            bar += (f" {label} " if label and len(label) + 2 <= room else "").center(room, "─") + "┼"
+            bar += (f" {label} " if label and len(label) + 2 <= room else "").center(room, fill) + "┼"
     return f"{bar[:-1]}┤"

@@ -53,9 +53,8 @@ def without_baseline(checked: Checked, baseline: Counter[str]) -> Checked:
 
 def _key(checked: Checked, finding: Finding) -> str:
     definition = checked.task.definition
-    place = definition.container_place(finding.place)
-    name = next((c.name for c in definition.container_definitions if c.place == place), "")
-    within = finding.place.removeprefix(place) if place else finding.place
+    container = definition.container_at(finding.place)
+    within = finding.place.removeprefix(container.place) if container else finding.place
     key = within.lstrip(".$").partition(".")[0].partition("[")[0]
     file = PurePath(checked.source.file).as_posix()
-    return " ".join([file, checked.source.label or "-", finding.rule, name or "-", key or "-"])
+    return " ".join([file, checked.source.label or "-", finding.rule, container.name if container else "-", key or "-"])

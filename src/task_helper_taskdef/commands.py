@@ -180,7 +180,7 @@ def _check_file(sources: list[Source], options: Options, arguments: argparse.Nam
         checked = [check_source(source, options) for source in sources]
         if arguments.fix or _writes_nothing(arguments):
             text, rules, refused = fix(sources, options)
-            for reason in refused:
+            for reason in dict.fromkeys(refused):
                 complain(f"{file}: not repaired: {reason}")
             if rules:
                 _write_change(sources[0], text, f"repaired {', '.join(dict.fromkeys(rules))}", arguments)

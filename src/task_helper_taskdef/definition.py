@@ -16,7 +16,7 @@ import msgspec
 from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.formats.decoding import DOCUMENT, PLACE, UNKNOWN, typed
-from task_helper_taskdef.formats.tree import NotATaskDefinition, steps
+from task_helper_taskdef.formats.tree import NotATaskDefinition, Unknown, above, below, steps
 
 # ECS's default, if the definition and the instance's agent do not set it
 DEFAULT_STOP_TIMEOUT: Final = 30
@@ -208,22 +208,33 @@ class Definition(msgspec.Struct, frozen=True, rename="camel", dict=True):
         """Whether a template leaves the containers unknown altogether."""
         return f"{self.place}.containerDefinitions" in self.unknown
 
-    @property
+    @cached_property
     def unknown_order(self) -> list[str]:
-        """The places that a template leaves unknown of the order in which containers start and stop."""
+        """A place that a template leaves unknown of the order in which containers start and stop; none if all is known.
+
+        One place is enough for a finding that rests on the order.
+        """
         item = re.compile(
             r"\.((dependsOn|links|volumesFrom)(\[\d+\](\.\w+)?)?|(logC|firelensC)onfiguration(\.logDriver)?)$"
         )
-        return [place for place in self.unknown if item.search(place)] + self.unknown_containers
+        return ([place for place in self.unknown if item.search(place)] + self.unknown_containers)[:1]
 
     def is_known(self, place: str) -> bool:
         """Whether nothing at `place`, or that it belongs to, is left unknown by a template."""
-        return not any(f"{place}.".startswith((f"{unknown}.", f"{unknown}[")) for unknown in self.unknown)
+        unknown = self._unknown_places
+        return not unknown or not any(each in unknown for each in (place, *above(place)))
 
-    def container_place(self, place: str) -> str:
-        """The place of the container that `place` belongs to, empty if it belongs to none."""
-        containers = (container.place for container in self.container_definitions)
-        return next((each for each in containers if f"{place}.".startswith((f"{each}.", f"{each}["))), "")
+    def container_at(self, place: str) -> Container | None:
+        """The container that `place` belongs to; None if it belongs to none."""
+        return next((self._by_place[each] for each in (place, *above(place)) if each in self._by_place), None)
+
+    @cached_property
+    def _unknown_places(self) -> frozenset[str]:
+        return frozenset(self.unknown)
+
+    @cached_property
+    def _by_place(self) -> dict[str, Container]:
+        return {container.place: container for container in self.container_definitions}
 
     @cached_property
     def by_name(self) -> dict[str, Container]:
@@ -246,13 +257,28 @@ class Definition(msgspec.Struct, frozen=True, rename="camel", dict=True):
             names |= self._log_routers
         return {name for name in names if name in self.by_name and name != container.name}
 
-    def stopped_after(self, container: Container) -> set[str]:
-        """All containers that ECS stops after `container` as long as none crashes: its dependencies, and theirs."""
+    def stopped_after(self, *containers: Container) -> set[str]:
+        """All containers that ECS stops after one of `containers` as long as none crashes: what it depends on, and what
+        that depends on."""
         found: set[str] = set()
-        ahead = self.waits_for(container)
+        ahead = set().union(*map(self.waits_for, containers))
         while ahead:
             found |= ahead
             ahead = set().union(*(self.waits_for(self.by_name[name]) for name in ahead)) - found
+        return found
+
+    def stopped_before(self, container: Container) -> set[str]:
+        """All containers that ECS stops before `container` as long as none crashes: those that have it in
+        `stopped_after`."""
+        dependants: dict[str, set[str]] = {}
+        for each in self.container_definitions:
+            for name in self.waits_for(each):
+                dependants.setdefault(name, set()).add(each.name)
+        found: set[str] = set()
+        ahead = dependants.get(container.name, set())
+        while ahead:
+            found |= ahead
+            ahead = set().union(*(dependants.get(name, set()) for name in ahead)) - found
         return found
 
 
@@ -282,6 +308,12 @@ class VirtualNode(msgspec.Struct, frozen=True, rename="camel"):
 
 def read(document: Any) -> Definition:
     """The typed definition of `document`, which is in the API's spelling; raises NotATaskDefinition with the place."""
+    if isinstance(document, Unknown) and "Fn::ForEach::" in document:
+        loop = below("$", document.strip("${}"))
+        raise NotATaskDefinition(
+            f"{loop}: this loop makes the properties, so they are known only after the deployment; check what"
+            " `aws ecs describe-task-definition --task-definition NAME` prints then"
+        )
     if not isinstance(document, dict):
         raise NotATaskDefinition("$: expected an object with containerDefinitions")
     definition = typed(document, "$", Definition)

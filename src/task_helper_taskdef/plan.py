@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphlib import CycleError
 
+from task_helper.plan import FIXED, LEGEND, UP_TO
 from task_helper_taskdef.definition import read_source
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.roles import Task, assign_roles, settings_of
@@ -25,42 +26,47 @@ def plan(
         return (
             f"The containers wait for each other ({' -> '.join(error.args[1])}), so ECS refuses this task definition."
         )
+    alone = {container.name for container in task.kept_running} - task.definition.stopped_after(*task.helpers)
     names = max([len(phase.container.name) for phase in phases], default=0)
     end = max([phase.ends for phase in phases], default=0.0)
     scale = (max(60, min(width, 120)) - names - 4) / max(end, 1.0)
     bars = [f"{phase.container.name:{names}}  {_bar(_stages(task, phase), scale)}" for phase in phases]
-    moments = [f"{f'{phase.begins:g}s':>6}  {phase.container.name:{names}}  {_remark(task, phase)}" for phase in phases]
+    moments = [
+        f"{f'{phase.begins:g}s':>6}  {phase.container.name:{names}}  {_remark(task, phase, alone)}" for phase in phases
+    ]
     last = f"{f'{end:g}s':>6}  the whole task has stopped at the latest{_on_spot(end) if spot else ''}"
-    return "\n".join([*bars, "", *moments, last])
+    legend = [LEGEND] if any(UP_TO in bar for bar in bars) else []
+    return "\n".join([*bars, "", *moments, last, *legend])
 
 
-def _stages(task: Task, phase: Phase) -> list[tuple[str, float]]:
-    """The stages of `phase.container` after the stop request, with their seconds."""
-    serving = [("serving", phase.begins)] if phase.begins else []
+def _stages(task: Task, phase: Phase) -> list[tuple[str, float, str]]:
+    """The stages of `phase.container` after the stop request, with their seconds and their fill."""
+    serving = [("serving", phase.begins, FIXED)] if phase.begins else []
     settings = settings_of(phase.container) if phase.container in task.helpers else None
     if settings is None:
-        return [*serving, ("stopping", phase.ends - phase.begins)]
-    if settings.plan.drain_delay == "auto" or settings.plan.drain_timeout == "auto":
-        return [*serving, ("delaying and draining", phase.ends - phase.begins)]
+        return [*serving, ("stopping", phase.ends - phase.begins, FIXED)]
+    if settings.plan.drain_delay == "auto":
+        return [*serving, ("delaying and draining up to", phase.ends - phase.begins, UP_TO)]
     delay = min(max(0.0, settings.plan.drain_delay - settings.plan.elapsed_before), phase.ends - phase.begins)
-    delaying = [("delaying", delay)] if delay or not settings.plan.takes_over_from else []
-    return [*serving, *delaying, ("draining", phase.ends - phase.begins - delay)]
+    delaying = [("delaying", delay, FIXED)] if delay or not settings.plan.takes_over_from else []
+    draining = ("draining up to", UP_TO) if settings.plan.drain_timeout == "auto" else ("draining", FIXED)
+    return [*serving, *delaying, (draining[0], phase.ends - phase.begins - delay, draining[1])]
 
 
-def _bar(stages: list[tuple[str, float]], scale: float) -> str:
+def _bar(stages: list[tuple[str, float, str]], scale: float) -> str:
     """The stages' names between marks that are as far apart as the stages are long, `scale` columns to the second."""
     bar, end = "├", 0.0
-    for name, length in stages:
+    for name, length, fill in stages:
         end += length
         room = round(end * scale) - len(bar)
         if room >= 0:
             label = next((text for text in (f" {name} {length:g}s ", f" {length:g}s ", "") if len(text) <= room), "")
-            bar += label.center(room, "─") + "┼"
+            bar += label.center(room, fill) + "┼"
     return f"{bar[:-1]}┤"
 
 
-def _remark(task: Task, phase: Phase) -> str:
-    """The event at the beginning of `phase`, and its problems."""
+def _remark(task: Task, phase: Phase, alone: set[str]) -> str:
+    """The event at the beginning of `phase`, and its problems; no helper keeps the containers `alone` running."""
     container = phase.container
     if container in task.helpers:
         settings = settings_of(container)
@@ -74,8 +80,7 @@ def _remark(task: Task, phase: Phase) -> str:
             f"; continues the plan of {settings.plan.takes_over_from.name}" if settings.plan.takes_over_from else ""
         )
         return f"SIGTERM{continues}; its plan takes {at_most}{plan:g}s of its stopTimeout of {given}s"
-    waited_for = any(container.name in task.definition.stopped_after(helper) for helper in task.helpers)
-    warning = "" if waited_for or container not in task.kept_running else "; NO HELPER DEPENDS ON IT"
+    warning = "; NO HELPER DEPENDS ON IT" if container.name in alone else ""
     killed = f"; KILLED at {SPOT_SECONDS}s on Spot" if task.spot and phase.ends > SPOT_SECONDS else ""
     return f"SIGTERM, and SIGKILL after its stopTimeout of {container.stop_seconds}s{warning}{killed}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cached_property
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Final, Literal
@@ -48,7 +49,7 @@ class BadName(ValueError):
     """A container's name, given by the user, does not fit the task definition."""
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, dict=True):
     """A definition with the roles of its containers; a task has one helper and one Envoy, or it is faulty."""
 
     definition: Definition
@@ -66,13 +67,13 @@ class Task(msgspec.Struct, frozen=True):
     spelling: Spelling = "api"
     small_keys: list[str] = []
 
-    @property
+    @cached_property
     def long_running(self) -> list[Container]:
         """All containers without those that end at the start: others wait for these with COMPLETE or SUCCESS."""
         finished = finished_at_start(self.definition, self.helpers)
         return [c for c in self.definition.container_definitions if c.name not in finished]
 
-    @property
+    @cached_property
     def kept_running(self) -> list[Container]:
         """The containers that the helper keeps running: all that serve requests, and all that these need.
 
@@ -81,13 +82,13 @@ class Task(msgspec.Struct, frozen=True):
         others = (c for c in self.long_running if c not in self.helpers)
         return [c for c in others if not (deregisters_task(c) or is_consul_control_plane(c))]
 
-    @property
+    @cached_property
     def applications(self) -> list[Container]:
         """The containers that serve requests: no Envoy, none that an Envoy needs, and none that only carries logs,
         metrics or traces."""
         return [c for c in self.kept_running if not (c in self.envoys or is_agent(c) or is_consul_client(c))]
 
-    @property
+    @cached_property
     def mesh(self) -> Mesh | None:
         """The mesh whose data plane Envoy is, if it is known."""
         return self.named_mesh or next((mesh for mesh in map(mesh_of, self.envoys) if mesh), None)
@@ -299,7 +300,7 @@ def condition_for(task: Task, container: Container) -> str:
 def logging_neighbour(task: Task) -> Container | None:
     """The container whose logs the helper's belong to: an application, else Envoy, else any that logs somewhere."""
     logging = [container for container in task.kept_running if container.log_configuration]
-    applications = [c for c in logging if c in task.applications]
+    applications = [c for c in task.applications if c.log_configuration]
     return next(iter(applications or [c for c in logging if c in task.envoys] or logging), None)
 
 

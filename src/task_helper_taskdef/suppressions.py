@@ -9,7 +9,9 @@ that is not about a container.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from task_helper_taskdef.definition import Container, Definition
@@ -41,12 +43,18 @@ def suppress(
     """
     found = read_suppressions(definition, source)
     valid = [each for each in found if each.rule in rules and each.reason]
-    left = [
-        finding
-        for finding in findings
-        if finding.rule not in ignore and not any(_applies(definition, finding, each) for each in valid)
+    anywhere, here = {each.rule for each in valid}, {(each.rule, each.container) for each in valid}
+
+    def suppressed(finding: Finding) -> bool:
+        container = definition.container_at(finding.place)
+        if container is None:
+            return finding.rule in anywhere
+        return (finding.rule, "") in here or (finding.rule, container.place) in here
+
+    left = [finding for finding in findings if finding.rule not in ignore and not suppressed(finding)]
+    invalid = [
+        _complaint(each, rules) for each in found if RULE not in ignore and (each.rule not in rules or not each.reason)
     ]
-    invalid = [_complaint(each, rules) for each in found if each not in valid and RULE not in ignore]
     return left + invalid, len(findings) - len(left)
 
 
@@ -57,13 +65,22 @@ def read_suppressions(definition: Definition, source: Source) -> list[Suppressio
         text = container.docker_labels.get(LABEL)
         if isinstance(text, str):
             found += _parsed(text, container.place, f"{container.place}.dockerLabels.{LABEL}")
-    # in JSON there are no comments, only texts that look like one
-    if not source.tree.text.lstrip().startswith(("{", "[")):
-        for match in _COMMENT.finditer(source.tree.text):
-            inside = _container_at(definition, source, match.start(1))
-            place = inside.place if inside else "$"
-            found += _parsed(match[1], inside.place if inside else "", place)
+    if comments := _comments(source.tree.text):
+        spans = _container_spans(definition, source)
+        for offset, text in comments:
+            inside = _container_around(offset, spans)
+            found += _parsed(text, inside.place if inside else "", inside.place if inside else "$")
     return found
+
+
+# a file may have many definitions, each with the same comments
+@lru_cache(maxsize=1)
+def _comments(text: str) -> list[tuple[int, str]]:
+    """The suppressions in comments of `text`, with their offsets."""
+    # in JSON there are no comments, only texts that look like one
+    if text.lstrip().startswith(("{", "[")):
+        return []
+    return [(match.start(1), match[1]) for match in _COMMENT.finditer(text)]
 
 
 def _parsed(text: str, container: str, place: str) -> Iterator[Suppression]:
@@ -73,14 +90,21 @@ def _parsed(text: str, container: str, place: str) -> Iterator[Suppression]:
             yield Suppression(rule, reason.strip(), container, place)
 
 
-def _container_at(definition: Definition, source: Source, offset: int) -> Container | None:
+def _container_spans(definition: Definition, source: Source) -> list[tuple[int, int, Container]]:
+    """Where comments about each container may begin, where it ends, and the container, in the order of the text."""
+    spans = ((source.tree.spans.get(source.file_place(c.place)), c) for c in definition.container_definitions)
+    # the comment may stand on the line on which the container begins, or right above it
+    found = [(_line_above(source.tree.text, span.start), span.end, container) for span, container in spans if span]
+    return sorted(found, key=lambda each: each[:2])
+
+
+def _container_around(offset: int, spans: Sequence[tuple[int, int, Container]]) -> Container | None:
     """The container that is written around `offset`: the last that begins before it, if it ends behind it."""
-    for container in reversed(definition.container_definitions):
-        span = source.tree.spans.get(source.file_place(container.place))
-        # the comment may stand on the line on which the container begins, or right above it
-        if span and _line_above(source.tree.text, span.start) <= offset < span.end:
-            return container
-    return None
+    last = bisect_right(spans, offset, key=lambda each: each[0]) - 1
+    if last < 0:
+        return None
+    _, end, container = spans[last]
+    return container if offset < end else None
 
 
 def _line_above(text: str, offset: int) -> int:
@@ -88,13 +112,6 @@ def _line_above(text: str, offset: int) -> int:
     line = text.rfind("\n", 0, offset) + 1
     above = text.rfind("\n", 0, max(line - 1, 0)) + 1
     return above if text[above:line].lstrip().startswith("#") else line
-
-
-def _applies(definition: Definition, finding: Finding, suppression: Suppression) -> bool:
-    place = definition.container_place(finding.place)
-    return finding.rule == suppression.rule and (
-        not suppression.container or not place or place == suppression.container
-    )
 
 
 def _complaint(suppression: Suppression, rules: Collection[str]) -> Finding:

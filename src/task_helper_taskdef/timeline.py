@@ -43,8 +43,9 @@ def stop_schedule(task: Task) -> list[Phase]:
     # a container that ends at the start is not stopped, and ECS does not wait for it
     dependants: dict[str, set[str]] = {container.name: set() for container in task.long_running}
     for container in task.long_running:
-        for name in definition.waits_for(container) & dependants.keys():
-            dependants[name].add(container.name)
+        for name in definition.waits_for(container):
+            if name in dependants:
+                dependants[name].add(container.name)
     phases: dict[str, Phase] = {}
     for name in TopologicalSorter(dependants).static_order():
         container = definition.by_name[name]

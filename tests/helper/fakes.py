@@ -84,6 +84,9 @@ class FakeEnvoy(Server):
         self.in_flight = 0
         self.completed = 0
         self.failed = 0
+        # bytes of responses that it still buffers, and how often an update replaced a listener
+        self.unsent = 0
+        self.modified = 0
         # health checks that came, and idle connections of downstreams
         self.checks = 0
         self.idle_connections = 0
@@ -92,9 +95,12 @@ class FakeEnvoy(Server):
         self.started = -100.0
         # open connections of a second inbound listener, a TCP proxy that a control plane brings; None without one
         self.connections: int | None = None
+        # connections that this listener had and has no more, and requests answered through no known listener
+        self.past_connections = 0
+        self.strays = 0
         # whether the first two come from a control plane as well, and have come
         self.by_lds, self.has_listeners = False, True
-        self.direction = "INBOUND"
+        self.direction = self.tcp_direction = "INBOUND"
         # whether connections to its listeners are accepted, as `Network.accepts` reports; None where they hang
         self.accepts: bool | None = True
         # targets that this Envoy does not know, and that it does not allow; statistics that it leaves out
@@ -146,21 +152,28 @@ class FakeEnvoy(Server):
                 return Response(405, b"Method Not Allowed")
         return Response(404, b"invalid path. ")
 
-    def _config_dump(self, target: str) -> dict[str, Any]:
+    def _listeners(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The static and the dynamic ones."""
         filters = [_typed("filters.http.health_check.v3.HealthCheck")] if self.health_check_filter else []
         listeners = [_listener(self.listener_name, self.direction, "ingress", filters, "DEFAULT")]
         if self.egress:
             listeners.append(_listener("egress", "OUTBOUND", "egress", [], self.egress))
-        dynamic = [] if self.connections is None else [_tcp_listener("tcp", "INBOUND", self.check_drain_close)]
+        dynamic = [] if self.connections is None else [_tcp_listener("tcp", self.tcp_direction, self.check_drain_close)]
         if self.by_lds:
             listeners, dynamic = [], [*listeners, *dynamic] if self.has_listeners else []
         if self.has_metrics:
             listeners.append(_listener("prometheus", "UNSPECIFIED", "scrapes", [], "DEFAULT"))
+        return listeners, dynamic
+
+    def _config_dump(self, target: str) -> dict[str, Any]:
+        listeners, dynamic = self._listeners()
+        # an update of filter chains alone leaves the version as it is
+        state = {"version_info": "1", "last_updated": f"2026-01-01T00:00:{self.modified:02}Z"}
         match target.partition("?")[2].partition("&mask=")[0]:
             case "resource=static_listeners":
                 return {"configs": [{"listener": each} for each in listeners]}
             case "resource=dynamic_listeners":
-                return {"configs": [{"name": e["name"], "active_state": {"listener": e}} for e in dynamic]}
+                return {"configs": [{"name": e["name"], "active_state": state | {"listener": e}} for e in dynamic]}
             case query if query.startswith("mask=bootstrap.admin,"):
                 address = {"socket_address": {"address": self.admin, "port_value": 9901}}
                 bootstrap: dict[str, Any] = {"admin": {"address": address}, "node": {"metadata": self.metadata}}
@@ -177,7 +190,7 @@ class FakeEnvoy(Server):
         """`usedonly` leaves out what is zero, and gauges that another Envoy handed over in a hot restart."""
 
         def is_gauge(name: str) -> bool:
-            return name.endswith("_active")
+            return name.endswith(("_active", "_buffered", "_draining"))
 
         stats = [
             each for each in self._stats() if f"&type={'Gauges' if is_gauge(each['name']) else 'Counters'}" in target
@@ -202,17 +215,27 @@ class FakeEnvoy(Server):
             "http.ingress.downstream_rq_active": self.in_flight,
             "http.ingress.downstream_rq_total": total,
             "http.ingress.downstream_rq_completed": self.completed,
+            "http.ingress.downstream_cx_tx_bytes_buffered": self.unsent,
+            "http.ingress.downstream_cx_http3_active": 0,
+            "http.ingress.tracing.health_check": self.checks,
             "listener.127.0.0.1_15000.downstream_cx_active": self.idle_connections,
             "listener.127.0.0.1_15000.downstream_cx_total": total,
             "listener.127.0.0.1_15006.downstream_cx_active": self.connections or 0,
-            "listener.127.0.0.1_15006.downstream_cx_total": self.connections or 0,
+            "listener.127.0.0.1_15006.downstream_cx_total": (self.connections or 0) + self.past_connections,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_active": self.connections or 0,
             "listener.127.0.0.1_15006.worker_0.downstream_cx_total": self.connections or 0,
+            "listener.127.0.0.1_15006.downstream_pre_cx_active": 0,
             "listener.admin.downstream_cx_active": 1,
             "listener.admin.main_thread.downstream_cx_active": 1,
+            "listener_manager.listener_added": sum(map(len, self._listeners())),
+            "listener_manager.listener_modified": self.modified,
+            "listener_manager.listener_removed": 0,
+            "listener_manager.total_filter_chains_draining": 0,
         }
         if self.egress:
             stats |= {f"http.egress.downstream_rq_{kind}": 0 for kind in ("active", "total", "completed")}
+        if self.strays:
+            stats |= {f"http.stray.downstream_rq_{kind}": self.strays for kind in ("total", "completed")}
         return [{"name": name, "value": value} for name, value in stats.items() if name not in self.left_out]
 
 
@@ -233,6 +256,7 @@ class FakeMetadata(Server):
         self.desired = "RUNNING"
         # the status of this helper's own container, as another container of the task sees it
         self.helper_status = "RUNNING"
+        self.helper_exit_code: int | None = None
         self.containers: dict[str, dict[str, Any]] = {}
         for name in CONTAINERS:
             self.run(name)
@@ -249,7 +273,7 @@ class FakeMetadata(Server):
     def answer(self, method: str, target: str) -> Response:
         helper: dict[str, Any] = {"Name": self.name, "Type": "NORMAL", "KnownStatus": self.helper_status}
         helper["DesiredStatus"] = self.desired
-        helper |= {"RestartCount": self.restart_count}
+        helper |= {"RestartCount": self.restart_count, "ExitCode": self.helper_exit_code}
         match method, target:
             case "GET", "/v4/helper":
                 return _json(helper)

@@ -50,7 +50,9 @@ def test_check_prints_findings_for_people(
     lines = capsys.readouterr().out.splitlines()
 
     assert code == 1
-    assert lines[0] == "helper: task-helper; Envoy: envoy; to keep running: app"
+    assert lines[0] == (
+        "helper: task-helper; Envoy: envoy (its configuration is elsewhere and not checked); to keep running: app"
+    )
     assert lines[2:8] == [
         "container task-helper",
         "  error  shop.json:25:5  $.containerDefinitions[2].dependsOn  (holds-all)",

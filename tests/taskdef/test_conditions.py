@@ -12,10 +12,12 @@ import yaml
 from task_helper.cli import main
 from task_helper_taskdef.add import add
 from task_helper_taskdef.check import check
+from task_helper_taskdef.definition import read_source
 from task_helper_taskdef.fix import fix
 from task_helper_taskdef.formats import Source, load
 from task_helper_taskdef.formats.conditions import Conditions, telling
 from task_helper_taskdef.formats.editing import NotEditable
+from task_helper_taskdef.formats.tree import NotATaskDefinition
 
 IMAGE = "registry.example/ecs-task-helper:1.0.0"
 ENVOY = "Name: envoy, Image: 'envoyproxy/envoy:v1', HealthCheck: {Command: [CMD, /ready]}"
@@ -252,6 +254,39 @@ def test_loop_over_what_is_not_known_is_not_passed(
 
     assert 3 == main(["taskdef", "check", str(file)])
     assert "containers-unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "body, place",
+    [
+        ("    Properties:\n      Fn::ForEach::Keys: [K, [a], {x: y}]\n", "7:7"),
+        ("    Fn::ForEach::Keys: [K, [Properties], {x: y}]\n", "6:5"),
+    ],
+)
+def test_loop_that_makes_the_properties_is_named(body: str, place: str, tmp_path: Path) -> None:
+    """A definition whose properties a loop makes is refused with the name of the loop and its place."""
+    file = tmp_path / "t.yaml"
+    file.write_text(f"# a\n# b\nResources:\n  T:\n    Type: AWS::ECS::TaskDefinition\n{body}")
+    source = load(str(file), file.read_text())[0]
+
+    with pytest.raises(NotATaskDefinition, match="T.*Fn::ForEach::Keys: this loop makes the properties") as refused:
+        read_source(source)
+    line, column = source.tree.lines.at(refused.value.offset or 0)
+    assert place == f"{line}:{column}"
+
+
+def test_loop_in_labels_leaves_the_rest_to_be_checked() -> None:
+    """A loop that makes only Docker labels hides nothing: the container is checked as without it."""
+    labels = "            DockerLabels: {'Fn::ForEach::L': [K, [a], {'x${K}': y}]}\n"
+    container = "          - Name: envoy\n            Image: envoyproxy/envoy:v1.36.0\n"
+    head = "Resources:\n  T:\n    Type: AWS::ECS::TaskDefinition\n    Properties:\n        ContainerDefinitions:\n"
+    found = [
+        [(each.rule, each.message) for each in check(load("t.yaml", f"{head}{container}{more}")[0]).findings]
+        for more in ("", labels)
+    ]
+
+    assert ["helper-missing"] == [rule for rule, _ in found[0]]
+    assert found[0] == found[1]
 
 
 def test_all_variants_are_what_yaml_has() -> None:

@@ -117,7 +117,11 @@ def test_plan_draws_every_phase_to_scale() -> None:
         ),
         (
             [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_DELAY", "value": "auto"}])],
-            "task-helper  ├────────────────── delaying and draining 115s ──────────────────┤",
+            "task-helper  ├┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄ delaying and draining up to 115s ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┤",
+        ),
+        (
+            [container("task-helper", stopTimeout=120, environment=[{"name": "DRAIN_TIMEOUT", "value": "auto"}])],
+            "task-helper  ├──── delaying 40s ────┼┄┄┄┄┄┄┄┄┄┄┄ draining up to 75s ┄┄┄┄┄┄┄┄┄┄┤",
         ),
         (
             [container("envoy", stopTimeout=60), container("task-helper", "envoy", stopTimeout=120)],

@@ -14,7 +14,7 @@ from task_helper_taskdef.add import add
 from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.fix import fix
 from task_helper_taskdef.formats import Source, load, parse_all, sources
-from task_helper_taskdef.formats.editing import Change, NotEditable, apply, apply_together, change, changed
+from task_helper_taskdef.formats.editing import Change, Editor, NotEditable, apply, apply_together, changed
 from task_helper_taskdef.formats.tree import NotATaskDefinition
 from task_helper_taskdef.writer import encoded
 
@@ -211,7 +211,7 @@ def test_change_that_does_more_than_is_meant_is_refused(text: str, data: Any) ->
     new = data.draw(st.sampled_from(["", "y", '"y"', ",", "}", "\n", "*c", "# ", "z: 1\n", "'"]))
     edit = Edit("$.containerDefinitions[0].image", "y")
     try:
-        after = apply_together([(source, edit, Change(start, end, new))])
+        after = apply_together([(Editor(source), [edit], Change(start, end, new))])[0].text
     except NotEditable:
         return
     assert load(source.file, after)[0].document == changed(source.document, [edit])
@@ -368,9 +368,23 @@ def test_fix_makes_many_repairs_at_once() -> None:
 
 def test_fix_says_what_it_did_not_repair() -> None:
     """A finding whose repair would change others is left alone, and the reason is given."""
+    every = "[*app, {containerName: envoy, condition: START}, {containerName: last, condition: START}]"
+    text = SHARED.replace("x-deps: &deps\n  - {", "x-deps: &deps\n  - &app {").replace(
+        "START}\ncontainer", "HEALTHY}\ncontainer"
+    )
+    text = text.replace("image: app:1\n", "image: app:1\n    healthCheck: {command: [CMD, a]}\n")
+    text = text.replace("helper:1\n    dependsOn: *deps\n", f"helper:1\n    dependsOn: {every}\n")
+    fixed = fix(load("x.yaml", text))
+
+    assert any("shared" in reason for reason in fixed.refused)
+    assert Editor(load("x.yaml", text)[0]).change([Edit("$.containerDefinitions[0].cpu", 1)]).new == "\n    cpu: 1"
+
+
+def test_fix_repairs_what_an_earlier_repair_made_its_own() -> None:
+    """A list that a first repair writes out, as others share it, is no reason to refuse a second repair in it."""
     text = SHARED.replace("START}\ncontainer", "HEALTHY}\ncontainer")
     text = text.replace("image: app:1\n", "image: app:1\n    healthCheck: {command: [CMD, a]}\n")
     fixed = fix(load("x.yaml", text))
 
-    assert any("shared" in reason for reason in fixed.refused)
-    assert change(load("x.yaml", text)[0], Edit("$.containerDefinitions[0].cpu", 1)).new == "\n    cpu: 1"
+    assert {"holds-all", "depends-on-condition"} <= set(fixed.rules)
+    assert [] == fixed.refused

@@ -165,8 +165,8 @@ class Seen(NamedTuple):
     """
 
     service: DescribedService
-    tasks: list[DescribedTask]
-    page_is_full: bool
+    tasks: Sequence[DescribedTask] = ()
+    page_is_full: bool = False
     at: datetime | None = None
 
 
@@ -240,13 +240,14 @@ class Ecs:
         """How many tasks the service desires, and which there are. A task that belongs to no service has no others."""
         if self._name is None:
             (own, *_), _ = self._describe([self.task_arn])
-            self._name = own.group.removeprefix("service:") if own.group.startswith("service:") else ""
+            kind, _, name = own.group.partition(":")
+            self._name = name if kind == "service" else ""
         if not self._name:
-            return Seen(DescribedService(desired_count=0, running_count=0), [], False)
+            return Seen(DescribedService(desired_count=0, running_count=0))
         service = self._service(self._name)
         # most looks need only this one call
         if service.running_count < service.desired_count and not service.replaces_afterwards:
-            return Seen(service, [], False)
+            return Seen(service)
         page = self._list(self._name)
         tasks, at = self._describe([self.task_arn, *(arn for arn in page if arn != self.task_arn)])
         return Seen(service, tasks, len(page) == PAGE, at)

@@ -31,17 +31,17 @@ def looking(metadata: Metadata, cloud_map_service: str | None) -> LookAtService:
     cannot.
     """
     ecs: Ecs | None = None
-    seen: Seen | None = None
-    seen_at = 0.0
+    answer: tuple[Seen, float] | None = None  # ECS's last answer, and when it came
     listed: set[str] | None = None
     logged: set[str] = set()
 
     async def look(listing_only: bool) -> Look:
-        nonlocal ecs, seen, seen_at, listed
+        nonlocal ecs, answer, listed
         if ecs is None:
             ecs = await _in_thread("AWS's client", _connect, await metadata.ask_for_task(), cloud_map_service)
-        if seen is None or not listing_only:
-            seen, seen_at = await _in_thread("ECS", ecs.see), now()
+        if answer is None or not listing_only:
+            answer = await _in_thread("ECS", ecs.see), now()
+        seen, seen_at = answer
         # Cloud Map may fail although ECS answers. ECS's answer about the tasks still counts.
         failed = False
         if seen.tasks:

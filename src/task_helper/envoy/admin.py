@@ -42,7 +42,11 @@ _STATS: Final = f"/stats?format=json&filter={quote(FILTER, safe='')}"
 # most FEW listeners, the helper reads all details at once. Otherwise it reads them in groups: the first group is small,
 # and shows how many listeners fit into GROUP_SIZE bytes.
 _CHEAP: Final = ",".join(f"listener.{field}" for field in CHEAP_FIELDS)
-_VERSIONS: Final = ",".join(f"{state}_state.version_info" for state in ("active", "draining", "warming"))
+_VERSIONS: Final = ",".join(
+    f"{state}_state.{field}"
+    for state in ("active", "draining", "warming")
+    for field in ("version_info", "last_updated")
+)
 _STATIC: Final = "/config_dump?resource=static_listeners"
 _DYNAMIC: Final = "/config_dump?resource=dynamic_listeners"
 _DETAILS: Final = "/config_dump?mask=static_listeners,dynamic_listeners&name_regex="
@@ -86,13 +90,15 @@ class Look(NamedTuple):
     """The account of all listeners, and the traffic at the moment of the look.
 
     `uptime` is Envoy's when it was `asked_at` (by the event loop's clock). The traffic is counted for that time. It is
-    None if unknown, as after a hot restart.
+    None if unknown, as after a hot restart. `replaced` is whether Envoy has replaced or removed a listener since it
+    started, whose counts may be lost.
     """
 
     account: Account
     traffic: Traffic
     uptime: float | None
     asked_at: float
+    replaced: bool = False
 
 
 class _Options(msgspec.Struct):
@@ -231,7 +237,7 @@ class Envoy:
         while names:
             pattern, group = expression(names, among, together)
             try:
-                answer = await self._ask("GET", _DETAILS + quote(pattern, safe=""))
+                answer = await self._ask("GET", _DETAILS + quote(pattern))
             except (http.TooLarge, TimeoutError) as error:
                 # names that differ only before a long ending stay together, even in a smaller group
                 if len(group) == 1 or together == 1:
@@ -290,11 +296,12 @@ class Envoy:
             account = accounting.account(listeners, stats, lists_all=False)
             if accounting.unknown_requests(stats, account):
                 account = await self._attributed(account, stats)
-            return Look(account, accounting.count(stats, account), uptime, asked_at)
+            return Look(account, accounting.count(stats, account), uptime, asked_at, accounting.has_replaced(stats))
         answer = await self._ask("GET", _STATS)
         with _understood("/stats"):
-            account = accounting.account(listeners, traffic.read(answer), lists_all=True)
-        return Look(account, await self.traffic(account), uptime, asked_at)
+            stats = traffic.read(answer)
+        account = accounting.account(listeners, stats, lists_all=True)
+        return Look(account, await self.traffic(account), uptime, asked_at, accounting.has_replaced(stats))
 
     async def _attributed(self, account: Account, stats: Stats) -> Account:
         """The account with details of as many excluded listeners as it takes to know the owner of every statistic."""
@@ -394,7 +401,7 @@ class Envoy:
 def _with_details(cheap: Sequence[Listener], found: Sequence[Listener]) -> list[Listener]:
     """The static listeners, with the details of those that were `found`."""
     details = {each.name: each for each in found if not each.dynamic}
-    return [each if each.detailed else details.get(each.name, each) for each in cheap]
+    return [details.get(each.name, each) for each in cheap]
 
 
 @contextmanager

@@ -26,7 +26,17 @@ _CONTAINERS: Final = (".ExtensionWithMatcher", ".composite.v3.Composite", ".Exec
 # Kuma: pkg/xds/envoy/names; newer names in pkg/xds/generator/system_names and those of MeshMetric.
 # Consul: agent/xds/listeners.go. App Mesh: the listener for what the application sends.
 MADE_BY_MESHES: Final = (
-    *("kuma:", "_kuma:", "system_envoy_admin", "system_probe_readiness", "system_dynamicconfig", "system_meshmetric_"),
+    *(
+        "kuma:dns",
+        "kuma:envoy:",
+        "kuma:metrics:",
+        "kuma:readiness",
+        "_kuma:",
+        "system_envoy_admin",
+        "system_probe_readiness",
+        "system_dynamicconfig",
+        "system_meshmetric_",
+    ),
     *("envoy_prometheus_metrics_listener", "envoy_ready_listener", "lds_egress_"),
 )
 
@@ -129,7 +139,10 @@ class _Listener(msgspec.Struct):
 
 
 class _State(msgspec.Struct):
+    """An update that only replaces filter chains leaves `version_info` as it is, but not `last_updated`."""
+
     version_info: str = ""
+    last_updated: str = ""
     listener: _Listener | None = None
 
 
@@ -207,7 +220,11 @@ def versions(dump: bytes | bytearray) -> dict[str, tuple[str, ...]]:
 
     A listener that Envoy rejected has no state, and is left out.
     """
-    return {entry.name: tuple(each.version_info for each in entry.states) for entry in _entries(dump) if entry.states}
+    return {
+        entry.name: tuple(f"{each.version_info} {each.last_updated}".strip() for each in entry.states)
+        for entry in _entries(dump)
+        if entry.states
+    }
 
 
 def unread(name: str) -> Listener:
@@ -333,7 +350,9 @@ def _listener(listener: _Listener, detailed: bool, dynamic: bool) -> Listener:
         ),
         sessions=tuple(map(key, proxies)),
         discovered_managers=tuple(dict.fromkeys(each.name for each in managers if each.config_discovery)),
-        uncountable=_uncountable(detailed, is_udp and not any(http_chains), proxies, prefixes),
+        uncountable=_uncountable(
+            detailed, is_udp and not any(http_chains), len(proxies), len(listener.listener_filters), prefixes
+        ),
         cuts_tcp=drains and any(filter.config.check_drain_close for chain in chains for filter in chain),
         detailed=detailed,
         dynamic=dynamic,
@@ -350,10 +369,10 @@ def _doubt(listener: _Listener, addresses: Sequence[Address], prefixes: Sequence
     return next((f"its name has '{word}'" for word in UNLIKELY_INBOUND if word in names), None)
 
 
-def _uncountable(detailed: bool, is_udp: bool, proxies: Sequence[str], prefixes: Sequence[str]) -> str | None:
+def _uncountable(detailed: bool, is_udp: bool, proxies: int, filters: int, prefixes: Sequence[str]) -> str | None:
     if not detailed:
         return "its configuration could not be read"
-    if is_udp and not proxies:
+    if is_udp and (not proxies or proxies < filters):  # any other filter may answer datagrams itself
         return "it serves UDP, which Envoy counts only for a udp_proxy"
     if key(ADMIN) in prefixes:
         return f"its stat_prefix is '{ADMIN}', as is that of Envoy's admin API; give it another one"

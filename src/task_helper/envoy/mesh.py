@@ -20,6 +20,15 @@ from task_helper.settings import SETTINGS, Settings
 _CONSULS: Final = "public_listener:"
 _APP_MESHS: Final = ("lds_ingress_", "lds_egress_")
 
+# what to know about a mesh, and which settings would improve the drain there
+_HEALTH_SYNC: Final = (
+    "downstreams do not health check: they stop sending when ECS stops consul-ecs-health-sync, so no container may"
+    " depend on it"
+)
+_IDLE_CONNECTIONS: Final = "only DRAIN_LISTENERS=graceful closes idle connections of downstreams"
+_READY: Final = "the control plane checks Envoy's /ready, and removes the task from discovery within 6 s"
+_INTERVAL: Final = "HEALTH_CHECK_INTERVAL=7 is enough, unless a MeshHealthCheck makes downstreams health check too"
+
 _DEFAULT_INTERVAL: Final = {each.name: each.default for each in SETTINGS}["HEALTH_CHECK_INTERVAL"]
 
 
@@ -110,21 +119,8 @@ def hints(mesh: Mesh, settings: Settings) -> list[str]:
     """What to know about `mesh`, and which settings would improve the drain there."""
     match mesh:
         case Mesh("consul"):
-            found = [
-                "downstreams do not health check: they stop sending when ECS stops consul-ecs-health-sync, so no"
-                " container may depend on it"
-            ]
-            if settings.drain_listeners != "graceful":
-                found.append("only DRAIN_LISTENERS=graceful closes idle connections of downstreams")
-            return found
+            return [_HEALTH_SYNC] if settings.drain_listeners == "graceful" else [_HEALTH_SYNC, _IDLE_CONNECTIONS]
         case Mesh("kuma", needs_filter=False):
-            found = ["the control plane checks Envoy's /ready, and removes the task from discovery within 6 s"]
-            if (
-                settings.plan.drain_timeout == "auto"
-                and f"{settings.plan.health_check_interval:g}" == _DEFAULT_INTERVAL
-            ):
-                found.append(
-                    "HEALTH_CHECK_INTERVAL=7 is enough, unless a MeshHealthCheck makes downstreams health check too"
-                )
-            return found
+            by_default = f"{settings.plan.health_check_interval:g}" == _DEFAULT_INTERVAL
+            return [_READY, _INTERVAL] if settings.plan.drain_timeout == "auto" and by_default else [_READY]
     return []

@@ -14,28 +14,63 @@ import msgspec
 
 from task_helper.envoy.listeners import ADMIN, key
 
-# Envoy's health_check filter leaves health checks out of `completed` and `5xx`, but not out of `total` and `active`
-# (its conn_manager_impl.cc). The connections of an HTTP listener are also those of its managers.
-FILTER: Final = (
-    r"^(http\..*\.downstream_(rq_(active|total|completed|5xx)|cx_(active|total))"
-    r"|listener\..*\.downstream_cx_(active|total)|udp\..*\.downstream_sess_(active|total))$"
-)
-_NAME: Final = re.compile(r"(http|listener|udp)\.(.+)\.downstream_(rq_|cx_|sess_)(active|total|completed|5xx)")
+# The statistics of each kind, and the fields of `Group` that they are.
+#
+# Envoy counts a request as `completed` when its response begins, and then also as `active` until the response ends. It
+# leaves health checks out of `completed` and `5xx`, but not out of `total` and `active`. It counts them by themselves
+# when they end, with and without tracing (its conn_manager_impl.cc; measured with 1.36 to 1.40). The connections of an
+# HTTP listener are also those of its managers. A connection whose first bytes a listener filter still awaits, such as a
+# PROXY header, is only a `pre_cx`.
+_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "http": {
+        "downstream_rq_active": "active",
+        "downstream_rq_total": "total",
+        "downstream_rq_completed": "completed",
+        "downstream_rq_5xx": "failed",
+        "downstream_cx_active": "cx_active",
+        "downstream_cx_total": "cx_total",
+        "downstream_cx_tx_bytes_buffered": "unsent",
+        "downstream_cx_http3_active": "http3",
+        "tracing.health_check": "checks",
+    },
+    "listener": {
+        "downstream_cx_active": "active",
+        "downstream_cx_total": "total",
+        "downstream_pre_cx_active": "waiting",
+    },
+    "udp": {"downstream_sess_active": "active", "downstream_sess_total": "total"},
+}
+
+# How often Envoy's listeners changed, and how many filter chains it still serves that an update replaced. It lists only
+# the new ones.
+UPDATES: Final = tuple(f"listener_manager.listener_{what}" for what in ("added", "modified", "removed"))
+REPLACED_CHAINS: Final = "listener_manager.total_filter_chains_draining"
+
+
+def _pattern(kind: str) -> str:
+    return rf"{kind}\.(.+)\.({'|'.join(map(re.escape, _FIELDS[kind]))})"
+
+
+# a stat_prefix may contain a line feed, which `.` matches only with `s`
+_NAMES: Final = {kind: re.compile(_pattern(kind), re.DOTALL) for kind in _FIELDS}
+FILTER: Final = f"(?s)^({'|'.join([*map(_pattern, _FIELDS), *map(re.escape, (*UPDATES, REPLACED_CHAINS))])})$"
 
 # the shares of Envoy's threads, in statistics that are also counted as a whole
-_SHARE: Final = re.compile(r"(.+)\.(worker_\d+|main_thread)")
+_SHARE: Final = re.compile(r"(.+)\.(worker_\d+|main_thread)", re.DOTALL)
+_USER_AGENT: Final = re.compile(r".+\.user_agent\.(ios|android)", re.DOTALL)
 
 
 class Traffic(NamedTuple):
     """Counts, at one moment, of what may be downstreams' traffic.
 
     `in_flight` are requests in progress. `completed` are requests answered since Envoy started, and `failed` are those
-    of them with a 5xx. `connections` are open connections and UDP sessions without requests. `accepted` is how many of
-    these there have ever been. `checks` are health checks since Envoy started. `used` is whether there was anything at
-    all since then.
+    of them with a 5xx. `counted_twice` are requests that are in both, because their response has begun, less those in
+    neither, because their client left before. `connections` are open connections and UDP sessions without requests.
+    `accepted` is how many of these there have ever been. `checks` are health checks since Envoy started. `used` is
+    whether there was anything at all since then.
 
     `doubtful` is what may be other traffic; it is not part of these counts. `unknown` are the statistics in it that
-    belong to no known listener.
+    belong to no known listener. `updates` is how often Envoy's listeners changed since it started.
     """
 
     in_flight: int = 0
@@ -45,8 +80,10 @@ class Traffic(NamedTuple):
     accepted: int = 0
     checks: int = 0
     used: bool = False
+    counted_twice: int = 0
     doubtful: Traffic | None = None
     unknown: tuple[str, ...] = ()
+    updates: int = 0
 
     @property
     def whole(self) -> Traffic:
@@ -61,7 +98,13 @@ class Traffic(NamedTuple):
             accepted=self.accepted + other.accepted,
             checks=self.checks + other.checks,
             used=self.used or other.used,
+            counted_twice=self.counted_twice + other.counted_twice,
         )
+
+    @property
+    def requests(self) -> int:
+        """How many requests have come since Envoy started, without health checks."""
+        return self.completed + self.in_flight - self.counted_twice
 
     @property
     def served(self) -> int:
@@ -93,12 +136,20 @@ class Group(NamedTuple):
     total: int | None = None
     completed: int | None = None
     failed: int | None = None
-    # the connections of an HTTP prefix
+    # the connections of an HTTP prefix, the bytes of responses that they have not sent yet, how many of them speak
+    # HTTP/3, and the health checks
     cx_active: int | None = None
     cx_total: int | None = None
+    unsent: int | None = None
+    http3: int | None = None
+    checks: int | None = None
+    # connections that a listener filter still awaits
+    waiting: int | None = None
 
 
-_FIELDS: Final = {"active": "active", "total": "total", "completed": "completed", "5xx": "failed"}
+def statistic(kind: str, prefix: str, field: str) -> str:
+    """The name of the statistic of this `kind` that is this field of `Group`."""
+    return f"{kind}.{prefix}.{next(what for what, of in _FIELDS[kind].items() if of == field)}"
 
 
 class Groups(NamedTuple):
@@ -124,9 +175,10 @@ def group(stats: Stats, listeners: Container[str] = ()) -> Groups:
     """
     found: dict[str, dict[str, dict[str, int]]] = {"http": {}, "listener": {}, "udp": {}}
     for name, value in stats.items():
-        if not (match := _NAME.fullmatch(name)):
+        kind = name.partition(".")[0]
+        if kind not in _NAMES or not (match := _NAMES[kind].fullmatch(name)):
             continue
-        kind, prefix, noun, what = match.groups()
+        prefix, what = match.groups()
         if kind == "listener":
             share = _SHARE.fullmatch(prefix)
             if prefix == ADMIN:
@@ -137,10 +189,17 @@ def group(stats: Stats, listeners: Container[str] = ()) -> Groups:
                 prefix = ADMIN
             elif share and name.replace(prefix, share[1], 1) in stats and key(prefix) not in listeners:
                 continue
-        field = _FIELDS[what] if noun != "cx_" or kind == "listener" else f"cx_{what}"
+        field = _FIELDS[kind][what]
         counts = found[kind].setdefault(key(prefix), {})
         counts[field] = counts.get(field, 0) + value
+    for prefix in [prefix for prefix, counts in found["http"].items() if _is_of_user_agents(prefix, counts)]:
+        del found["http"][prefix]
     return Groups(*({name: Group(**counts) for name, counts in each.items()} for each in found.values()))
+
+
+def _is_of_user_agents(prefix: str, counts: Mapping[str, int]) -> bool:
+    """Whether these are the requests of phones. Envoy also counts those with their manager, which alone has gauges."""
+    return bool(_USER_AGENT.fullmatch(prefix)) and not counts.keys() & {"active", "cx_active"}
 
 
 class Meter:
@@ -161,7 +220,7 @@ class Meter:
         self.last_doubtful_arrival_after: float | None = None
         self._busy_at: float | None = None
         self._doubtful_at: float | None = None
-        self._arrived_before = 0
+        self._arrived = 0
         self._checks_before = 0
         self._compared = False
 
@@ -172,22 +231,26 @@ class Meter:
             self.first = self.last = traffic
             self._busy_at = self._doubtful_at = now
             return
-        before, last, self._compared = self.arrived, self.last, True
+        last, self._compared = self.last, True
         restarted = traffic.completed < last.completed
+        if recounted:  # the interval before a new account was not counted
+            self._busy_at = self._doubtful_at = now
         if restarted or recounted:  # a restarted Envoy counts from zero
-            self._arrived_before, self._checks_before = before, self.checks or 0
+            self._checks_before = self.checks or 0
             self.first = traffic if recounted else Traffic()
             last = traffic if recounted else last
         self.last = traffic
-        if self.arrived > before:
+        arrived = traffic.requests if restarted and not recounted else max(0, traffic.requests - last.requests)
+        self._arrived += arrived
+        if arrived:
             self.last_arrival, self.last_arrival_after = now, read_before
-        if self.arrived > before or traffic.completed != last.completed or traffic.under_way:
+        if arrived or traffic.completed != last.completed or traffic.under_way:
             self._busy_at = now
         # short connections may be TCP health checks, which keep passing
         doubtful, doubtful_before = traffic.doubtful or Traffic(), last.doubtful or Traffic()
         ended = doubtful.completed != doubtful_before.completed
         came = (
-            doubtful.completed + doubtful.in_flight > doubtful_before.completed + doubtful_before.in_flight
+            doubtful.requests > doubtful_before.requests
             or doubtful.accepted > doubtful_before.accepted
             or traffic.accepted > last.accepted
         )
@@ -225,10 +288,7 @@ class Meter:
     @property
     def arrived(self) -> int:
         """How many requests have come since the first reading, without health checks."""
-        if self.first is None or self.last is None:
-            return 0
-        since = self.last.completed + self.last.in_flight - self.first.completed - self.first.in_flight
-        return self._arrived_before + max(0, since)
+        return self._arrived
 
     @property
     def checks(self) -> int | None:

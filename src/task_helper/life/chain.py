@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 from task_helper.ecs.metadata import Metadata
 from task_helper.envoy.admin import Envoy
-from task_helper.life import early
-from task_helper.life.early import Ended, Leave
+from task_helper.life import verdicts
 from task_helper.life.record import Ending, Exit, Record
+from task_helper.life.verdicts import Ended, Leave
 from task_helper.logs import Event, log
 from task_helper.plan import Plan
 from task_helper.timing import now
@@ -73,7 +73,7 @@ async def take_over(
     exit_code, draining = await asyncio.gather(_exit_code(metadata), _drains(envoy))
     ended = _ENDED.get(exit_code)
     under_way = await _is_under_way(envoy) if ended == "drained" and draining else None
-    verdict = early.taken_over(
+    verdict = verdicts.taken_over(
         ended=ended,
         draining=draining,
         under_way=under_way,

@@ -79,22 +79,23 @@ async def until_over(envoy: Envoy, plan: Plan, listeners: bool | Graceful, recor
     `listeners` is the setting DRAIN_LISTENERS. `stopped_at` is when the stop was requested, by the event loop's clock.
     """
     return await first(
-        _until_quiet(envoy, plan, record, stopped_at + plan.budget),
+        _until_quiet_or_time_is_over(envoy, plan, record, stopped_at),
         _until_forgotten(envoy, record),
         _drain_listeners(envoy, listeners, record),
     )
 
 
-async def _until_quiet(envoy: Envoy, plan: Plan, record: Record, deadline: float) -> bool:
+async def _until_quiet_or_time_is_over(envoy: Envoy, plan: Plan, record: Record, stopped_at: float) -> bool:
     """Wait for the drain's time or, with `auto`, until the task is quiet. The record's meter counts the traffic."""
     auto = plan.drain_timeout == "auto"
     # After more than one attempt Envoy may have been restarted, and may have lost the call of another helper.
     drained_since = now() - (record.drained_before if record.attempts == 1 else 0.0)
     # With `auto` this end is only for traffic that cannot be read. The time of another helper does not count there.
     fixed_end = (now() if auto else drained_since) + plan.fixed_timeout
+    deadline = stopped_at + plan.budget
     log(Event.DRAINING, seconds=(deadline if auto else min(fixed_end, deadline)) - now())
     await first(
-        watch.until_quiet(envoy, record, plan, drained_since=drained_since, fixed_end=fixed_end),
+        watch.read_until_quiet(envoy, record, plan, stopped_at, drained_since=drained_since, fixed_end=fixed_end),
         _until_time_is_over(fixed_end, auto, record),
     )
     return True

@@ -52,8 +52,8 @@ async def keep_the_gate(
     """
 
     async def live() -> None:
-        if (state := await envoy.state()) != "LIVE":
-            raise OSError(f"Envoy is {state}")
+        if await envoy.state() != "LIVE":
+            raise OSError
 
     end = now() + RETRIED_FOR
     while now() < end:

@@ -4,8 +4,8 @@
 always apply:
 - One deadline, STOP_TIMEOUT - 5 s after the signal, limits everything: at STOP_TIMEOUT ECS kills every container. Only
   one call may come later: to an Envoy that was not called by then.
-- The plan ends early only on two proofs, and one of them proves that nothing is being served. `early` decides. The
-  exception is Consul, where waiting for a call that failed costs every later request (`early.still_sending`).
+- The plan ends early only on two proofs, and one of them proves that nothing is being served. `verdicts` decides. The
+  exception is Consul, where waiting for a call that failed costs every later request (`verdicts.still_sending`).
 - After a fault inside the helper the plan continues with its fixed times; `guard` does that, because ECS stops the
   application and Envoy when this process exits.
 """
@@ -23,10 +23,10 @@ from task_helper.ecs.service import LookAtService
 from task_helper.envoy.admin import Envoy
 from task_helper.gate import Status
 from task_helper.life import chain, delay, drain, startup, watch
-from task_helper.life.early import Leave
 from task_helper.life.guard import guarded, keep_the_gate, keep_the_plan
 from task_helper.life.record import Ending, Exit, Record
 from task_helper.life.summary import conclude
+from task_helper.life.verdicts import Leave
 from task_helper.logs import Event, log
 from task_helper.settings import Settings
 from task_helper.timing import first, forever, now, say_no, sleep_until, waited_for_cpu

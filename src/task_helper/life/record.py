@@ -83,6 +83,7 @@ class Record(msgspec.Struct):
     faulty: bool = False
     account: Account | None = None
     unknown: tuple[str, ...] = ()
+    updates: int = 0
     logged_no_checks: bool = False
     delay_meter: Meter = msgspec.field(default_factory=Meter)
     meter: Meter = msgspec.field(default_factory=Meter)
@@ -105,19 +106,16 @@ class Record(msgspec.Struct):
         needed = self.mesh is None or self.mesh.needs_filter
         return needed and any(each.arrived for each in meters) and not any(each.checks for each in meters)
 
-    def unmoved(self, checked_by: float, interval: float) -> str | None:
-        """Why some senders do not stop because of health checks; None if nothing shows that.
+    def unmoved(self, checked_by: float, interval: float) -> bool:
+        """Whether some senders are known not to stop because of health checks.
 
-        Downstreams that check at `interval` have all checked by the moment `checked_by`.
+        Downstreams that check at `interval` have all checked by the moment `checked_by`. A request that came later is
+        from such a sender. So may be a connection, or what may be a downstream's request. Requests for longer than one
+        interval without a health check show such senders too.
         """
-        if self.came_after(checked_by):
-            return "requests came after every downstream must have checked"
         after = self.meter.last_doubtful_arrival_after
-        if after is not None and after >= checked_by:
-            return "connections, or what may be downstreams' requests, came after every downstream must have checked"
-        if self.lacks_checks_for(interval):
-            return "requests came for longer than one interval, but no health check did"
-        return None
+        doubtful_came_after = after is not None and after >= checked_by
+        return self.came_after(checked_by) or doubtful_came_after or self.lacks_checks_for(interval)
 
     def lacks_checks_for(self, interval: float) -> bool:
         """Whether requests came for longer than `interval` after the stop was requested, but no health check did."""

@@ -1,4 +1,4 @@
-"""Watching for an early end of the plan: each function collects facts until `early` finds them enough, and returns the
+"""Watching for an end of the plan: each function collects facts until `verdicts` finds them enough, and returns the
 cause.
 """
 
@@ -14,9 +14,9 @@ from task_helper.envoy.accounting import Account
 from task_helper.envoy.admin import Envoy, Look
 from task_helper.envoy.mesh import recognise
 from task_helper.envoy.traffic import Meter, Traffic
-from task_helper.life import early
-from task_helper.life.early import Keep, Leave, Quiet, Verdict
+from task_helper.life import verdicts
 from task_helper.life.record import Record
+from task_helper.life.verdicts import Keep, Leave, Quiet, Verdict
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
 from task_helper.timing import forever, now, sleep_until
@@ -33,7 +33,7 @@ LONGEST_READING_PAUSE: Final = 5.0
 # How long before the earliest end of a drain a reading is taken, to show since when nothing has come: QUIET and a
 # moment. The other readings are the first of the drain and one at its end. At the fixed end of a drain the last reading
 # is A_MOMENT earlier.
-LAST_READINGS: Final = early.QUIET + 0.1
+LAST_READINGS: Final = verdicts.QUIET + 0.1
 A_MOMENT: Final = 0.5
 
 # In Consul, in seconds. ARRIVALS_COUNTED: how long before the limit arrivals are counted. MAY_STILL_ARRIVE: how long
@@ -79,9 +79,11 @@ def _never_in_service(look: Look | None, has_restarted: bool | None, record: Rec
             "the helper was restarted" if has_restarted else "ECS does not report whether the helper was restarted"
         )
     if look is None or look.uptime is None:
-        return early.never_in_service(may_have_been=may_have_been, used=None, uncounted=[])
-    younger = early.younger_than_helper(uptime=look.uptime, helper=look.asked_at - record.began_at)
-    return early.never_in_service(
+        return verdicts.never_in_service(may_have_been=may_have_been, used=None, uncounted=[])
+    if look.replaced:
+        may_have_been = may_have_been or "Envoy has replaced or removed listeners, and what they counted is lost"
+    younger = verdicts.younger_than_helper(uptime=look.uptime, helper=look.asked_at - record.began_at)
+    return verdicts.never_in_service(
         may_have_been=may_have_been or younger,
         used=look.traffic.whole.used,
         uncounted=list(look.account.uncounted),
@@ -96,7 +98,9 @@ async def envoy_stopped(envoy: Envoy, metadata: Metadata, record: Record) -> str
             record.envoy_answered |= answers is True
             # an admin API that never answered may have another address
             known = answers if record.envoy_answered else None
-            verdict = early.envoy_stopped(stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners))
+            verdict = verdicts.envoy_stopped(
+                stopped=stopped, answers=known, accepts=await envoy.accepts(record.listeners)
+            )
             if isinstance(verdict, Leave):
                 return verdict.cause
         await asyncio.sleep(POLL)
@@ -106,6 +110,7 @@ async def application_stopped(envoy: Envoy, application: Application | None, met
     """Wait until the application has stopped for good, and return the cause."""
     account: Account | None = None
     before: Traffic | None = None
+    updates = 0  # of the listeners, when the account was made
     hurry_until: float | None = None
     while True:
         if not (stopped := (await metadata.stopped()).others):
@@ -113,15 +118,15 @@ async def application_stopped(envoy: Envoy, application: Application | None, met
             continue
         refuses = await application.refuses() if application else None
         try:
-            if account:
-                after: Traffic | None = (await envoy.traffic(account)).whole
-            else:
-                look = await envoy.look()
-                account, after = look.account, look.traffic.whole
+            after: Traffic | None = await envoy.traffic(account) if account else None
+            if after is None or after.updates != updates:
+                account, after, *_ = await envoy.look()
+                updates = after.updates
+            after = after.whole
         except OSError:
             after = None
         uncounted = list(account.uncounted) if account else []
-        verdict = early.application_stopped(
+        verdict = verdicts.application_stopped(
             stopped=stopped, refuses=refuses, before=before, after=after, uncounted=uncounted
         )
         if isinstance(verdict, Leave):
@@ -162,11 +167,11 @@ async def still_sending(envoy: Envoy, metadata: Metadata, began: float, limit: f
             pass  # no request is known to have arrived
         else:
             if now() >= limit:
-                verdict = early.still_sending(
+                verdict = verdicts.still_sending(
                     waits_for_envoy=await metadata.waits_for_envoy(),
                     arrived=meter.arrived,
                     # The reading before shows no arrival. This reading may be late, if the helper was frozen.
-                    lately=meter.last_arrival_after is not None and now() - meter.last_arrival_after < early.QUIET,
+                    lately=meter.last_arrival_after is not None and now() - meter.last_arrival_after < verdicts.QUIET,
                 )
                 if isinstance(verdict, Leave):
                     return verdict.cause
@@ -185,13 +190,15 @@ async def first_reading(envoy: Envoy, record: Record) -> Never:
 
 
 async def _read(envoy: Envoy, record: Record, *, anew: bool = False) -> None:
-    """Take one reading. With `anew`, or if statistics belong to no known listener, make a new account first."""
+    """Take one reading. Make a new account first if `anew`, if listeners changed, or if statistics belong to no known
+    listener.
+    """
     before, recounted = record.account, False
     traffic = None if before is None or anew else await envoy.traffic(before)
-    if traffic is None or set(traffic.unknown) - set(record.unknown):
+    if traffic is None or traffic.updates != record.updates or set(traffic.unknown) - set(record.unknown):
         look = await envoy.look()
         record.account, traffic = look.account, look.traffic
-        record.unknown = traffic.unknown
+        record.unknown, record.updates = traffic.unknown, traffic.updates
         recounted = before is not None and before != record.account
     if record.confirmed_at is None or record.meter.first is None:
         record.delay_meter.read(now(), traffic, recounted=recounted)
@@ -199,13 +206,16 @@ async def _read(envoy: Envoy, record: Record, *, anew: bool = False) -> None:
         record.meter.read(now(), traffic, recounted=recounted)
 
 
-async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since: float, fixed_end: float) -> None:
+async def read_until_quiet(
+    envoy: Envoy, record: Record, plan: Plan, stopped_at: float, *, drained_since: float, fixed_end: float
+) -> None:
     """Feed the record's meter, and return when the task is quiet; with fixed times, never return.
 
-    `drained_since` is when Envoy confirmed that its health checks fail, `fixed_end` when the drain's fixed time ends.
+    `stopped_at` is when the stop was requested, `drained_since` when Envoy confirmed that its health checks fail, and
+    `fixed_end` when the drain's fixed time ends.
     """
     auto = plan.drain_timeout == "auto"
-    deadline = (record.stop_requested_at or 0.0) + plan.budget
+    deadline = stopped_at + plan.budget
     least_end = drained_since + plan.shortest_drain
     last = min(least_end, deadline - A_MOMENT) if auto else min(fixed_end, deadline) - A_MOMENT
     moments = (last - LAST_READINGS, last)  # after these two, the pauses are even
@@ -221,7 +231,7 @@ async def until_quiet(envoy: Envoy, record: Record, plan: Plan, *, drained_since
             unreadable = True
         else:
             uncounted = uncounted or _log_uncounted(record)
-            _log_missing_checks(record, plan)
+            _log_missing_checks(record, plan, stopped_at)
             if auto and isinstance(_verdict(record, plan, drained_since, fixed_end), Leave):
                 return
         pause = min(max(READING_EVERY, PAUSES * (now() - began)), LONGEST_READING_PAUSE)
@@ -238,7 +248,7 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
         doubtful_gap=meter.doubtful_gap(drained_since),
         unmoved=record.unmoved(drained_since + plan.shortest_drain, plan.health_check_interval),
     )
-    return early.quiet(
+    return verdicts.quiet(
         drained_for=moment - drained_since,
         least=plan.shortest_drain,
         fixed_over=moment >= fixed_end,
@@ -247,11 +257,11 @@ def _verdict(record: Record, plan: Plan, drained_since: float, fixed_end: float)
     )
 
 
-def _log_missing_checks(record: Record, plan: Plan) -> None:
-    """Log once, when the drain begins, that the drain will not make the senders stop."""
-    delay = now() - (record.stop_requested_at or now())
+def _log_missing_checks(record: Record, plan: Plan, stopped_at: float) -> None:
+    """Log once that the drain will not make the senders stop."""
     if not record.logged_no_checks and record.lacks_checks_for(plan.health_check_interval):
-        log(Event.NO_HEALTH_CHECKS_SEEN, requests=record.delay_meter.arrived + record.meter.arrived, seconds=delay)
+        arrived = record.delay_meter.arrived + record.meter.arrived
+        log(Event.NO_HEALTH_CHECKS_SEEN, requests=arrived, seconds=now() - stopped_at)
         record.logged_no_checks = True
 
 

@@ -372,7 +372,7 @@ def _missing_parts(definition: Definition, helper: Container, wanted: dict[str, 
             # what it has is known only to the deployment, and so is what it lacks
             continue
         if key in ("dependsOn", "environment", "links", "mountPoints"):
-            keys = list(map(_key, have or []))
+            keys = set(map(_key, have or []))
             lacking = [item for item in value if _key(with_copies(item, definition.document)) not in keys]
             found += [Edit(place, item, append=True) for item in lacking]
         elif have is None or (key == "image" and have != value):

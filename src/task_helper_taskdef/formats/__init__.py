@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final, Literal
 
@@ -37,7 +38,7 @@ IN_FILE: Final = "in the file "
 Spelling = Literal["api", "containers", "cloudformation", "terraform"]
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, dict=True):
     """One task definition: in the API's spelling, and where it stands in its file.
 
     root: its place in the file
@@ -110,12 +111,16 @@ class Source(msgspec.Struct, frozen=True):
             case "containers":
                 return f"$.containerDefinitions{within}"
             case "cloudformation":
-                ours = {its: mine for mine, its in self.places.items()}
                 known = place
-                while known not in ours and known != "$":
+                while known not in self._api_places and known != "$":
                     known = parent(known)
-                return f"{ours.get(known, '$')}{cloudformation.api_place(place.removeprefix(known))}"
+                return f"{self._api_places.get(known, '$')}{cloudformation.api_place(place.removeprefix(known))}"
         return f"${within}"
+
+    @cached_property
+    def _api_places(self) -> dict[str, str]:
+        """The reverse of `places`."""
+        return {its: mine for mine, its in self.places.items()}
 
     @property
     def text(self) -> str:
@@ -135,9 +140,10 @@ class Source(msgspec.Struct, frozen=True):
         if self.spelling != "cloudformation":
             return []
         found = []
-        for place in self.tree.keys:
-            within = steps(place.removeprefix(self.root)) if place.startswith(f"{self.root}.") else []
-            *above, key = within or [""]
+        for place in self.tree.inside(self.root):
+            if place not in self.tree.keys:
+                continue
+            *above, key = steps(place.removeprefix(self.root))
             names = [str(each) for each in above]
             if str(key)[:1].islower() and not any(cloudformation.has_own_keys(name) for name in names):
                 found.append(self.api_place(place))

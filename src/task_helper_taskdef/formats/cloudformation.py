@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from task_helper_taskdef.formats.conditions import Conditions
-from task_helper_taskdef.formats.tree import PLACEHOLDER, Unknown, below
+from task_helper_taskdef.formats.tree import PLACEHOLDER, Unknown, below, parent
 
 KIND: Final = "AWS::ECS::TaskDefinition"
 _LOOP: Final = "Fn::ForEach::"
@@ -86,6 +86,9 @@ def properties(template: dict[str, Any]) -> Template:
 def _definition(
     template: Mapping[str, Any], name: str, root: str, resource: dict[str, Any], loops: dict[str, str]
 ) -> Template:
+    loop = next((key for key in resource if key.startswith(_LOOP)), None)
+    if loop and "Properties" not in resource:
+        return Template(name, parent(root), [Variant(Unknown(f"${{{loop}}}"), {"$": parent(root)}, {}, {})])
     fields = resource.get("Properties")
     fields = fields if isinstance(fields, dict) else {}
     ways, complete = Conditions(template).ways(fields, resource.get("Condition"), MOST_VARIANTS)
@@ -192,8 +195,10 @@ class _Reader:
                 read = self.read(item, f"{at}[{i}]", f"{place}[{len(items)}]", key)
                 if read is not _NO_VALUE:
                     items.append(read)
-            if len(items) < len(value):
-                self._forget(f"{place}[{len(items)}]")
+                else:
+                    # the next item has this place
+                    self.places.pop(f"{place}[{len(items)}]")
+                    self.functions.pop(f"{place}[{len(items)}]", None)
             return items
         if not isinstance(value, dict):
             return self._plain(value, key)
@@ -223,12 +228,6 @@ class _Reader:
         if not isinstance(items, list) or any(isinstance(item, Unknown | dict | list) for item in items):
             return None
         return [str(item) for item in items]
-
-    def _forget(self, place: str) -> None:
-        """Forget the places of what was removed behind the last item of a list."""
-        for each in [each for each in (*self.places,) if each == place or each.startswith((f"{place}.", f"{place}["))]:
-            del self.places[each]
-            self.functions.pop(each, None)
 
     def _chosen(self, argument: Any) -> tuple[int, Any] | None:
         """Which argument of `Fn::If` counts, and that argument; None where its condition is left open."""

@@ -11,12 +11,13 @@ import copy
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import groupby, pairwise
 from typing import Any, Final, NamedTuple
 
 from task_helper_taskdef.findings import Copied, Edit
-from task_helper_taskdef.formats import Source, cloudformation, json_text, load, parse_all, yaml_text
+from task_helper_taskdef.formats import Source, cloudformation, json_text, parse_all, sources, yaml_text
 from task_helper_taskdef.formats.tree import NotATaskDefinition, Scalar, Span, Tree, below, parent, steps
 
 DEFAULT_INDENT: Final = "  "
@@ -39,93 +40,57 @@ class Change(NamedTuple):
 
 
 def apply_edits(source: Source, edits: Sequence[Edit]) -> Source:
-    """`source` with `edits` made in its text, each at the places that the one before has left; raises NotEditable."""
-    for edit in edits:
-        again = load(source.file, apply(source, edit))
+    """`source` with `edits` made in its text, each at the places that the one before has left; raises NotEditable.
+
+    Edits that one after the other append to the same list are made together.
+    """
+    numbered = enumerate(edits)
+    for _, group in groupby(numbered, key=lambda each: each[1].place if each[1].append else each[0]):
+        again = sources(source.file, *_applied(source, [edit for _, edit in group]))
         source = next(each for each in again if each.key == source.key)
     return source
 
 
-def apply(source: Source, edit: Edit) -> str:
-    """The text of the file of `source` with `edit` made; raises NotEditable."""
-    return apply_together([(source, edit, change(source, edit))])
+def apply(source: Source, *edits: Edit) -> str:
+    """The text of the file of `source` with one edit made, or with several that append to the same list; raises
+    NotEditable."""
+    return _applied(source, edits)[0].text
 
 
-def apply_together(changes: Sequence[tuple[Source, Edit, Change]]) -> str:
-    """The text of a file with changes of it made that do not touch each other; raises NotEditable.
+def _applied(source: Source, edits: Sequence[Edit]) -> list[Tree]:
+    editor = Editor(source)
+    return apply_together([(editor, edits, editor.change(edits))])
 
-    The sources are of one file. The result is read again and compared with what was to come of it.
+
+def apply_together(changes: Sequence[tuple[Editor, Sequence[Edit], Change]]) -> list[Tree]:
+    """The documents of a file with changes of it made that do not touch each other; raises NotEditable.
+
+    Each change is what its edits come to in the text. The editors are of one file. The result is read again and
+    compared with what was to come of it.
     """
-    source = changes[0][0]
-    text = source.text
+    source, first = changes[0][0].source, changes[0][1][0].place
     intended = _written(source.tree)
+    in_order = sorted(changes, key=lambda each: each[2])
     # from the end of the text on, so that no change moves the place of another
-    for each, edit, (start, end, new) in sorted(changes, key=lambda each: each[2], reverse=True):
-        _edit_written(intended, each, edit)
-        text = text[:start] + new + text[end:]
+    for editor, edits, _ in reversed(in_order):
+        for edit in edits:
+            _edit_written(intended, editor, edit)
+    pieces, reached = [], 0
+    for _, _, (start, end, new) in in_order:
+        pieces += [source.text[reached:start], new]
+        reached = end
+    text = "".join([*pieces, source.text[reached:]])
     try:
-        again, *others = parse_all(source.file, text)
+        trees = parse_all(source.file, text)
     except NotATaskDefinition as error:
-        raise NotEditable(f"the file would be damaged ({error}); change {changes[0][1].place} by hand") from None
-    if again.yaml != source.tree.yaml or any(tree.duplicates for tree in (again, *others)):
-        raise NotEditable(f"the file would be damaged; change {changes[0][1].place} by hand")
-    if place := _difference(intended, _written(again)):
+        raise NotEditable(f"the file would be damaged ({error}); change {first} by hand") from None
+    if trees[0].yaml != source.tree.yaml or any(tree.duplicates for tree in trees):
+        raise NotEditable(f"the file would be damaged; change {first} by hand")
+    if place := _difference(intended, _written(trees[0])):
         raise NotEditable(
-            f"with {changes[0][1].place} changed, {place} would get a wrong value: perhaps both share an anchor;"
-            " change it by hand"
+            f"with {first} changed, {place} would get a wrong value: perhaps both share an anchor; change it by hand"
         )
-    return text
-
-
-def change(source: Source, edit: Edit) -> Change:
-    """`edit` as a change of the text of the file of `source`; raises NotEditable."""
-    if source.spelling == "terraform":
-        raise NotEditable("a Terraform plan cannot be changed; change the Terraform code")
-    if source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
-        raise NotEditable(f"a list of containers has no place for {edit.place[2:]}; give the whole task definition")
-    place = source.file_place(edit.place)
-    if "<<" in steps(place):
-        raise NotEditable(f"{place} is a merge key; change it by hand")
-    text = _Text(source)
-    if edit.rename:
-        return text.rename(place, _spelt_key(source, edit.rename))
-    if edit.remove:
-        return text.remove(place)
-    if edit.append:
-        return text.append(place, _to_write(source, edit.value))
-    return text.put(place, _to_write(source, edit.value))
-
-
-def _spelt_key(source: Source, name: str) -> str:
-    return name[:1].upper() + name[1:] if source.spelling == "cloudformation" else name
-
-
-def _to_write(source: Source, value: Any) -> Any:
-    """`value`, of an Edit, in the file's spelling, with a Scalar for what is no text."""
-    return _as_written(source, cloudformation.to_cloudformation(value) if source.is_template else value)
-
-
-def _as_written(source: Source, value: Any) -> Any:
-    if isinstance(value, Copied):
-        return _copy_of(source, source.written_place(value.place))
-    if isinstance(value, dict):
-        return {str(key): _as_written(source, item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_as_written(source, item) for item in value]
-    if isinstance(value, str):
-        return str(value)
-    return Scalar({bool: "bool", type(None): "null"}.get(type(value), type(value).__name__), json.dumps(value))
-
-
-def _copy_of(source: Source, place: str) -> Any:
-    """The value at `place` of the file, with its merge keys applied; raises NotEditable."""
-    if "<<" in steps(place):
-        raise NotEditable(f"{place} comes from a merge key; copy it by hand")
-    value: Any = _written_once(source.tree)[source.tree.number if source.tree.yaml else 0]
-    for key in steps(place):
-        held: Any = _merged(value) if isinstance(value, dict) else value
-        value = held[key]
-    return copy.deepcopy(_merged_below(value))
+    return trees
 
 
 def _merged(value: dict[str, Any]) -> dict[str, Any]:
@@ -150,17 +115,9 @@ def _written(tree: Tree) -> list[Any]:
     return yaml_text.written(tree.text) if tree.yaml else [json_text.written(tree)]
 
 
-def _written_once(tree: Tree) -> list[Any]:
-    """As `_written`, but read once for each tree. The result may not be changed."""
-    kept: dict[str, Any] = tree.__dict__
-    if "written" not in kept:
-        kept["written"] = _written(tree)
-    written: list[Any] = kept["written"]
-    return written
-
-
-def _edit_written(documents: list[Any], source: Source, edit: Edit) -> None:
+def _edit_written(documents: list[Any], editor: Editor, edit: Edit) -> None:
     """Make `edit` in `documents`, which are as they are written."""
+    source = editor.source
     number = source.tree.number if source.tree.yaml else 0
     *path, last = steps(source.file_place(edit.place)) or [0]
     holder: Any = documents[number]
@@ -171,7 +128,7 @@ def _edit_written(documents: list[Any], source: Source, edit: Edit) -> None:
             holder[key] = [] if isinstance(following, int) else {}
         holder = holder[key]
     if edit.rename:
-        name = _spelt_key(source, edit.rename)
+        name = editor.spelt_key(edit.rename)
         renamed = {name if key == last else key: item for key, item in holder.items()}
         holder.clear()
         holder.update(renamed)
@@ -181,11 +138,15 @@ def _edit_written(documents: list[Any], source: Source, edit: Edit) -> None:
         raise NotEditable(f"{edit.place} would replace a value of a merge key; change it by hand")
     if edit.rename or edit.remove:
         return
+    value = editor.to_write(edit.value)
     if edit.append:
-        items = _merged(holder).get(str(last)) if isinstance(holder, dict) else holder[last]
-        holder[last] = [*([] if items is None or _is_null(items) else items), _to_write(source, edit.value)]
+        if isinstance(holder, dict) and last not in holder and last in _merged(holder):
+            holder[last] = [*_merged(holder)[last]]
+        elif (isinstance(holder, dict) and last not in holder) or _is_null(holder[last]):
+            holder[last] = []
+        holder[last].append(value)
     else:
-        holder[last] = _to_write(source, edit.value)
+        holder[last] = value
 
 
 def _is_null(value: Any) -> bool:
@@ -230,7 +191,9 @@ def changed(document: Any, edits: Iterable[Edit]) -> Any:
             items = holder.get(last) if isinstance(holder, dict) else holder[last]
             if items is not None and not isinstance(items, list):
                 raise NotEditable(f"{edit.place} is made by a function of the template; change it by hand")
-            holder[last] = [*(items or []), value]
+            if items is None:
+                holder[last] = items = []
+            items.append(value)
         else:
             holder[last] = value
     return document
@@ -254,12 +217,71 @@ def indent_of(text: str) -> str:
     return match[1] if match else DEFAULT_INDENT
 
 
-class _Text:
-    """The text of a file with the places of its values. What changes it gives the change; it itself stays as it is."""
+class Editor:
+    """The text of the file of `source`, with the places of its values. What changes it gives the change; the text
+    itself stays as it is."""
 
     def __init__(self, source: Source) -> None:
-        self._source, self._tree = source, source.tree
-        self._text, self._spans = source.tree.text, source.tree.spans
+        self.source, self._tree = source, source.tree
+        self._text, self._spans, self._lines = source.tree.text, source.tree.spans, source.tree.lines
+
+    @cached_property
+    def _documents(self) -> list[Any]:
+        """All documents of the file as they are written, to be copied from."""
+        return _written(self._tree)
+
+    @cached_property
+    def _indent(self) -> str | None:
+        """What JSON in several lines is indented by; None for JSON in one line, and for YAML."""
+        text = self._text.strip()
+        return indent_of(self._text) if text.startswith(("{", "[")) and "\n" in text else None
+
+    def change(self, edits: Sequence[Edit]) -> Change:
+        """`edits`, one or several that append to the same list, as one change of the text; raises NotEditable."""
+        edit = edits[0]
+        if self.source.spelling == "terraform":
+            raise NotEditable("a Terraform plan cannot be changed; change the Terraform code")
+        if self.source.spelling == "containers" and not edit.place.startswith("$.containerDefinitions"):
+            raise NotEditable(f"a list of containers has no place for {edit.place[2:]}; give the whole task definition")
+        place = self.source.file_place(edit.place)
+        if "<<" in steps(place):
+            raise NotEditable(f"{place} is a merge key; change it by hand")
+        if edit.rename:
+            return self.rename(place, self.spelt_key(edit.rename))
+        if edit.remove:
+            return self.remove(place)
+        if edit.append:
+            return self.append(place, [self.to_write(each.value) for each in edits])
+        return self.put(place, self.to_write(edit.value))
+
+    def spelt_key(self, name: str) -> str:
+        """The key `name` of the API in the file's spelling."""
+        return name[:1].upper() + name[1:] if self.source.spelling == "cloudformation" else name
+
+    def to_write(self, value: Any) -> Any:
+        """`value`, of an Edit, in the file's spelling, with a Scalar for what is no text; raises NotEditable."""
+        return self._as_written(cloudformation.to_cloudformation(value) if self.source.is_template else value)
+
+    def _as_written(self, value: Any) -> Any:
+        if isinstance(value, Copied):
+            return self._copy_of(self.source.written_place(value.place))
+        if isinstance(value, dict):
+            return {str(key): self._as_written(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._as_written(item) for item in value]
+        if isinstance(value, str):
+            return str(value)
+        return Scalar({bool: "bool", type(None): "null"}.get(type(value), type(value).__name__), json.dumps(value))
+
+    def _copy_of(self, place: str) -> Any:
+        """The value at `place` of the file, with its merge keys applied; raises NotEditable."""
+        if "<<" in steps(place):
+            raise NotEditable(f"{place} comes from a merge key; copy it by hand")
+        value: Any = self._documents[self._tree.number if self._tree.yaml else 0]
+        for key in steps(place):
+            held: Any = _merged(value) if isinstance(value, dict) else value
+            value = held[key]
+        return copy.deepcopy(_merged_below(value))
 
     def put(self, place: str, value: Any) -> Change:
         """With `value` at `place`, whether there is one or not."""
@@ -292,33 +314,35 @@ class _Text:
     def _put_block(self, place: str, value: Any) -> Change:
         """With lines of YAML in the place of those that are there, the key's own included."""
         key = self._tree.keys[place]
-        column = " " * (key - self._text.rfind("\n", 0, key) - 1)
+        column = " " * (key - self._lines.start(key))
         written = self._block({str(steps(place)[-1]): value}, column)
         return self._replaced(key, self._end(place), written.lstrip())
 
-    def append(self, place: str, item: Any) -> Change:
-        """With `item` behind the last one of the list at `place`."""
+    def append(self, place: str, items: list[Any]) -> Change:
+        """With `items` behind the last one of the list at `place`."""
         there = self._value_at(place)
         if there is None:
-            return self.put(place, [item])
+            return self.put(place, items)
         if not isinstance(there, list):
             self._refuse_function(place)
             raise NotEditable(f"{place} is not a list; change it by hand")
         if place not in self._spans or place in self._tree.aliases:
             # its own list for this one, as others share what the alias or the merge key stands for
-            return self.put(place, [*_copy_of(self._source, place), item])
+            return self.put(place, [*self._copy_of(place), *items])
         self._refuse_shared(place)
         self._refuse_function(place)
-        items = self._tree.children.get(place)
-        if items is None:
+        members = self._tree.children.get(place)
+        if members is None:
             raise NotEditable(f"{place} is written in a form that cannot be changed safely; change it by hand")
         if self._spans[place].flow:
-            return self._add_flow(self._spans[place], items, lambda column: self._flow(item, column))
+            return self._add_flow(
+                self._spans[place], members, lambda offset: [self._flow(item, offset) for item in items]
+            )
         dash = _BEFORE_DASH.match(self._text, self._spans[place].start)
         if dash is None or self._text[dash.end() : dash.end() + 1] != "-":
             raise NotEditable(f"{place} is written in a form that cannot be changed safely; change it by hand")
-        line = self._text.rfind("\n", 0, dash.end()) + 1
-        return self._add_line(items[-1], self._block([item], " " * (dash.end() - line)))
+        column = " " * (dash.end() - self._lines.start(dash.end()))
+        return self._add_line(members[-1], self._block(items, column))
 
     def remove(self, place: str) -> Change:
         """Without the key or the item at `place`."""
@@ -335,7 +359,7 @@ class _Text:
             elif len(siblings) > 1:
                 start = self._end(siblings[-2])
             return self._replaced(start, end, "")
-        line = self._text.rfind("\n", 0, start) + 1
+        line = self._lines.start(start)
         is_item = place not in self._tree.keys
         if len(siblings) == 1:
             colon = self._after_colon(parent(place))
@@ -387,9 +411,7 @@ class _Text:
 
     def _replaced(self, start: int, end: int, new: str) -> Change:
         """`new`, with its lines ended as those around it are."""
-        ends = self._text.rfind("\n", 0, start)
-        ends = self._text.find("\n", start) if ends < 0 else ends
-        return Change(start, end, new.replace("\n", "\r\n") if ends > 0 and self._text[ends - 1] == "\r" else new)
+        return Change(start, end, new.replace("\n", self._lines.ending(start)))
 
     def _value_at(self, place: str) -> Any:
         """The value at `place` of the file, None where there is none."""
@@ -422,43 +444,46 @@ class _Text:
 
     def _column(self, offset: int) -> str:
         """The white space at the beginning of the line of `offset`."""
-        line = self._text.rfind("\n", 0, offset) + 1
-        return re.compile(r"[ \t]*").match(self._text, line)[0]  # type: ignore[index]
+        return re.compile(r"[ \t]*").match(self._text, self._lines.start(offset))[0]  # type: ignore[index]
 
     def _flow(self, value: Any, offset: int) -> str:
         """`value` as JSON, to stand at `offset`: in as many lines as people would write there."""
-        if not self._text.lstrip().startswith(("{", "[")) or "\n" not in self._text.strip():
+        if self._indent is None:
             return _as_json(value, None)
-        return _as_json(value, indent_of(self._text)).replace("\n", f"\n{self._column(offset)}")
+        return _as_json(value, self._indent).replace("\n", f"\n{self._column(offset)}")
 
     def _add_member(self, place: str, key: str, value: Any) -> Change:
         members, span = self._tree.children.get(place, []), self._spans[place]
         if span.flow:
-            return self._add_flow(span, members, lambda offset: f"{json.dumps(key)}: {self._flow(value, offset)}")
+            return self._add_flow(span, members, lambda offset: [f"{json.dumps(key)}: {self._flow(value, offset)}"])
         first = self._tree.keys[members[0]]
-        column = " " * (first - self._text.rfind("\n", 0, first) - 1)
+        column = " " * (first - self._lines.start(first))
         return self._add_line(members[-1], self._block({key: value}, column))
 
-    def _add_flow(self, span: Span, members: list[str], write: Any) -> Change:
-        """With one more member of a list or an object in JSON's way, laid out as the last one is."""
+    def _add_flow(self, span: Span, members: list[str], write: Callable[[int], list[str]]) -> Change:
+        """With more members of a list or an object in JSON's way, laid out as the last one is.
+
+        `write` gives their texts, which are to stand at an offset.
+        """
         if members:
             last = self._tree.keys.get(members[-1], self._spans[members[-1]].start)
             end = self._end(members[-1])
-            line = self._text.rfind("\n", 0, last) + 1
-            alone = not self._text[line:last].strip()
-            return self._replaced(end, end, f",\n{self._text[line:last]}{write(last)}" if alone else f", {write(last)}")
+            line = self._lines.start(last)
+            alone = re.compile(r"\s*").match(self._text, line).end() >= last  # type: ignore[union-attr]
+            separator = f",\n{self._text[line:last]}" if alone else ", "
+            return self._replaced(end, end, "".join(f"{separator}{each}" for each in write(last)))
         start = span.end - 1
         while self._text[start] not in "[{":
             start -= 1
-        if "\n" not in self._text.strip() or not self._text.lstrip().startswith(("{", "[")):
-            return self._replaced(start + 1, span.end - 1, write(start))
+        if self._indent is None:
+            return self._replaced(start + 1, span.end - 1, ", ".join(write(start)))
         column = self._column(start)
-        inner = column + indent_of(self._text)
-        written = write(start).replace("\n", f"\n{indent_of(self._text)}")
-        return self._replaced(start + 1, span.end - 1, f"\n{inner}{written}\n{column}")
+        inner = column + self._indent
+        written = ",".join(f"\n{inner}" + each.replace("\n", f"\n{self._indent}") for each in write(start))
+        return self._replaced(start + 1, span.end - 1, f"{written}\n{column}")
 
     def _block(self, value: Any, column: str) -> str:
-        return textwrap.indent(_as_yaml(value, self._source.is_template), column)
+        return textwrap.indent(_as_yaml(value, self.source.is_template), column)
 
     def _add_line(self, last: str, written: str) -> Change:
         """With lines of YAML behind that on which the value at `last` ends."""

@@ -145,7 +145,8 @@ def _note_places(text: str, tree: Tree) -> None:
                 if key is None or key[0] == "}":
                     end = key.end() if key else end
                     break
-                at = below(place, json.loads(key[0], strict=False))
+                name = key[0][1:-1] if "\\" not in key[0] else json.loads(key[0], strict=False)
+                at = below(place, name)
                 if at in tree.keys:
                     tree.duplicates.append((at, key.start()))
                 else:

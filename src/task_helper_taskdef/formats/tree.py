@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -86,6 +87,14 @@ class Tree(msgspec.Struct, frozen=True, dict=True):
             place = parent(place)
         return self.keys.get(place, self.spans[place].start if place in self.spans else 0)
 
+    def inside(self, place: str) -> Iterator[str]:
+        """The places of all keys and items inside the value at `place`, in the order of the text."""
+        ahead = self.children.get(place, [])[::-1]
+        while ahead:
+            found = ahead.pop()
+            yield found
+            ahead += self.children.get(found, [])[::-1]
+
     @cached_property
     def lines(self) -> Lines:
         """The lines of the text."""
@@ -96,19 +105,35 @@ class Lines:
     """Lines and columns of a text, both counted from 1."""
 
     def __init__(self, text: str) -> None:
+        self._text = text
         self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
     def at(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
+    def start(self, offset: int) -> int:
+        """Where the line of `offset` begins."""
+        return self._starts[bisect_right(self._starts, offset) - 1]
+
+    def ending(self, offset: int) -> str:
+        """What the line before that of `offset` ends with, or the first line itself: a line feed, perhaps with a
+        carriage return before it."""
+        line = max(1, bisect_right(self._starts, offset) - 1)
+        end = self._starts[line] if line < len(self._starts) else 0
+        return "\r\n" if self._text[max(0, end - 2) : end] == "\r\n" else "\n"
+
 
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]")
 
 
+# what a key has in it that stands in quotes in a place
+_QUOTED: Final = re.compile(r"[.\[\]'\\]")
+
+
 def below(place: str, key: str) -> str:
     """The place of the key `key` of the object at `place`."""
-    if key and not re.search(r"[.\[\]'\\]", key):
+    if key and not _QUOTED.search(key):
         return f"{place}.{key}"
     quoted = re.sub(r"(['\\])", r"\\\1", key)
     return f"{place}['{quoted}']"
@@ -127,6 +152,13 @@ def parent(place: str) -> str:
     for match in _STEP.finditer(place):
         last = match.start()
     return place[:last]
+
+
+def above(place: str) -> Iterator[str]:
+    """What `place` belongs to, from the nearest on: `$.a[0]`, `$.a` and `$` of `$.a[0].b`."""
+    while (end := max(place.rfind("."), place.rfind("["))) > 0:
+        place = place[:end]
+        yield place
 
 
 # how templates mark what is still to be filled in: Terraform, shells and CloudFormation, Jinja and Go, CodeDeploy and

@@ -6,12 +6,16 @@ import textwrap
 from typing import Final
 
 from task_helper_taskdef.check import Checked
+from task_helper_taskdef.definition import Container
+from task_helper_taskdef.envoy_command import read_bootstrap
 from task_helper_taskdef.findings import Severity
 from task_helper_taskdef.reports import Located, Report, count
 
 COLOURS: Final[dict[Severity, str]] = {"error": "\033[31m", "warning": "\033[33m", "note": "\033[36m"}
 BOLD: Final = "\033[1m"
 PLAIN: Final = "\033[0m"
+# almost all have it from a control plane, an image or a file, so this is no finding
+_NOT_SHOWN: Final = " (its configuration is elsewhere and not checked)"
 
 
 def as_text(report: Report, width: int, colour: bool, quiet: bool = False) -> str:
@@ -46,24 +50,35 @@ def _definition(report: Report, checked: Checked, width: int, colour: bool, name
     task = checked.task
     name = " ".join(filter(None, (checked.source.file, checked.source.label)))
     lines = [*([f"{BOLD}{name}{PLAIN}" if colour else name] if named else []), _roles(checked), ""]
-    pairs = list(zip(checked.findings, report.located_of(checked), strict=True))
+    groups: dict[str, list[Located]] = {}
+    for finding, located in zip(checked.findings, report.located_of(checked), strict=True):
+        container = task.definition.container_at(finding.place)
+        groups.setdefault(container.place if container else "", []).append(located)
     containers = [(f"container {c.name}", c.place) for c in task.definition.container_definitions]
     for title, place in [*containers, ("the task", "")]:
-        if mine := [located for finding, located in pairs if task.definition.container_place(finding.place) == place]:
+        if mine := groups.get(place):
             lines.append(f"{BOLD}{title}{PLAIN}" if colour else title)
             lines += [line for located in mine for line in _lines(located, width, colour)]
     return lines
 
 
 def _roles(checked: Checked) -> str:
-    """The containers that the linter takes for helper and Envoy, so that a wrong guess is visible."""
+    """The containers that the linter takes for helper and Envoy, so that a wrong guess is visible, and whether Envoy's
+    own configuration is not checked."""
     task = checked.task
-    helpers, envoys = ([container.name for container in those] for those in (task.helpers, task.envoys))
+    helpers = [container.name for container in task.helpers]
+    envoys = [f"{envoy.name}{'' if _is_shown(envoy) else _NOT_SHOWN}" for envoy in task.envoys]
     others = [container.name for container in task.kept_running if container not in task.envoys]
     return "; ".join(
         f"{part}: {', '.join(names) or 'none'}"
         for part, names in (("helper", helpers), ("Envoy", envoys), ("to keep running", others))
     )
+
+
+def _is_shown(envoy: Container) -> bool:
+    """Whether all of Envoy's configuration is in the task definition, so that the rule envoy-config checks it."""
+    configured = read_bootstrap(envoy.command_line)
+    return configured is not None and not configured.dynamic
 
 
 def _lines(located: Located, width: int, colour: bool) -> list[str]:

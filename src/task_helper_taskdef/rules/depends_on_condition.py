@@ -42,12 +42,13 @@ from task_helper_taskdef.roles import Task
 
 
 def check(task: Task) -> Iterator[Finding]:
+    serving = {container.name for container in task.kept_running}
     for helper in task.helpers:
         for dependency in helper.depends_on:
-            yield from check_dependency(task, dependency)
+            yield from check_dependency(task, dependency, serving)
 
 
-def check_dependency(task: Task, dependency: Dependency) -> Iterator[Finding]:
+def check_dependency(task: Task, dependency: Dependency, serving: set[str]) -> Iterator[Finding]:
     name = dependency.container_name
     container = task.definition.by_name.get(name)
     place = f"{dependency.place}.condition"
@@ -65,7 +66,7 @@ def check_dependency(task: Task, dependency: Dependency) -> Iterator[Finding]:
             rests_on,
             [Edit(place, "START")],
         )
-    elif dependency.condition in ("COMPLETE", "SUCCESS") and container in task.kept_running:
+    elif dependency.condition in ("COMPLETE", "SUCCESS") and name in serving:
         yield error(
             place,
             f"The helper waits for {name} to end, so it does not run while {name} serves.",

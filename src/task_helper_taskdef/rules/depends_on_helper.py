@@ -39,9 +39,10 @@ def check(task: Task) -> Iterator[Finding]:
                     f"{name} depends on the helper, so ECS stops {name} first" " and the helper drains too late.",
                     f"Remove {helper.name} from {name}'s dependsOn, links and volumesFrom,"
                     f" and make the helper depend on {name}.",
+                    # from the last on, as each removal moves those behind it
                     fix=[
                         Edit(dependency.place, remove=True)
-                        for dependency in container.depends_on
+                        for dependency in reversed(container.depends_on)
                         if dependency.container_name == helper.name
                     ],
                 )

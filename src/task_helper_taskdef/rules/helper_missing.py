@@ -63,7 +63,8 @@ def check(task: Task) -> Iterator[Finding]:
     if any(may_be_helper(task, c) for c in task.definition.container_definitions):
         return
     envoy = task.envoys[0]
-    first = [c.name for c in task.kept_running if envoy.name in task.definition.stopped_after(c)]
+    before = task.definition.stopped_before(envoy)
+    first = [c.name for c in task.kept_running if c.name in before]
     if first:
         stops = f"ECS stops {' and '.join(first)} at once and then {envoy.name}, while downstreams still send."
     else:

@@ -53,7 +53,7 @@ def check(task: Task) -> Iterator[Finding]:
         direct = task.definition.waits_for(helper)
         # not through another helper, which may have crashed
         others = [task.definition.by_name[name] for name in direct if task.definition.by_name[name] not in task.helpers]
-        in_all = direct.union(*map(task.definition.stopped_after, others))
+        in_all = direct | task.definition.stopped_after(*others)
         for other in task.kept_running:
             place = f"{helper.place}.dependsOn"
             entry = f'{{"containerName": "{other.name}", "condition": "{condition_for(task, other)}"}}'

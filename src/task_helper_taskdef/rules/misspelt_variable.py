@@ -48,8 +48,9 @@ def check(task: Task) -> Iterator[Finding]:
     for container in task.definition.container_definitions:
         for variable in container.environment:
             name, place = variable.name, f"{variable.place}.name"
-            near = get_close_matches(name, NAMES, n=1, cutoff=CLOSE)
-            if container in task.helpers and name not in NAMES and (near or name.startswith("DRAIN_")):
+            searched = container in task.helpers and name not in NAMES
+            near = get_close_matches(name, NAMES, n=1, cutoff=CLOSE) if searched else []
+            if searched and (near or name.startswith("DRAIN_")):
                 yield warning(
                     place,
                     f"{name} is not a setting of the helper, which uses the default.",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from task_helper.envoy.accounting import UNOWNED, Account, Source, account, count, unknown_requests
+from task_helper.envoy.accounting import UNOWNED, Account, Source, account, count, has_replaced, unknown_requests
 from task_helper.envoy.listeners import Listener
 from task_helper.envoy.traffic import Traffic
 
@@ -17,12 +17,18 @@ def http(prefix: str, active: int = 0, completed: int = 0, failed: int = 0, conn
         f"http.{prefix}.downstream_rq_5xx": failed,
         f"http.{prefix}.downstream_cx_active": connections,
         f"http.{prefix}.downstream_cx_total": connections,
+        f"http.{prefix}.downstream_cx_tx_bytes_buffered": 0,
+        f"http.{prefix}.downstream_cx_http3_active": 0,
     }
 
 
 def tcp(name: str, active: int, total: int | None = None) -> dict[str, int]:
     total = active if total is None else total
-    return {f"listener.{name}.downstream_cx_active": active, f"listener.{name}.downstream_cx_total": total}
+    return {
+        f"listener.{name}.downstream_cx_active": active,
+        f"listener.{name}.downstream_cx_total": total,
+        f"listener.{name}.downstream_pre_cx_active": 0,
+    }
 
 
 def udp(prefix: str, active: int, total: int) -> dict[str, int]:
@@ -150,6 +156,18 @@ COUNTS: dict[str, tuple[list[Listener], dict[str, int], tuple[int, int, int], tu
         (1, 10, 0),
         (2, 20, 3),
     ),
+    "open connections of HTTP/3 are in doubt: what their downstreams have not read is lost": (
+        [],
+        {"http.ingress.downstream_cx_http3_active": 2},
+        (1, 10, 0),
+        (0, 0, 2),
+    ),
+    "no open connection of HTTP/3 is no doubt": (
+        [],
+        {"http.ingress.downstream_cx_http3_active": 0},
+        (1, 10, 0),
+        None,
+    ),
     "what one of two is sure of is in no doubt": (
         [listener("web", "ingress", doubt="it is on loopback")],
         {},
@@ -261,12 +279,121 @@ def test_used(stats: dict[str, int], used: bool) -> None:
 
 
 def test_health_checks() -> None:
-    """Health checks are the requests that are not completed and not active."""
-    stats = {**http("ingress", 1, 5), **http("web", 0, 3)}
+    """Health checks of all managers are counted, and are no requests."""
+    stats = {**http("ingress", 1, 5), **http("web", 0, 3), CHECKS: 7, "http.web.tracing.health_check": 2}
     stats["http.ingress.downstream_rq_total"] += 7
-    stats["http.web.downstream_rq_total"] = 2  # was read a moment before the others
+    stats["http.web.downstream_rq_total"] += 2
 
-    assert 7 == counted(stats, IN, listener("web", "web")).checks
+    found = counted(stats, IN, listener("web", "web"))
+
+    assert (9, 9) == (found.checks, found.requests)
+
+
+def test_total_that_was_read_before_the_others() -> None:
+    """A request that completes between two statistics is no negative number of health checks."""
+    stats = {**ALL, **http("ingress", 0, 3), "http.ingress.downstream_rq_total": 2}
+
+    assert 0 == count(stats, account([IN], stats, lists_all=True)).checks
+
+
+CHECKS = "http.ingress.tracing.health_check"
+
+
+def test_requests_that_their_clients_left() -> None:
+    """A request that its client left before the answer is a request, and no health check."""
+    found = counted({**http("ingress", 1, 5), "http.ingress.downstream_rq_total": 10, CHECKS: 2}, IN)
+
+    assert (2, 8) == (found.checks, found.requests)
+
+
+def test_health_checks_that_envoy_does_not_count() -> None:
+    """If Envoy leaves out its count of health checks, they are the requests neither completed nor active."""
+    stats = {**ALL, **http("ingress", 1, 5), "http.ingress.downstream_rq_total": 10}
+
+    for counts, checks in (({CHECKS: 2}, 2), ({}, 4)):
+        found = count(stats | counts, account([IN], stats | counts, lists_all=True))
+        assert (checks, 10 - checks) == (found.checks, found.requests)
+
+
+def test_request_whose_response_has_begun() -> None:
+    """Envoy counts it as completed and as active; it is one request."""
+    stats = {**http("ingress", 2, 5), "http.ingress.downstream_rq_total": 5}
+
+    assert 5 == count(stats, account([IN], stats, lists_all=False)).requests
+
+
+def test_requests_without_a_total() -> None:
+    """Without the total, requests are those completed or active."""
+    stats = {"http.ingress.downstream_rq_active": 1, "http.ingress.downstream_rq_completed": 5}
+
+    assert 6 == counted(stats, IN).requests
+
+
+@pytest.mark.parametrize(("active", "in_flight"), [(0, 1), (1, 1), (3, 3)])
+def test_response_that_waits_to_be_sent(active: int, in_flight: int) -> None:
+    """While bytes of responses wait in Envoy's buffer, at least one request is in flight; none has come for that."""
+    stats = {**http("ingress", active, 5), "http.ingress.downstream_cx_tx_bytes_buffered": 9}
+
+    assert (in_flight, active + 5) == ((found := counted(stats, IN)).in_flight, found.requests)
+
+
+def test_connection_that_a_listener_filter_awaits() -> None:
+    """A connection whose first bytes a listener filter awaits is open without HTTP, and shows use with HTTP."""
+    stats = {"listener.in.downstream_pre_cx_active": 1, "listener.tcp.downstream_pre_cx_active": 2}
+
+    assert (2, True) == ((found := counted(stats, IN, listener("tcp"))).connections, found.used)
+    del stats["listener.tcp.downstream_pre_cx_active"]
+    assert (0, True) == ((found := counted(stats, IN, listener("tcp"))).connections, found.used)
+    assert not counted({"listener.out.downstream_pre_cx_active": 1}, IN, OUT).used
+
+
+def test_use_of_a_listener_in_doubt() -> None:
+    """A connection to a listener in doubt that is counted by requests shows use, in doubt."""
+    found = counted(tcp("web", 1), IN, listener("web", "web", doubt="it is on loopback"))
+
+    assert (False, True, 0) == (found.used, found.whole.used, found.whole.connections)
+
+
+DYNAMIC = listener("in", "ingress", dynamic=True)
+DRAINING = "listener_manager.total_filter_chains_draining"
+CHANGES = [f"listener_manager.listener_{what}" for what in ("added", "modified", "removed")]
+
+
+def test_replaced_filter_chains() -> None:
+    """Filter chains that an update replaced are uncounted while Envoy still serves them."""
+    for lists_all in (True, False):
+        stats = {**ALL, **dict.fromkeys(CHANGES, 1), DRAINING: 1}
+        found = account([DYNAMIC], stats, lists_all=lists_all)
+        assert {
+            "replaced filter chains": "Envoy still serves their connections, and does not list them any more"
+        } == found.uncounted
+        assert {} == account([DYNAMIC], {**stats, DRAINING: 0}, lists_all=lists_all).uncounted
+
+
+@pytest.mark.parametrize("missing", [*CHANGES, DRAINING])
+def test_replaced_filter_chains_that_are_unknown(missing: str) -> None:
+    """If Envoy leaves out what shows replaced filter chains, they are uncounted; static listeners have none."""
+    stats = {name: 0 for name in (*CHANGES, DRAINING) if name != missing}
+
+    found = account([DYNAMIC], {**ALL, **stats}, lists_all=True)
+
+    assert {
+        "replaced filter chains": f"Envoy has no statistic {missing}; allow it in Envoy's stats_matcher"
+    } == found.uncounted
+    assert {} == account([IN], {**ALL, **stats}, lists_all=True).uncounted
+    assert {} == account([DYNAMIC], {**ALL, **stats}, lists_all=False).uncounted
+
+
+@pytest.mark.parametrize(("counter", "replaced"), list(zip(CHANGES, (False, True, True), strict=True)))
+def test_listeners_that_were_replaced(counter: str, replaced: bool) -> None:
+    """A listener that was added lost no counts; one that was replaced or removed did."""
+    assert replaced == has_replaced({counter: 1})
+    assert not has_replaced({counter: 0})
+
+
+def test_updates() -> None:
+    """Each listener that was added, replaced or removed is an update."""
+    assert 7 == counted({CHANGES[0]: 4, CHANGES[1]: 2, CHANGES[2]: 1}, IN).updates
 
 
 def test_order_of_statistics() -> None:
@@ -322,8 +449,11 @@ ALL = {**http("ingress"), **tcp("tcp", 0), **udp("s", 0, 0), **http("admin")}
         ("http.ingress.downstream_rq_active", "in"),
         ("http.ingress.downstream_rq_total", "in"),
         ("http.ingress.downstream_rq_completed", "in"),
+        ("http.ingress.downstream_cx_tx_bytes_buffered", "in"),
+        ("http.ingress.downstream_cx_http3_active", "in"),
         ("listener.tcp.downstream_cx_active", "tcp"),
         ("listener.tcp.downstream_cx_total", "tcp"),
+        ("listener.tcp.downstream_pre_cx_active", "tcp"),
         ("udp.s.downstream_sess_active", "u"),
         ("udp.s.downstream_sess_total", "u"),
     ],
@@ -415,7 +545,8 @@ def test_account() -> None:
         connections={"web": Source(("web",), "it is on loopback", ("web",))},
         sessions={},
         ignored_requests=frozenset({"admin", "egress"}),
-        ignored_connections=frozenset({"in", "out"}),
+        use={"in": Source(("in",))},
+        ignored_connections=frozenset({"out"}),
         ignored_sessions=frozenset(),
         unknown=UNOWNED,
         uncounted={},

@@ -246,6 +246,16 @@ def test_names_that_no_expression_distinguishes() -> None:
     assert [(name, False) for name in SAME_ENDING] == sorted((each.name, each.detailed) for each in found)
 
 
+def test_words_for_details() -> None:
+    """The error names the path of details that cannot be read."""
+
+    async def details(target: str) -> bytes:
+        return b"<html>"
+
+    with pytest.raises(AdminError, match="^/config_dump: the answer cannot be read$"):
+        virtual.run(by_lds(SAME_ENDING, details).listeners())
+
+
 async def _never(target: str) -> bytes:
     return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 

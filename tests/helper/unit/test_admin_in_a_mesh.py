@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,7 +31,8 @@ def web(name: str, prefix: str, direction: str = "OUTBOUND", **fields: Any) -> J
 class Admin:
     """An admin API as far as the helper reads it: static and dynamic listeners, and statistics.
 
-    An answer with more than `most` whole listeners is an `error`. `calls` has the targets.
+    An answer with more than `most` whole listeners, or with one that is `too_large`, is an `error`. `calls` has the
+    targets, and `groups` the names of the whole listeners in each answer.
     """
 
     def __init__(
@@ -41,13 +42,15 @@ class Admin:
         stats: Mapping[str, int] | None = None,
         *,
         most: int = 1000,
+        too_large: Collection[str] = (),
         error: type[Exception] = TooLarge,
         leaves_out: bool = False,
     ) -> None:
         self.static, self.dynamic, self.stats = list(static), list(dynamic), dict(stats or {})
-        self.most, self.error, self.leaves_out = most, error, leaves_out
+        self.most, self.too_large, self.error, self.leaves_out = most, too_large, error, leaves_out
         self.version = "1"
         self.calls: list[str] = []
+        self.groups: list[set[str]] = []
 
     async def request(self, method: str, url: Url, target: str) -> Response:
         assert "GET" == method
@@ -74,8 +77,10 @@ class Admin:
             return {
                 "configs": [{"name": each["name"], "active_state": {"version_info": self.version}} for each in dynamic]
             }
-        if len(static) + len(dynamic) > self.most:
+        names = {each["name"] for each in (*static, *dynamic)}
+        if len(names) > self.most or names.intersection(self.too_large):
             raise self.error("too large")
+        self.groups.append(names)
         states = [
             {"name": each["name"], "active_state": {"version_info": self.version, "listener": each}} for each in dynamic
         ]
@@ -187,6 +192,37 @@ def test_many_dynamic_listeners_are_read_in_groups() -> None:
     assert not any("dynamic" in call for call in admin.whole)
 
 
+@pytest.mark.parametrize("too_large", [["in"], ["in2"], ["in", "in2"]])
+def test_listeners_that_are_too_large_beside_others(too_large: list[str]) -> None:
+    """A listener that is too large alone does not keep the helper from reading the others."""
+    found = listeners(Admin([], [INBOUND, web("in2", "ingress-2", "INBOUND"), *outbound(3)], too_large=too_large))
+
+    assert set(too_large) == {name for name, each in found.items() if not each.detailed}
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 8, 13, 40])
+def test_listeners_of_which_few_fit_into_an_answer(most: int) -> None:
+    """Every listener is read, for any number of listeners that fit into one answer."""
+    found = listeners(Admin([], [INBOUND, *outbound(FEW)], most=most))
+
+    assert FEW + 1 == len(found)
+    assert all(each.detailed for each in found.values())
+
+
+@pytest.mark.parametrize("fit", [0, 1, 2, 5, 30])
+def test_size_of_an_answer(fit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first group of listeners, an answer has GROUP_SIZE bytes at most, or a single listener."""
+    names = [f"out-{number:03d}" for number in range(100, 200)]
+    one = len(json.dumps({"name": "out-100", "active_state": {"version_info": "1", "listener": web("out-100", "x")}}))
+    monkeypatch.setattr("task_helper.envoy.admin.GROUP_SIZE", one * fit + 60)
+    admin = Admin([], [web(name, "x") for name in names])
+
+    assert all(each.detailed for each in listeners(admin).values())
+    first, *others = (len(group) for group in admin.groups if group)
+    assert first <= FIRST_GROUP
+    assert fit // 2 <= max(others) <= max(fit, 1)
+
+
 def test_listeners_that_did_not_change_are_not_read_again() -> None:
     """A second look reads only the names and versions of listeners by LDS."""
     admin = Admin([], [INBOUND, web("in2", "ingress-2", "INBOUND")])
@@ -212,7 +248,8 @@ def test_listeners_that_changed_are_read_again() -> None:
 
 
 def used(prefix: str) -> dict[str, int]:
-    return {f"http.{prefix}.downstream_rq_{kind}": 1 for kind in ("active", "total", "completed")}
+    stats = {f"http.{prefix}.downstream_rq_{kind}": 1 for kind in ("active", "total", "completed")}
+    return {**stats, **{f"http.{prefix}.downstream_cx_{kind}": 0 for kind in ("tx_bytes_buffered", "http3_active")}}
 
 
 def test_statistics_of_an_outbound_listener_that_was_not_read() -> None:
@@ -225,7 +262,28 @@ def test_statistics_of_an_outbound_listener_that_was_not_read() -> None:
 
     assert (1, (), None) == (look.traffic.in_flight, look.traffic.unknown, look.traffic.doubtful)
     assert {} == look.account.uncounted
-    assert len(admin.details) <= 3, "the listener whose connections are used is read first"
+    assert [{"in"}, {"out-7"}] == admin.groups, "the listener whose connections are used is read first"
+
+
+def test_listeners_that_were_read_are_not_read_again() -> None:
+    """The helper does not read an outbound listener twice, even if its connections are used."""
+    connections = {f"listener.10.0.0.1_{1000 + n}.downstream_cx_active": 1 for n in (0, 57)}
+    admin = Admin([INBOUND, *outbound(FEW + 20)], stats={**used("egress-0"), **used("egress-57"), **connections})
+
+    assert () == looks(admin).traffic.unknown
+    assert 1 == sum("out-0" in group for group in admin.groups)
+
+
+def test_unused_listener_beside_statistics_of_an_outbound_one() -> None:
+    """A listener of which Envoy has no statistics yet was not used, and is counted."""
+    admin = Admin(
+        [INBOUND, web("in2", "ingress-2", "INBOUND"), *outbound(FEW, drain_type="MODIFY_ONLY")], stats=used("egress-7")
+    )
+
+    look = looks(admin)
+
+    assert ((), {}) == (look.traffic.unknown, look.account.uncounted)
+    assert {"ingress", "ingress-2"} == look.account.requests.keys()
 
 
 def test_statistics_of_an_outbound_listener_without_connections() -> None:

@@ -1,5 +1,7 @@
 """When the application counts as ready, and when its port counts as closed."""
 
+import asyncio
+
 import pytest
 
 from task_helper.application import Application, Unready
@@ -34,6 +36,21 @@ def test_ready(status: int, ready: bool) -> None:
         with pytest.raises(Unready, match=f"^http://127.0.0.1:8080/health answered {status}$"):
             virtual.run(subject.check())
     assert [("GET", "/health")] == asked
+
+
+def test_application_that_hangs() -> None:
+    """An application that gives no answer within two seconds is not ready."""
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        await asyncio.sleep(3600)
+        return Response(200, b"")
+
+    async def check() -> float:
+        with pytest.raises(TimeoutError):
+            await Application(Url("http", "127.0.0.1", 8080), request).check()
+        return asyncio.get_running_loop().time()
+
+    assert 2 == virtual.run(check())
 
 
 def test_without_a_path() -> None:

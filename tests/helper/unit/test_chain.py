@@ -156,6 +156,12 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(0, 171, "drained"), (0, 171.65, "drained")],
         [140],
     ),
+    "a fault as the second begins: the whole plan of its own": (
+        {"DRAIN_DELAY": "40", "DRAIN_TIMEOUT": "100"},
+        [SIGTERM, (215.03, "metadata breaks"), (215.1, "metadata fine")],
+        [(10, 215, "handed over"), (70, 330.05, "deadline")],
+        [140, 255.05],
+    ),
     # the second has died
     "the second has died: the first keeps to what it can do alone": (
         SLOW,
@@ -200,6 +206,12 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 216, "handed over"), (0, 311.05, "drained")],
         [251.05],
     ),
+    "the delay was to end just then: the first calls Envoy, and hands over": (
+        {"DRAIN_DELAY": "115", "DRAIN_TIMEOUT": "60"},
+        [SIGTERM, (101, "helper freezes until 216")],
+        [(10, 216, "handed over"), (0, 276.05, "drained")],
+        [216, 216.05],
+    ),
     "the second has died: the first calls Envoy, and gives downstreams what is left": (
         SLOW,
         [(99, "second killed"), SIGTERM, (101, "helper freezes until 216")],
@@ -211,6 +223,12 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [SIGTERM, (150, "metadata 500"), (200, "metadata fine")],
         [(10, 215, "handed over"), (0, 310.05, "drained")],
         [250.05],
+    ),
+    "a fault in looking for the second: the second counts as running": (
+        SLOW,
+        [SIGTERM, (214.95, "metadata breaks"), (215.01, "metadata fine")],
+        [(70, 215, "handed over"), (0, 330.05, "deadline")],
+        [299.05],
     ),
     # the second begins anew
     "the second is restarted in place while the first drains: it leaves the drain alone": (
@@ -282,19 +300,23 @@ def test_drain_that_a_helper_finds(chain: Mapping[str, str], desired: str, mood:
     assert undone == ("in_service" in life.events)
     stops_at_once = desired == "STOPPED" and "TAKES_OVER_FROM" not in chain
     assert ("waiting" in life.events) == (not undone and not stops_at_once)
+    assert {"waiting for Envoy", "in service"} >= set(world.shown)
 
 
 @pytest.mark.parametrize(
     ("chain", "undone_after"),
-    [({}, 120), ({"TAKES_OVER_FROM": "first:90"}, 210), ({"HANDS_OVER_TO": "first-2:90"}, 210)],
+    [({}, 150), ({"TAKES_OVER_FROM": "first:90"}, 240), ({"HANDS_OVER_TO": "first-2:90"}, 240)],
     ids=["single", "second", "first"],
 )
 def test_drain_that_nothing_reports(chain: Mapping[str, str], undone_after: float) -> None:
-    """A helper that outlives all stopTimeouts is in a running task: it undoes the drain without ECS's report."""
+    """A helper that outlives all stopTimeouts is in a running task: it undoes the drain without ECS's report.
+
+    It starts at 30.
+    """
     world = World()
     world.envoy.state, world.metadata.mood = "DRAINING", 500
 
-    life = world.live([(300, "SIGTERM")], metadata=True, settings=chain)
+    life = world.live([(300, "SIGTERM")], metadata=True, settings=chain, starts=30)
 
     (undone,) = [moment for moment, target in life.journal if target == "/healthcheck/ok"]
     assert undone_after <= undone <= undone_after + 1
@@ -330,10 +352,28 @@ def test_unconfirmed_drain_is_handed_over_late() -> None:
     world = World()
 
     first, _ = world.live_in_chain(
-        [(99, "envoy 500"), SIGTERM, (215, "envoy fine")], {"DRAIN_DELAY": "113.5", "DRAIN_TIMEOUT": "60"}, 120, 120
+        [(99, "envoy 500"), SIGTERM, (216, "envoy fine")], {"DRAIN_DELAY": "113.5", "DRAIN_TIMEOUT": "60"}, 120, 120
     )
 
-    assert (11, "handed over late") == (first.exit, first.ending)
+    assert (11, "handed over late", False) == (first.exit, first.ending, first.log[-1][2]["confirmed"])
+
+
+@pytest.mark.parametrize(
+    ("happens", "exit_code"), [("second killed", 137), ("second has another name", None)], ids=["stopped", "missing"]
+)
+def test_log_of_a_second_that_has_stopped(happens: str, exit_code: int | None) -> None:
+    """The first logs once that no second helper runs, with its exit code, if it has one."""
+    lives = World().live_in_chain([(99, happens), SIGTERM], SLOW, 120, 120)
+
+    assert {"exit_code": exit_code} == lives[0].fields("second_helper_stopped")
+
+
+def test_drained_beside_a_listener_that_nothing_counts() -> None:
+    """If no statistic covers a listener, the second helper does not exit at once: requests may be in progress."""
+    world = World()
+    world.envoy.left_out.add("http.ingress.downstream_rq_active")
+
+    assert [(0, 180, "drained"), (0, 220.05, "drained")] == ends(world.live_in_chain([SIGTERM], {}, 120, 120))
 
 
 MOODS = ["fine", "500", "hangs", "refuses", "resets", "babbles", "breaks"]

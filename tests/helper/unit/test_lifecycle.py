@@ -99,6 +99,16 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 100, "envoy stopped"),
         [],
     ),
+    "Envoy stops at the start, after it has answered": (
+        [(0, "app 503"), (3, "envoy dies"), (3, "container envoy stops"), (5, "SIGTERM")],
+        (0, 5, "envoy stopped"),
+        [],
+    ),
+    "Envoy stops at the start, after it has answered with errors": (
+        [(0, "envoy 500"), (3, "envoy dies"), (3, "container envoy stops"), (5, "SIGTERM")],
+        (0, 5, "envoy stopped"),
+        [],
+    ),
     "Envoy stops in the delay": (
         [SIGTERM, (120.1, "envoy dies"), (120.2, "container envoy stops")],
         (0, 121, "envoy stopped"),
@@ -289,11 +299,21 @@ TIMELINES: dict[str, tuple[Timeline, tuple[int, float, str], list[tuple[float, s
         (0, 216, "deadline"),
         [(140, FAIL)],
     ),
+    "frozen until after the deadline, and Envoy is slow: the call is given up in time": (
+        [SIGTERM, (100.5, "envoy takes 1.5"), (101, "helper freezes until 216.5")],
+        (75, 218.5, "not confirmed"),
+        [(216.5, FAIL)],
+    ),
     # a fault of the helper's own
     "a fault before the task is in service: the gate opens a moment later, and the plan is kept": (
         [(0, "envoy breaks"), (1, "envoy fine"), SIGTERM],
         (70, 180, "drained"),
         [(140, FAIL)],
+    ),
+    "a fault in judging whether the task was in service: it is drained": (
+        [(0, "app 503"), (4.9, "metadata breaks"), (5, "SIGTERM"), (5.1, "metadata fine")],
+        (70, 85, "drained"),
+        [(45, FAIL)],
     ),
     "a fault in watching the application": (
         [SIGTERM, (110, "container app stops"), (110, "app breaks")],
@@ -329,8 +349,8 @@ def test_timeline(name: str) -> None:
     assert journal == life.journal
 
 
-def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault in the middle of the delay leaves its fixed end, and the drain after it."""
+def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault in the middle of the delay leaves its fixed end, and the drain after it; the log has the error."""
 
     async def delay(self: Lifecycle) -> None:
         await asyncio.sleep(10)
@@ -342,6 +362,38 @@ def test_a_fault_in_the_delay_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (70, 180, [(140, FAIL)]) == (life.exit, life.at, life.journal)
     assert (40, 40) == pytest.approx([life.fields("summary")[f"{stage}_seconds"] for stage in ("delaying", "draining")])
+    (fault,) = [each.exc_info for each in caplog.records if each.msg == "fault"]
+    assert fault and fault[0] is RuntimeError
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "delay.until_replaced",
+            "delay.until_drain_is_due",
+            "drain._until_drain_lost",
+            "drain._until_listeners_drain",
+        ),
+        *("watch.application_stopped", "watch.envoy_stopped", "watch.first_reading"),
+        *("watch.is_consul", "watch.still_sending"),
+    ],
+)
+def test_a_fault_in_one_part(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in one part of a stop changes nothing in the others: a drain with `auto` still waits for its requests."""
+
+    async def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("an error of the helper's own")
+
+    monkeypatch.setattr(f"task_helper.life.{part}", fails)
+    world = World()
+    world.envoy.listener_name, world.envoy.in_flight = "public_listener:10.0.0.1:20000", 1
+
+    life = world.live([SIGTERM], metadata=True, DRAIN_TIMEOUT="auto", DRAIN_LISTENERS="true")
+
+    assert (70, 215, "deadline") == (life.exit, life.at, life.ending)
+    assert [140] == [moment for moment, target in life.journal if target == FAIL]
+    assert 1 == life.events.count("fault")
 
 
 def test_a_fault_before_the_task_is_in_service() -> None:
@@ -359,6 +411,7 @@ def test_a_fault_before_the_task_is_in_service() -> None:
         ([(0, "envoy breaks")], 60),
         ([(0, "app breaks")], 60),
         ([(0, "app breaks"), (20, "envoy refuses"), (80.5, "envoy fine"), (81, "app fine")], 81),
+        ([(0, "envoy breaks"), (59.5, "envoy refuses"), (80.5, "envoy fine")], 81),
         ([(0, "envoy breaks"), (59, "app 503"), (80.5, "app fine")], 81),
     ],
     ids=[
@@ -367,6 +420,7 @@ def test_a_fault_before_the_task_is_in_service() -> None:
         "it stays, in looking at Envoy",
         "it stays, in looking at the application",
         "it stays, and Envoy is waited for",
+        "it passes after a minute, and Envoy is waited for",
         "it stays, and the application is waited for",
     ],
 )
@@ -381,9 +435,43 @@ def test_gate_after_a_fault(timeline: Timeline, in_service: float) -> None:
 
     (opened,) = [moment for moment, event, _ in life.log if event == "in_service"]
     assert in_service == pytest.approx(opened, abs=1)
+    assert {"seconds": pytest.approx(opened)} == life.fields("in_service")
     assert "in service" == world.shown[-1]
     assert 1 <= life.events.count("fault") <= 4
     assert (70, "drained") == (life.exit, life.ending)
+    assert "plan_kept" not in life.events, "it was in service"
+
+
+def test_look_at_the_configuration_after_a_fault() -> None:
+    """A fault at the start does not hide what will defeat the drain."""
+    world = World()
+    world.envoy.health_check_filter = False
+
+    life = world.live([(0, "envoy breaks"), (59.5, "envoy refuses"), (80.5, "envoy fine"), (200, "SIGTERM")])
+
+    assert {"listeners": ["inbound"]} == life.fields("no_health_check_filter")
+
+
+def test_gate_that_cannot_be_shown_after_a_fault() -> None:
+    """If the status cannot be shown after a fault either, the task counts as in service in the log."""
+    world = World()
+
+    def taken(status: str) -> None:
+        raise OSError("Address already in use")
+
+    world.show = taken
+    life = world.live([(0, "app breaks"), (200, "SIGTERM")])
+
+    assert {"seconds": 60} == life.fields("in_service")
+
+
+@pytest.mark.parametrize("timeline", [[(30, "app fine")], [(0, "app breaks")]], ids=["plainly", "after a fault"])
+def test_times_count_from_the_start_of_the_helper(timeline: Timeline) -> None:
+    """The log's time until the task is in service begins with the helper, not with the machine."""
+    life = World().live([*timeline, (300, "SIGTERM")], starts=30)
+
+    (opened,) = [moment for moment, event, _ in life.log if event == "in_service"]
+    assert {"seconds": opened - 30} == life.fields("in_service")
 
 
 def test_one_request_was_served() -> None:
@@ -497,7 +585,15 @@ def test_confirmed_is_what_envoy_says() -> None:
     assert {"cause": "Envoy still is LIVE"} == life.fields("admin_failing")
 
 
-@pytest.mark.parametrize("timeline", [[], [(150.1, "envoy restarts")], [(150.1, "envoy refuses"), (152, "envoy fine")]])
+@pytest.mark.parametrize(
+    "timeline",
+    [
+        [],
+        [(150.1, "envoy restarts")],
+        [(150.1, "envoy refuses"), (152, "envoy fine")],
+        [(150.1, "envoy denies /ready and /healthcheck/fail"), (152, "envoy denies /ready")],
+    ],
+)
 def test_envoy_that_may_not_say_its_state(timeline: Timeline) -> None:
     """An admin API without /ready confirms by accepting the call; the helper repeats it, in case the drain is lost."""
     world = World()
@@ -514,7 +610,7 @@ def test_a_fault_in_everything() -> None:
     life = World().live([SIGTERM, (99, "envoy breaks")])
 
     assert (70, 215, "not confirmed") == (life.exit, life.at, life.ending)
-    assert len(life.journal) > 70
+    assert life.fields("summary")["attempts"] == len(life.journal) > 70
 
 
 @pytest.mark.parametrize(
@@ -688,6 +784,32 @@ def test_served_by_an_envoy_that_may_not_say(what: str) -> None:
 
     assert (0, 85, [(45, FAIL)]) == (life.exit, life.at, life.journal)
     assert {"cause": "it is unknown what Envoy has served"} == life.fields("plan_kept")
+
+
+def test_served_through_a_listener_that_nothing_counts() -> None:
+    """If no statistic covers a listener, a task that was not seen in service is drained."""
+    world = World()
+    world.envoy.left_out.add("http.ingress.downstream_rq_active")
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
+
+    assert ("drained", {"cause": "no statistic covers inbound"}) == (life.ending, life.fields("plan_kept"))
+
+
+def test_restarted_helper_beside_an_envoy_that_may_not_say() -> None:
+    """A restart of the helper is the cause for the drain, whatever Envoy reports."""
+    world = World()
+    world.metadata.restart_count = 1
+    world.envoy.denied.add("/stats")
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")], metadata=True)
+
+    assert {"cause": "the helper was restarted"} == life.fields("plan_kept")
+
+
+def test_helper_that_starts_long_after_the_machine() -> None:
+    """A helper that started after Envoy counts all that Envoy has served, however long the machine has run."""
+    assert "never in service" == World().live([(0, "app 503"), (205, "SIGTERM")], starts=200).ending
 
 
 @pytest.mark.parametrize(("connections", "ending"), [(0, "never in service"), (1, "drained")])
@@ -902,6 +1024,21 @@ STILL_SENDING: dict[str, tuple[dict[str, str], list[tuple[float, str]], tuple[in
     ),
     "they have stopped, and one request takes long": ({}, [(100.4, "envoy stops sending")], (0, 215, "deadline")),
     "health-sync is killed too early for a proof": ({"HEALTH_SYNC_STOP_TIMEOUT": "24"}, [], (0, 215, "deadline")),
+    "the first five seconds prove nothing: downstreams may learn of the stop meanwhile": (
+        {"HEALTH_SYNC_STOP_TIMEOUT": "25"},
+        [(104.4, "envoy stops sending"), (108, "envoy answers 1 request")],
+        (0, 215, "deadline"),
+    ),
+    "they send again while an exit still helps": (
+        {},
+        [(100.4, "envoy stops sending"), (122.5, "envoy answers requests")],
+        (12, 123, "still sending"),
+    ),
+    "they send again when an exit helps no more": (
+        {},
+        [(100.4, "envoy stops sending"), (123.5, "envoy answers requests")],
+        (0, 215, "deadline"),
+    ),
     "startup could not see that this is Consul": (
         {},
         [(0, "envoy denies /config_dump"), (99, "envoy allows all")],
@@ -1301,6 +1438,38 @@ def test_readings_of_a_fixed_drain() -> None:
     assert {140, 176.4, 179.5} == readings
 
 
+def readings(world: World) -> list[float]:
+    """The moments in the drain at which Envoy's statistics were read."""
+    return [moment for moment, _, target in world.envoy.calls if target.startswith("/stats") and moment >= 140]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "confirmed", "last"),
+    [("40", 200, [211.4, 214.5]), ("auto", 200, [211.4, 214.5]), ("auto", 190, [211.4, 214.5])],
+)
+def test_last_readings_before_the_deadline(timeout: str, confirmed: float, last: list[float]) -> None:
+    """If the deadline cuts a drain, the last readings come just before it, and show for how long nothing has come."""
+    world = World()
+
+    life = world.live([SIGTERM, (139, "envoy 500"), (confirmed, "envoy fine")], DRAIN_TIMEOUT=timeout)
+
+    assert ("deadline", last) == (life.ending, [moment for moment in readings(world) if moment < 215][1:])
+
+
+@pytest.mark.parametrize(("takes", "pause"), [(0, 1), (0.05, 1), (0.1, 2), (0.2, 4), (0.3, 5), (1.5, 5)])
+def test_pauses_between_readings(takes: float, pause: float) -> None:
+    """Readings leave Envoy twenty times as long as each takes, a second at least and five seconds at most."""
+    world = World()
+    world.envoy.in_flight = 1
+
+    world.live([SIGTERM, (141, f"envoy takes {takes}")], DRAIN_TIMEOUT="auto")
+
+    first, before, at_earliest_end, *others = readings(world)
+    assert (140, 167.9, 171) == (first, before, at_earliest_end)
+    pauses = [after - before - takes for before, after in zip([at_earliest_end, *others], others)]
+    assert [pytest.approx(pause, abs=ROUNDED)] * len(pauses) == pauses and pauses
+
+
 def test_figures_that_are_old() -> None:
     """The last count in flight is not the count at the end, if Envoy has not answered since."""
     world = World()
@@ -1518,6 +1687,126 @@ def test_listener_that_comes_in_the_drain() -> None:
     life = world.live([SIGTERM, (142, "envoy gets a TCP connection")], settings=EVERY_5)
 
     assert (215, "deadline", 1) == (life.at, life.ending, life.fields("summary")["connections_at_end"])
+
+
+def test_listener_that_comes_in_the_drain_with_a_past() -> None:
+    """A connection that a listener had before the helper knew the listener is no arrival."""
+    life = World().live([SIGTERM, (142, "envoy gets a listener that had a TCP connection")], settings=EVERY_5)
+
+    assert (146, "drained") == (life.at, life.ending)
+
+
+def test_uncounted_listener_that_comes_in_the_delay() -> None:
+    """A listener that nothing counts, and that came in the delay, keeps the drain to its fixed time."""
+    world = World()
+    world.envoy.left_out.add("listener.127.0.0.1_15006.downstream_cx_active")
+
+    assert 180 == world.live([SIGTERM, (120, "envoy gets a TCP listener")], settings=EVERY_5).at
+
+
+def test_uncounted_listener_that_comes_in_the_drain() -> None:
+    """A listener that nothing counts is logged once, also if it comes in the drain."""
+    world = World()
+    world.envoy.left_out.add("listener.127.0.0.1_15006.downstream_cx_active")
+
+    life = world.live([SIGTERM, (142, "envoy gets a TCP connection")], settings=EVERY_5)
+
+    (listener,) = life.fields("listeners_uncounted")["listeners"]
+    assert listener.startswith("tcp: Envoy has no statistic")
+
+
+STRAY = "envoy answers a request through no known listener"
+
+
+@pytest.mark.parametrize(("arrives", "ends"), [(50, 146), (143, 180)])
+def test_request_through_no_known_listener(arrives: float, ends: float) -> None:
+    """A request in the drain that belongs to no known listener keeps the drain to its fixed time."""
+    life = World().live([SIGTERM, (arrives, STRAY)], settings=EVERY_5)
+
+    assert ends <= life.at <= ends + 1
+    assert (0, "drained") == (life.exit, life.ending)
+
+
+CHECKED: Timeline = [(float(moment), "envoy gets health checks") for moment in range(100, 170)]
+
+# what happens | when the drain ends: soon after a silence, or at its fixed time
+SENDERS: dict[str, tuple[Timeline, float]] = {
+    "they check, and stop": ([*every(0.2, 100.1, 142), *CHECKED], 146),
+    "they do not check: their silence proves nothing": (every(0.2, 100.1, 142), 180),
+    "they check, and still send when all must have checked": ([*every(0.2, 147.1, 149), *CHECKED], 180),
+    "connections come when all must have checked": ([*((147.1 + n, STRAY) for n in range(3)), *CHECKED], 180),
+    "connections come before that": ([*((140.1 + n, STRAY) for n in range(6)), *CHECKED], 153),
+}
+
+
+@pytest.mark.parametrize("name", SENDERS)
+def test_senders_that_fall_silent(name: str) -> None:
+    """A silence ends the drain early only if health checks make the senders stop."""
+    timeline, ends = SENDERS[name]
+    world = World()
+    world.envoy.in_flight = 1
+
+    life = world.live([SIGTERM, *timeline, (150, "envoy ends requests")], settings=EVERY_5)
+
+    assert ends <= life.at <= ends + 10 and life.at <= 181
+    assert "drained" == life.ending
+
+
+def test_statistics_of_no_known_listener_are_looked_up_once() -> None:
+    """Statistics that belong to no known listener make the helper read Envoy's listeners again, once."""
+    world = World()
+
+    world.live([(50, STRAY), SIGTERM, *((moment, STRAY) for moment in range(141, 200))], settings=EVERY_5)
+
+    looks = [moment for moment, _, target in world.envoy.calls if target.startswith("/server_info") and moment >= 140]
+    assert [140] == looks
+
+
+UPDATE = "envoy gets a TCP connection through an updated listener"
+
+
+def test_listener_that_changes_in_the_drain() -> None:
+    """A connection counts if an update of its listener came after the drain began, without a new statistic."""
+    world = World()
+    world.envoy.tcp_direction, world.envoy.connections = "OUTBOUND", 0
+
+    life = world.live([SIGTERM, (142, UPDATE)], settings=EVERY_5)
+
+    assert (215, "deadline", 1) == (life.at, life.ending, life.fields("summary")["connections_at_end"])
+
+
+def test_listener_that_changes_after_the_application_stopped() -> None:
+    """A connection through a listener that was excluded before an update keeps the delay."""
+    world = World()
+    world.envoy.tcp_direction, world.envoy.connections = "OUTBOUND", 0
+    timeline = [(99, "container app stops"), SIGTERM, (100.03, UPDATE), (100.05, "envoy fails requests")]
+
+    life = world.live(timeline, app=False, metadata=True)
+
+    assert [(140, FAIL)] == life.journal
+
+
+def test_never_in_service_after_a_listener_was_replaced() -> None:
+    """What a replaced listener served is unknown."""
+    world = World()
+    world.envoy.modified = 1
+
+    life = world.live([(0, "app 503"), (5, "SIGTERM")])
+
+    assert "drained" == life.ending
+    assert {"cause": "Envoy has replaced or removed listeners, and what they counted is lost"} == life.fields(
+        "plan_kept"
+    )
+
+
+def test_response_that_waits_to_be_sent() -> None:
+    """A drain lasts until Envoy has sent the responses that it buffers, and one that is cut is reported."""
+    world = World()
+    world.envoy.unsent = 100
+
+    life = world.live([SIGTERM], settings=EVERY_5)
+
+    assert (215, "deadline", 1) == (life.at, life.ending, life.fields("requests_cut")["requests"])
 
 
 def test_hot_restart() -> None:

@@ -210,6 +210,10 @@ def test_listener_on_loopback(host: str, direction: str, inbound: bool) -> None:
         ("envoy_ready_listener", "UNSPECIFIED", "0.0.0.0", True),
         ("envoy_prometheus_metrics_listener", "UNSPECIFIED", "0.0.0.0", True),
         ("kuma:metrics:prometheus", "INBOUND", "0.0.0.0", True),
+        ("kuma:dns", "UNSPECIFIED", "127.0.0.1", True),
+        ("kuma:envoy:admin", "INBOUND", "10.0.0.1", True),
+        # a listener of a MeshGateway whose name is `kuma`
+        ("kuma:HTTP:8080", "UNSPECIFIED", "0.0.0.0", False),
         ("_kuma:metrics:prometheus:default-backend", "INBOUND", "0.0.0.0", True),
         ("system_envoy_admin", "INBOUND", "10.0.0.1", True),
         ("system_probe_readiness", "UNSPECIFIED", "10.0.0.1", True),
@@ -340,6 +344,7 @@ def udp_filter(kind: str, prefix: str) -> dict[str, Any]:
     [
         ({"listener_filters": [udp_filter(UDP_PROXY, "a:b")]}, ("a_b",), False),
         ({"listener_filters": [udp_filter("dns", "a")]}, (), True),
+        ({"listener_filters": [udp_filter("dns", "a"), udp_filter(UDP_PROXY, "b")]}, ("b",), True),
         ({}, (), True),
         ({"filter_chains": [{"filters": [manager("quic")]}]}, (), False),
     ],
@@ -378,6 +383,16 @@ def test_states() -> None:
         f"_{each.stat_name}" if each.stat_name == "0" else each.stat_name for each in parse([dump])
     ]
     assert {"l": ("2", "1"), "m": ("",)} == versions(dump)
+
+
+def test_update_that_only_replaces_filter_chains() -> None:
+    """Such an update leaves the version as it is; the moment of the update distinguishes the two."""
+    found = [
+        versions(b'{"configs":[{"name":"l","active_state":{"version_info":"1","last_updated":"%s"}}]}' % moment)
+        for moment in (b"2026-01-01T00:00:00Z", b"2026-01-01T00:00:01Z")
+    ]
+
+    assert found[0] != found[1]
 
 
 def test_versions_of_rejected_listeners() -> None:
@@ -450,6 +465,7 @@ def test_expression_for_a_long_name() -> None:
 def test_expressions_for_many(most: int) -> None:
     """Many names are matched in groups by their endings, each group's names exactly, until none is left."""
     among = {*(f"outbound-{n}" for n in range(500)), *(f"{n}.internal" for n in range(50)), "0", "10", "inbound"}
+    among |= {f"X{n}" for n in range(50)}
     names = {name for name in among if "1" in name or name == "inbound"}
     left, steps = set(names), 0
     while left:
@@ -459,7 +475,17 @@ def test_expressions_for_many(most: int) -> None:
         assert len(pattern) < 100
         left -= group
         steps += 1
-    assert steps <= len(names)
+    assert steps <= min(len(names), 2 * len(among) / most + 16), "groups are half full at least, except the last names"
+
+
+@pytest.mark.parametrize("most", [1, 7, 250])
+def test_expressions_for_names_that_are_endings_of_others(most: int) -> None:
+    """A name that is the ending of other names is matched, too."""
+    left = {"x" * length for length in range(1, 51)}
+    while left:
+        _, group = expression(left, left, most)
+        assert group
+        left -= group
 
 
 def test_default_filter_chain() -> None:

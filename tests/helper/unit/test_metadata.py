@@ -135,6 +135,9 @@ def metadata(answer: bytes, since: datetime, other_helper: str | None = None) ->
     return Metadata("http://169.254.170.2/v4/x", since, request, other_helper)
 
 
+NAME = b'{"Name": "task-helper"}'
+
+
 def recorded(name: str) -> bytes:
     return (Path(__file__).parents[2] / f"recorded/metadata/{name}.json").read_bytes()
 
@@ -273,6 +276,28 @@ def test_one_reading_serves_all() -> None:
 
     virtual.run(watch())
     assert [0, 1.25, 2.5] == calls
+
+
+@pytest.mark.parametrize(
+    ("status", "others", "asked"), [(200, ["app"], 1), (500, [], 3)], ids=["its name is known", "it is unknown"]
+)
+def test_own_name(status: int, others: list[str], asked: int) -> None:
+    """The helper asks for its own container's name until it knows the name; meanwhile any container may serve."""
+    calls: list[str] = []
+
+    async def request(method: str, url: Url, target: str) -> Response:
+        calls.append(target)
+        return Response(200, recorded("all-stopped")) if target.endswith("/task") else Response(status, NAME)
+
+    async def ask() -> Stopped:
+        subject = Metadata("http://169.254.170.2/v4/x", at(0), request)
+        for _ in range(3):
+            found = await subject.stopped()
+            await asyncio.sleep(2)
+        return found
+
+    assert (["envoy"], others) == tuple(map(list, virtual.run(ask())))
+    assert asked == calls.count("/v4/x")
 
 
 @pytest.mark.parametrize(

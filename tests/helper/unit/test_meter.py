@@ -38,6 +38,7 @@ QUIET = {
     "a connection is open": ([(4, 0, 0, 1), (8, 0, 0, 1)], 2),
     "a connection is closed": ([(4, 0, 0, 1), (5, 0, 0, 0), (8, 0, 0, 0)], 6),
     "Envoy was restarted": ([(4, 0, 100, 0), (7, 0, 1, 0), (9, 0, 1, 0)], 3),
+    "Envoy was restarted, and nothing came since": ([(4, 0, 100, 0), (7, 0, 0, 0), (9, 0, 0, 0)], 3),
 }
 
 
@@ -75,11 +76,26 @@ def test_nothing_read() -> None:
 
 
 def test_recounted_without_health_checks() -> None:
-    """If the account changes at the second reading, no health check has come."""
+    """If the account changes at the second reading, no health check is known to have come, and silence begins anew."""
     meter = fed((0, Traffic(completed=5, checks=7)))
     meter.read(1, Traffic(completed=1, checks=1), recounted=True)
 
-    assert (0, 0, 2, 1) == (meter.arrived, meter.checks, meter.quiet_for(2), meter.doubtful_quiet_for(1))
+    assert (0, 0, 1, 0) == (meter.arrived, meter.checks, meter.quiet_for(2), meter.doubtful_quiet_for(1))
+
+
+def test_arrivals_beside_streams() -> None:
+    """Streams whose response has begun hide no arrival when they end."""
+    streams = Traffic(4, 4, counted_twice=4)
+    meter = fed((0, streams), (1, Traffic(4, 5, counted_twice=4)), (2, Traffic(0, 5)), (6, Traffic(0, 6)))
+
+    assert (2, 6) == (meter.arrived, meter.last_arrival)
+
+
+def test_arrivals_if_streams_are_counted_twice() -> None:
+    """An Envoy that does not count health checks counts streams twice. An arrival after their end counts."""
+    meter = fed((0, Traffic(4, 4)), (1, Traffic(0, 4)), (5, Traffic(0, 5)))
+
+    assert (1, 5) == (meter.arrived, meter.last_arrival)
 
 
 def test_health_checks() -> None:
@@ -144,7 +160,8 @@ def test_gap() -> None:
     """The mean time between requests ends with the last one."""
     meter = fed((0, Traffic()), (4, Traffic(completed=1)), (8, Traffic(completed=2)), (9, Traffic(completed=2)))
 
-    assert (4, 3, 0) == (meter.gap(0), meter.gap(2), fed((0, Traffic())).gap(0))
+    assert (4, 3, 0.25, 0) == tuple(map(meter.gap, (0, 2, 7.5, 9)))
+    assert 0 == fed((0, Traffic())).gap(0)
 
 
 def test_gap_between_connections_that_pass_two_listeners() -> None:
@@ -154,7 +171,7 @@ def test_gap_between_connections_that_pass_two_listeners() -> None:
         for second, count in [(0, 0), (4, 1), (8, 2)]
     ]
 
-    assert 4 == fed(*readings).doubtful_gap(0)
+    assert (4, 3, 0.25, 0) == tuple(map(fed(*readings).doubtful_gap, (0, 2, 7.5, 9)))
 
 
 def test_a_single_connection_shows_no_gap() -> None:

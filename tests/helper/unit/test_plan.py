@@ -40,8 +40,9 @@ def test_plan() -> None:
 )
 def test_auto(environ: dict[str, str], names: list[str], words: list[str]) -> None:
     """With `auto` the plan shows what ends each stage, and how long it may last."""
-    _, _, *moments = draw(from_env(environ).plan, 80).splitlines()
+    bar, _, *moments, legend = draw(from_env(environ).plan, 80).splitlines()
 
+    assert "┄" in bar and legend.startswith("┄ auto: the stage ends once its condition is met")
     assert names == [line.split()[1] for line in moments]
     assert all(any(each in line for line in moments) for each in words)
 

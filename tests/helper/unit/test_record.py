@@ -9,6 +9,7 @@ from task_helper.envoy.traffic import Traffic
 from task_helper.life.record import Record
 from task_helper.life.summary import causes_of_traffic
 from task_helper.settings import from_env
+from tests.helper.unit.test_accounting import listener
 from tests.helper.unit.timelines import Life, Timeline, World
 
 SIGTERM = (100, "SIGTERM")
@@ -56,6 +57,7 @@ def test_what_a_second_helper_reports() -> None:
     assert "handed over" == first.ending and "requests_cut" not in first.events
     assert (None, None) == tuple(first.log[-1][2][f"{what}_at_end"] for what in ("requests_in_flight", "connections"))
     assert not {"requests_in_flight_at_end", "budget_left_seconds"} & metrics_of(first.log[-1][2]).keys()
+    assert 0 == metrics_of(second.log[-1][2])["budget_left_seconds"]
     assert 3 == metrics_of(second.log[-1][2])["requests_in_flight_at_end"]
     assert {"requests": 3, "reason": "deadline"} == second.fields("requests_cut")
 
@@ -100,3 +102,49 @@ def test_cause_of_traffic_that_may_be_other(doubt: str, who: str, seen: bool) ->
     causes = causes_of_traffic(record, from_env({}).plan, 10)
 
     assert seen == (f"{who} through web: {doubt}, and no traffic_direction" in causes)
+
+
+def test_all_causes_of_traffic() -> None:
+    """Every observed cause of traffic at the end is reported, before the possible ones."""
+    listeners = [listener(name, "ingress", fails_health_checks=False) for name in ("a", "b")]
+    record = Record(listeners=listeners, account=Account(doubts={"web": "it is on loopback"}))
+    record.meter.read(0, Traffic())
+    record.meter.read(10, Traffic(completed=1, doubtful=Traffic(completed=1)))
+
+    observed = [cause.partition(":")[0] for cause in causes_of_traffic(record, from_env({}).plan, 10)[:-2]]
+
+    assert [
+        "no health check came since the stop",
+        "requests from the task itself through web",
+        "no health_check filter on a, b",
+    ] == observed
+
+
+@pytest.mark.parametrize(
+    ("readings", "lacks"),
+    [
+        ([100, 104], False),
+        ([100, 104, 106], False),
+        ([100, 105, 106], True),
+        ([100, 104, 106, 108], True),
+    ],
+)
+def test_requests_without_health_checks(readings: list[float], lacks: bool) -> None:
+    """Requests lack health checks if one surely came a whole interval of 5 s after the stop; it was at 100."""
+    record = Record(stop_requested_at=100)
+    for count, moment in enumerate(readings):
+        record.delay_meter.read(moment, Traffic(completed=count))
+
+    assert lacks == record.lacks_checks_for(5) == record.unmoved(checked_by=200, interval=5)
+
+
+@pytest.mark.parametrize("came", [Traffic(completed=1), Traffic(accepted=1), Traffic(doubtful=Traffic(completed=1))])
+@pytest.mark.parametrize(("checked_by", "unmoved"), [(145, True), (146, True), (146.1, False)])
+def test_arrivals_when_all_must_have_checked(came: Traffic, checked_by: float, unmoved: bool) -> None:
+    """An arrival shows a sender that health checks do not stop if it surely came after all must have checked."""
+    record = Record(stop_requested_at=100)
+    for moment, traffic in ((140, Traffic()), (146, Traffic()), (147, came)):
+        record.meter.read(moment, traffic)
+
+    assert unmoved == record.unmoved(checked_by, interval=60)
+    assert (unmoved and came.completed > 0) == record.came_after(checked_by)

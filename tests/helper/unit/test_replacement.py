@@ -32,6 +32,7 @@ LOOKS: dict[str, tuple[int, list[Other], float | None]] = {
     "healthy for long": (1, [new(SETTLED, healthy=True)], 1000 - SETTLED + LAG),
     "listed: the push is all that is missing": (1, [new(10, healthy=True, listed=True)], 1005),
     "listed for long: a scale-in": (1, [new(HOUR, healthy=True, listed=True)], 1000 - HOUR),
+    "listed, and it runs just for long": (1, [new(SETTLED, healthy=True, listed=True)], 1000 - SETTLED),
     "not listed yet": (1, [new(10, healthy=True, listed=False)], None),
     "not listed, however long it runs": (1, [new(HOUR, healthy=True, listed=False)], None),
     "not healthy yet": (1, [new(10, healthy=False)], None),
@@ -254,6 +255,20 @@ def test_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
             "waits_until": "they are seen in service, or the drain needs the time",
         },
     ] == logged
+
+
+def test_first_look_asks_ecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look covers ECS and Cloud Map, even in the first moment of a machine's clock."""
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    asked: list[tuple[float, bool]] = []
+
+    async def look(listing_only: bool) -> Look:
+        asked.append((asyncio.get_running_loop().time(), listing_only))
+        return Look(1, 1, [old()])
+
+    virtual.run(wait_until_in_service(look, LAG, blind_until=40))
+
+    assert [(0, False)] == asked
 
 
 Scene = list[tuple[float, Look]]

@@ -73,15 +73,21 @@ class World:
         *,
         app: bool = True,
         metadata: bool = False,
+        starts: float = 0,
         settings: Mapping[str, str] | None = None,
         **more: str,
     ) -> Life:
-        """Live with these settings while `timeline` happens; `app` and `metadata` are whether the helper knows them."""
+        """Live with these settings while `timeline` happens; `app` and `metadata` are whether the helper knows them.
+
+        The helper starts at the moment `starts`.
+        """
         environ = {**(settings or {}), **more}
         random.seed(0)  # the pauses between looks at the service are drawn
-        return virtual.run(self._live(timeline, app, metadata, environ))
+        return virtual.run(self._live(timeline, app, metadata, starts, environ))
 
-    async def _live(self, timeline: Timeline, app: bool, metadata: bool, environ: dict[str, str]) -> Life:
+    async def _live(
+        self, timeline: Timeline, app: bool, metadata: bool, starts: float, environ: dict[str, str]
+    ) -> Life:
         network = Network(self.envoy, self.app, self.metadata)
         loop = asyncio.get_running_loop()
         stop = Stop()
@@ -91,6 +97,7 @@ class World:
                 self._happen(what, stop)
             else:
                 loop.call_at(moment, self._happen, what, stop)
+        await asyncio.sleep(starts)
         with _recorded(log):
             exit = await self._lifecycle(from_env(environ), network, stop, app=app, metadata=metadata).live()
         return Life(exit, round(loop.time(), 3), log[-1][2]["reason"], self.envoy.journal, log)
@@ -140,7 +147,7 @@ class World:
                     helpers[0].cancel()
                 case "second killed":
                     helpers[1].cancel()
-                    self.metadata.helper_status = "STOPPED"
+                    self.metadata.helper_status, self.metadata.helper_exit_code = "STOPPED", 137
                 case "second has another name":
                     self.metadata.name = "another"
                 case "second restarts" if self.metadata.containers["first"]["KnownStatus"] == "RUNNING":
@@ -192,11 +199,20 @@ class World:
         elif what == "envoy's listener hangs":
             self.envoy.accepts = None
         elif what.startswith("envoy denies "):
-            self.envoy.denied = {mood.removeprefix("denies ")}
+            self.envoy.denied = set(mood.removeprefix("denies ").split(" and "))
         elif what == "envoy gets listeners":
             self.envoy.has_listeners = True
+        elif what == "envoy gets a TCP connection through an updated listener":
+            self.envoy.tcp_direction, self.envoy.connections = "INBOUND", 1
+            self.envoy.modified += 1
         elif what == "envoy gets a TCP connection":
             self.envoy.connections = 1
+        elif what == "envoy gets a TCP listener":
+            self.envoy.connections = 0
+        elif what == "envoy gets a listener that had a TCP connection":
+            self.envoy.connections, self.envoy.past_connections = 0, 1
+        elif what == "envoy answers a request through no known listener":
+            self.envoy.strays += 1
         elif what == "envoy allows all":
             self.envoy.denied = set()
         elif what.startswith("helper freezes until "):

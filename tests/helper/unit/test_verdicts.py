@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from task_helper.envoy.traffic import Traffic
-from task_helper.life import early
-from task_helper.life.early import Keep, Leave, Quiet
+from task_helper.life import verdicts
+from task_helper.life.verdicts import Keep, Leave, Quiet
 
 BEFORE = Traffic(in_flight=0, completed=100, failed=5, connections=0)
 FAILING = Traffic(in_flight=0, completed=105, failed=10, connections=0)
 
 STOPPED = Leave("all containers beside Envoy have stopped (app, web), and every request fails")
-APPLICATION_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+APPLICATION_STOPPED: dict[str, tuple[dict[str, Any], verdicts.Verdict]] = {
     "all proofs": ({}, STOPPED),
     "no URL shows the port": ({"refuses": None}, STOPPED),
     "nothing has stopped": ({"stopped": ()}, Keep("ECS does not report that all containers beside Envoy have stopped")),
@@ -43,12 +43,12 @@ def test_application_stopped(name: str) -> None:
     facts |= {"uncounted": []}
     missing, expected = APPLICATION_STOPPED[name]
 
-    verdict = early.application_stopped(**facts | missing)
+    verdict = verdicts.application_stopped(**facts | missing)
 
     assert (type(expected), expected) == (type(verdict), verdict)
 
 
-ENVOY_STOPPED: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+ENVOY_STOPPED: dict[str, tuple[dict[str, Any], verdicts.Verdict]] = {
     "all proofs": ({}, Leave("Envoy's container has stopped (envoy, envoy-2), and Envoy does not answer")),
     "ECS does not say so": ({"stopped": ()}, Keep("ECS does not report that Envoy's container has stopped")),
     "whether the admin API answers is unknown": ({"answers": None}, Keep("it is unknown whether Envoy still runs")),
@@ -64,7 +64,7 @@ def test_envoy_stopped(name: str) -> None:
     facts: dict[str, Any] = {"stopped": ("envoy", "envoy-2"), "answers": False, "accepts": False}
     missing, expected = ENVOY_STOPPED[name]
 
-    verdict = early.envoy_stopped(**facts | missing)
+    verdict = verdicts.envoy_stopped(**facts | missing)
 
     assert (type(expected), expected) == (type(verdict), verdict)
 
@@ -79,9 +79,9 @@ def test_envoy_stopped(name: str) -> None:
         ({"may_have_been": "the helper was restarted"}, Keep("the helper was restarted")),
     ],
 )
-def test_never_in_service(facts: dict[str, Any], expected: early.Verdict) -> None:
+def test_never_in_service(facts: dict[str, Any], expected: verdicts.Verdict) -> None:
     """A helper that was there from the beginning, and an Envoy that nothing has ever come to, all of it counted."""
-    verdict = early.never_in_service(**{"may_have_been": None, "used": False, "uncounted": [], **facts})
+    verdict = verdicts.never_in_service(**{"may_have_been": None, "used": False, "uncounted": [], **facts})
 
     assert (type(expected), expected) == (type(verdict), verdict)
 
@@ -99,7 +99,7 @@ def test_never_in_service(facts: dict[str, Any], expected: early.Verdict) -> Non
 )
 def test_younger_than_helper(uptime: float, helper: float, expected: str | None) -> None:
     """Envoy rounds its uptime down, so it is surely younger than the helper only where a second more would be, too."""
-    cause = early.younger_than_helper(uptime=uptime, helper=helper)
+    cause = verdicts.younger_than_helper(uptime=uptime, helper=helper)
 
     assert cause is None if expected is None else cause and cause.startswith(f"{expected}, and counts requests")
 
@@ -108,7 +108,7 @@ OVER = Leave("for some seconds nothing was in flight, and no request came")
 BUSY = Keep("requests are in progress, or were a moment ago")
 RARE = Keep("requests come so rarely that this silence proves nothing")
 # what is known | whether the drain may end before its fixed time is over, and after
-QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = {
+QUIETS: dict[str, tuple[dict[str, Any], Quiet, verdicts.Verdict, verdicts.Verdict]] = {
     "all proofs": ({}, Quiet(3, 3), OVER, OVER),
     "some may not have checked": (
         {"drained_for": 30.9},
@@ -119,7 +119,12 @@ QUIETS: dict[str, tuple[dict[str, Any], Quiet, early.Verdict, early.Verdict]] = 
     "a request came a moment ago": ({}, Quiet(2.9, 3), BUSY, BUSY),
     "the traffic is unknown": ({"drained_for": 100}, Quiet(0, 0), BUSY, BUSY),
     "a listener is uncounted": ({"uncounted": ["dns", "udp"]}, Quiet(9, 9), Keep("no statistic covers dns, udp"), OVER),
-    "some keep sending, whatever they check": ({}, Quiet(9, 9, unmoved="so"), Keep("so"), OVER),
+    "some keep sending, whatever they check": (
+        {},
+        Quiet(9, 9, unmoved=True),
+        Keep("some senders do not stop because of health checks"),
+        OVER,
+    ),
     "what may be other traffic": (
         {},
         Quiet(9, 2.9),
@@ -137,36 +142,36 @@ def test_quiet(name: str) -> None:
     facts, traffic, before, after = QUIETS[name]
     facts = {"drained_for": 31, "least": 31, "uncounted": [], "traffic": traffic, **facts}
 
-    verdicts = [early.quiet(**facts, fixed_over=over) for over in (False, True)]
+    judged = [verdicts.quiet(**facts, fixed_over=over) for over in (False, True)]
 
-    assert [(type(each), each) for each in (before, after)] == [(type(each), each) for each in verdicts]
+    assert [(type(each), each) for each in (before, after)] == [(type(each), each) for each in judged]
 
 
 # how the first ended, whether Envoy drains, requests in progress | nothing is left, or where the plan stands
-TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | early.GoOn]] = {
+TAKEN_OVER: dict[str, tuple[dict[str, Any], Leave | verdicts.GoOn]] = {
     "all proofs": ({}, Leave("the helper before this one has drained, and no request is in progress")),
-    "requests are under way": ({"under_way": True}, early.GoOn(0, 0, True)),
-    "whether any are, is not known": ({"under_way": None}, early.GoOn(0, 0, True)),
-    "Envoy does not drain": ({"draining": False}, early.GoOn(0, 0, False)),
-    "Envoy does not say": ({"draining": None}, early.GoOn(0, 0, False)),
-    "how it ended is not known": ({"ended": None}, early.GoOn(0, 0, True)),
-    "both are unknown": ({"ended": None, "draining": None}, early.GoOn(0, 0, False)),
-    "handed over in the drain": ({"ended": "handed over"}, early.GoOn(115, 74, True)),
-    "handed over in the delay": ({"ended": "handed over", "draining": False}, early.GoOn(115, 0, False)),
-    "handed over, and Envoy does not say": ({"ended": "handed over", "draining": None}, early.GoOn(115, 0, False)),
-    "handed over late": ({"ended": "handed over late"}, early.GoOn(115, 0, True)),
+    "requests are under way": ({"under_way": True}, verdicts.GoOn(0, 0, True)),
+    "whether any are, is not known": ({"under_way": None}, verdicts.GoOn(0, 0, True)),
+    "Envoy does not drain": ({"draining": False}, verdicts.GoOn(0, 0, False)),
+    "Envoy does not say": ({"draining": None}, verdicts.GoOn(0, 0, False)),
+    "how it ended is not known": ({"ended": None}, verdicts.GoOn(0, 0, True)),
+    "both are unknown": ({"ended": None, "draining": None}, verdicts.GoOn(0, 0, False)),
+    "handed over in the drain": ({"ended": "handed over"}, verdicts.GoOn(115, 74, True)),
+    "handed over in the delay": ({"ended": "handed over", "draining": False}, verdicts.GoOn(115, 0, False)),
+    "handed over, and Envoy does not say": ({"ended": "handed over", "draining": None}, verdicts.GoOn(115, 0, False)),
+    "handed over late": ({"ended": "handed over late"}, verdicts.GoOn(115, 0, True)),
     "downstreams still send": (
         {"ended": "still sending"},
         Leave("the helper before this one exited because downstreams still send, and health-sync still runs"),
     ),
     "they did, and health-sync has stopped": (
         {"ended": "still sending", "waits_for_envoy": False},
-        early.GoOn(0, 0, True),
+        verdicts.GoOn(0, 0, True),
     ),
-    "they did, and ECS does not say": ({"ended": "still sending", "waits_for_envoy": None}, early.GoOn(0, 0, True)),
+    "they did, and ECS does not say": ({"ended": "still sending", "waits_for_envoy": None}, verdicts.GoOn(0, 0, True)),
     "handed over late, and Envoy does not drain": (
         {"ended": "handed over late", "draining": False},
-        early.GoOn(115, 0, False),
+        verdicts.GoOn(115, 0, False),
     ),
 }
 
@@ -184,12 +189,12 @@ def test_taken_over(name: str) -> None:
     facts["waits_for_envoy"] = True
     missing, expected = TAKEN_OVER[name]
 
-    verdict = early.taken_over(**facts | missing)
+    verdict = verdicts.taken_over(**facts | missing)
 
     assert (type(expected), expected) == (type(verdict), verdict)
 
 
-STILL_SENDING: dict[str, tuple[dict[str, Any], early.Verdict]] = {
+STILL_SENDING: dict[str, tuple[dict[str, Any], verdicts.Verdict]] = {
     "all proofs": ({}, Leave("5 requests arrived although consul-ecs-health-sync was stopped")),
     "health-sync has stopped": (
         {"waits_for_envoy": False},
@@ -210,6 +215,6 @@ def test_still_sending(name: str) -> None:
     facts: dict[str, Any] = {"waits_for_envoy": True, "arrived": 5, "lately": True}
     missing, expected = STILL_SENDING[name]
 
-    verdict = early.still_sending(**facts | missing)
+    verdict = verdicts.still_sending(**facts | missing)
 
     assert (type(expected), expected) == (type(verdict), verdict)

@@ -1,7 +1,7 @@
-"""Whether the plan may end early: facts in; `Leave` or `Keep` with its cause out. Pure.
+"""Whether the plan, or its stage, may end: facts in; `Leave` or `Keep` with its cause out. Pure.
 
-This module decides every early end but one: `replacement.py` decides the end of a delay whose replacement is in
-service.
+This module decides the end of a drain with `auto`, and every early end but one: `replacement.py` decides the end of a
+delay whose replacement is in service.
 
 An early exit, a skipped delay and a quiet task need two independent proofs. One of them proves that nothing is being
 served. `still_sending` is the exception, because there waiting costs requests. A fact that is not known is None. It
@@ -145,7 +145,7 @@ class Quiet(NamedTuple):
 
     For `seconds` nothing was in flight and no request came. For `doubtful` seconds there was no traffic that may come
     from others than downstreams, and no connection without requests. Both are 0 if unknown. `gap` and `doubtful_gap`
-    are the mean times between two arrivals in the drain; 0 if none came. `unmoved` is why some senders are known to
+    are the mean times between two arrivals in the drain; 0 if none came. `unmoved` is whether some senders are known to
     keep sending, whatever their health checks show.
     """
 
@@ -153,7 +153,7 @@ class Quiet(NamedTuple):
     doubtful: float
     gap: float = 0.0
     doubtful_gap: float = 0.0
-    unmoved: str | None = None
+    unmoved: bool = False
 
 
 def quiet(*, drained_for: float, least: float, fixed_over: bool, traffic: Quiet, uncounted: Sequence[str]) -> Verdict:
@@ -173,7 +173,7 @@ def quiet(*, drained_for: float, least: float, fixed_over: bool, traffic: Quiet,
     if uncounted:
         return Keep(f"no statistic covers {', '.join(uncounted)}")
     if traffic.unmoved:
-        return Keep(traffic.unmoved)
+        return Keep("some senders do not stop because of health checks")
     if traffic.doubtful < max(QUIET, LONGER_THAN_GAPS * traffic.doubtful_gap):
         return Keep("traffic that may come from downstreams is in progress, or was a moment ago")
     if traffic.seconds < LONGER_THAN_GAPS * traffic.gap:
