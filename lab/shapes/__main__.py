@@ -25,9 +25,10 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lab.shapes.additions import random_shape
 from lab.shapes.judgement import Judgement, exited_early, idle_to_deadline, judge, lost
 from lab.shapes.outcome import OK, Outcome
-from lab.shapes.shape import HTTP, VERSIONS, Chain, ListenerShape, Shape, random_shape
+from lab.shapes.shape import HTTP, VERSIONS, Chain, ListenerShape, Shape
 from lab.shapes.shared_parts import SharedParts
 from lab.shapes.trial import Trial
 
@@ -74,7 +75,7 @@ async def _play_once(shared: SharedParts, shape: Shape, folder: Path, always_tra
 async def campaign(shapes: list[Shape], jobs: int, console: Console, folder: Path, keeps_files: bool) -> list[Played]:
     """Play all of them, with a bar that shows how far they are."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    http3 = any(chain.protocol == "http3" for shape in shapes for each in shape.listeners for chain in each.chains)
+    http3 = any(chain.protocol == "http3" for shape in shapes for each in shape.listeners for chain in each.all_chains)
     shared, room = SharedParts(folder, http3=http3, keeps_files=keeps_files), asyncio.Semaphore(jobs)
     played: list[Played] = []
     async with shared.running():
@@ -135,6 +136,7 @@ def words_of(shape: Shape) -> str:
     plain = dict(zip(Shape._fields, shape, strict=True))
     usual = {"lds": False, "outbound": 0, "stats_left_out": "", "stats_kept": "", "allow_paths": (), "resets": False}
     usual |= {"unix_admin": False, "hot_restart": False, "changes": False, "auto_delay": False, "metadata": True}
+    usual |= {"update_at": None}
     more = [f"{name} {plain[name]}" for name, value in usual.items() if plain[name] != value]
     if shape.outbound:
         more.append(f"egress_prefix {shape.egress_prefix}")
@@ -149,8 +151,12 @@ def words_of(shape: Shape) -> str:
 def _listener_words(listener: ListenerShape) -> str:
     names = f", stat_prefix {listener.stat_prefix!r}" if listener.stat_prefix else ""
     default = ", default chain" if listener.default_chain else ""
-    head = f"- {listener.name!r} {listener.direction}, {listener.place}, {listener.way}{names}{default}: "
-    return head + "; ".join(map(_chain_words, listener.chains))
+    proxied = ", awaits a PROXY header" if listener.proxied else ""
+    update = f", {listener.update} by LDS" if listener.update != "nothing" else ""
+    head = (
+        f"- {listener.name!r} {listener.direction}, {listener.place}, {listener.way}{names}{default}{proxied}{update}: "
+    )
+    return head + "; ".join(map(_chain_words, listener.all_chains))
 
 
 def _chain_words(chain: Chain) -> str:

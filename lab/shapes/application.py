@@ -15,7 +15,11 @@ from lab.parts.serving import served
 from lab.shapes.configuration import Place, Upstream
 
 STREAM_PATH: Final = "/stream"
+LARGE_PATH: Final = "/large"
 WEBSOCKET_PATH: Final = "/websocket"
+
+# bytes of the answer at LARGE_PATH: Envoy's buffer for a connection, 1 MiB, takes it whole
+LARGE: Final = 1_000_000
 
 # between two pieces of a stream, in seconds
 PIECE_EVERY: Final = 0.4
@@ -31,6 +35,7 @@ async def serving(address: str, more: web.RouteTableDef) -> AsyncIterator[Upstre
             web.get(DEEP_HEALTH_PATH, _unwell),
             web.get(WORK_PATH, _work),
             web.get(STREAM_PATH, _stream),
+            web.get(LARGE_PATH, _large),
             web.get(WEBSOCKET_PATH, _websocket),
         ]
     )
@@ -54,6 +59,10 @@ async def _unwell(request: web.Request) -> web.Response:
 async def _work(request: web.Request) -> web.Response:
     await asyncio.sleep(float(request.query["seconds"]))
     return web.Response(text="done")
+
+
+async def _large(request: web.Request) -> web.Response:
+    return web.Response(body=bytes(LARGE))
 
 
 async def _stream(request: web.Request) -> web.StreamResponse:

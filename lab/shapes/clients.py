@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import aiohttp
@@ -19,10 +19,10 @@ from h2.exceptions import ProtocolError
 
 from lab.parts.envoy_process import HEALTH_PATH
 from lab.parts.sample_application import WORK_PATH
-from lab.shapes.application import STREAM_PATH, WEBSOCKET_PATH
+from lab.shapes.application import LARGE_PATH, STREAM_PATH, WEBSOCKET_PATH
 from lab.shapes.configuration import Place
 from lab.shapes.outcome import OK, Use
-from lab.shapes.shape import Traffic
+from lab.shapes.shape import PAUSED, Traffic
 
 # how much longer an answer may take than it has to, and a connection, in seconds
 PATIENCE: Final = 10.0
@@ -33,17 +33,21 @@ FAILING: Final = "x-envoy-immediate-health-check-fail"
 # the same for a datagram, which may be lost
 UDP_PATIENCE: Final = 2.0
 
-# how long before the stop the clock waits until all is ready for it, in seconds
-PAUSED: Final = -0.2
-
 # when health checks begin; so many in a row without an answer are a failed one
 CHECKS_FROM, UNANSWERED = -0.9, 3
+
+# how long before its answer a client leaves a request, in seconds
+LEFT_BEFORE: Final = 2.0
+
+# bytes a second that a slow reader takes, and about so many it has beside it: the kernel's and asyncio's buffers
+SLOW_RATE, SLOW_BUFFER = 30_000, 16 * 1024
 
 # of HTTP/2 (RFC 9113): bytes of a frame's header, and the type of a frame
 FRAME_HEADER, GOAWAY = 9, 0x7
 
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
+_PATHS: Final[Mapping[str, str]] = {"stream": STREAM_PATH, "slow": LARGE_PATH}
 FAILURES: Final = (OSError, TimeoutError, EOFError, h11.ProtocolError, ProtocolError, aiohttp.ClientError)
 
 
@@ -53,27 +57,40 @@ class Route(NamedTuple):
     target: what a PROXY header names as the original destination
     server_name: for TLS, else empty
     http3: what the downstream at `place` is to send to, by HTTP/3
+    slow: whether it has small buffers, for a slow reader
     """
 
     place: Place
     target: Place | None = None
     server_name: str = ""
     http3: str = ""
+    slow: bool = False
 
     async def connect(self) -> tuple[Reader, Writer]:
-        async with asyncio.timeout(PATIENCE):
-            if self.place.path:
-                streams = asyncio.open_unix_connection(self.place.path, **self._tls())
-            else:
-                streams = asyncio.open_connection(self.place.address, self.place.port, **self._tls())
-            reader, writer = await streams
-        if self.target:
-            header = f"PROXY TCP4 127.0.0.1 {self.target.address} 50000 {self.target.port}\r\n"
-            writer.write(header.encode())
+        reader, writer = await self.connect_silently()
+        writer.write(self.header)
         return reader, writer
 
-    def _tls(self) -> dict[str, Any]:
-        return {"ssl": trusting_tls(), "server_hostname": self.server_name} if self.server_name else {}
+    async def connect_silently(self) -> tuple[Reader, Writer]:
+        """Without its PROXY header, if it has one."""
+        async with asyncio.timeout(PATIENCE):
+            if self.place.path:
+                streams = asyncio.open_unix_connection(self.place.path, **self._options())
+            else:
+                streams = asyncio.open_connection(self.place.address, self.place.port, **self._options())
+            reader, writer = await streams
+        if self.slow:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
+        return reader, writer
+
+    @property
+    def header(self) -> bytes:
+        target = self.target
+        return f"PROXY TCP4 127.0.0.1 {target.address} 50000 {target.port}\r\n".encode() if target else b""
+
+    def _options(self) -> dict[str, Any]:
+        tls = {"ssl": trusting_tls(), "server_hostname": self.server_name} if self.server_name else {}
+        return tls | ({"limit": SLOW_BUFFER} if self.slow else {})
 
 
 def trusting_tls() -> ssl.SSLContext:
@@ -88,6 +105,14 @@ class Answer(NamedTuple):
     failing: bool
 
 
+# is awaited after each piece of an answer, with its bytes
+Pace: TypeAlias = Callable[[int], Awaitable[None]]
+
+
+async def at_once(size: int) -> None:
+    """The pace of a client that is not slow."""
+
+
 class Requester(Protocol):
     """Sends one request after another, over a connection that is kept as long as the other side lets it."""
 
@@ -99,8 +124,8 @@ class Requester(Protocol):
 
 
 class Http1:
-    def __init__(self, route: Route) -> None:
-        self._route = route
+    def __init__(self, route: Route, pace: Pace = at_once) -> None:
+        self._route, self._pace = route, pace
         self._streams: tuple[Reader, Writer] | None = None
         self._connection = h11.Connection(h11.CLIENT)
 
@@ -132,6 +157,7 @@ class Http1:
             if event is h11.NEED_DATA:
                 data = await reader.read(65536)
                 self._connection.receive_data(data)
+                await self._pace(len(data))
             elif isinstance(event, h11.Response):
                 answer = Answer(event.status_code, any(name == FAILING.encode() for name, _ in event.headers))
             elif isinstance(event, h11.EndOfMessage):
@@ -148,8 +174,8 @@ class Http1:
 class Http2:
     """One stream at a time."""
 
-    def __init__(self, route: Route) -> None:
-        self._route = route
+    def __init__(self, route: Route, pace: Pace = at_once) -> None:
+        self._route, self._pace = route, pace
         self._streams: tuple[Reader, Writer] | None = None
         self._connection = H2Connection()
         self._ends, self._pending = False, b""
@@ -184,6 +210,7 @@ class Http2:
                     got = {str(name): str(value) for name, value in event.headers}
                     answer = Answer(int(got[":status"]), FAILING in got)
                 elif isinstance(event, DataReceived):
+                    await self._pace(event.flow_controlled_length)
                     self._connection.acknowledge_received_data(event.flow_controlled_length, stream)
                 elif isinstance(event, StreamEnded):
                     return answer
@@ -273,6 +300,8 @@ class Client:
                 await self._repeat(self._line, 0.0)
             case "session" | "idle", _:
                 await self._once(self._lines)
+            case "awaits", _:
+                await self._once(self._awaited)
             case "websocket", _:
                 await self._once(self._websocket)
             case _:
@@ -313,8 +342,10 @@ class Client:
 
         try:
             if traffic.in_one:
-                path = STREAM_PATH if traffic.kind == "stream" else WORK_PATH
+                path = _PATHS.get(traffic.kind, WORK_PATH)
                 await self._once(lambda: send(path, traffic.ends - self._clock.now()))
+            elif traffic.kind == "leaves":
+                await self._repeat(lambda: self._leave(requester), traffic.takes)
             elif traffic.kind == "checks":
                 await self._check()
             else:
@@ -326,8 +357,23 @@ class Client:
         finally:
             requester.close()
 
+    async def _leave(self, requester: Requester) -> str:
+        """It is well if no answer has come, and the connection was there, when it leaves."""
+        takes = self._traffic.takes
+        try:
+            async with asyncio.timeout(takes):
+                answer = await requester.get(f"{WORK_PATH}?seconds={takes + LEFT_BEFORE:.2f}")
+        except TimeoutError:
+            return OK
+        return f"status {answer.status}"
+
     def _requester(self) -> Requester:
-        return Http2(self._route) if self._protocol == "http2" else Http1(self._route)
+        slow = self._traffic.kind == "slow"
+        kind = Http2 if self._protocol == "http2" else Http1
+        return kind(self._route._replace(slow=slow), self._read_slowly if slow else at_once)
+
+    async def _read_slowly(self, size: int) -> None:
+        await asyncio.sleep(max(0.0, min(size / SLOW_RATE, self._traffic.ends - self._clock.now())))
 
     async def _check(self) -> None:
         """Health checks until one fails: by its answer at once, else by UNANSWERED in a row, as in Envoy."""
@@ -385,6 +431,22 @@ class Client:
                 async with asyncio.timeout(self._traffic.ends - self._clock.now()):
                     await reader.read(1)  # nothing comes, but for the end
             return OK if await _answered(reader, writer) else "connection closed"
+        finally:
+            writer.close()
+
+    async def _awaited(self) -> str:
+        reader, writer = await self._route.connect_silently()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._traffic.ends - self._clock.now()):
+                    await reader.read(1)  # nothing comes, but for the end
+            writer.write(self._route.header)
+            if self._protocol == "tcp":
+                return OK if await _answered(reader, writer) else "connection closed"
+            writer.write(f"GET {WORK_PATH}?seconds=0 HTTP/1.1\r\nhost: lab\r\n\r\n".encode())
+            async with asyncio.timeout(PATIENCE):
+                line = await reader.readline()
+            return OK if b" 200 " in line else f"answer {line!r}"
         finally:
             writer.close()
 

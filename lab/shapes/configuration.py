@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,6 +24,12 @@ _CODECS: Final = {"http1": "HTTP1", "http2": "HTTP2", "http3": "HTTP3"}
 
 # the file of LDS
 _LISTENERS: Final = "listeners.json"
+
+# bytes of the kernel's buffer for a connection that is read slowly, so that Envoy keeps the rest in its own
+_SMALL: Final = 16 * 1024
+
+# how long a listener filter awaits a PROXY header: longer than any trial
+_AWAITS: Final = "120s"
 
 # virtual hosts of each of LARGE outbound listeners, which make 50 KB of it
 _VIRTUAL_HOSTS: Final = 150
@@ -119,6 +126,18 @@ def change_listeners(shape: Shape, around: Surroundings) -> None:
     )
 
 
+def update_listeners(shape: Shape, around: Surroundings) -> None:
+    """By LDS listeners are replaced and removed, as the shape says."""
+    updated = shape._replace(
+        listeners=tuple(
+            each._replace(chains=(each.becomes,), becomes=None) if each.becomes else each for each in shape.listeners
+        )
+    )
+    removed = {each.name for each in shape.listeners if each.update == "removed"}
+    listeners = [each for each in _all_listeners(updated, around) if each.get("name", "") not in removed]
+    envoy_process.publish_listeners(around.file(_LISTENERS), listeners)
+
+
 def _all_listeners(shape: Shape, around: Surroundings) -> list[Json]:
     listeners = [each for number in range(len(shape.listeners)) for each in _listeners(shape, around, number)]
     return listeners + [_outbound(shape, around, number) for number in range(shape.outbound)]
@@ -167,17 +186,19 @@ def _listeners(shape: Shape, around: Surroundings, number: int) -> Iterator[Json
         own["listener_filters"] = [typed("envoy.filters.listener.tls_inspector", kind, {})]
     if listener.way == "additional":
         own["additional_addresses"] = [{"address": entrance.connects.as_envoy()}]
+    if listener.proxied:
+        own |= {"listener_filters": [_proxy_protocol()], "listener_filters_timeout": _AWAITS}
+    if listener.slow and listener.way in ("direct", "tls"):
+        own |= _small_buffer()
     if listener.way == "internal":
         del own["address"]
         own["internal_listener"] = {}
         yield _before(listener, number, entrance, {"cluster": f"internal-{number}"})
     if listener.way == "original_dst":
         own["bind_to_port"] = False
-        kind = "extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
-        # a PROXY header names the original destination, as iptables would
-        restores = [typed("envoy.filters.listener.proxy_protocol", kind, {})]
         redirect = _before(listener, number, entrance, {"cluster": "lines"})
-        yield redirect | {"use_original_dst": True, "listener_filters": restores}
+        # a PROXY header names the original destination, as iptables would
+        yield redirect | {"use_original_dst": True, "listener_filters": [_proxy_protocol()]}
     yield _declared(listener, own)
 
 
@@ -189,7 +210,17 @@ def _before(listener: ListenerShape, number: int, entrance: Entrance, to: Json) 
     """A TCP listener that clients connect to in its place."""
     proxy = envoy_process.tcp_proxy(f"before-{number}", to["cluster"])
     place = (entrance.connects.address, entrance.connects.port)
-    return _declared(listener, envoy_process.listener(f"before-{number}", place, proxy))
+    small = _small_buffer() if listener.slow else {}
+    return _declared(listener, envoy_process.listener(f"before-{number}", place, proxy)) | small
+
+
+def _proxy_protocol() -> Json:
+    kind = "extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+    return typed("envoy.filters.listener.proxy_protocol", kind, {})
+
+
+def _small_buffer() -> Json:
+    return {"socket_options": [{"level": socket.SOL_SOCKET, "name": socket.SO_SNDBUF, "int_value": _SMALL}]}
 
 
 def _chain(listener: ListenerShape, at: int, around: Surroundings, number: int) -> Json:

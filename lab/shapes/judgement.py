@@ -118,6 +118,6 @@ def _slow(outcome: Outcome) -> bool:
 def _words_of(shape: Shape, uses: list[Use]) -> str:
     first = uses[0]
     listener, chain, client = first.client
-    where = shape.listeners[listener].chains[chain]
+    where = shape.listeners[listener].all_chains[chain]
     kind = f"{where.protocol} {where.traffic[client].kind}"
     return f"{len(uses)} of {kind} from {first.begins:.1f} s on ({first.outcome})"

@@ -40,7 +40,27 @@ Manager = Literal["usual", "ecds", "typed_struct"]
 #   session     messages over one TCP connection, or from one UDP port
 #   idle        a TCP connection with a message at its begin and its end
 #   short       connections or UDP sessions of one message each
-Kind = Literal["checks", "requests", "later", "unchecked", "long", "stream", "websocket", "session", "idle", "short"]
+#   slow        one large response, read slowly until its end, and then the rest
+#   leaves      requests without health checks; it leaves each before the answer, and closes the connection
+#   awaits      a connection that sends its PROXY header and its only message at its end
+Kind = Literal[
+    "checks",
+    "requests",
+    "later",
+    "unchecked",
+    "long",
+    "stream",
+    "websocket",
+    "session",
+    "idle",
+    "short",
+    "slow",
+    "leaves",
+    "awaits",
+]
+
+# What LDS does to a listener while the shape is played: nothing, it replaces its filter chain, or it removes it
+Update = Literal["nothing", "replaced", "removed"]
 
 # what APP_HEALTH_URL calls: the application, a path of it that answers 400, a port without a listener, or it is unset
 AppHealth = Literal["application", "unwell", "nobody", "unset"]
@@ -54,6 +74,9 @@ MARGIN: Final = 5.0
 
 # what counts as kept by the trap has ended so long before its plan does
 CLEAR: Final = 1.2
+
+# how long before the stop the clock waits until all is ready for it, in seconds
+PAUSED: Final = -0.2
 
 # HEALTH_CHECK_INTERVAL, and the same where a client sends so rarely that half a second shows nothing of it
 CHECK_INTERVAL, LONG_INTERVAL = 0.5, 5.0
@@ -91,7 +114,7 @@ class Traffic(NamedTuple):
     @property
     def in_one(self) -> bool:
         """Whether it is one request, or one connection, from its begin to its end."""
-        return self.kind in ("long", "stream", "websocket", "session", "idle")
+        return self.kind in ("long", "stream", "websocket", "session", "idle", "slow", "awaits")
 
 
 class Chain(NamedTuple):
@@ -108,6 +131,8 @@ class ListenerShape(NamedTuple):
     """One listener; `stat_prefix` is its own, empty where it has none. By TLS there may be two chains, else one.
 
     default_chain: whether its chain is the one for what matches no other
+    proxied: whether a listener filter awaits a PROXY header
+    update: what LDS does to it at the shape's `update_at`; becomes: the chain that replaces its only one, if any does
     """
 
     name: str
@@ -117,6 +142,19 @@ class ListenerShape(NamedTuple):
     stat_prefix: str
     default_chain: bool
     chains: tuple[Chain, ...]
+    proxied: bool = False
+    update: Update = "nothing"
+    becomes: Chain | None = None
+
+    @property
+    def all_chains(self) -> tuple[Chain, ...]:
+        """Those of it before and after the update."""
+        return (*self.chains, *([self.becomes] if self.becomes else []))
+
+    @property
+    def slow(self) -> bool:
+        """Whether a client reads slowly from it."""
+        return any(each.kind == "slow" for chain in self.chains for each in chain.traffic)
 
 
 class Shape(NamedTuple):
@@ -127,6 +165,7 @@ class Shape(NamedTuple):
     stats: the stats_matcher: prefixes of what Envoy leaves out, or of all that it keeps
     hot_restart, changes, resets: before the stop Envoy restarts, and keeps what it serves; LDS gives listeners other
     statistics; Envoy's counters are reset
+    update_at: when LDS replaces or removes listeners, in seconds since the stop; None if it does neither
     delay, timeout: of the trap, in seconds, and of the helper where these are not `auto`
     """
 
@@ -153,6 +192,7 @@ class Shape(NamedTuple):
     auto_timeout: bool
     app_health: AppHealth
     metadata: bool
+    update_at: float | None = None
 
     @property
     def trap_ends(self) -> float:
@@ -172,7 +212,9 @@ class Shape(NamedTuple):
     @property
     def used_before(self) -> bool:
         """Whether there is traffic that counts before the stop, be it health checks."""
-        traffic = [each for one in self.listeners if self.counts(one) for chain in one.chains for each in chain.traffic]
+        traffic = [
+            each for one in self.listeners if self.counts(one) for chain in one.all_chains for each in chain.traffic
+        ]
         return any(each.begins < 0 or each.checks for each in traffic)
 
     def counts(self, listener: ListenerShape) -> bool:
@@ -180,8 +222,8 @@ class Shape(NamedTuple):
         return listener.direction != "OUTBOUND" or all(each.direction == "OUTBOUND" for each in self.listeners)
 
 
-def random_shape(seed: int, number: int) -> Shape:
-    """Shape `number` of `seed`."""
+def basic_shape(seed: int, number: int) -> Shape:
+    """Shape `number` of `seed`, without the addition that it may have."""
     dice = random.Random(f"shape-{seed}-{number}")  # nosec B311
     version = dice.choices(VERSIONS, (1, 1, 1, 1, 6))[0]
     hot_restart = dice.random() < 0.06

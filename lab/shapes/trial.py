@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -22,10 +23,18 @@ from lab.parts.envoy_process import ADMIN_PORT, HEALTH_PATH
 from lab.parts.probes import until
 from lab.parts.sample_application import DEEP_HEALTH_PATH
 from lab.run.task_definition import TASK_HELPER, TRAP_COMMAND
-from lab.shapes.clients import PAUSED, Client, Clock, Route
-from lab.shapes.configuration import SERVER_NAMES, Entrance, Place, Surroundings, change_listeners, configuration
+from lab.shapes.clients import Client, Clock, Route
+from lab.shapes.configuration import (
+    SERVER_NAMES,
+    Entrance,
+    Place,
+    Surroundings,
+    change_listeners,
+    configuration,
+    update_listeners,
+)
 from lab.shapes.outcome import Outcome, Use
-from lab.shapes.shape import ListenerShape, Shape
+from lab.shapes.shape import PAUSED, ListenerShape, Shape
 from lab.shapes.shared_parts import SharedParts
 
 Holder = Literal["trap", "helper"]
@@ -36,6 +45,9 @@ BEFORE, COMES_INTO_SERVICE, NEVER_COMES, CLOCK_EVERY = 1.2, 5.0, 1.0, 0.1
 
 # An Envoy that restarts keeps the one before it for longer than any trial.
 HOT_RESTART: Final = ("--drain-time-s", "100", "--parent-shutdown-time-s", "200")
+
+# an Envoy whose listeners are removed before the stop keeps them for this long, in whole seconds
+REMOVED_AFTER: Final = 1
 
 FIRST_PORT: Final = 15000
 
@@ -72,6 +84,8 @@ class Trial:
                 return Entrance(Place(), Place(self._address, port))
             case "original_dst":
                 return Entrance(own, Place(self._other_address, port), target=own)
+        if listener.proxied:
+            return Entrance(own, own, target=own)
         if own.path or listener.place == "own":
             return Entrance(own, own)
         return Entrance(own, Place("::1" if listener.place in ("ipv6", "odd ipv6") else "127.0.0.1", own.port))
@@ -106,12 +120,15 @@ class Trial:
         clock = Clock(BEFORE)
         clients = [asyncio.create_task(client.run()) for client in self._clients(clock)]
         watching = asyncio.create_task(self._watch_clock())
+        updating = asyncio.create_task(self._update(clock))
         try:
             await clock.sleep_until(PAUSED)
             if shape.hot_restart:
                 await self._start_envoy()
             if shape.changes:
                 change_listeners(shape, self._around)
+            if shape.update_at == PAUSED:
+                await self._remove_listeners()
             if shape.resets:
                 await self._ask_envoy("POST", "/reset_counters")
             clock.begin()
@@ -129,6 +146,7 @@ class Trial:
             await asyncio.wait(clients or [watching], timeout=shape.stop_timeout + 30 if clients else 0)
         finally:
             watching.cancel()
+            updating.cancel()
             for client in clients:
                 client.cancel()
             await asyncio.gather(*clients, return_exceptions=True)
@@ -154,17 +172,33 @@ class Trial:
                 self._uses.append,
             )
             for number, listener in enumerate(self._shape.listeners)
-            for at, chain in enumerate(listener.chains)
+            for at, chain in enumerate(listener.all_chains)
             for client, traffic in enumerate(chain.traffic)
         ]
 
     def _route(self, number: int, at: int) -> Route:
         listener, entrance = self._shape.listeners[number], self._around.entrances[number]
-        if listener.chains[at].protocol == "http3":
+        if listener.all_chains[at].protocol == "http3":
             place = entrance.connects
             host = f"[{place.address}]" if ":" in place.address else place.address
             return Route(self._shared.downstream, http3=f"{host}:{place.port}")
         return Route(entrance.connects, entrance.target, server_name=SERVER_NAMES[at] if listener.way == "tls" else "")
+
+    async def _update(self, clock: Clock) -> None:
+        if self._shape.update_at is not None and self._shape.update_at > PAUSED:
+            await clock.sleep_until(self._shape.update_at)
+            update_listeners(self._shape, self._around)
+
+    async def _remove_listeners(self) -> None:
+        """They have ended when this returns, with all their statistics."""
+        update_listeners(self._shape, self._around)
+        removed = {each.name for each in self._shape.listeners if each.update == "removed"}
+
+        async def are_gone() -> bool:
+            _, dump = await self._ask_envoy("GET", "/config_dump?resource=dynamic_listeners")
+            return not removed & {each["name"] for each in json.loads(dump).get("configs", [])}
+
+        await until(are_gone, 30)
 
     async def _watch_clock(self) -> None:
         """A machine that stood still wakes everybody at once."""
@@ -184,7 +218,8 @@ class Trial:
         """It serves when this returns; the second one takes over from the first."""
         epoch, base = len(self._envoys), self._around.file("base-id")
         file = self._around.file(f"envoy-{epoch}.json")
-        command = envoy_process.command(configuration(self._shape, self._around), file)
+        drain_time = REMOVED_AFTER if self._shape.update_at == PAUSED else None
+        command = envoy_process.command(configuration(self._shape, self._around), file, drain_time)
         command[0] = self._shared.binary(self._shape.version)
         command[command.index("--concurrency") + 1] = str(self._shape.threads)
         if self._shape.hot_restart:
