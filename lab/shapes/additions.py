@@ -102,11 +102,11 @@ def _slow(dice: random.Random, shape: Shape) -> Shape:
 
 
 def _streams(dice: random.Random, shape: Shape) -> Shape:
-    """All streams begin before the stop, and one ends before each request but the last ones."""
+    """All streams begin in the delay, and one ends before each request but the last ones."""
     rare = Traffic("unchecked", _early(dice), round(shape.trap_ends - CLEAR, 2), every=round(dice.uniform(3.4, 4.4), 2))
     requests = [rare.begins + number * rare.every for number in (1, 2, 3)]
     before = [round(each - dice.uniform(0.05, 0.4), 2) for each in requests if each < shape.trap_ends - 5.0]
-    streams = [Traffic("stream", _early(dice), ends) for ends in before]
+    streams = [Traffic("stream", round(dice.uniform(0.05, 0.3), 2), ends) for ends in before]
     return _with(shape, _listener(dice, (_chain(dice, _http(dice), rare, *streams),)))
 
 

@@ -39,8 +39,9 @@ CHECKS_FROM, UNANSWERED = -0.9, 3
 # how long before its answer a client leaves a request, in seconds
 LEFT_BEFORE: Final = 2.0
 
-# bytes a second that a slow reader takes, and about so many it has beside it: the kernel's and asyncio's buffers
-SLOW_RATE, SLOW_BUFFER = 30_000, 16 * 1024
+# A slow reader takes so many bytes a second until so long before its end, in seconds, and then the rest. Its buffers,
+# the kernel's and asyncio's, are small.
+SLOW_RATE, SLOW_UNTIL, SLOW_BUFFER = 40_000, 1.0, 16 * 1024
 
 # of HTTP/2 (RFC 9113): bytes of a frame's header, and the type of a frame
 FRAME_HEADER, GOAWAY = 9, 0x7
@@ -212,6 +213,7 @@ class Http2:
                 elif isinstance(event, DataReceived):
                     await self._pace(event.flow_controlled_length)
                     self._connection.acknowledge_received_data(event.flow_controlled_length, stream)
+                    writer.write(self._connection.data_to_send())
                 elif isinstance(event, StreamEnded):
                     return answer
                 elif isinstance(event, StreamReset):
@@ -373,7 +375,8 @@ class Client:
         return kind(self._route._replace(slow=slow), self._read_slowly if slow else at_once)
 
     async def _read_slowly(self, size: int) -> None:
-        await asyncio.sleep(max(0.0, min(size / SLOW_RATE, self._traffic.ends - self._clock.now())))
+        left = self._traffic.ends - SLOW_UNTIL - self._clock.now()
+        await asyncio.sleep(max(0.0, min(size / SLOW_RATE, left)))
 
     async def _check(self) -> None:
         """Health checks until one fails: by its answer at once, else by UNANSWERED in a row, as in Envoy."""
