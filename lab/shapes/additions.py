@@ -94,9 +94,8 @@ def _unused(listener: ListenerShape) -> ListenerShape:
 def _slow(dice: random.Random, shape: Shape) -> Shape:
     way: Way = dice.choices(("direct", "tls", "internal", "original_dst"), (6, 2, 1, 1))[0]
     # a response that begins in the drain is the last one of its connection, which Envoy closes within a second
-    begins = _early(dice) if dice.random() < 0.7 else round(dice.uniform(0.1, shape.delay - 0.5), 2)
-    if shape.never_in_service:
-        begins = _early(dice)
+    later = round(dice.uniform(0.1, shape.delay - 0.5), 2) if dice.random() < 0.3 else None
+    begins = later if later and shape.auto_timeout and not shape.never_in_service else _early(dice)
     reader = Traffic("slow", begins, _ends(dice, shape))
     return _with(shape, _listener(dice, (_chain(dice, _http(dice), reader),), way))
 

@@ -19,7 +19,7 @@ from h2.exceptions import ProtocolError
 
 from lab.parts.envoy_process import HEALTH_PATH
 from lab.parts.sample_application import WORK_PATH
-from lab.shapes.application import LARGE_PATH, STREAM_PATH, WEBSOCKET_PATH
+from lab.shapes.application import LARGE, LARGE_PATH, STREAM_PATH, WEBSOCKET_PATH
 from lab.shapes.configuration import Place
 from lab.shapes.outcome import OK, Use
 from lab.shapes.shape import PAUSED, Traffic
@@ -39,9 +39,9 @@ CHECKS_FROM, UNANSWERED = -0.9, 3
 # how long before its answer a client leaves a request, in seconds
 LEFT_BEFORE: Final = 2.0
 
-# A slow reader takes so many bytes a second until so long before its end, in seconds, and then the rest. Its buffers,
-# the kernel's and asyncio's, are small.
-SLOW_RATE, SLOW_UNTIL, SLOW_BUFFER = 40_000, 1.0, 16 * 1024
+# A slow reader reads slowly until so long before its end, in seconds, and then the rest. Its buffers, the kernel's and
+# asyncio's, have so many bytes.
+SLOW_UNTIL, SLOW_BUFFER = 1.2, 16 * 1024
 
 # of HTTP/2 (RFC 9113): bytes of a frame's header, and the type of a frame
 FRAME_HEADER, GOAWAY = 9, 0x7
@@ -375,8 +375,12 @@ class Client:
         return kind(self._route._replace(slow=slow), self._read_slowly if slow else at_once)
 
     async def _read_slowly(self, size: int) -> None:
-        left = self._traffic.ends - SLOW_UNTIL - self._clock.now()
-        await asyncio.sleep(max(0.0, min(size / SLOW_RATE, left)))
+        """Half of the response until SLOW_UNTIL before its end. The rest then waits in Envoy, but for some 250 KB in
+        buffers of a client that reads TLS.
+        """
+        until = self._traffic.ends - SLOW_UNTIL
+        pause = 2 * size / LARGE * (until - self._traffic.begins)
+        await asyncio.sleep(max(0.0, min(pause, until - self._clock.now())))
 
     async def _check(self) -> None:
         """Health checks until one fails: by its answer at once, else by UNANSWERED in a row, as in Envoy."""

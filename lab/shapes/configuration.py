@@ -26,7 +26,7 @@ _CODECS: Final = {"http1": "HTTP1", "http2": "HTTP2", "http3": "HTTP3"}
 _LISTENERS: Final = "listeners.json"
 
 # bytes of the kernel's buffer for a connection that is read slowly, so that Envoy keeps the rest in its own
-_SMALL: Final = 16 * 1024
+_SMALL: Final = 32 * 1024
 
 # how long a listener filter awaits a PROXY header: longer than any trial
 _AWAITS: Final = "120s"
