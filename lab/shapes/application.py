@@ -19,7 +19,7 @@ LARGE_PATH: Final = "/large"
 WEBSOCKET_PATH: Final = "/websocket"
 
 # bytes of the answer at LARGE_PATH: Envoy's buffer for a connection, 1 MiB, takes it whole
-LARGE: Final = 1_000_000
+LARGE_SIZE: Final = 1_000_000
 
 # between two pieces of a stream, in seconds
 PIECE_EVERY: Final = 0.4
@@ -62,7 +62,7 @@ async def _work(request: web.Request) -> web.Response:
 
 
 async def _large(request: web.Request) -> web.Response:
-    return web.Response(body=bytes(LARGE))
+    return web.Response(body=bytes(LARGE_SIZE))
 
 
 async def _stream(request: web.Request) -> web.StreamResponse:

@@ -19,7 +19,7 @@ from h2.exceptions import ProtocolError
 
 from lab.parts.envoy_process import HEALTH_PATH
 from lab.parts.sample_application import WORK_PATH
-from lab.shapes.application import LARGE, LARGE_PATH, STREAM_PATH, WEBSOCKET_PATH
+from lab.shapes.application import LARGE_SIZE, LARGE_PATH, STREAM_PATH, WEBSOCKET_PATH
 from lab.shapes.configuration import Place
 from lab.shapes.outcome import OK, Use
 from lab.shapes.shape import PAUSED, Traffic
@@ -379,7 +379,7 @@ class Client:
         buffers of a client that reads TLS.
         """
         until = self._traffic.ends - SLOW_UNTIL
-        pause = 2 * size / LARGE * (until - self._traffic.begins)
+        pause = 2 * size / LARGE_SIZE * (until - self._traffic.begins)
         await asyncio.sleep(max(0.0, min(pause, until - self._clock.now())))
 
     async def _check(self) -> None:
