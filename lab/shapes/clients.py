@@ -19,7 +19,7 @@ from h2.exceptions import ProtocolError
 
 from lab.parts.envoy_process import HEALTH_PATH
 from lab.parts.sample_application import WORK_PATH
-from lab.shapes.application import LARGE_SIZE, LARGE_PATH, STREAM_PATH, WEBSOCKET_PATH
+from lab.shapes.application import LARGE_PATH, LARGE_SIZE, STREAM_PATH, WEBSOCKET_PATH
 from lab.shapes.configuration import Place
 from lab.shapes.outcome import OK, Use
 from lab.shapes.shape import PAUSED, Traffic

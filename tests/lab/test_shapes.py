@@ -1,5 +1,6 @@
 """Random shapes of Envoy: how they are drawn and judged, which is pure, and some of them for real."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -7,9 +8,22 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from aiohttp import web
 
+from lab.parts.processes import free_address
 from lab.shapes.__main__ import words_of
-from lab.shapes.configuration import Certificate, Entrance, Place, Surroundings, Upstream, configuration
+from lab.shapes.additions import NAME, Addition, random_shape
+from lab.shapes.application import serving
+from lab.shapes.clients import SLOW_UNTIL, Client, Clock, Route
+from lab.shapes.configuration import (
+    Certificate,
+    Entrance,
+    Place,
+    Surroundings,
+    Upstream,
+    configuration,
+    update_listeners,
+)
 from lab.shapes.judgement import LATE, Judgement, exited_early, idle_to_deadline, judge, lost
 from lab.shapes.outcome import OK, Outcome, Use
 from lab.shapes.shape import (
@@ -20,6 +34,7 @@ from lab.shapes.shape import (
     MARGIN,
     ODD_NAMES,
     ODD_PREFIXES,
+    PAUSED,
     VERSIONS,
     AppHealth,
     Chain,
@@ -30,11 +45,11 @@ from lab.shapes.shape import (
     Manager,
 )
 from lab.shapes.shape import Place as PlaceKind
-from lab.shapes.shape import Protocol, Shape, Traffic, Way, random_shape
+from lab.shapes.shape import Protocol, Shape, Traffic, Update, Way, basic_shape
 
 SHAPES = [random_shape(1, number) for number in range(3000)]
 LISTENERS = [listener for shape in SHAPES for listener in shape.listeners]
-CHAINS = [chain for listener in LISTENERS for chain in listener.chains]
+CHAINS = [chain for listener in LISTENERS for chain in listener.all_chains]
 TRAFFIC = [traffic for chain in CHAINS for traffic in chain.traffic]
 
 
@@ -46,10 +61,12 @@ def test_seed_and_number_are_the_shape() -> None:
 
 def test_everything_is_drawn() -> None:
     """Each protocol, place, way, direction, filter, kind of traffic and name occurs, and one to four listeners."""
-    assert {len(shape.listeners) for shape in SHAPES} == {1, 2, 3, 4}
+    assert {len(basic_shape(1, number).listeners) for number in range(100)} == {1, 2, 3, 4}
     assert {chain.protocol for chain in CHAINS} == set(get_args(Protocol))
     assert {listener.place for listener in LISTENERS} == set(get_args(PlaceKind))
     assert {listener.way for listener in LISTENERS} == set(get_args(Way))
+    assert {listener.update for listener in LISTENERS} == set(get_args(Update))
+    assert {listener.proxied for listener in LISTENERS} == {True, False}
     assert {listener.direction for listener in LISTENERS} == set(get_args(Direction))
     assert {chain.health_check for chain in CHAINS} == set(get_args(HealthCheck))
     assert {traffic.kind for traffic in TRAFFIC} == set(get_args(Kind))
@@ -100,8 +117,86 @@ def test_the_plan_is_right_for_the_trap() -> None:
 def test_a_task_that_never_had_traffic_gets_none() -> None:
     """A task that never comes into service had traffic before its stop, if it has any at all."""
     for shape in SHAPES:
-        if shape.never_in_service:
+        if shape.never_in_service and not _addition(shape):
             assert all(each.begins < 0 or each.kind == "later" for each in _traffic(shape))
+
+
+def test_shapes_without_an_addition_stay() -> None:
+    """A shape without an addition is the one that its seed and number have always drawn."""
+    plain = [shape for shape in SHAPES if not _addition(shape)]
+    assert len(SHAPES) * 0.4 < len(plain) < len(SHAPES) * 0.6
+    assert plain == [basic_shape(1, shape.number) for shape in plain]
+
+
+@pytest.mark.parametrize("addition", get_args(Addition))
+def test_share_of_each_addition(addition: Addition) -> None:
+    """Each addition is in 4 to 15 % of the shapes, also in some without other clients and with `auto`."""
+    shapes = [shape for shape in SHAPES if _addition(shape) == addition]
+    assert 0.04 * len(SHAPES) < len(shapes) < 0.15 * len(SHAPES)
+    alone = [shape for shape in shapes if not any(_clients(each) for each in shape.listeners if NAME not in each.name)]
+    assert any(shape.auto_timeout for shape in alone)
+
+
+def test_streams_end_before_a_rare_request() -> None:
+    """A stream of this addition ends less than half a second before the other client sends, and not in the delay."""
+    for shape in (each for each in SHAPES if _addition(each) == "streams"):
+        rare, *streams = _clients(shape.listeners[-1])
+        requests = [rare.begins + number * rare.every for number in range(4)]
+        assert streams and rare.every < shape.interval
+        assert all(any(0 < at - each.ends < 0.5 for at in requests) for each in streams)
+
+
+def test_updates_need_lds() -> None:
+    """Only a shape with LDS, and without other changes of it, has an update."""
+    updated = [shape for shape in SHAPES if shape.update_at is not None]
+    assert updated == [shape for shape in SHAPES if _addition(shape) in ("update", "removal")]
+    assert all(shape.lds and not shape.changes and not shape.hot_restart for shape in updated)
+
+
+def test_clients_of_new_filter_chains_come_after_the_update() -> None:
+    """A client of the old filter chain begins before the update, one of the new chain after it."""
+    pairs = [(shape.update_at, each) for shape in SHAPES for each in shape.listeners if each.update == "replaced"]
+    assert {(each.chains[0].protocol, each.becomes.protocol) for _, each in pairs if each.becomes} == {
+        (before, after) for before in ("http1", "tcp") for after in ("http1", "tcp")
+    }
+    for at, listener in pairs:
+        assert at is not None and listener.becomes
+        assert all(each.begins < 0 for each in listener.chains[0].traffic)
+        assert all(each.begins > at for each in listener.becomes.traffic)
+
+
+def test_removal_hides_that_the_task_was_used() -> None:
+    """Clients of the removed listener end before its removal, and the task never comes into service."""
+    for shape in (each for each in SHAPES if _addition(each) == "removal"):
+        removed, other = shape.listeners[-2:]
+        assert removed.update == "removed" and shape.update_at == PAUSED
+        assert all(each.ends < PAUSED for each in _clients(removed))
+        assert all(each.begins > 0 for each in _clients(other))
+        assert shape.never_in_service and shape.used_before
+
+
+def test_update_of_listeners(tmp_path: Path) -> None:
+    """LDS replaces the filter chain in place, or removes the listener, and leaves the others as they are."""
+    for shape in [each for each in SHAPES if each.update_at is not None][:100]:
+        around = _around(shape, tmp_path)
+        configuration(shape, around)
+        before = _published(around)
+        update_listeners(shape, around)
+        after = _published(around)
+        changed = {each.name for each in shape.listeners if each.update != "nothing"}
+        assert changed == {name for name in before if before[name] != after.get(name)}
+        for listener in shape.listeners:
+            if listener.update == "removed":
+                assert listener.name not in after
+            elif listener.update == "replaced":
+                old, new = dict(before[listener.name]), dict(after[listener.name])
+                assert old.pop("filter_chains") != new.pop("filter_chains")
+                assert old == new
+
+
+def _published(around: Surroundings) -> dict[str, dict[str, object]]:
+    resources = json.loads(around.file("listeners.json").read_text())["resources"]
+    return {each.get("name", json.dumps(each)): each for each in resources}
 
 
 def test_configuration_has_each_listener(tmp_path: Path) -> None:
@@ -126,11 +221,26 @@ def test_a_shape_in_words() -> None:
 
 
 def _chains(shape: Shape) -> list[Chain]:
-    return [chain for listener in shape.listeners for chain in listener.chains]
+    return [chain for listener in shape.listeners for chain in listener.all_chains]
 
 
 def _traffic(shape: Shape) -> list[Traffic]:
     return [traffic for chain in _chains(shape) for traffic in chain.traffic]
+
+
+def _clients(listener: ListenerShape) -> list[Traffic]:
+    return [traffic for chain in listener.all_chains for traffic in chain.traffic]
+
+
+def _addition(shape: Shape) -> str:
+    """The addition that the shape has, empty if it has none."""
+    found = next((each for each in shape.listeners if each.name == NAME), None)
+    if found is None:
+        return ""
+    if found.update != "nothing":
+        return "removal" if shape.update_at == PAUSED else "update"
+    kinds = {each.kind for each in _clients(found)}
+    return "streams" if "stream" in kinds else kinds.pop()
 
 
 def _around(shape: Shape, folder: Path) -> Surroundings:
@@ -307,15 +417,37 @@ def test_who_stays_for_nothing() -> None:
 # for real
 
 
+async def _used(traffic: Traffic, place: Place | None = None) -> list[Use]:
+    """The uses of a client that begins now, of the application or of what is at `place`."""
+    clock, uses = Clock(0.0), list[Use]()
+    async with serving(free_address(), web.RouteTableDef()) as upstream:
+        clock.begin()
+        await Client((0, 0, 0), traffic, Route(place or upstream.http), "http1", 0.5, clock, uses.append).run()
+    return uses
+
+
+def test_slow_reader() -> None:
+    """It has the whole response when it ends, and not before."""
+    (use,) = asyncio.run(_used(Traffic("slow", 0.0, SLOW_UNTIL + 0.5)))
+    assert use.outcome == OK
+    assert use.ended >= 0.5
+
+
+def test_client_that_leaves() -> None:
+    """Each request that it could send is well, one to a port without a listener is not."""
+    leaver = Traffic("leaves", 0.0, 0.5, every=0.2, takes=0.1)
+    uses = asyncio.run(_used(leaver))
+    assert [use.outcome for use in uses] == [OK] * len(uses) and len(uses) >= 2
+    refused, *_ = asyncio.run(_used(leaver, Place(free_address(), 1)))
+    assert "Refused" in refused.outcome
+
+
 def first(kind: Kind, protocol: Protocol) -> int:
-    """The number of the first shape that has one listener of this protocol, with one client that does this."""
+    """The number of the first shape with a single client, which does this by this protocol."""
 
     def is_it(shape: Shape) -> bool:
-        clients = _traffic(shape)
         return (
-            len(_chains(shape)) == 1
-            and _chains(shape)[0].protocol == protocol
-            and [each.kind for each in clients] == [kind]
+            [(chain.protocol, each.kind) for chain in _chains(shape) for each in chain.traffic] == [(protocol, kind)]
             and not shape.auto_timeout
             and shape.version == VERSIONS[-1]
             and shape.app_health == "application"
@@ -327,7 +459,17 @@ def first(kind: Kind, protocol: Protocol) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "protocol"),
-    [("long", "http1"), ("requests", "http2"), ("stream", "http3"), ("session", "tcp"), ("short", "udp")],
+    [
+        ("long", "http1"),
+        ("requests", "http2"),
+        ("stream", "http3"),
+        ("session", "tcp"),
+        ("short", "udp"),
+        ("slow", "http1"),
+        ("slow", "http2"),
+        ("leaves", "http1"),
+        ("awaits", "tcp"),
+    ],
 )
 def test_a_shape_is_played_and_judged(kind: Kind, protocol: Protocol) -> None:
     """Both trials are played, the judgement is printed with the shape, and the exit code is 0 for `kept`."""
