@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 import aiohttp
 import h11
@@ -41,7 +41,7 @@ LEFT_BEFORE: Final = 2.0
 
 # A slow reader reads slowly until so long before its end, in seconds, and then the rest. Its buffers, the kernel's and
 # asyncio's, have so many bytes.
-SLOW_UNTIL, SLOW_BUFFER = 1.2, 16 * 1024
+SLOW_UNTIL, SLOW_BUFFER = 0.6, 32 * 1024
 
 # of HTTP/2 (RFC 9113): bytes of a frame's header, and the type of a frame
 FRAME_HEADER, GOAWAY = 9, 0x7
@@ -82,6 +82,9 @@ class Route(NamedTuple):
             reader, writer = await streams
         if self.slow:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
+            if self.server_name:
+                # of asyncio's transport for TLS, whose type is not public
+                cast(Any, writer.transport).set_read_buffer_limits(SLOW_BUFFER)
         return reader, writer
 
     @property
@@ -375,9 +378,7 @@ class Client:
         return kind(self._route._replace(slow=slow), self._read_slowly if slow else at_once)
 
     async def _read_slowly(self, size: int) -> None:
-        """Half of the response until SLOW_UNTIL before its end. The rest then waits in Envoy, but for some 250 KB in
-        buffers of a client that reads TLS.
-        """
+        """Half of the response until SLOW_UNTIL before its end. The rest then waits in Envoy."""
         until = self._traffic.ends - SLOW_UNTIL
         pause = 2 * size / LARGE_SIZE * (until - self._traffic.begins)
         await asyncio.sleep(max(0.0, min(pause, until - self._clock.now())))
