@@ -96,8 +96,11 @@ def _slow(dice: random.Random, shape: Shape) -> Shape:
     # a response that begins in the drain is the last one of its connection, which Envoy closes within a second
     later = round(dice.uniform(0.1, shape.delay - 0.5), 2) if dice.random() < 0.3 else None
     begins = later if later and shape.auto_timeout and not shape.never_in_service else _early(dice)
+    # Envoy closes the connections of HTTP/3 when LDS changes their listener
+    by_http3 = dice.random() < 0.3 and way == "direct" and not shape.hot_restart and not shape.changes
+    protocol = "http3" if by_http3 else _http(dice)
     reader = Traffic("slow", begins, _ends(dice, shape))
-    return _with(shape, _listener(dice, (_chain(dice, _http(dice), reader),), way))
+    return _with(shape, _listener(dice, (_chain(dice, protocol, reader),), way))
 
 
 def _streams(dice: random.Random, shape: Shape) -> Shape:
@@ -147,7 +150,8 @@ def _removal(dice: random.Random, shape: Shape) -> Shape:
     before, after = dice.choice(protocols), dice.choice(protocols)
     kinds: dict[Protocol, tuple[Kind, Kind]] = {"http1": ("unchecked", "long"), "tcp": ("short", "session")}
     old = Traffic(kinds[before][0], -0.9, -0.5, every=0.2)
-    new = Traffic(kinds[after][1], round(dice.uniform(0.3, shape.delay - 0.3), 2), _ends(dice, shape))
+    # the helper looks twice, a second apart
+    new = Traffic(kinds[after][1], round(dice.uniform(1.2, shape.delay + 0.8), 2), _ends(dice, shape))
     removed = _listener(dice, (_chain(dice, before, old),))._replace(update="removed")
     other = _listener(dice, (_chain(dice, after, new),))._replace(name=f"{NAME}-other")
     return _with(_with(shape, removed), other)._replace(update_at=PAUSED)

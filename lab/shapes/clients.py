@@ -489,7 +489,7 @@ class Client:
 async def _answered(reader: Reader, writer: Writer) -> bool:
     writer.write(b"work\n")
     async with asyncio.timeout(PATIENCE):
-        return bool(await reader.readline())
+        return await reader.readline() == b"task\n"  # HTTP would answer that this is no request
 
 
 async def _datagram_answered(sender: socket.socket) -> bool:

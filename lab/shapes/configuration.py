@@ -28,6 +28,9 @@ _LISTENERS: Final = "listeners.json"
 # bytes of the kernel's buffer for a connection that is read slowly, so that Envoy keeps the rest in its own
 _SMALL: Final = 32 * 1024
 
+# bytes that a downstream takes by HTTP/3 before its client reads them
+_WINDOW: Final = 64 * 1024
+
 # how long a listener filter awaits a PROXY header: longer than any trial
 _AWAITS: Final = "120s"
 
@@ -188,7 +191,7 @@ def _listeners(shape: Shape, around: Surroundings, number: int) -> Iterator[Json
         own["additional_addresses"] = [{"address": entrance.connects.as_envoy()}]
     if listener.proxied:
         own |= {"listener_filters": [_proxy_protocol()], "listener_filters_timeout": _AWAITS}
-    if listener.slow and listener.way in ("direct", "tls"):
+    if listener.slow and listener.way in ("direct", "tls") and not over_udp:
         own |= _small_buffer()
     if listener.way == "internal":
         del own["address"]
@@ -309,12 +312,16 @@ def _outbound(shape: Shape, around: Surroundings, number: int) -> Json:
 
 
 def downstream(address: str, port: int) -> Json:
-    """The configuration of a downstream Envoy that speaks HTTP/3 to what each request names."""
+    """The configuration of a downstream Envoy that speaks HTTP/3 to what each request names.
+
+    It keeps little of a response that its client reads slowly: the rest waits in the Envoy of the task.
+    """
     route = {"match": {"prefix": "/"}, "route": {"cluster": "http3", "timeout": "0s"}}
     manager = envoy_process.http_manager("downstream", [route], [], "HTTP1")
     trusting = {"common_tls_context": {"validation_context": {"trust_chain_verification": "ACCEPT_UNTRUSTED"}}}
     quic = "extensions.transport_sockets.quic.v3.QuicUpstreamTransport"
-    http3: Json = {"explicit_http_config": {"http3_protocol_options": {}}}
+    windows = {"initial_stream_window_size": _WINDOW, "initial_connection_window_size": _WINDOW}
+    http3: Json = {"explicit_http_config": {"http3_protocol_options": {"quic_protocol_options": windows}}}
     cluster = {
         "name": "http3",
         "type": "ORIGINAL_DST",
@@ -326,8 +333,11 @@ def downstream(address: str, port: int) -> Json:
             quic,
             {"upstream_tls_context": trusting | {"sni": SERVER_NAMES[0]}},
         ),
+        "per_connection_buffer_limit_bytes": _WINDOW,
     } | envoy_process.protocol_options(http3)
-    return envoy_process.bootstrap(address, [envoy_process.listener("downstream", (address, port), manager)], [cluster])
+    listener = envoy_process.listener("downstream", (address, port), manager) | _small_buffer()
+    listener["per_connection_buffer_limit_bytes"] = _WINDOW
+    return envoy_process.bootstrap(address, [listener], [cluster])
 
 
 def new_certificate(folder: Path) -> Certificate:
