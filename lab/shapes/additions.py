@@ -31,7 +31,7 @@ from lab.shapes.shape import (
 # What the listener is for:
 #   slow       a client reads a large response slowly
 #   streams    streams end a moment before another client sends, which does so every four seconds
-#   leaves     a client leaves each of its requests before the answer
+#   leaves     a client leaves each of its requests before the answer; another one may check
 #   awaits     a listener filter awaits the PROXY header of a connection
 #   update     LDS replaces or removes the listener during the stop
 #   removal    LDS removes the listener before the stop; the task is never in service, and has another one
@@ -114,9 +114,10 @@ def _streams(dice: random.Random, shape: Shape) -> Shape:
 
 def _leaves(dice: random.Random, shape: Shape) -> Shape:
     takes, every = round(dice.uniform(0.05, 0.15), 2), round(dice.uniform(0.3, 1.0), 2)
-    leaver = Traffic("leaves", _early(dice), round(shape.trap_ends - CLEAR, 2), every, takes)
-    protocols: Sequence[Protocol] = ("http1", "http1", "http2")
-    return _with(shape, _listener(dice, (_chain(dice, dice.choice(protocols), leaver),)))
+    ends = round(shape.trap_ends - CLEAR, 2)
+    leaver = Traffic("leaves", _early(dice), ends, every, takes)
+    checking = [Traffic("checks", _early(dice), ends)] if dice.random() < 0.5 else []
+    return _with(shape, _listener(dice, (_chain(dice, _http(dice), leaver, *checking),)))
 
 
 def _awaits(dice: random.Random, shape: Shape) -> Shape:

@@ -240,7 +240,7 @@ def _addition(shape: Shape) -> str:
     if found.update != "nothing":
         return "removal" if shape.update_at == PAUSED else "update"
     kinds = {each.kind for each in _clients(found)}
-    return "streams" if "stream" in kinds else kinds.pop()
+    return "streams" if "stream" in kinds else (kinds - {"checks"}).pop()
 
 
 def _around(shape: Shape, folder: Path) -> Surroundings:
