@@ -157,9 +157,12 @@ def _not_kept(statistic: str) -> str:
     return f"Envoy has no statistic {statistic}; allow it in Envoy's stats_matcher"
 
 
-def has_replaced(stats: Stats) -> bool:
-    """Whether Envoy has replaced or removed a listener since it started. What that listener counted is then lost."""
-    return any(stats.get(each) for each in UPDATES if not each.endswith("_added"))
+def has_replaced(used: Stats) -> bool:
+    """Whether Envoy has replaced or removed a listener since it started. What that listener counted is then lost.
+
+    `used` are only the statistics that were used. A counter stays among them after a reset to zero.
+    """
+    return any(each in used for each in UPDATES if not each.endswith("_added"))
 
 
 def _undiscovered(account: Account, stats: Stats, listeners: Sequence[Listener]) -> dict[str, str]:

@@ -300,8 +300,8 @@ class Envoy:
         answer = await self._ask("GET", _STATS)
         with _understood("/stats"):
             stats = traffic.read(answer)
-        account = accounting.account(listeners, stats, lists_all=True)
-        return Look(account, await self.traffic(account), uptime, asked_at, accounting.has_replaced(stats))
+        account, used = accounting.account(listeners, stats, lists_all=True), await self._stats()
+        return Look(account, accounting.count(used, account), uptime, asked_at, accounting.has_replaced(used))
 
     async def _attributed(self, account: Account, stats: Stats) -> Account:
         """The account with details of as many excluded listeners as it takes to know the owner of every statistic."""

@@ -668,6 +668,22 @@ def test_listener_that_was_removed(run: Run, tmp_path: Path) -> None:
 
     soon(lambda: not shape.look().traffic.used)
     assert shape.look().replaced
+    assert 200 == shape.admin("POST", "/reset_counters")[0]
+    assert shape.look().replaced
+
+
+def test_listener_that_was_removed_beside_a_stats_matcher(run: Run, tmp_path: Path) -> None:
+    """The same if Envoy leaves out some statistics; before the removal nothing was replaced."""
+    address, lds = free_address(), tmp_path / "lds.json"
+    real.publish_listeners(lds, [listener("web", address, WEB, manager()), inbound(address)])
+    matcher = {"stats_matcher": {"exclusion_list": {"patterns": [{"prefix": "cluster."}]}}}
+    shape = run([], address, stats_config=matcher, **by_lds(lds))
+    assert not shape.look().replaced
+    real.publish_listeners(lds, [inbound(address)])
+
+    soon(lambda: shape.look().replaced)
+    assert 200 == shape.admin("POST", "/reset_counters")[0]
+    assert shape.look().replaced
 
 
 # 10. the health_check filter
