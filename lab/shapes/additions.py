@@ -130,8 +130,13 @@ def _awaits(dice: random.Random, shape: Shape) -> Shape:
 
 def _update(dice: random.Random, shape: Shape) -> Shape:
     """Clients of the filter chain before the update, of the one after it, or of both."""
-    protocols: Sequence[Protocol] = ("http1", "tcp")
-    before, after = dice.choice(protocols), dice.choice(protocols)
+    pairs: Sequence[tuple[Protocol, Protocol]] = (
+        ("http1", "tcp"),
+        ("tcp", "http1"),
+        ("http1", "http1"),
+        ("tcp", "tcp"),
+    )
+    before, after = dice.choices(pairs, (3, 3, 1, 1))[0]
     update: Update = dice.choices(("replaced", "removed"), (5, 1))[0]
     last = shape.delay + (0.9 if shape.auto_timeout else -0.8)
     at = round(dice.uniform(0.1, last), 2)
