@@ -491,13 +491,14 @@ def test_dead_envoy(admin: str, upstream: tuple[str, int], tmp_path: Path) -> No
         assert (False, False) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
 
 
-def test_frozen_envoy(upstream: tuple[str, int], tmp_path: Path) -> None:
+def test_frozen_envoy(upstream: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a frozen Envoy it is unknown whether its admin API answers; its listeners accept connections."""
     options = real.EnvoyOptions(free_address(), upstream)
     with real.running(options, tmp_path) as running:
         envoy = Envoy(admin_url(running.admin_url))
         listeners = ask(envoy.listeners())
         running.process.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr("task_helper.envoy.admin.CALL_TIMEOUT", 1.0)
 
         assert (None, True) == (ask(envoy.answers()), ask(envoy.accepts(listeners)))
 
