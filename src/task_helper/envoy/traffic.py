@@ -47,13 +47,10 @@ UPDATES: Final = tuple(f"listener_manager.listener_{what}" for what in ("added",
 REPLACED_CHAINS: Final = "listener_manager.total_filter_chains_draining"
 
 
-def _pattern(kind: str) -> str:
-    return rf"{kind}\.(.+)\.({'|'.join(map(re.escape, _FIELDS[kind]))})"
-
-
 # a stat_prefix may contain a line feed, which `.` matches only with `s`
-_NAMES: Final = {kind: re.compile(_pattern(kind), re.DOTALL) for kind in _FIELDS}
-FILTER: Final = f"(?s)^({'|'.join([*map(_pattern, _FIELDS), *map(re.escape, (*UPDATES, REPLACED_CHAINS))])})$"
+_PATTERNS: Final = {kind: rf"{kind}\.(.+)\.({'|'.join(map(re.escape, fields))})" for kind, fields in _FIELDS.items()}
+_NAMES: Final = {kind: re.compile(pattern, re.DOTALL) for kind, pattern in _PATTERNS.items()}
+FILTER: Final = f"(?s)^({'|'.join([*_PATTERNS.values(), *map(re.escape, (*UPDATES, REPLACED_CHAINS))])})$"
 
 # the shares of Envoy's threads, in statistics that are also counted as a whole
 _SHARE: Final = re.compile(r"(.+)\.(worker_\d+|main_thread)", re.DOTALL)

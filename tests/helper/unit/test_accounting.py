@@ -228,6 +228,26 @@ def test_count(name: str) -> None:
     assert doubtful == ((other.in_flight, other.completed, other.connections) if other else None)
 
 
+def test_sums() -> None:
+    """Running responses and open connections of HTTP/3 are summed over all listeners."""
+    stats: dict[str, int] = {}
+    for prefix, connections in (("ingress", 2), ("web", 1)):
+        # one response has begun, so that its request is completed, and still in flight
+        stats |= http(prefix, 1, 5) | {f"http.{prefix}.downstream_rq_total": 5}
+        stats[f"http.{prefix}.downstream_cx_http3_active"] = connections
+
+    found = counted(stats, IN, listener("web", "web"))
+
+    assert found.doubtful
+    assert (2, 10, 2, 10, 3) == (
+        found.in_flight,
+        found.completed,
+        found.counted_twice,
+        found.requests,
+        found.doubtful.connections,
+    )
+
+
 @pytest.mark.parametrize("other_protocols", [False, True])
 def test_all_are_excluded(other_protocols: bool) -> None:
     """If every listener is declared outbound, that cannot be true, and all count."""
