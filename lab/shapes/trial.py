@@ -33,7 +33,7 @@ from lab.shapes.configuration import (
     configuration,
     update_listeners,
 )
-from lab.shapes.outcome import Outcome, Use
+from lab.shapes.outcome import Outcome, Use, starved
 from lab.shapes.shape import PAUSED, ListenerShape, Shape
 from lab.shapes.shared_parts import SharedParts
 
@@ -133,9 +133,11 @@ class Trial:
                 await self._ask_envoy("POST", "/reset_counters")
             clock.begin()
             self._task.desired = "STOPPED"
+            sent = time.time()
             container.send(signal.SIGTERM)
             code = await container.ends(shape.stop_timeout)
             exit = None if code is None else clock.now()
+            self._late = max(self._late, starved(container.lines, sent, time.time()))
             if code is None:
                 await container.kill()
             for envoy in self._envoys:

@@ -25,7 +25,7 @@ from lab.shapes.configuration import (
     update_listeners,
 )
 from lab.shapes.judgement import LATE, Judgement, exited_early, idle_to_deadline, judge, lost
-from lab.shapes.outcome import OK, Outcome, Use
+from lab.shapes.outcome import OK, Outcome, Use, starved
 from lab.shapes.shape import (
     ALLOWS_PATHS,
     CLEAR,
@@ -481,3 +481,23 @@ def test_a_shape_is_played_and_judged(kind: Kind, protocol: Protocol) -> None:
     assert "helper: exit at" in played.stdout and "trap: exit at" in played.stdout
     assert "1 kept, 0 broken, 0 could not be judged" in played.stdout
     assert played.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("log", "seconds"),
+    [
+        ([], 0),
+        (['{"time":"1970-01-01T00:01:42.500Z","event":"starting"}'], 0),
+        (['{"time":"1970-01-01T00:01:40.500Z","event":"sigterm"}'], 0.5),
+        (
+            [
+                '{"time":"1970-01-01T00:01:40.500Z","event":"sigterm"}',
+                '{"time":"1970-01-01T00:01:47.000Z","event":"summary"}',
+            ],
+            3,
+        ),
+    ],
+)
+def test_starved(log: list[str], seconds: float) -> None:
+    """The helper got no CPU between a signal and its line in the log, or between its last line and its end."""
+    assert seconds == starved(log, sent=100.0, ended=110.0)
