@@ -254,7 +254,7 @@ def test_pid_1(envoy: real.Envoy) -> None:
 @pytest.mark.usefixtures("namespaces")
 def test_pid_1_in_the_first_moment(older_envoy: real.Envoy) -> None:
     """Also as PID 1, one SIGTERM is enough after the handlers are set."""
-    with running(unshare(), ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
+    with running(unshare(), ENVOY_ADMIN_URL=older_envoy.admin_url, **QUICK) as helper:
         pid = pid_1(helper.process.pid)
         wait_for(lambda: None if b"task-helper" in Path(f"/proc/{pid}/cmdline").read_bytes() else "not yet executed")
         wait_until_armed(pid)
