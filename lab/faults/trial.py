@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import os
 import signal
@@ -26,7 +25,7 @@ from lab.faults.outcome import OK, Outcome, Sent
 from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, DEATHS, FROM_START, OF_HELPER, Happening, Kind, Schedule
 from lab.faults.shared_parts import HOST, SLOT, SharedParts, Slot, answers
 from lab.parts import admin_proxy, envoy_process, processes
-from lab.parts.container_process import ContainerProcess
+from lab.parts.container_process import ContainerProcess, logged
 from lab.parts.probes import accepts, until
 from lab.run.task_definition import HELPER, SECOND_HELPER, TASK_HELPER, TRAP_COMMAND
 
@@ -362,10 +361,9 @@ class Trial:
 
     def _downs(self, ended: float) -> list[tuple[float, float]]:
         """From when to when the application was down, by its own word, before ECS stopped it."""
-        said = [json.loads(line) for line in self._processes["application"].lines if line.startswith("{")]
-        events = [(datetime.fromisoformat(each["time"]).timestamp() - self._wall_zero, each["event"]) for each in said]
         downs: list[tuple[float, float]] = []
-        for at, event in events:
+        for wall, event in logged(self._processes["application"].lines):
+            at = wall - self._wall_zero
             if event == "down":
                 downs.append((at, math.inf))
             elif downs:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from lab.parts import processes
@@ -103,3 +105,9 @@ class ContainerProcess:
             asyncio.get_running_loop().remove_reader(end)
             os.close(end)
         self._ends = []
+
+
+def logged(lines: Iterable[str]) -> list[tuple[float, str]]:
+    """When each event in a program's log was, in seconds since the epoch, and its name. It skips lines without JSON."""
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    return [(datetime.fromisoformat(each["time"]).timestamp(), each["event"]) for each in entries]

@@ -435,19 +435,21 @@ class Client:
                 return await self._converse(lambda: _answered(reader, writer))
             if not await _answered(reader, writer):
                 return "connection closed"
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._traffic.ends - self._clock.now()):
-                    await reader.read(1)  # nothing comes, but for the end
+            await self._stay_silent(reader)
             return OK if await _answered(reader, writer) else "connection closed"
         finally:
             writer.close()
 
+    async def _stay_silent(self, reader: asyncio.StreamReader) -> None:
+        """Wait until the traffic is to end, or until Envoy closes the connection. Envoy sends nothing meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._traffic.ends - self._clock.now()):
+                await reader.read(1)
+
     async def _awaited(self) -> str:
         reader, writer = await self._route.connect_silently()
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._traffic.ends - self._clock.now()):
-                    await reader.read(1)  # nothing comes, but for the end
+            await self._stay_silent(reader)
             writer.write(self._route.header)
             if self._protocol == "tcp":
                 return OK if await _answered(reader, writer) else "connection closed"

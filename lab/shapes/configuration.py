@@ -136,8 +136,7 @@ def update_listeners(shape: Shape, around: Surroundings) -> None:
             each._replace(chains=(each.becomes,), becomes=None) if each.becomes else each for each in shape.listeners
         )
     )
-    removed = {each.name for each in shape.listeners if each.update == "removed"}
-    listeners = [each for each in _all_listeners(updated, around) if each.get("name", "") not in removed]
+    listeners = [each for each in _all_listeners(updated, around) if each.get("name", "") not in shape.removed]
     envoy_process.publish_listeners(around.file(_LISTENERS), listeners)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from datetime import datetime
 from typing import NamedTuple
+
+from lab.parts.container_process import logged
 
 OK = "ok"
 
@@ -45,12 +45,8 @@ class Outcome(NamedTuple):
 def starved(log: Iterable[str], sent: float, ended: float) -> float:
     """For how many seconds the helper got no CPU after SIGTERM or before its end, at the most.
 
-    Its log has when it handled the signal that was `sent`, and when it finished, before it `ended`. All are seconds
-    since the epoch. It is 0 if the log has neither, as that of a shell.
+    The log shows when the helper handled the signal that the trial `sent`, and when it finished, before it `ended`. All
+    times are seconds since the epoch. A log without these two events, such as a shell's, gives 0.
     """
-    times = {}
-    for line in log:
-        if '"event":"sigterm"' in line or '"event":"summary"' in line:
-            entry = json.loads(line)
-            times[entry["event"]] = datetime.fromisoformat(entry["time"]).timestamp()
+    times = {event: at for at, event in logged(log)}
     return max(0.0, times.get("sigterm", sent) - sent, ended - times.get("summary", ended))

@@ -165,7 +165,7 @@ class Shape(NamedTuple):
     stats: the stats_matcher: prefixes of what Envoy leaves out, or of all that it keeps
     hot_restart, changes, resets: before the stop Envoy restarts, and keeps what it serves; LDS gives listeners other
     statistics; Envoy's counters are reset
-    update_at: when LDS replaces or removes listeners, in seconds since the stop; None if it does neither
+    update_at: when LDS replaces or removes listeners, in seconds since the stop; None without such an update
     delay, timeout: of the trap, in seconds, and of the helper where these are not `auto`
     """
 
@@ -208,6 +208,11 @@ class Shape(NamedTuple):
     def never_in_service(self) -> bool:
         """Whether APP_HEALTH_URL is of an application that does not answer well."""
         return self.app_health in ("unwell", "nobody")
+
+    @property
+    def removed(self) -> set[str]:
+        """The names of the listeners that LDS removes."""
+        return {each.name for each in self.listeners if each.update == "removed"}
 
     @property
     def used_before(self) -> bool:

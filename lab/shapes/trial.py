@@ -194,11 +194,10 @@ class Trial:
     async def _remove_listeners(self) -> None:
         """They have ended when this returns, with all their statistics."""
         update_listeners(self._shape, self._around)
-        removed = {each.name for each in self._shape.listeners if each.update == "removed"}
 
         async def are_gone() -> bool:
             _, dump = await self._ask_envoy("GET", "/config_dump?resource=dynamic_listeners")
-            return not removed & {each["name"] for each in json.loads(dump).get("configs", [])}
+            return not self._shape.removed & {each["name"] for each in json.loads(dump).get("configs", [])}
 
         await until(are_gone, 30)
 

@@ -5,6 +5,7 @@ Every time is in seconds. `Settings` contains the one `Plan` of a helper; `task-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -46,6 +47,7 @@ SHORTEST_PROOF: Final = 10.0
 # a drawing fills a stage with UP_TO if `auto` ends that stage, with FIXED if the clock ends it
 FIXED: Final = "─"
 UP_TO: Final = "┄"
+Stage = tuple[Sequence[str], float, str]  # its labels, its seconds, its fill
 LEGEND: Final = f"{UP_TO} auto: the stage ends once its condition is met; this and later times are the latest"
 
 
@@ -236,11 +238,11 @@ def draw(plan: Plan, width: int) -> str:
     if not auto_delay:
         delaying = f"the task keeps serving for {delaying_for}, while replacement tasks start"
     spare = end - delay - drain
-    stages = [
-        (f"delaying {delaying_for}", delay, UP_TO if auto_delay else FIXED),
-        (f"draining {draining_for}", drain, UP_TO if auto_drain else FIXED),
-        (f"spare {spare:g}s", spare, FIXED),
-        ("", MARGIN, FIXED),
+    stages: list[Stage] = [
+        ([f"delaying {delaying_for}"], delay, UP_TO if auto_delay else FIXED),
+        ([f"draining {draining_for}"], drain, UP_TO if auto_drain else FIXED),
+        ([f"spare {spare:g}s"], spare, FIXED),
+        ([], MARGIN, FIXED),
     ]
     if auto_drain:
         del stages[2]
@@ -257,14 +259,16 @@ def draw(plan: Plan, width: int) -> str:
         del moments[3]
     bars = [stages]
     if helpers:
-        bars.append([(f"{name} {length:g}s", length, FIXED) for name, length in helpers])
+        bars.append([([f"{name} {length:g}s"], length, FIXED) for name, length in helpers])
         (first, handover), (second, _) = helpers
         if auto_drain or delay + drain > handover:
             moments.append((handover, "handover", f"{first} exits, and {second} continues (STOP_TIMEOUT - 5s)"))
     moments.sort(key=lambda each: each[0])
     lines = [f"{f'{moment:g}s':>6}  {name:9} {meaning}" for moment, name, meaning in moments]
     legend = [LEGEND] if auto_delay or auto_drain else []
-    return "\n".join([*(_bar(each, max(60, min(width, 100)) - 1) for each in bars), "", *lines, *legend])
+    columns = max(60, min(width, 100)) - 1
+    drawn = [bar(each, columns / sum(length for _, length, _ in each)) for each in bars]
+    return "\n".join([*drawn, "", *lines, *legend])
 
 
 def _chain(plan: Plan) -> list[tuple[str, float]]:
@@ -277,13 +281,16 @@ def _chain(plan: Plan) -> list[tuple[str, float]]:
     return []
 
 
-def _bar(stages: list[tuple[str, float, str]], columns: int) -> str:
-    """The stages' labels, each in its fill, between marks that are as far apart as the stages are long."""
-    scale = columns / sum(length for _, length, _ in stages)
-    bar, end = "├", 0.0
-    for label, length, fill in stages:
+def bar(stages: Sequence[Stage], scale: float) -> str:
+    """The stages' labels, each in its fill, between marks that are as far apart as the stages are long.
+
+    A second has `scale` columns. A stage gets the first of its labels that it has room for.
+    """
+    drawn, end = "├", 0.0
+    for labels, length, fill in stages:
         end += length
-        room = round(end * scale) - len(bar)
+        room = round(end * scale) - len(drawn)
         if room >= 0:
-            bar += (f" {label} " if label and len(label) + 2 <= room else "").center(room, fill) + "┼"
-    return f"{bar[:-1]}┤"
+            label = next((f" {each} " for each in labels if len(each) + 2 <= room), "")
+            drawn += label.center(room, fill) + "┼"
+    return f"{drawn[:-1]}┤"

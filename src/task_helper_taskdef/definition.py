@@ -8,6 +8,7 @@ writes it; a number may come as text, as CloudFormation has it. `unknown` has th
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
@@ -260,12 +261,7 @@ class Definition(msgspec.Struct, frozen=True, rename="camel", dict=True):
     def stopped_after(self, *containers: Container) -> set[str]:
         """All containers that ECS stops after one of `containers` as long as none crashes: what it depends on, and what
         that depends on."""
-        found: set[str] = set()
-        ahead = set().union(*map(self.waits_for, containers))
-        while ahead:
-            found |= ahead
-            ahead = set().union(*(self.waits_for(self.by_name[name]) for name in ahead)) - found
-        return found
+        return _reached(set().union(*map(self.waits_for, containers)), lambda name: self.waits_for(self.by_name[name]))
 
     def stopped_before(self, container: Container) -> set[str]:
         """All containers that ECS stops before `container` as long as none crashes: those that have it in
@@ -274,12 +270,17 @@ class Definition(msgspec.Struct, frozen=True, rename="camel", dict=True):
         for each in self.container_definitions:
             for name in self.waits_for(each):
                 dependants.setdefault(name, set()).add(each.name)
-        found: set[str] = set()
-        ahead = dependants.get(container.name, set())
-        while ahead:
-            found |= ahead
-            ahead = set().union(*(dependants.get(name, set()) for name in ahead)) - found
-        return found
+        return _reached(dependants.get(container.name, set()), lambda name: dependants.get(name, set()))
+
+
+def _reached(names: set[str], following: Callable[[str], set[str]]) -> set[str]:
+    """`names`, and all that are reached from them by `following`."""
+    found: set[str] = set()
+    ahead = names
+    while ahead:
+        found |= ahead
+        ahead = set().union(*map(following, ahead)) - found
+    return found
 
 
 class HealthCheckPolicy(msgspec.Struct, frozen=True, rename="camel"):

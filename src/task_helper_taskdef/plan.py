@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphlib import CycleError
 
-from task_helper.plan import FIXED, LEGEND, UP_TO
+from task_helper.plan import FIXED, LEGEND, UP_TO, Stage, bar
 from task_helper_taskdef.definition import read_source
 from task_helper_taskdef.formats import Source
 from task_helper_taskdef.roles import Task, assign_roles, settings_of
@@ -30,7 +30,7 @@ def plan(
     names = max([len(phase.container.name) for phase in phases], default=0)
     end = max([phase.ends for phase in phases], default=0.0)
     scale = (max(60, min(width, 120)) - names - 4) / max(end, 1.0)
-    bars = [f"{phase.container.name:{names}}  {_bar(_stages(task, phase), scale)}" for phase in phases]
+    bars = [f"{phase.container.name:{names}}  {bar(_stages(task, phase), scale)}" for phase in phases]
     moments = [
         f"{f'{phase.begins:g}s':>6}  {phase.container.name:{names}}  {_remark(task, phase, alone)}" for phase in phases
     ]
@@ -39,30 +39,23 @@ def plan(
     return "\n".join([*bars, "", *moments, last, *legend])
 
 
-def _stages(task: Task, phase: Phase) -> list[tuple[str, float, str]]:
-    """The stages of `phase.container` after the stop request, with their seconds and their fill."""
-    serving = [("serving", phase.begins, FIXED)] if phase.begins else []
+def _stages(task: Task, phase: Phase) -> list[Stage]:
+    """The stages of `phase.container` after the stop request."""
+    serving = [_stage("serving", phase.begins)] if phase.begins else []
     settings = settings_of(phase.container) if phase.container in task.helpers else None
     if settings is None:
-        return [*serving, ("stopping", phase.ends - phase.begins, FIXED)]
+        return [*serving, _stage("stopping", phase.ends - phase.begins)]
     if settings.plan.drain_delay == "auto":
-        return [*serving, ("delaying and draining up to", phase.ends - phase.begins, UP_TO)]
+        return [*serving, _stage("delaying and draining up to", phase.ends - phase.begins, UP_TO)]
     delay = min(max(0.0, settings.plan.drain_delay - settings.plan.elapsed_before), phase.ends - phase.begins)
-    delaying = [("delaying", delay, FIXED)] if delay or not settings.plan.takes_over_from else []
-    draining = ("draining up to", UP_TO) if settings.plan.drain_timeout == "auto" else ("draining", FIXED)
-    return [*serving, *delaying, (draining[0], phase.ends - phase.begins - delay, draining[1])]
+    delaying = [_stage("delaying", delay)] if delay or not settings.plan.takes_over_from else []
+    drain = phase.ends - phase.begins - delay
+    auto = settings.plan.drain_timeout == "auto"
+    return [*serving, *delaying, _stage("draining up to", drain, UP_TO) if auto else _stage("draining", drain)]
 
 
-def _bar(stages: list[tuple[str, float, str]], scale: float) -> str:
-    """The stages' names between marks that are as far apart as the stages are long, `scale` columns to the second."""
-    bar, end = "├", 0.0
-    for name, length, fill in stages:
-        end += length
-        room = round(end * scale) - len(bar)
-        if room >= 0:
-            label = next((text for text in (f" {name} {length:g}s ", f" {length:g}s ", "") if len(text) <= room), "")
-            bar += label.center(room, fill) + "┼"
-    return f"{bar[:-1]}┤"
+def _stage(name: str, seconds: float, fill: str = FIXED) -> Stage:
+    return [f"{name} {seconds:g}s", f"{seconds:g}s"], seconds, fill
 
 
 def _remark(task: Task, phase: Phase, alone: set[str]) -> str:
