@@ -81,7 +81,7 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> 
         for name, source in _sources((each.stat_name, each) for each in covered).items()
         if name not in connections
     }
-    groups = group(stats).requests
+    managers = group(stats).requests
     discovering = [each for each in covered if each.discovered_managers]
     result = Account(
         requests=requests,
@@ -97,9 +97,9 @@ def account(listeners: Sequence[Listener], stats: Stats, *, lists_all: bool) -> 
         ignored_sessions=frozenset(prefix for each in others for prefix in each.sessions if prefix not in sessions),
         unknown=_source(discovering) if discovering else UNOWNED,
         doubts={each.name: each.doubt for each in ours if each.doubt},
-        counts_checks=not lists_all or all(groups.get(each, Group()).checks is not None for each in requests),
+        counts_checks=not lists_all or all(managers.get(each, Group()).checks is not None for each in requests),
     )
-    uncounted |= _undiscovered(result, stats, listeners) | _replaced_chains(listeners, stats, lists_all)
+    uncounted |= _undiscovered(result, managers, listeners) | _replaced_chains(listeners, stats, lists_all)
     return result._replace(uncounted=uncounted | _missing(result, stats) if lists_all else uncounted)
 
 
@@ -165,14 +165,14 @@ def has_replaced(used: Stats) -> bool:
     return any(each in used for each in UPDATES if not each.endswith("_added"))
 
 
-def _undiscovered(account: Account, stats: Stats, listeners: Sequence[Listener]) -> dict[str, str]:
+def _undiscovered(account: Account, there: Mapping[str, Group], listeners: Sequence[Listener]) -> dict[str, str]:
     """The listeners with a discovered HTTP connection manager, unless every such manager of Envoy has statistics.
 
-    `listeners` are all listeners of Envoy. A manager without statistics was not used, or it shares its stat_prefix with
-    an excluded listener or the admin API. Nothing shows which manager that is.
+    `there` are the statistics of managers, and `listeners` are all listeners of Envoy. A manager without statistics was
+    not used, or it shares its stat_prefix with an excluded listener or the admin API. Nothing shows which manager that
+    is.
     """
-    groups = group(stats)
-    left_over = _unknown(groups.requests, account.requests, account.ignored_requests)
+    left_over = _unknown(there, account.requests, account.ignored_requests)
     managers = {name for each in listeners for name in each.discovered_managers}
     known = all(each.detailed for each in listeners)
     if not account.unknown.listeners or known and len(left_over) >= len(managers):

@@ -61,10 +61,10 @@ class Traffic(NamedTuple):
     """Counts, at one moment, of what may be downstreams' traffic.
 
     `in_flight` are requests in progress. `completed` are requests answered since Envoy started, and `failed` are those
-    of them with a 5xx. `counted_twice` are requests that are in both, because their response has begun, less those in
-    neither, because their client left before. `connections` are open connections and UDP sessions without requests.
-    `accepted` is how many of these there have ever been. `checks` are health checks since Envoy started. `used` is
-    whether there was anything at all since then.
+    of them with a 5xx. Envoy counts a request whose response has begun in both, and a request that its client left
+    before in neither. `counted_twice` is the number of the former less that of the latter. `connections` are open
+    connections and UDP sessions without requests. `accepted` is how many of these there have ever been. `checks` are
+    health checks since Envoy started. `used` is whether there was anything at all since then.
 
     `doubtful` is what may be other traffic; it is not part of these counts. `unknown` are the statistics in it that
     belong to no known listener. `updates` is how often Envoy's listeners changed since it started.
