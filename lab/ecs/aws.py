@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from lab.ecs.agent_rules import ContainerState, TaskState
 from lab.ecs.cloud_map import Instance
-from lab.ecs.decisions import ContainerState, TaskState
 from lab.ecs.scheduler import Scheduler
 from lab.parts.history import Recorder
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from lab.ecs.decisions import TaskState, counts_as_healthy
+from lab.ecs.agent_rules import TaskState, counts_as_healthy
 from lab.ecs.scheduler import Scheduler
 from lab.parts.history import Recorder
 

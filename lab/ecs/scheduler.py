@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lab.ecs.decisions import (
+from lab.ecs.agent_rules import (
     NOTICED_AFTER,
     AgentTimes,
     Condition,

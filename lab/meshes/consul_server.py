@@ -23,7 +23,7 @@ from typing import Any
 
 import aiohttp
 
-from lab.ecs.decisions import AgentTimes, Condition
+from lab.ecs.agent_rules import AgentTimes, Condition
 from lab.ecs.scheduler import ContainerSpec
 from lab.meshes import control_plane, health_sync
 from lab.meshes.consul import PORT, Consul, ConsulFollowsHelper

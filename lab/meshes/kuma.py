@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from lab.ecs.decisions import TaskState
+from lab.ecs.agent_rules import TaskState
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts.envoy_process import APPLICATION_PORT, EnvoyOptions, Json
 from lab.parts.history import Recorder

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.ecs.decisions import TaskState
+from lab.ecs.agent_rules import TaskState
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts import downstream, envoy_process
 from lab.parts.envoy_process import HEALTH_PATH, INBOUND_PORT, Json

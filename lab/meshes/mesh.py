@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.ecs.agent_rules import AgentTimes, Condition, TaskState
 from lab.ecs.cloud_map import CloudMap
-from lab.ecs.decisions import AgentTimes, Condition, TaskState
 from lab.ecs.scheduler import ContainerSpec, Scheduler, TargetGroup
 from lab.parts import downstream, envoy_process
 from lab.parts.envoy_process import ADMIN_PORT, EnvoyOptions, Json

@@ -5,7 +5,7 @@ import contextlib
 import signal
 from collections.abc import Mapping, Sequence
 
-from lab.ecs.decisions import TaskState
+from lab.ecs.agent_rules import TaskState
 from lab.ecs.scheduler import Scheduler
 from lab.meshes import Mesh
 from lab.parts import envoy_process

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lab.ecs import aws
-from lab.ecs.decisions import TaskState
+from lab.ecs.agent_rules import TaskState
 from lab.ecs.scheduler import Scheduler, Service
 from lab.meshes import Mesh, Surroundings, mesh_class
 from lab.parts import downstream, envoy_process, load, processes

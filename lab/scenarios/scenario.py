@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lab.ecs import aws
-from lab.ecs.decisions import AgentTimes
+from lab.ecs.agent_rules import AgentTimes
 from lab.parts import admin_proxy
 from lab.parts.envoy_process import Protocol
 from lab.parts.load import Stream

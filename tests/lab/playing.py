@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.ecs.decisions import AgentTimes, Condition
+from lab.ecs.agent_rules import AgentTimes, Condition
 from lab.ecs.engine import OnLine, Start, start
 from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
 from lab.parts.history import History, Recorder, Run, began_now, read

@@ -14,8 +14,8 @@ import botocore.session
 import pytest
 
 from lab.ecs import aws
+from lab.ecs.agent_rules import ContainerState, TaskState
 from lab.ecs.cloud_map import Instance
-from lab.ecs.decisions import ContainerState, TaskState
 from lab.ecs.scheduler import Scheduler, Service
 from lab.parts.history import Recorder, Run, began_now
 from lab.parts.processes import free_address

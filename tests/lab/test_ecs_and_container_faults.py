@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.ecs.decisions import AgentTimes
+from lab.ecs.agent_rules import AgentTimes
 from lab.ecs.engine import OsProcess
 from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
 from lab.parts import cpu_quota, cpu_shares, processes

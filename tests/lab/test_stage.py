@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.decisions import ContainerState, TaskState
+from lab.ecs.agent_rules import ContainerState, TaskState
 from lab.ecs.scheduler import Scheduler
 from lab.parts import serving
 from lab.parts.probes import accepts

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from lab.ecs.decisions import ContainerState, TaskState, stoppable
+from lab.ecs.agent_rules import ContainerState, TaskState, stoppable
 from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
 from lab.meshes.load_balancer import chosen
 from lab.parts.history import History, Recorder, Run, began_now, read

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lab.ecs.decisions import (
+from lab.ecs.agent_rules import (
     AgentTimes,
     ContainerState,
     Status,
