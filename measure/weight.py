@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from lab.ecs import agent_rules, aws, cloud_map, scheduler
+from lab.ecs import aws, cloud_map, runtime, state
 from lab.parts import envoy_process, history, processes
 
 PROGRAM: Final = Path(sys.executable).with_name("task-helper")
@@ -244,7 +244,7 @@ class AdminStandIn:
 
 
 @contextlib.contextmanager
-def aws_where_it_is_replaced(folder: Path) -> Iterator[tuple[agent_rules.TaskState, dict[str, str]]]:
+def aws_where_it_is_replaced(folder: Path) -> Iterator[tuple[state.TaskState, dict[str, str]]]:
     """The lab's API of AWS, where the replacement is in service.
 
     It yields the task that is replaced, and its helper's environment.
@@ -264,14 +264,14 @@ def aws_where_it_is_replaced(folder: Path) -> Iterator[tuple[agent_rules.TaskSta
         loop.close()
 
 
-async def serve_aws(address: str, folder: Path) -> tuple[agent_rules.TaskState, web.AppRunner]:
+async def serve_aws(address: str, folder: Path) -> tuple[state.TaskState, web.AppRunner]:
     record = history.Recorder(folder / "record", history.Run("", {}, "", "", "", {}, history.began_now()))
-    service = scheduler.Scheduler(scheduler.Service(desired=1), lambda *_: [], folder, record, asyncio.TaskGroup())
+    service = runtime.Runtime(runtime.Service(desired=1), lambda *_: [], folder, record, asyncio.TaskGroup())
     for id in ("old", "new"):
-        helper = agent_rules.ContainerState(
+        helper = state.ContainerState(
             "helper", checked=True, status="RUNNING", reported_health="HEALTHY", started_at=0.0
         )
-        service.tasks[id] = agent_rules.TaskState(id, id, "ecs-svc/1", {"helper": helper})
+        service.tasks[id] = state.TaskState(id, id, "ecs-svc/1", {"helper": helper})
     listed = {"new": cloud_map.Instance("new", "new", healthy=True)}
     runner = web.AppRunner(aws.Aws(service, listed, record).application(), shutdown_timeout=0.1)
     await runner.setup()

@@ -1,18 +1,12 @@
-"""ECS's rules, as functions of what is the case: start and stop order, restarts, task health, rolling updates.
+"""The ECS agent's rules: which containers of a task it starts, stops and restarts, and when. Pure functions.
 
-Two look at a task: the agent beside it, at once, and ECS, late: it knows what the agent has reported (`reported_...`).
-Sources: the ECS agent's dependency graph and task manager (github.com/aws/amazon-ecs-agent), the API reference of ECS;
-times as measured with the agent 1.105.1 in 2026-11.
+Sources: the agent's dependency graph and task manager (github.com/aws/amazon-ecs-agent); times as measured with the
+agent 1.105.1 in 2026-11.
 """
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-Condition = Literal["START", "HEALTHY", "SUCCESS"]
-Status = Literal["PENDING", "RUNNING", "STOPPED"]
-Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY"]
+from lab.ecs.state import Condition, ContainerState, TaskState
 
 # From a container's end until the agent has noticed and stops the next one, in seconds whatever the scale; the median
 # of measured stops, which took 0.04 to 0.13 s.
@@ -41,88 +35,6 @@ class AgentTimes:
         first, last = self.lone_change
         lone_change = (first * factor, last * factor)
         return AgentTimes(self.look * factor, self.health * factor, lone_change, self.restart * factor)
-
-
-@dataclass
-class ContainerState:
-    """A container of a task and where it is in its life; `checked`: whether it has a health check. Seconds.
-
-    health: by its check, as the agent knows it; UNHEALTHY too once it has stopped; health_since: when it came to be so
-    reported_status, reported_health: as ECS knows it
-    start_timeout: how long others wait for its HEALTHY before the task is given up; None: for ever
-    restart_period: how long it must have been up for its restart policy to restart it; None without a policy
-    restart_count, restarted_at: how often that has restarted it, None without a policy, and when it did so last
-    noticed_at: when the agent knew of its end
-    """
-
-    name: str
-    depends_on: Mapping[str, Condition] = field(default_factory=dict)
-    essential: bool = True
-    checked: bool = False
-    stop_timeout: float = 30.0
-    status: Status = "PENDING"
-    health: Health = "UNKNOWN"
-    health_since: float | None = None
-    reported_status: Status = "PENDING"
-    reported_health: Health = "UNKNOWN"
-    exit_code: int | None = None
-    start_timeout: float | None = None
-    restart_period: float | None = None
-    restart_count: int | None = None
-    restarted_at: float | None = None
-    started_at: float | None = None
-    finished_at: float | None = None
-    noticed_at: float | None = None
-
-
-@dataclass
-class TaskState:
-    """A task of a service: its containers, and what ECS wants of it. Times are seconds of one clock.
-
-    deactivating: it is to stop, but its agent is not asked yet: the load balancer still lets go of it
-    ends_itself: the agent stops it, since one of its containers has ended or did not come up; ECS hears of that later
-    """
-
-    id: str
-    address: str
-    deployment: str
-    containers: dict[str, ContainerState]
-    created_at: float = 0.0
-    desired: Literal["RUNNING", "STOPPED"] = "RUNNING"
-    deactivating: bool = False
-    stop_code: str = ""
-    stopping_at: float | None = None
-    reported_status: Status = "PENDING"
-    ends_itself: bool = False
-
-    @property
-    def stops(self) -> bool:
-        """Whether the agent is to stop it, for ECS or of its own accord."""
-        return self.ends_itself or (self.desired == "STOPPED" and not self.deactivating)
-
-    @property
-    def status(self) -> Status:
-        """RUNNING once its essential containers are, until its last container has stopped."""
-        containers = self.containers.values()
-        if all(each.status == "STOPPED" for each in containers):
-            return "STOPPED"
-        begun = all(each.status != "PENDING" for each in containers if each.essential)
-        return "RUNNING" if begun else "PENDING"
-
-    @property
-    def running_since(self) -> float | None:
-        """When it came to be RUNNING."""
-        starts = [each.started_at for each in self.containers.values() if each.essential]
-        known = [start for start in starts if start is not None]
-        return max(known) if len(known) == len(starts) else None
-
-    @property
-    def health(self) -> Health:
-        """As ECS knows it from the essential containers with a check: one UNHEALTHY is enough, all must be HEALTHY."""
-        healths = {each.reported_health for each in self.containers.values() if each.essential and each.checked}
-        if "UNHEALTHY" in healths:
-            return "UNHEALTHY"
-        return "HEALTHY" if healths == {"HEALTHY"} else "UNKNOWN"
 
 
 def startable(task: TaskState) -> list[ContainerState]:
@@ -193,60 +105,3 @@ def must_stop(task: TaskState, now: float) -> bool:
         for each in containers
         if each.name in awaited and each.health != "HEALTHY"
     )
-
-
-def counts_as_healthy(task: TaskState, now: float, unchecked_wait: float) -> bool:
-    """Whether it counts towards the minimum healthy percent: HEALTHY, or without checks long enough RUNNING.
-
-    unchecked_wait: 40 s in ECS
-    """
-    if task.status != "RUNNING" or task.desired == "STOPPED":
-        return False
-    if any(each.essential and each.checked for each in task.containers.values()):
-        return task.health == "HEALTHY"
-    return task.running_since is not None and now - task.running_since >= unchecked_wait
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a service's scheduler does next: tasks to start, of the PRIMARY deployment, and tasks to stop, by id."""
-
-    start: int = 0
-    stop: tuple[str, ...] = ()
-
-
-def next_step(
-    tasks: Sequence[TaskState],
-    primary: str,
-    desired: int,
-    minimum_healthy: float,
-    maximum: float,
-    healthy: Collection[str],
-    leaving: Collection[str] = (),
-    keep_old: bool = False,
-) -> Step:
-    """The next step of a service towards `desired` tasks of its deployment `primary`.
-
-    minimum_healthy, maximum: percent of `desired`, rounded up and down; healthy: ids of the tasks that count as healthy
-    leaving: ids of tasks that are to be replaced whatever their deployment, UNHEALTHY ones and those of a zone that has
-        too many: others come first, where `maximum` has room for them
-    keep_old: a blue/green deployment's tasks stay until its bake time is over
-    """
-    wanted = [task for task in tasks if task.desired == "RUNNING"]
-    new = [task for task in wanted if task.deployment == primary and task.id not in leaving]
-    old = [task for task in wanted if (task.deployment != primary and not keep_old) or task.id in leaving]
-    room = math.floor(desired * maximum / 100) - len(wanted)
-    start = max(0, min(desired - len(new), room))
-    if (len(new) >= desired or room > 0) and sum(task.id in healthy for task in new) < desired:
-        old = [task for task in old if task.id not in leaving]
-    surplus = old or sorted(new, key=lambda task: task.id in healthy)[: max(0, len(new) - desired)]
-    spare = sum(task.id in healthy for task in wanted) - math.ceil(desired * minimum_healthy / 100)
-    stop = []
-    # those that do not count as healthy go first: they cost nothing
-    for task in sorted(surplus, key=lambda task: task.id in healthy):
-        if task.id in healthy:
-            if spare <= 0:
-                break
-            spare -= 1
-        stop.append(task.id)
-    return Step(start, tuple(stop))

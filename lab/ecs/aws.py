@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from lab.ecs.agent_rules import ContainerState, TaskState
 from lab.ecs.cloud_map import Instance
-from lab.ecs.scheduler import Scheduler
+from lab.ecs.runtime import Runtime
+from lab.ecs.state import ContainerState, TaskState
 from lab.parts.history import Recorder
 
 REGION, ACCOUNT, CLUSTER, SERVICE = "eu-west-2", "123456789012", "lab", "shop"
@@ -137,11 +137,11 @@ class Aws:
     instances: what Cloud Map lists; None where the service does not register there
     """
 
-    def __init__(self, scheduler: Scheduler, instances: dict[str, Instance] | None, record: Recorder) -> None:
+    def __init__(self, runtime: Runtime, instances: dict[str, Instance] | None, record: Recorder) -> None:
         self.faults: dict[Api, Fault] = {}
         self.settled: frozenset[str] = frozenset()
         self.instances = instances
-        self._scheduler, self._record = scheduler, record
+        self._runtime, self._record = runtime, record
         self._zero = datetime.fromisoformat(record.began)
 
     def application(self) -> web.Application:
@@ -161,10 +161,10 @@ class Aws:
         return web.json_response(task_metadata(self._find(request), self._time))
 
     def _find(self, request: web.Request) -> TaskState:
-        task = self._scheduler.tasks.get(request.match_info["task"])
+        task = self._runtime.tasks.get(request.match_info["task"])
         if task is None or request.match_info["container"] not in task.containers:
             raise web.HTTPNotFound(text="no such container")
-        if not self._scheduler.has_agent(task) and request.transport is not None:
+        if not self._runtime.has_agent(task) and request.transport is not None:
             request.transport.abort()  # nothing answers
         return task
 
@@ -209,8 +209,8 @@ class Aws:
         }
 
     def _service(self) -> Json:
-        tasks = [task for task in self._scheduler.tasks.values() if task.desired == "RUNNING"]
-        last = self._scheduler.deployments[-1]
+        tasks = [task for task in self._runtime.tasks.values() if task.desired == "RUNNING"]
+        last = self._runtime.deployments[-1]
 
         def count(state: str, deployment: str | None = None) -> int:
             return sum(task.status == state and deployment in (None, task.deployment) for task in tasks)
@@ -220,7 +220,7 @@ class Aws:
                 "id": id,
                 "status": "PRIMARY" if id == last else "ACTIVE",
                 "taskDefinition": _task_definition(id),
-                "desiredCount": self._scheduler.desired if id == last else count("RUNNING", id),
+                "desiredCount": self._runtime.desired if id == last else count("RUNNING", id),
                 "runningCount": count("RUNNING", id),
                 "pendingCount": count("PENDING", id),
                 "failedTasks": 0,
@@ -228,7 +228,7 @@ class Aws:
                 "updatedAt": self._zero.timestamp(),
                 "rolloutState": "COMPLETED" if len(self._living(id)) == len(self._living()) else "IN_PROGRESS",
             }
-            for id in reversed(self._scheduler.deployments)
+            for id in reversed(self._runtime.deployments)
             # an old deployment is listed until the last of its tasks has stopped
             if id == last or self._living(id)
         ]
@@ -238,7 +238,7 @@ class Aws:
             "clusterArn": arn("ecs", f"cluster/{CLUSTER}"),
             "status": "ACTIVE",
             "schedulingStrategy": "REPLICA",
-            "desiredCount": self._scheduler.desired,
+            "desiredCount": self._runtime.desired,
             "runningCount": count("RUNNING"),
             "pendingCount": count("PENDING"),
             "taskDefinition": _task_definition(last),
@@ -251,7 +251,7 @@ class Aws:
     def _living(self, deployment: str | None = None) -> list[TaskState]:
         return [
             task
-            for task in self._scheduler.tasks.values()
+            for task in self._runtime.tasks.values()
             if task.status != "STOPPED" and deployment in (None, task.deployment)
         ]
 
@@ -261,7 +261,7 @@ class Aws:
         if asked.get("serviceName", SERVICE).rpartition("/")[2] != SERVICE:
             raise CallError("ServiceNotFoundException", "Service not found.")
         desired = asked.get("desiredStatus", "RUNNING")
-        ids = [task.id for task in self._scheduler.tasks.values() if task.desired == desired]
+        ids = [task.id for task in self._runtime.tasks.values() if task.desired == desired]
         begin, size = int(asked.get("nextToken", 0)), asked.get("maxResults", 100)
         page = {"taskArns": [task_arn(id) for id in ids[begin : begin + size]]}
         return page | ({"nextToken": str(begin + size)} if begin + size < len(ids) else {})
@@ -271,7 +271,7 @@ class Aws:
         if not 1 <= len(asked["tasks"]) <= 100:
             raise CallError("InvalidParameterException", "Tasks: 1 to 100")
         ids = {name: name.rpartition("/")[2] for name in asked["tasks"]}
-        tasks = self._scheduler.tasks
+        tasks = self._runtime.tasks
         return {
             "tasks": [self._task(tasks[id]) for id in ids.values() if id in tasks],
             "failures": [{"arn": name, "reason": "MISSING"} for name, id in ids.items() if id not in tasks],

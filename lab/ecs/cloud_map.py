@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from lab.ecs.agent_rules import TaskState, counts_as_healthy
-from lab.ecs.scheduler import Scheduler
+from lab.ecs.runtime import Runtime
+from lab.ecs.scheduler_rules import counts_as_healthy
+from lab.ecs.state import TaskState
 from lab.parts.history import Recorder
 
 
@@ -19,7 +20,7 @@ class Instance:
 
 
 class CloudMap:
-    """Follows the scheduler: a task is registered when it runs, and deregistered at its stop.
+    """Follows the service: a task is registered when it runs, and deregistered at its stop.
 
     lag: seconds from HEALTHY in ECS to healthy in Cloud Map (30 s there: a change of custom health takes so long)
     publish: gets the addresses of the healthy instances at each change, and may take its time
@@ -39,13 +40,13 @@ class CloudMap:
         """The addresses of the healthy instances."""
         return [each.address for each in self.instances.values() if each.healthy]
 
-    async def follow(self, scheduler: Scheduler) -> None:
+    async def follow(self, runtime: Runtime) -> None:
         """Runs until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             deregistered: set[str] = set()
             while True:
-                change = scheduler.change
-                for task in list(scheduler.tasks.values()):
+                change = runtime.change
+                for task in list(runtime.tasks.values()):
                     if task.desired == "STOPPED" and task.id not in deregistered:
                         # at the stop, without waiting for anybody to hear of it
                         deregistered.add(task.id)
@@ -54,12 +55,12 @@ class CloudMap:
                             group.create_task(self._changed())
                     elif task.status == "RUNNING" and task.desired == "RUNNING" and task.id not in self.instances:
                         self.instances[task.id] = Instance(task.id, task.address, healthy=False)
-                        group.create_task(self._become_healthy(task, scheduler))
+                        group.create_task(self._become_healthy(task, runtime))
                 await change.wait()
 
-    async def _become_healthy(self, task: TaskState, scheduler: Scheduler) -> None:
+    async def _become_healthy(self, task: TaskState, runtime: Runtime) -> None:
         def counts() -> bool:
-            wait = scheduler.service.unchecked_wait
+            wait = runtime.service.unchecked_wait
             return task.desired == "STOPPED" or counts_as_healthy(task, self._record.now(), wait)
 
         while not counts():

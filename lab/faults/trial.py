@@ -19,7 +19,8 @@ import aiohttp
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.agent_rules import NOTICED_AFTER, ContainerState, TaskState
+from lab.ecs.agent_rules import NOTICED_AFTER
+from lab.ecs.state import ContainerState, TaskState
 from lab.faults import stepped_clock
 from lab.faults.outcome import OK, Outcome, Sent
 from lab.faults.schedule import ADMIN_FAULTS, CHECK_INTERVAL, DEATHS, FROM_START, OF_HELPER, Happening, Kind, Schedule

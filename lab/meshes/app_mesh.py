@@ -27,7 +27,7 @@ class AppMesh(Mesh):
         self.cloud_map.begin_lag()
 
     async def follow(self, around: Surroundings) -> None:
-        await self.cloud_map.follow(around.scheduler)
+        await self.cloud_map.follow(around.runtime)
 
     async def _publish(self, addresses: list[str]) -> None:
         await self.push(dict.fromkeys(addresses, True))

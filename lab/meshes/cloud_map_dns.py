@@ -56,7 +56,7 @@ class CloudMapDns(Mesh):
         server = Server(NAME, self.scenario.times.dns_ttl, lambda: self.cloud_map.healthy, self._on_answer)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(self._address, PORT))
-            await self.cloud_map.follow(around.scheduler)
+            await self.cloud_map.follow(around.runtime)
 
     async def _publish(self, addresses: list[str]) -> None:
         """Nothing is pushed: downstreams query DNS."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from lab.ecs.scheduler import ContainerSpec
+from lab.ecs.runtime import ContainerSpec
 from lab.meshes import health_sync
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts import downstream, processes

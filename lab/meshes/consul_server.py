@@ -23,8 +23,9 @@ from typing import Any
 
 import aiohttp
 
-from lab.ecs.agent_rules import AgentTimes, Condition
-from lab.ecs.scheduler import ContainerSpec
+from lab.ecs.agent_rules import AgentTimes
+from lab.ecs.runtime import ContainerSpec
+from lab.ecs.state import Condition
 from lab.meshes import control_plane, health_sync
 from lab.meshes.consul import PORT, Consul, ConsulFollowsHelper
 from lab.meshes.mesh import Surroundings

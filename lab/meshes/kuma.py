@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from lab.ecs.agent_rules import TaskState
+from lab.ecs.state import TaskState
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts.envoy_process import APPLICATION_PORT, EnvoyOptions, Json
 from lab.parts.history import Recorder
@@ -46,8 +46,8 @@ class Kuma(Mesh):
         known: set[str] = set()
         async with asyncio.TaskGroup() as group:
             while True:
-                change = around.scheduler.change
-                for task in list(around.scheduler.tasks.values()):
+                change = around.runtime.change
+                for task in list(around.runtime.tasks.values()):
                     if task.id not in known and task.containers["envoy"].status == "RUNNING":
                         known.add(task.id)
                         group.create_task(self._look_after(task, around.options(task), group))

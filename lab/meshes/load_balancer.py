@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.ecs.agent_rules import TaskState
+from lab.ecs.state import TaskState
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts import downstream, envoy_process
 from lab.parts.envoy_process import HEALTH_PATH, INBOUND_PORT, Json
@@ -60,8 +60,8 @@ class LoadBalancer(Mesh):
         seen: set[str] = set()
         async with asyncio.TaskGroup() as self._group:
             while True:
-                change = around.scheduler.change
-                for task in list(around.scheduler.tasks.values()):
+                change = around.runtime.change
+                for task in list(around.runtime.tasks.values()):
                     if task.desired == "STOPPED" and not task.deactivating:
                         self._deregister(task)
                     elif task.status == "RUNNING" and task.id not in seen:

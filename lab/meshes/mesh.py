@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.ecs.agent_rules import AgentTimes, Condition, TaskState
+from lab.ecs.agent_rules import AgentTimes
 from lab.ecs.cloud_map import CloudMap
-from lab.ecs.scheduler import ContainerSpec, Scheduler, TargetGroup
+from lab.ecs.runtime import ContainerSpec, Runtime, TargetGroup
+from lab.ecs.state import Condition, TaskState
 from lab.parts import downstream, envoy_process
 from lab.parts.envoy_process import ADMIN_PORT, EnvoyOptions, Json
 from lab.parts.history import Recorder
@@ -25,7 +26,7 @@ class Surroundings:
     view: what the downstream makes of each task; options: what the Envoy of a task is like
     """
 
-    scheduler: Scheduler
+    runtime: Runtime
     view: downstream.View
     options: Callable[[TaskState], EnvoyOptions]
 

@@ -2,23 +2,23 @@
 
 import asyncio
 
-from lab.ecs.scheduler import Scheduler
+from lab.ecs.runtime import Runtime
 from lab.parts.admin_proxy import PORT, AdminProxy, Fault
 from lab.parts.history import Recorder
 
 
-async def inject(scheduler: Scheduler, fault: Fault, seconds: float, record: Recorder) -> None:
+async def inject(runtime: Runtime, fault: Fault, seconds: float, record: Recorder) -> None:
     """Put a proxy before the admin API of every task. Runs until it is cancelled.
 
     The fault begins with the first call of /healthcheck/fail, when the helper needs the answer. It lasts some seconds.
     """
     proxied: set[str] = set()
     while True:
-        change = scheduler.change
-        for task in scheduler.tasks.values():
+        change = runtime.change
+        for task in runtime.tasks.values():
             if task.id not in proxied:
                 proxied.add(task.id)
-                scheduler.spawn(_serve(task.id, task.address, fault, seconds, record))
+                runtime.spawn(_serve(task.id, task.address, fault, seconds, record))
         await change.wait()
 
 

@@ -5,8 +5,8 @@ import contextlib
 import signal
 from collections.abc import Mapping, Sequence
 
-from lab.ecs.agent_rules import TaskState
-from lab.ecs.scheduler import Scheduler
+from lab.ecs.runtime import Runtime
+from lab.ecs.state import TaskState
 from lab.meshes import Mesh
 from lab.parts import envoy_process
 from lab.parts.history import OK, Recorder, Request
@@ -24,12 +24,12 @@ ANSWERED_WITHIN = 5.0
 async def inject(
     hazards: Sequence[Hazard],
     tasks: Sequence[TaskState],
-    scheduler: Scheduler,
+    runtime: Runtime,
     definition: TaskDefinition,
     record: Recorder,
     mesh: Mesh,
 ) -> None:
-    """Do what is to be done before the change, and leave the rest to `scheduler`, to be done after each task's stop.
+    """Do what is to be done before the change, and leave the rest to `runtime`, to be done after each task's stop.
 
     A control plane fails once, at its time before the change or after the first stop.
     """
@@ -37,25 +37,25 @@ async def inject(
         options = definition.options(task.id, task.address)
         if options.lds:
             envoy_process.publish_listeners(options.lds, [envoy_process.tcp_listener(options)])
-    each_task = [_TaskHazards(task, scheduler, definition, record) for task in tasks]
+    each_task = [_TaskHazards(task, runtime, definition, record) for task in tasks]
     for hazard in sorted(hazards, key=lambda hazard: hazard.at):
         if hazard.kind in SERVER_FAULTS:
-            scheduler.spawn(_control_plane_fails(hazard, tasks, scheduler, mesh, record))
+            runtime.spawn(_control_plane_fails(hazard, tasks, runtime, mesh, record))
             continue
         for task_hazards in each_task:
             if hazard.at < 0:
                 await task_hazards.happens(hazard)
             else:
-                scheduler.spawn(task_hazards.happens_after_stop(hazard))
+                runtime.spawn(task_hazards.happens_after_stop(hazard))
     await asyncio.sleep(-min((hazard.at for hazard in hazards if hazard.at < 0), default=0.0))
 
 
 async def _control_plane_fails(
-    hazard: Hazard, tasks: Sequence[TaskState], scheduler: Scheduler, mesh: Mesh, record: Recorder
+    hazard: Hazard, tasks: Sequence[TaskState], runtime: Runtime, mesh: Mesh, record: Recorder
 ) -> None:
     if hazard.at >= 0:
         while not (stops := [task.stopping_at for task in tasks if task.stopping_at is not None]):
-            await scheduler.change.wait()
+            await runtime.change.wait()
         await asyncio.sleep(min(stops) + hazard.at - record.now())
     record.event("hazard", hazard.kind)
     await mesh.fail(SERVER_FAULTS[hazard.kind], hazard.seconds)
@@ -66,12 +66,12 @@ async def _control_plane_fails(
 class _TaskHazards:
     """The hazards of one task."""
 
-    def __init__(self, task: TaskState, scheduler: Scheduler, definition: TaskDefinition, record: Recorder) -> None:
-        self._task, self._scheduler, self._definition, self._record = task, scheduler, definition, record
+    def __init__(self, task: TaskState, runtime: Runtime, definition: TaskDefinition, record: Recorder) -> None:
+        self._task, self._runtime, self._definition, self._record = task, runtime, definition, record
 
     async def happens_after_stop(self, hazard: Hazard) -> None:
         while self._task.stopping_at is None:
-            await self._scheduler.change.wait()
+            await self._runtime.change.wait()
         await asyncio.sleep(self._task.stopping_at + hazard.at - self._record.now())
         await self.happens(hazard)
 
@@ -79,23 +79,23 @@ class _TaskHazards:
         self._record.event("hazard", hazard.kind, self._task.id)
         match hazard.kind:
             case "application restarts":
-                self._scheduler.signal(self._task, "application", signal.SIGHUP)
+                self._runtime.signal(self._task, "application", signal.SIGHUP)
             case "sidecar dies":
-                self._scheduler.crash(self._task, "sidecar")
+                self._runtime.crash(self._task, "sidecar")
             case "helper dies":
-                self._scheduler.crash(self._task, HELPER)
+                self._runtime.crash(self._task, HELPER)
             case "helper restarts":
                 await self._restart_helper()
             case "agent restarts":
-                await self._scheduler.restart_agent(self._task)
+                await self._runtime.restart_agent(self._task)
             case "envoy freezes":
-                self._scheduler.signal(self._task, "envoy", signal.SIGSTOP)
+                self._runtime.signal(self._task, "envoy", signal.SIGSTOP)
                 if hazard.seconds:
-                    self._scheduler.spawn(self._thaw_envoy(hazard.seconds))
+                    self._runtime.spawn(self._thaw_envoy(hazard.seconds))
             case "admin socket is removed":
                 self._definition.admin_socket(self._task.id).unlink()
             case "log is not read":
-                self._scheduler.fill_output(self._task, HELPER)
+                self._runtime.fill_output(self._task, HELPER)
             case "connections are held":
                 async with asyncio.TaskGroup() as group:
                     for _ in range(CONNECTIONS):
@@ -107,14 +107,14 @@ class _TaskHazards:
         if helper.restart_period is None or helper.started_at is None:
             raise ValueError("the helper was not started, or has no restart policy")
         await asyncio.sleep(helper.started_at + helper.restart_period - self._record.now())
-        self._scheduler.crash(self._task, HELPER)
+        self._runtime.crash(self._task, HELPER)
         while not helper.restart_count:
-            await self._scheduler.change.wait()
+            await self._runtime.change.wait()
 
     async def _thaw_envoy(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         with contextlib.suppress(ProcessLookupError):  # killed meanwhile
-            self._scheduler.signal(self._task, "envoy", signal.SIGCONT)
+            self._runtime.signal(self._task, "envoy", signal.SIGCONT)
 
     async def _keep_connection(self, seconds: float) -> None:
         """A client that is connected to the task itself, as since long ago, and keeps sending for a while."""

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lab.ecs import aws
-from lab.ecs.agent_rules import TaskState
-from lab.ecs.scheduler import Scheduler, Service
+from lab.ecs.runtime import Runtime, Service
+from lab.ecs.state import TaskState
 from lab.meshes import Mesh, Surroundings, mesh_class
 from lab.parts import downstream, envoy_process, load, processes
 from lab.parts.history import Recorder, Run, began_now
@@ -71,16 +71,16 @@ class Stage:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 containers, target_group = self.definition.containers, self.mesh.target_group
-                self.scheduler = Scheduler(service, containers, self.folder, self.record, group, target_group)
+                self.runtime = Runtime(service, containers, self.folder, self.record, group, target_group)
                 self.view = downstream.View(self.downstream_address, self.record, self.mesh.downstream_admin)
                 listed = self.mesh.cloud_map.instances if self.mesh.cloud_map else None
-                api = aws.Aws(self.scheduler, listed, self.record)
+                api = aws.Aws(self.runtime, listed, self.record)
                 # as in ECS, the task metadata endpoint is there before any container
                 async with self.mesh.running(), served(api.application(), self.aws_address, aws.PORT):
                     try:
                         await self._play(api)
                     finally:
-                        await self.scheduler.kill()
+                        await self.runtime.kill()
         finally:
             self.record.close()
             self.definition.close()
@@ -90,12 +90,12 @@ class Stage:
         api.faults.update(self.scenario.api_faults)
         works = [
             self._run_downstream(),
-            self.scheduler.keep_count(),
-            self.mesh.follow(Surroundings(self.scheduler, self.view, self._options)),
+            self.runtime.keep_count(),
+            self.mesh.follow(Surroundings(self.runtime, self.view, self._options)),
             self.view.watch(self.definition.names),
         ]
         if self.scenario.admin_fault:
-            works.append(admin_fault.inject(self.scheduler, *self.scenario.admin_fault, self.record))
+            works.append(admin_fault.inject(self.runtime, *self.scenario.admin_fault, self.record))
         background = [self._group.create_task(work) for work in works]
         try:
             await self._until_served()
@@ -104,9 +104,9 @@ class Stage:
             self._phase("baseline")
             await asyncio.sleep(BASELINE)
             self.mesh.begin_lag()
-            api.settled = frozenset(self.scheduler.tasks)
-            old = list(self.scheduler.tasks.values())
-            await hazards.inject(self.scenario.hazards, old, self.scheduler, self.definition, self.record, self.mesh)
+            api.settled = frozenset(self.runtime.tasks)
+            old = list(self.runtime.tasks.values())
+            await hazards.inject(self.scenario.hazards, old, self.runtime, self.definition, self.record, self.mesh)
             self._phase("change")
             await self._change()
             await self._until_settled()
@@ -120,45 +120,45 @@ class Stage:
                 task.cancel()
 
     async def _change(self) -> None:
-        first = next(iter(self.scheduler.tasks.values()))
+        first = next(iter(self.runtime.tasks.values()))
         match self.scenario.change:
             case "update" | "blue/green":
-                self.scheduler.update()
+                self.runtime.update()
             case "scale-in":
-                self.scheduler.scale(self.scenario.tasks - 1)
+                self.runtime.scale(self.scenario.tasks - 1)
             case "sidecar crashes":
-                self.scheduler.crash(first, "sidecar")
+                self.runtime.crash(first, "sidecar")
             case "application crashes":
-                self.scheduler.crash(first, "application")
+                self.runtime.crash(first, "application")
             case "envoy crashes":
-                self.scheduler.crash(first, "envoy")
+                self.runtime.crash(first, "envoy")
             case "stop task":
-                self.scheduler.stop_task(first)
+                self.runtime.stop_task(first)
             case "spot":
-                self.scheduler.interrupt(first)
+                self.runtime.interrupt(first)
             case "rebalancing":
-                self.scheduler.rebalance(first)
+                self.runtime.rebalance(first)
             case "application unwell":
                 self.definition.fall_ill(first.id)
             case "stop before in service":
-                self.scheduler.scale(self.scenario.tasks + 1)
+                self.runtime.scale(self.scenario.tasks + 1)
                 await self._until(self._a_new_task_waits, "a new task's helper waits for its application")
-                self.scheduler.scale(self.scenario.tasks)
+                self.runtime.scale(self.scenario.tasks)
 
     def _a_new_task_waits(self) -> bool:
-        new = list(self.scheduler.tasks.values())[self.scenario.tasks :]
+        new = list(self.runtime.tasks.values())[self.scenario.tasks :]
         return any(task.id in self.definition.waiting for task in new)
 
     async def _until_served(self) -> None:
         def serving() -> bool:
-            tasks = self.scheduler.tasks.values()
+            tasks = self.runtime.tasks.values()
             if any(task.desired == "STOPPED" for task in tasks):
                 raise RuntimeError(f"a task stopped while it started: see the logs in {self.folder}")
             # ECS is the first to stop what it does not know to be healthy
             if any(task.health != "HEALTHY" for task in tasks):
                 return False
             # a listener that accepts connections proves no application behind it
-            listening = self.definition.up.issuperset(self.scheduler.tasks)
+            listening = self.definition.up.issuperset(self.runtime.tasks)
             return listening and list(self.view.hosts.values()).count("serving") == self.scenario.tasks
 
         await self._until(serving, "all tasks are healthy to ECS, and the downstream has them in service")
@@ -174,12 +174,12 @@ class Stage:
         """Every task that is to stop has stopped, and the downstream has those that are to stay."""
 
         def settled() -> bool:
-            tasks = self.scheduler.tasks.values()
+            tasks = self.runtime.tasks.values()
             staying = [task for task in tasks if task.desired == "RUNNING"]
             stopped = all(task.status == "STOPPED" for task in tasks if task not in staying)
             serving = all(self.view.hosts.get(task.address) == "serving" for task in staying)
             changed = any(task.desired == "STOPPED" for task in tasks)
-            return changed and stopped and serving and len(staying) == self.scheduler.desired
+            return changed and stopped and serving and len(staying) == self.runtime.desired
 
         times = self.scenario.times
         await self._until(settled, "old tasks stopped, new ones in service", 120 + times.stop_timeout + times.cloud_map)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.ecs import aws
-from lab.ecs.agent_rules import Condition
-from lab.ecs.scheduler import ContainerSpec
+from lab.ecs.runtime import ContainerSpec
+from lab.ecs.state import Condition
 from lab.meshes import Mesh
 from lab.parts import admin_proxy, cpu_quota, cpu_shares, envoy_process, processes
 from lab.parts.history import Recorder

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.agent_rules import ContainerState, TaskState
+from lab.ecs.state import ContainerState, TaskState
 from lab.parts import envoy_process, processes
 from lab.parts.container_process import ContainerProcess
 from lab.parts.envoy_process import ADMIN_PORT, HEALTH_PATH

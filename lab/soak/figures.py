@@ -16,7 +16,7 @@ from lab.soak.confidence import CONFIDENCE, at_most, quantile
 
 MILLION = 1_000_000
 
-# the parts of an update, by the events of the scheduler, which every column has
+# the parts of an update, by the events of the runtime, which every column has
 Part = Literal["before", "starting", "held", "after"]
 PARTS: tuple[Part, ...] = get_args(Part)
 PART_TITLES: Mapping[Part, str] = {

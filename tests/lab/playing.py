@@ -1,4 +1,4 @@
-"""A service that the lab's scheduler plays: its containers as real shells, or as a table in memory in virtual time.
+"""A service that the lab plays: its containers as real shells, or as a table in memory in virtual time.
 
 `test_programs.py` checks the table against the shells.
 """
@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.ecs.agent_rules import AgentTimes, Condition
+from lab.ecs.agent_rules import AgentTimes
 from lab.ecs.engine import OnLine, Start, start
-from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
+from lab.ecs.runtime import ContainerSpec, Runtime, Service
+from lab.ecs.state import Condition
 from lab.parts.history import History, Recorder, Run, began_now, read
 from tests.helper import virtual
 
-Story = Callable[[Scheduler], Awaitable[None]]
+Story = Callable[[Runtime], Awaitable[None]]
 Play = Callable[..., History]  # `play` or `play_virtually`
 
 CHECKS = 0.05
@@ -134,7 +135,7 @@ def play(
     service: Service,
     containers: Callable[[], list[ContainerSpec]],
     story: Story,
-    hear: Callable[[Scheduler], None] = lambda scheduler: None,
+    hear: Callable[[Runtime], None] = lambda runtime: None,
 ) -> History:
     """Bring the service up with real processes, let the story happen, and give the record; `hear` gets each event."""
     asyncio.run(_play(folder, service, containers, story, hear, start))
@@ -146,7 +147,7 @@ def play_virtually(
     service: Service,
     containers: Callable[[], list[ContainerSpec]],
     story: Story,
-    hear: Callable[[Scheduler], None] = lambda scheduler: None,
+    hear: Callable[[Runtime], None] = lambda runtime: None,
 ) -> History:
     """The same in virtual time, with processes in memory."""
     virtual.run(_play(folder, service, containers, story, hear, start_fake))
@@ -158,30 +159,30 @@ async def _play(
     service: Service,
     containers: Callable[[], list[ContainerSpec]],
     story: Story,
-    hear: Callable[[Scheduler], None],
+    hear: Callable[[Runtime], None],
     start_process: Start,
 ) -> None:
-    started: list[Scheduler] = []
+    started: list[Runtime] = []
 
     def recorded(_: object) -> None:
-        for scheduler in started:
-            hear(scheduler)
+        for runtime in started:
+            hear(runtime)
 
     clock = asyncio.get_running_loop().time
     record = Recorder(folder / "record.jsonl", Run("", {}, "", "", "", {}, began_now()), recorded, clock)
     try:
         async with asyncio.TaskGroup() as group:
-            scheduler = Scheduler(
+            runtime = Runtime(
                 service, lambda id, address: containers(), folder, record, group, start_process=start_process
             )
-            started.append(scheduler)
-            keeping = group.create_task(scheduler.keep_count())
+            started.append(runtime)
+            keeping = group.create_task(runtime.keep_count())
             try:
-                await until(lambda: [task.health for task in scheduler.tasks.values()] == ["HEALTHY"] * service.desired)
-                await story(scheduler)
+                await until(lambda: [task.health for task in runtime.tasks.values()] == ["HEALTHY"] * service.desired)
+                await story(runtime)
             finally:
                 keeping.cancel()
-                await scheduler.kill()
+                await runtime.kill()
     finally:
         record.close()
 
@@ -192,9 +193,9 @@ async def until(fact: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def scale_to_none(scheduler: Scheduler) -> None:
-    scheduler.scale(0)
-    await until(lambda: all(task.status == "STOPPED" for task in scheduler.tasks.values()))
+async def scale_to_none(runtime: Runtime) -> None:
+    runtime.scale(0)
+    await until(lambda: all(task.status == "STOPPED" for task in runtime.tasks.values()))
 
 
 def events_of(history: History, *names: str) -> list[str]:

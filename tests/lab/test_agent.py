@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab.ecs.aws import task_metadata
-from lab.ecs.scheduler import ContainerSpec, Scheduler
+from lab.ecs.runtime import ContainerSpec, Runtime
 from tests.lab.playing import (
     EXACT,
     SERVICE,
@@ -52,9 +52,9 @@ def recorded(name: str) -> Any:
     return shape(json.loads((RECORDED / f"{name}.json").read_text()))
 
 
-def shape_now(scheduler: Scheduler) -> Any:
+def shape_now(runtime: Runtime) -> Any:
     """What the lab's endpoint says of the first task, if it has begun."""
-    first = next(iter(scheduler.tasks.values()), None)
+    first = next(iter(runtime.tasks.values()), None)
     return first and shape(task_metadata(first, str))
 
 
@@ -79,8 +79,8 @@ def documents(
     """What the endpoint says at each event of a story."""
     said: list[Any] = []
 
-    def hear(scheduler: Scheduler) -> None:
-        said.append(shape_now(scheduler))
+    def hear(runtime: Runtime) -> None:
+        said.append(shape_now(runtime))
 
     play(folder, SERVICE, lambda: mesh_task(sidecar, essential), story, hear)
     return said
@@ -111,9 +111,9 @@ def test_what_is_said_of_a_crash(
 ) -> None:
     """A crashed container is reported with its exit code, its health if it had a check, and the task as stopping."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        scheduler.crash(task, crashed)
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        runtime.crash(task, crashed)
         await until(lambda: task.status == "STOPPED")
 
     assert recorded(document) in documents(tmp_path, story, sidecar, play=play)
@@ -131,10 +131,10 @@ def test_what_is_said_of_a_sidecar_that_leaves_first(tmp_path: Path, document: s
 def test_what_is_said_of_a_restart_in_place(tmp_path: Path, play: Play) -> None:
     """A restarted container runs, was finished, is counted, and has no health status yet but a time of it."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
         helper = task.containers["helper"]
-        scheduler.crash(task, "helper")
+        runtime.crash(task, "helper")
         await until(lambda: helper.restart_count == 1 and helper.health == "HEALTHY")
         assert task.desired == "RUNNING"
 
@@ -146,11 +146,11 @@ def test_what_is_said_of_a_restart_in_place(tmp_path: Path, play: Play) -> None:
 def test_what_is_said_of_a_crash_during_the_agents_downtime(tmp_path: Path) -> None:
     """A container that ends while the agent is down is STOPPED once that is back, and was finished before."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        away = asyncio.ensure_future(scheduler.restart_agent(task))
-        await until(lambda: not scheduler.has_agent(task))
-        scheduler.crash(task, "application")
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        away = asyncio.ensure_future(runtime.restart_agent(task))
+        await until(lambda: not runtime.has_agent(task))
+        runtime.crash(task, "application")
         application = task.containers["application"]
         await until(lambda: application.finished_at is not None)
         assert (application.status, task.ends_itself) == ("RUNNING", False)
@@ -161,7 +161,7 @@ def test_what_is_said_of_a_crash_during_the_agents_downtime(tmp_path: Path) -> N
 
     service = replace(SERVICE, agent=replace(SERVICE.agent, restart=0.5))
     said: list[Any] = []
-    play_virtually(tmp_path, service, mesh_task, story, lambda scheduler: said.append(shape_now(scheduler)))
+    play_virtually(tmp_path, service, mesh_task, story, lambda runtime: said.append(shape_now(runtime)))
     assert recorded("application-crashed-while-the-agent-was-down") in said
 
 
@@ -219,12 +219,12 @@ def test_a_stop_waits_for_the_look(tmp_path: Path) -> None:
     """A stop while containers wait for HEALTHY is seen in the metadata at once, and takes effect with the next look."""
     service = replace(SERVICE, agent=replace(SERVICE.agent, look=2.0))
 
-    async def story(scheduler: Scheduler) -> None:
-        scheduler.scale(2)
-        await until(lambda: len(scheduler.tasks) == 2)
-        second = list(scheduler.tasks.values())[1]
+    async def story(runtime: Runtime) -> None:
+        runtime.scale(2)
+        await until(lambda: len(runtime.tasks) == 2)
+        second = list(runtime.tasks.values())[1]
         await until(lambda: second.containers["envoy"].status == "RUNNING")
-        scheduler.scale(1)
+        runtime.scale(1)
         await until(lambda: second.stopping_at is not None)
         assert task_metadata(second, str)["DesiredStatus"] == "STOPPED"
         await until(lambda: second.status == "STOPPED")
@@ -247,12 +247,12 @@ def test_a_start_timeout_acts_at_a_look(tmp_path: Path) -> None:
         envoy, helper = pair(passes_after)
         return [replace(envoy, start_timeout=1.2), helper]
 
-    async def story(scheduler: Scheduler) -> None:
+    async def story(runtime: Runtime) -> None:
         nonlocal passes_after
         passes_after = 3600.0
-        scheduler.scale(2)
-        await until(lambda: len(scheduler.tasks) >= 2)
-        second = list(scheduler.tasks.values())[1]
+        runtime.scale(2)
+        await until(lambda: len(runtime.tasks) >= 2)
+        second = list(runtime.tasks.values())[1]
         await until(lambda: second.status == "STOPPED")
         started = second.containers["envoy"].started_at
         assert started is not None and second.stopping_at is not None
@@ -264,7 +264,7 @@ def test_a_start_timeout_acts_at_a_look(tmp_path: Path) -> None:
 
 def test_ecs_hears_of_health_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Health checks may pass right after the agent's report; ECS then learns of it a whole interval later."""
-    monkeypatch.setattr("lab.ecs.scheduler.random.uniform", lambda first, last: last)
+    monkeypatch.setattr("lab.ecs.runtime.random.uniform", lambda first, last: last)
     service = replace(SERVICE, agent=replace(SERVICE.agent, health=2.0))
     history = play_virtually(tmp_path, service, mesh_task, scale_to_none)
     (created,), (healthy,) = (times_of(history, "task", name) for name in ("created", "healthy"))
@@ -280,12 +280,12 @@ def test_ecs_hears_late_of_a_container_that_ends_alone(tmp_path: Path) -> None:
         envoy, application, helper = mesh_task()
         return [envoy, application, container("helper", Program(after=3), envoy="HEALTHY", application="START")]
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        scheduler.crash(task, "application")
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        runtime.crash(task, "application")
         await until(lambda: task.stops)
         assert (task.desired, task.containers["application"].reported_status) == ("RUNNING", "RUNNING")
-        await until(lambda: len(scheduler.tasks) == 2)
+        await until(lambda: len(runtime.tasks) == 2)
         assert (task.desired, task.status, task.stop_code) == ("STOPPED", "RUNNING", "EssentialContainerExited")
 
     history = play_virtually(tmp_path, service, containers, story)
@@ -298,10 +298,10 @@ def test_ecs_hears_of_everything_when_the_task_changes(tmp_path: Path) -> None:
     """Where no container delays the others, the task stops at once, and ECS waits for no container's report."""
     service = replace(SERVICE, agent=replace(SERVICE.agent, lone_change=(30, 30)))
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        scheduler.crash(task, "envoy")
-        await until(lambda: len(scheduler.tasks) == 2)
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        runtime.crash(task, "envoy")
+        await until(lambda: len(runtime.tasks) == 2)
         assert {each.reported_status for each in task.containers.values()} == {"STOPPED"}
 
     play_virtually(tmp_path, service, pair, story)
@@ -335,12 +335,12 @@ def test_an_agent_that_comes_back_asks_again_and_gives_no_more_time(tmp_path: Pa
         envoy = container("envoy", Program())
         return [envoy, container("helper", STUBBORN, 2.0, envoy="HEALTHY")]
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        scheduler.scale(0)
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        runtime.scale(0)
         await until(lambda: task.stopping_at is not None)
         await asyncio.sleep(0.3)
-        await scheduler.restart_agent(task)
+        await runtime.restart_agent(task)
         await until(lambda: task.status == "STOPPED")
 
     history = play_virtually(tmp_path, service, containers, story)
@@ -360,10 +360,10 @@ def test_an_agent_that_comes_back_asks_again_and_gives_no_more_time(tmp_path: Pa
 def test_a_stop_that_is_repeated_is_one_stop(tmp_path: Path, play: Play) -> None:
     """ECS may ask for the same stop again and again: each container gets one SIGTERM."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
         for _ in range(3):
-            scheduler.stop_task(task)
+            runtime.stop_task(task)
         await until(lambda: task.status == "STOPPED")
 
     history = play(tmp_path, SERVICE, pair, story)
@@ -374,10 +374,10 @@ def test_a_stop_that_is_repeated_is_one_stop(tmp_path: Path, play: Play) -> None
 def test_a_restart_policy_restarts_in_place(tmp_path: Path, period: float, again: bool) -> None:
     """A container with a policy is restarted once its period is over, and before that its end is the task's."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
         helper = task.containers["helper"]
-        scheduler.crash(task, "helper")
+        runtime.crash(task, "helper")
         await until(lambda: task.stops or (helper.restart_count == 1 and helper.health == "HEALTHY"))
         assert task.stops is not again
 
@@ -395,11 +395,11 @@ def test_a_restart_policy_restarts_in_place(tmp_path: Path, period: float, again
 def test_no_policy_restarts_what_ecs_stops(tmp_path: Path) -> None:
     """A container that is killed while its task stops stays stopped, whatever its restart policy."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        scheduler.scale(0)
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        runtime.scale(0)
         await until(lambda: task.stopping_at is not None)
-        scheduler.signal(task, "helper", signal.SIGKILL)
+        runtime.signal(task, "helper", signal.SIGKILL)
         await until(lambda: task.status == "STOPPED")
         assert task.containers["helper"].restart_count == 0
 
@@ -420,8 +420,8 @@ def test_an_unhealthy_task_is_replaced(tmp_path: Path) -> None:
 
     made: list[bool] = []
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
         made.append(True)
         well[0] = False
         await until(lambda: task.status == "STOPPED")
@@ -435,11 +435,11 @@ def test_an_unhealthy_task_is_replaced(tmp_path: Path) -> None:
 def test_rebalancing_brings_another_task_first(tmp_path: Path) -> None:
     """A task of a zone that has too many is stopped on any day, by its own deployment's next one."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        scheduler.rebalance(task)
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        runtime.rebalance(task)
         await until(lambda: task.status == "STOPPED")
-        assert [each.deployment for each in scheduler.tasks.values()] == ["ecs-svc/1"] * 2
+        assert [each.deployment for each in runtime.tasks.values()] == ["ecs-svc/1"] * 2
 
     history = play_virtually(tmp_path, SERVICE, pair, story)
     assert times_of(history, "task", "healthy")[1] <= times_of(history, "task", "stopping")[0]
@@ -448,9 +448,9 @@ def test_rebalancing_brings_another_task_first(tmp_path: Path) -> None:
 def test_a_blue_green_deployment_bakes(tmp_path: Path) -> None:
     """Old tasks stop all at once, when all new ones have been healthy for the bake time."""
 
-    async def story(scheduler: Scheduler) -> None:
-        old = list(scheduler.tasks.values())
-        scheduler.update()
+    async def story(runtime: Runtime) -> None:
+        old = list(runtime.tasks.values())
+        runtime.update()
         await until(lambda: all(task.status == "STOPPED" for task in old))
 
     history = play_virtually(tmp_path, replace(SERVICE, desired=2, bake=1.5), pair, story)

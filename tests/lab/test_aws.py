@@ -14,9 +14,9 @@ import botocore.session
 import pytest
 
 from lab.ecs import aws
-from lab.ecs.agent_rules import ContainerState, TaskState
 from lab.ecs.cloud_map import Instance
-from lab.ecs.scheduler import Scheduler, Service
+from lab.ecs.runtime import Runtime, Service
+from lab.ecs.state import ContainerState, TaskState
 from lab.parts.history import Recorder, Run, began_now
 from lab.parts.processes import free_address
 from lab.parts.serving import served
@@ -34,12 +34,12 @@ def ask(tmp_path: Path, questions: Callable[[str, aws.Aws], Any]) -> Any:
         record = Recorder(tmp_path / "record.jsonl", Run("", {}, "", "", "", {}, began_now()))
         address = free_address()
         async with asyncio.TaskGroup() as group:
-            scheduler = Scheduler(Service(desired=1), lambda *_: [], tmp_path, record, group)
-            scheduler.update()
-            scheduler.tasks[OLD] = task(OLD, "127.1.1.1", "ecs-svc/1")
-            scheduler.tasks[NEW] = task(NEW, "127.1.1.2", "ecs-svc/2")
-            scheduler.stop_task(scheduler.tasks[OLD], "ServiceSchedulerInitiated")
-            api = aws.Aws(scheduler, {NEW: Instance(NEW, "127.1.1.2", healthy=False)}, record)
+            runtime = Runtime(Service(desired=1), lambda *_: [], tmp_path, record, group)
+            runtime.update()
+            runtime.tasks[OLD] = task(OLD, "127.1.1.1", "ecs-svc/1")
+            runtime.tasks[NEW] = task(NEW, "127.1.1.2", "ecs-svc/2")
+            runtime.stop_task(runtime.tasks[OLD], "ServiceSchedulerInitiated")
+            api = aws.Aws(runtime, {NEW: Instance(NEW, "127.1.1.2", healthy=False)}, record)
             try:
                 async with served(api.application(), address, aws.PORT):
                     return await asyncio.to_thread(questions, f"http://{address}:{aws.PORT}", api)
@@ -104,7 +104,7 @@ def test_ecs_answers_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """ListTasks gives a token while there is more."""
 
     def questions(url: str, api: aws.Aws) -> None:
-        api._scheduler.tasks["2" * 32] = task("2" * 32, "127.1.1.3", "ecs-svc/2")
+        api._runtime.tasks["2" * 32] = task("2" * 32, "127.1.1.3", "ecs-svc/2")
         pages = client(monkeypatch, "ecs", url).get_paginator("list_tasks")
         arns = pages.paginate(cluster="lab", serviceName="shop", PaginationConfig={"PageSize": 1})
         assert [page["taskArns"] for page in arns] == [[aws.task_arn(NEW)], [aws.task_arn("2" * 32)]]
@@ -190,7 +190,7 @@ def test_ecs_describes_what_the_agent_reported(tmp_path: Path, monkeypatch: pyte
     """DescribeTasks shows state, health and exit code after the agent's report; the metadata show them before."""
 
     def questions(url: str, api: aws.Aws) -> None:
-        task = api._scheduler.tasks[NEW]
+        task = api._runtime.tasks[NEW]
         application = task.containers["application"]
         application.reported_status, application.reported_health = "RUNNING", "HEALTHY"
         application.status, application.health, application.exit_code = "STOPPED", "UNHEALTHY", 1
@@ -213,7 +213,7 @@ def test_the_metadata_have_no_answer_while_the_agent_is_down(tmp_path: Path, mon
     """The connection ends without an answer, and ECS's own API answers on."""
 
     def questions(url: str, api: aws.Aws) -> None:
-        monkeypatch.setattr(api._scheduler, "has_agent", lambda task: False)
+        monkeypatch.setattr(api._runtime, "has_agent", lambda task: False)
         with pytest.raises(OSError):
             urllib.request.urlopen(f"{url}/v4/{OLD}/helper/task", timeout=10)
         assert client(monkeypatch, "ecs", url).describe_tasks(cluster="lab", tasks=[NEW])["tasks"]
@@ -241,7 +241,7 @@ def test_task_metadata(tmp_path: Path) -> None:
         }
         assert get(f"{OLD}/helper")["Name"] == "helper"
 
-        application = api._scheduler.tasks[OLD].containers["application"]
+        application = api._runtime.tasks[OLD].containers["application"]
         application.status, application.finished_at, application.exit_code = "STOPPED", 5.0, 137
         application.noticed_at = 5.1
         whole = get(f"{OLD}/helper/task")

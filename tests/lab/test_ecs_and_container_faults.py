@@ -12,7 +12,7 @@ import pytest
 
 from lab.ecs.agent_rules import AgentTimes
 from lab.ecs.engine import OsProcess
-from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
+from lab.ecs.runtime import ContainerSpec, Runtime, Service
 from lab.parts import cpu_quota, cpu_shares, processes
 from lab.parts.envoy_process import APPLICATION_PORT
 from lab.parts.history import History, Recorder
@@ -56,19 +56,19 @@ def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = No
         helper = container("helper", Program(after=0.5), envoy="HEALTHY")
         return [container("envoy", Program()), replace(helper, restart_period=period)]
 
-    async def whole_story(scheduler: Scheduler) -> None:
-        mesh = in_mesh("app-mesh", folder, scheduler._record)
-        definition = TaskDefinition(mesh.scenario, "auto", folder, "http://127.9.9.9:8000", scheduler._record, mesh)
-        await hazards.inject([hazard], list(scheduler.tasks.values()), scheduler, definition, scheduler._record, mesh)
-        await story(scheduler)
+    async def whole_story(runtime: Runtime) -> None:
+        mesh = in_mesh("app-mesh", folder, runtime._record)
+        definition = TaskDefinition(mesh.scenario, "auto", folder, "http://127.9.9.9:8000", runtime._record, mesh)
+        await hazards.inject([hazard], list(runtime.tasks.values()), runtime, definition, runtime._record, mesh)
+        await story(runtime)
         definition.close()
 
     return play(folder, SERVICE, containers, whole_story)
 
 
-def is_frozen(scheduler: Scheduler) -> bool:
+def is_frozen(runtime: Runtime) -> bool:
     """Whether the first task's Envoy is: its state in /proc is T, for stopped."""
-    process = scheduler._processes[next(iter(scheduler.tasks)), "envoy"]
+    process = runtime._processes[next(iter(runtime.tasks)), "envoy"]
     assert isinstance(process, OsProcess)
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
@@ -76,8 +76,8 @@ def is_frozen(scheduler: Scheduler) -> bool:
 def test_an_envoy_that_is_frozen_for_a_while_thaws(tmp_path: Path) -> None:
     """It does nothing in between, and lives on."""
 
-    async def story(scheduler: Scheduler) -> None:
-        await until(lambda: not is_frozen(scheduler))
+    async def story(runtime: Runtime) -> None:
+        await until(lambda: not is_frozen(runtime))
 
     history = happen(tmp_path, Hazard("envoy freezes", -0.1, seconds=0.5), story)
     (frozen,), (thawed,) = times_of(history, "container", "SIGSTOP"), times_of(history, "container", "SIGCONT")
@@ -87,11 +87,11 @@ def test_an_envoy_that_is_frozen_for_a_while_thaws(tmp_path: Path) -> None:
 def test_an_envoy_that_is_frozen_for_good_is_killed_in_the_end(tmp_path: Path) -> None:
     """SIGTERM does not reach it, SIGKILL does."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        assert is_frozen(scheduler)
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        assert is_frozen(runtime)
         task.containers["envoy"].stop_timeout = 0.5
-        await scale_to_none(scheduler)
+        await scale_to_none(runtime)
 
     history = happen(tmp_path, Hazard("envoy freezes", -0.1), story)
     assert events_of(history, "sigkill") == ["sigkill envoy"]
@@ -100,8 +100,8 @@ def test_an_envoy_that_is_frozen_for_good_is_killed_in_the_end(tmp_path: Path) -
 def test_a_helper_restarts_in_place_once_its_policy_lets_it(tmp_path: Path) -> None:
     """It is not killed before that, which would stop the task, and the change comes when it is back."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
         assert task.containers["helper"].restart_count == 1 and not task.stops
 
     history = happen(tmp_path, Hazard("helper restarts", -0.2), story, period=1.0)

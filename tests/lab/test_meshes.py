@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from lab.ecs.scheduler import ContainerSpec
+from lab.ecs.runtime import ContainerSpec
 from lab.meshes import MESHES, Mesh, mesh_class
 from lab.parts import envoy_process
 from lab.parts.downstream import SERVICE, hosts_of

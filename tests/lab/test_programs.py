@@ -1,4 +1,4 @@
-"""The programs of the scheduler's tests: the table in memory does what a real shell does."""
+"""The programs of the runtime's tests: the table in memory does what a real shell does."""
 
 import asyncio
 import signal

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from lab.ecs import aws
-from lab.ecs.agent_rules import ContainerState, TaskState
-from lab.ecs.scheduler import Scheduler
+from lab.ecs.runtime import Runtime
+from lab.ecs.state import ContainerState, TaskState
 from lab.parts import serving
 from lab.parts.probes import accepts
 from lab.run import stage
@@ -31,12 +31,12 @@ def test_the_metadata_endpoint_is_there_before_any_container(tmp_path: Path, mon
         async with serving.served(application, address, port):
             yield
 
-    async def look(scheduler: Scheduler) -> None:
+    async def look(runtime: Runtime) -> None:
         answering.append(await accepts(played.aws_address, aws.PORT))
         raise InterruptedError("seen")
 
     monkeypatch.setattr(stage, "served", served_late)
-    monkeypatch.setattr(Scheduler, "keep_count", look)
+    monkeypatch.setattr(Runtime, "keep_count", look)
     played = Stage(BY_NAME["plain"], "none", tmp_path, print)
     with pytest.RaisesGroup(InterruptedError):
         asyncio.run(played.play())
@@ -47,7 +47,7 @@ def test_nothing_changes_before_ecs_knows_that_tasks_are_healthy(tmp_path: Path)
     """Else an update would stop them at once, as ECS does with what costs it nothing."""
     envoy = ContainerState("envoy", checked=True, status="RUNNING", health="HEALTHY")
     played = cast(Any, Stage(replace(BY_NAME["plain"], tasks=1), "none", tmp_path, print))
-    played.scheduler = SimpleNamespace(tasks={"one": TaskState("one", "127.1.1.1", "ecs-svc/1", {"envoy": envoy})})
+    played.runtime = SimpleNamespace(tasks={"one": TaskState("one", "127.1.1.1", "ecs-svc/1", {"envoy": envoy})})
     played.view = SimpleNamespace(hosts={"127.1.1.1": "serving"})
     played.definition.up.add("one")
 

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from lab.ecs.agent_rules import ContainerState, TaskState, stoppable
-from lab.ecs.scheduler import ContainerSpec, Scheduler, Service
+from lab.ecs.agent_rules import stoppable
+from lab.ecs.runtime import ContainerSpec, Runtime, Service
+from lab.ecs.state import ContainerState, TaskState
 from lab.meshes.load_balancer import chosen
 from lab.parts.history import History, Recorder, Run, began_now, read
 
@@ -26,7 +27,7 @@ class Balancer:
         await self.unused.wait()
 
 
-Story = Callable[[Scheduler, Balancer], Awaitable[None]]
+Story = Callable[[Runtime, Balancer], Awaitable[None]]
 
 
 def play(folder: Path, story: Story) -> History:
@@ -40,15 +41,15 @@ def play(folder: Path, story: Story) -> History:
         balancer = Balancer()
         async with asyncio.TaskGroup() as group:
             service = Service(desired=1, unchecked_wait=0.0)
-            scheduler = Scheduler(service, containers, folder, record, group, balancer)
-            keeping = group.create_task(scheduler.keep_count())
+            runtime = Runtime(service, containers, folder, record, group, balancer)
+            keeping = group.create_task(runtime.keep_count())
             try:
                 async with asyncio.timeout(60):
-                    await until(scheduler, lambda: [task.status for task in scheduler.tasks.values()] == ["RUNNING"])
-                    await story(scheduler, balancer)
+                    await until(runtime, lambda: [task.status for task in runtime.tasks.values()] == ["RUNNING"])
+                    await story(runtime, balancer)
             finally:
                 keeping.cancel()
-                await scheduler.kill()
+                await runtime.kill()
 
     try:
         asyncio.run(run())
@@ -57,9 +58,9 @@ def play(folder: Path, story: Story) -> History:
     return read(folder / "record.jsonl")
 
 
-async def until(scheduler: Scheduler, fact: Callable[[], bool]) -> None:
+async def until(runtime: Runtime, fact: Callable[[], bool]) -> None:
     while not fact():
-        await scheduler.change.wait()
+        await runtime.change.wait()
 
 
 def test_containers_of_a_task_that_is_deactivated_go_on() -> None:
@@ -76,14 +77,14 @@ def test_containers_of_a_task_that_is_deactivated_go_on() -> None:
 def test_ecs_stops_a_task_of_a_scale_in_when_its_target_is_unused(tmp_path: Path) -> None:
     """SIGTERM comes after the deregistration delay, not before."""
 
-    async def story(scheduler: Scheduler, balancer: Balancer) -> None:
-        (task,) = scheduler.tasks.values()
+    async def story(runtime: Runtime, balancer: Balancer) -> None:
+        (task,) = runtime.tasks.values()
         balancer.healthy.add(task.id)
-        scheduler.scale(0)
+        runtime.scale(0)
         await balancer.asked.wait()
         assert task.deactivating and task.containers["application"].status == "RUNNING"
         balancer.unused.set()
-        await until(scheduler, lambda: task.status == "STOPPED")
+        await until(runtime, lambda: task.status == "STOPPED")
 
     names = [event.name for event in play(tmp_path, story).events if event.what in ("task", "container")]
     assert names[2:] == ["deactivating", "stopping", "sigterm", "stopped", "stopped"]
@@ -92,10 +93,10 @@ def test_ecs_stops_a_task_of_a_scale_in_when_its_target_is_unused(tmp_path: Path
 def test_stop_task_does_not_wait_for_the_target(tmp_path: Path) -> None:
     """StopTask signals at once, as Spot does, whatever the load balancer still sends."""
 
-    async def story(scheduler: Scheduler, balancer: Balancer) -> None:
-        (task,) = scheduler.tasks.values()
-        scheduler.stop_task(task)
-        await until(scheduler, lambda: task.status == "STOPPED")
+    async def story(runtime: Runtime, balancer: Balancer) -> None:
+        (task,) = runtime.tasks.values()
+        runtime.stop_task(task)
+        await until(runtime, lambda: task.status == "STOPPED")
         assert not balancer.asked.is_set()
 
     assert "deactivating" not in [event.name for event in play(tmp_path, story).events]
@@ -104,13 +105,13 @@ def test_stop_task_does_not_wait_for_the_target(tmp_path: Path) -> None:
 def test_an_old_task_stays_until_the_new_target_is_healthy(tmp_path: Path) -> None:
     """In an update the new task counts once the load balancer sends to it."""
 
-    async def story(scheduler: Scheduler, balancer: Balancer) -> None:
-        (old,) = scheduler.tasks.values()
+    async def story(runtime: Runtime, balancer: Balancer) -> None:
+        (old,) = runtime.tasks.values()
         balancer.healthy.add(old.id)
-        scheduler.update()
-        await until(scheduler, lambda: [task.status for task in scheduler.tasks.values()] == ["RUNNING", "RUNNING"])
+        runtime.update()
+        await until(runtime, lambda: [task.status for task in runtime.tasks.values()] == ["RUNNING", "RUNNING"])
         assert not balancer.asked.is_set()
-        balancer.healthy.update(scheduler.tasks)
+        balancer.healthy.update(runtime.tasks)
         await balancer.asked.wait()
         assert old.deactivating
 

@@ -1,4 +1,4 @@
-"""The lab's scheduler with real processes: order, stopTimeout, SIGKILL, Spot, crashes."""
+"""The lab's runtime with real processes: order, stopTimeout, SIGKILL, Spot, crashes."""
 
 import signal
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.ecs.scheduler import ContainerSpec, Scheduler
+from lab.ecs.runtime import ContainerSpec, Runtime
 from tests.lab.playing import (
     SERVICE,
     Program,
@@ -56,12 +56,12 @@ def test_a_stop_request_may_come_again(tmp_path: Path) -> None:
 def test_a_spot_interruption_ends_with_its_notice(tmp_path: Path) -> None:
     """After the notice everything that still runs is killed, whatever its stopTimeout; a new task takes its place."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (first,) = scheduler.tasks.values()
-        scheduler.interrupt(first)
+    async def story(runtime: Runtime) -> None:
+        (first,) = runtime.tasks.values()
+        runtime.interrupt(first)
         await until(lambda: first.status == "STOPPED")
         assert first.stop_code == "SpotInterruption"
-        assert len(scheduler.tasks) == 2
+        assert len(runtime.tasks) == 2
 
     def containers() -> list[ContainerSpec]:
         return [container("envoy", QUICK), container("helper", STUBBORN, envoy="HEALTHY")]
@@ -74,10 +74,10 @@ def test_a_spot_interruption_ends_with_its_notice(tmp_path: Path) -> None:
 def test_a_crash_stops_the_task_in_order(tmp_path: Path, crashed: str) -> None:
     """When an essential container dies, the helper is stopped first all the same, and the task is replaced."""
 
-    async def story(scheduler: Scheduler) -> None:
-        (first,) = scheduler.tasks.values()
-        scheduler.crash(first, crashed)
-        await until(lambda: first.status == "STOPPED" and len(scheduler.tasks) == 2)
+    async def story(runtime: Runtime) -> None:
+        (first,) = runtime.tasks.values()
+        runtime.crash(first, crashed)
+        await until(lambda: first.status == "STOPPED" and len(runtime.tasks) == 2)
         assert first.stop_code == "EssentialContainerExited"
 
     def containers() -> list[ContainerSpec]:
@@ -141,10 +141,10 @@ def test_a_container_whose_output_is_not_read_blocks(tmp_path: Path) -> None:
         command = ["sh", "-c", f"cd {tmp_path}; {noisy}"]
         return [ContainerSpec("helper", command, {"PATH": "/usr/bin:/bin"}, stop_timeout=1, check=check, unread=True)]
 
-    async def story(scheduler: Scheduler) -> None:
-        (task,) = scheduler.tasks.values()
-        scheduler.fill_output(task, "helper")
-        await scale_to_none(scheduler)
+    async def story(runtime: Runtime) -> None:
+        (task,) = runtime.tasks.values()
+        runtime.fill_output(task, "helper")
+        await scale_to_none(runtime)
 
     history = play(tmp_path, SERVICE, containers, story)
     assert exit_codes(history) == [137]

@@ -1,4 +1,6 @@
-"""Runs a service's tasks as ECS does, each container a process: the rules are in `decisions`, the work is done here.
+"""Runs a service's tasks as ECS does, each container a process.
+
+This module decides nothing: `scheduler_rules` has which tasks start and stop, `agent_rules` has which containers do.
 
 Each task has an agent of its own, as on Fargate; what is beneath the agent, the container engine, runs without it.
 """
@@ -14,24 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lab.ecs.agent_rules import (
-    NOTICED_AFTER,
-    AgentTimes,
-    Condition,
-    ContainerState,
-    Health,
-    Status,
-    Step,
-    TaskState,
-    counts_as_healthy,
-    must_stop,
-    next_step,
-    restarts,
-    startable,
-    stoppable,
-    waits_for_health,
-)
+from lab.ecs.agent_rules import NOTICED_AFTER, AgentTimes, must_stop, restarts, startable, stoppable, waits_for_health
 from lab.ecs.engine import ContainerProcess, Start, start
+from lab.ecs.scheduler_rules import Step, counts_as_healthy, next_step
+from lab.ecs.state import Condition, ContainerState, Health, Status, TaskState
 from lab.parts.history import Recorder
 from lab.parts.processes import free_address
 
@@ -106,7 +94,7 @@ class TargetGroup(Protocol):
         """Deregister the target, and wait until its deregistration delay is over: so long the task is not stopped."""
 
 
-class Scheduler:
+class Runtime:
     """Keeps a service at its desired count while `keep_count` runs; `kill` ends every process at once.
 
     Its work runs in `group`, the containers' logs go into `folder`.
