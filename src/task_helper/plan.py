@@ -17,9 +17,9 @@ Auto = Literal["auto"]
 # ECS sends SIGKILL when stopTimeout ends; the helper exits this many seconds earlier.
 MARGIN: Final = 5.0
 
-# The sleep of a shell trap. It also is the default of DRAIN_TIMEOUT (settings.py). Where `auto` cannot count requests,
-# it drains for at least this long.
-TRAP: Final = 40.0
+# The default of DRAIN_DELAY and of DRAIN_TIMEOUT (settings.py), as long as each sleep of a shell trap. Where `auto`
+# cannot count requests, it drains for at least this long.
+DEFAULT_STAGE: Final = 40.0
 
 # A drain with `auto` lasts for one health check of each downstream, because one failed check is enough for an Envoy.
 # MERGE is added: Envoy merges updates for that long (update_merge_window). Where requests cannot be counted, REST is
@@ -148,7 +148,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.drain_timeout != "auto":
             return self.drain_timeout
-        return max(self.shortest_drain + REST, min(TRAP, self.whole_budget - self.fixed_delay))
+        return max(self.shortest_drain + REST, min(DEFAULT_STAGE, self.whole_budget - self.fixed_delay))
 
     @property
     def longest_drain(self) -> Seconds:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import structs
 
 from task_helper.gate import METADATA_URI
-from task_helper.plan import MARGIN, TRAP, Auto, OtherHelper, Plan, Seconds
+from task_helper.plan import DEFAULT_STAGE, MARGIN, Auto, OtherHelper, Plan, Seconds
 
 Graceful = Literal["graceful"]
 
@@ -209,14 +209,14 @@ class Setting(NamedTuple):
 SETTINGS: Final = (
     Setting(
         "DRAIN_DELAY",
-        "40",
+        f"{DEFAULT_STAGE:g}",
         seconds_or_auto,
         "seconds from SIGTERM to `POST /healthcheck/fail`, in which the task keeps serving; `auto`: until replacement"
         " tasks are in service, which needs a task role that may call ECS",
     ),
     Setting(
         "DRAIN_TIMEOUT",
-        f"{TRAP:g}",
+        f"{DEFAULT_STAGE:g}",
         seconds_or_auto,
         "seconds from `POST /healthcheck/fail` to the helper's exit; `auto`: until downstreams stop sending and"
         " requests finish",

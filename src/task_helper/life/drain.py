@@ -14,7 +14,7 @@ from typing import Final
 
 from task_helper.envoy.admin import CALL_TIMEOUT, Denied, Envoy
 from task_helper.life import watch
-from task_helper.life.guard import LONGEST_PAUSE, guarded
+from task_helper.life.guard import guarded
 from task_helper.life.record import Record
 from task_helper.logs import Event, log, why
 from task_helper.plan import Plan
@@ -22,8 +22,9 @@ from task_helper.settings import Graceful
 from task_helper.timing import first, forever, now, sleep_until
 
 # The pause between two calls of an Envoy that does not confirm. A busy admin API needs some time, but a lost second is
-# lost traffic. Each pause is twice as long as the one before, up to guard.LONGEST_PAUSE.
+# lost traffic. Each pause is twice as long as the one before, up to the longest one.
 FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 1.0
 
 # the pause between two checks that a confirmed drain still lasts; Envoy does not report a lost drain by itself
 POLL: Final = 0.5

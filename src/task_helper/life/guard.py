@@ -20,8 +20,8 @@ from task_helper.timing import now, sleep_until
 
 T = TypeVar("T")
 
-# the pause between two tries of a call that fails, in the drain and at the start
-LONGEST_PAUSE: Final = 1.0
+# the pause between two tries of what fails after a fault, in the drain and at the start
+PAUSE: Final = 1.0
 
 # For so many seconds after a fault at the start the helper repeats the whole step. The gate waits as long for Envoy's
 # first listener. It is well within the startPeriod in the README, 300 s, which is ECS's longest.
@@ -59,9 +59,9 @@ async def keep_the_gate(
     while now() < end:
         with suppress(Exception):
             return await come_into_service()
-        await asyncio.sleep(LONGEST_PAUSE)
+        await asyncio.sleep(PAUSE)
     while await _fails(live) or (application and await _fails(application.check)):
-        await asyncio.sleep(LONGEST_PAUSE)
+        await asyncio.sleep(PAUSE)
     with suppress(OSError):
         show("in service")
     record.in_service_at = now()
@@ -91,6 +91,6 @@ async def keep_the_plan(envoy: Envoy, plan: Plan, record: Record, stopped_at: fl
             record.confirmed_at = now()
         record.called = True
         if record.confirmed_at is None:
-            await asyncio.sleep(LONGEST_PAUSE)
+            await asyncio.sleep(PAUSE)
     await sleep_until(record.confirmed_at + plan.fixed_timeout)
     return "drained"
