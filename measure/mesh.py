@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 table.add_row(title, f"{cost.start:.2f}", f"{cost.stop:.2f}", f"{cost.peak:.1f}")
                 broken += [f"{title}: {each}" for each in cost.broken]
         finally:
-            processes.kill_group(process.pid)
+            processes.kill_group(process)
             process.wait()
     Console().print(table, f"idle: {idle:.3f} s of CPU a second", *broken, sep="\n")
     return 1 if broken else 0

@@ -109,7 +109,7 @@ def living(subject: Subject, folder: Path, environ: dict[str, str]) -> Iterator[
     try:
         yield process.pid
     finally:
-        processes.kill_group(process.pid)
+        processes.kill_group(process)
         process.wait()
 
 

@@ -1,6 +1,8 @@
 """The container engine beneath the agent: each container is a process of this machine."""
 
 import asyncio
+import contextlib
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -59,6 +61,7 @@ class OsProcess:
     def __init__(self, process: asyncio.subprocess.Process, log: Path, on_line: OnLine | None) -> None:
         self._process, self._log, self._on_line = process, log, on_line
         self.pid = process.pid
+        self._group_ended = False
 
     @property
     def returncode(self) -> int | None:
@@ -71,7 +74,11 @@ class OsProcess:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        processes.kill_group(self.pid)
+        # what it has left behind is killed once: after that the number of its group may be another's
+        if not self._group_ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self._group_ended = self.returncode is not None
 
     async def read(self) -> None:
         if self._process.stdout is None or self._on_line is None:

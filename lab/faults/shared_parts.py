@@ -93,7 +93,7 @@ class SharedParts:
                     raise RuntimeError(f"the downstream did not come up; it said: {said}") from error
                 yield
             finally:
-                processes.kill_group(process.pid)
+                processes.kill_group(process)
                 process.wait()
 
     @asynccontextmanager

@@ -83,7 +83,7 @@ class Server:
             os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        processes.kill_group(self._process.pid)
+        processes.kill_group(self._process)
         self._process.wait()
 
     def _see_that_it_runs(self) -> None:

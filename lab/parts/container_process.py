@@ -96,7 +96,7 @@ class ContainerProcess:
 
     async def kill(self) -> None:
         if self._process:
-            processes.kill_group(self._process.pid)
+            processes.kill_group(self._process)
             await self._process.wait()
 
     def close(self) -> None:

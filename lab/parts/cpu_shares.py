@@ -46,7 +46,7 @@ class BusyNeighbour:
 
     def close(self) -> None:
         """Remove all groups, whose other processes have been killed; raises TimeoutError."""
-        processes.kill_group(self._process.pid)
+        processes.kill_group(self._process)
         self._process.wait()
         for group in (*self._containers, self._task):
             cpu_quota.remove(group)

@@ -315,7 +315,7 @@ def running(options: EnvoyOptions, folder: Path) -> Iterator[Envoy]:
         processes.wait_for(not_live)
         yield Envoy(process, options)
     finally:
-        processes.kill_group(process.pid)
+        processes.kill_group(process)
         process.wait()
 
 

@@ -1,5 +1,6 @@
 """Child processes that never outlive the lab, and loopback addresses that collide with no others."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -9,6 +10,7 @@ import subprocess  # nosec B404
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -70,12 +72,22 @@ def start(command: list[str], log: Path, environ: dict[str, str] | None = None) 
         )
 
 
-def kill_group(pid: int) -> None:
-    """SIGKILL to a process group, which may have ended already."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+class Started(Protocol):
+    """A process that leads a group of its own, as `subprocess` and `asyncio` return it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """None until the process has been waited for."""
+
+
+def kill_group(process: Started) -> None:
+    """SIGKILL to the process and its group, unless it has been waited for: then its number may be another's by now."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(fact: Callable[[], str | None], seconds: float = 60.0) -> None:

@@ -90,5 +90,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         try:
             await asyncio.wait_for(process.wait(), 10)
         except TimeoutError:
-            processes.kill_group(process.pid)
+            processes.kill_group(process)
             await process.wait()

@@ -212,5 +212,5 @@ class Stage:
                 await asyncio.sleep(0.5)
             raise RuntimeError(f"the downstream exited with {code}: see downstream.log in {self.folder}")
         finally:
-            processes.kill_group(process.pid)
+            processes.kill_group(process)
             process.wait()

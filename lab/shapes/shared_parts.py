@@ -55,7 +55,7 @@ class SharedParts:
                 await until(lambda: accepts(*self.downstream[:2]))
                 yield
             finally:
-                processes.kill_group(process.pid)
+                processes.kill_group(process)
                 process.wait()
 
     async def _answer_metadata(self, request: web.Request) -> web.Response:

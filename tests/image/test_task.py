@@ -81,7 +81,7 @@ def downstream(addresses: list[str], folder: Path) -> Iterator[str]:
         processes.wait_for(not_serving)
         yield address
     finally:
-        processes.kill_group(process.pid)
+        processes.kill_group(process)
         process.wait()
 
 

@@ -163,7 +163,7 @@ def test_what_runs_under_a_quota_is_throttled(group: Path) -> None:
         processes.wait_for(not_throttled)
         assert str(process.pid) in (group / "cgroup.procs").read_text().split()
     finally:
-        processes.kill_group(process.pid)
+        processes.kill_group(process)
         process.wait()
 
 
@@ -220,7 +220,7 @@ def test_a_busy_neighbour_gets_what_its_shares_say() -> None:
         busy, mine = ticks(neighbour.pid) - before[0], ticks(own.pid) - before[1]
         assert busy > 3 * mine
     finally:
-        processes.kill_group(own.pid)
+        processes.kill_group(own)
         own.wait()
         neighbour.close()
 

@@ -120,7 +120,7 @@ def running(config: real.Json, address: str, folder: Path, *arguments: str) -> I
         envoy = Envoy(admin_url(f"http://{address}:{real.ADMIN_PORT}"))
         yield Shape(envoy, address, lambda method, path: real.ask_admin(options, method, path))
     finally:
-        processes.kill_group(process.pid)
+        processes.kill_group(process)
         process.wait()
 
 

@@ -154,7 +154,7 @@ def calling(folder: Path, hosts: list[Host], fields: dict[str, Any]) -> Iterator
         wait_for(until(downstream, {host.address for host in hosts}))
         yield downstream
     finally:
-        processes.kill_group(process.pid)
+        processes.kill_group(process)
         process.wait()
 
 

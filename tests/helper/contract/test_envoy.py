@@ -283,7 +283,7 @@ def running_with(config: real.Json, options: real.EnvoyOptions, folder: Path, *m
         wait_for(silent)
         yield Envoy(admin_url(f"http://{options.address}:{real.ADMIN_PORT}"))
     finally:
-        processes.kill_group(process.pid)
+        processes.kill_group(process)
         process.wait()
 
 

@@ -100,7 +100,7 @@ def started(
 def end(process: subprocess.Popen[str]) -> None:
     """Kill what still runs of the process and its children."""
     if process.poll() is None:
-        kill_group(process.pid)
+        kill_group(process)
         process.wait()
 
 
