@@ -2,11 +2,11 @@
 
 `Lifecycle.live` is the whole sequence; the functions that it calls follow in the order in which they run. Three rules
 always apply:
-- One deadline, STOP_TIMEOUT - 5 s after the signal, limits everything: at STOP_TIMEOUT ECS kills every container. Only
-  one call may come later: to an Envoy that was not called by then.
+- One deadline, STOP_TIMEOUT - 5 s after the signal (`plan.MARGIN`), limits everything: at STOP_TIMEOUT ECS kills every
+  container. Only one call may come later: to an Envoy that was not called by then.
 - The plan ends early only on two proofs, and one of them proves that nothing is being served. `verdicts` decides, and
-  has the numbers: how long nothing may arrive, how many requests have to fail. `watch` only collects the facts. The
-  exception is Consul, where waiting for a call that failed costs every later request (`verdicts.still_sending`).
+  has the numbers: how long nothing may arrive, how many requests have to fail. `watch` collects the facts and asks it.
+  The exception is Consul, where waiting for a call that failed costs every later request (`verdicts.still_sending`).
 - After a fault inside the helper the plan continues with its fixed times; `guard` does that, because ECS stops the
   application and Envoy when this process exits.
 """
@@ -76,9 +76,10 @@ class Lifecycle:
         come = partial(startup.come_into_service, *outside, self.metadata, self.show, self.record, self.plan)
         plainly = partial(keep_the_gate, come, *outside, self.show, self.record)
         await guarded(come(), plainly, self.record)
-        self.plan = await startup.look_at_configuration(self.envoy, self.metadata, self.record, self.settings)
+        self.plan = await startup.plan_for_configuration(self.envoy, self.metadata, self.record, self.settings)
 
     async def is_stopping(self) -> bool:
+        """Whether the stop began before this process could catch its signal."""
         before = self.plan.takes_over_from
         return await startup.is_stopping(self.metadata, before.name if before else None)
 
@@ -88,8 +89,8 @@ class Lifecycle:
         if ending := await guarded(self.take_over(), say_no, self.record):
             return ending
         fixed_times = partial(keep_the_plan, self.envoy, self.plan, self.record, self.stop.at)
-        plan = guarded(self.delay_and_drain(), fixed_times, self.record)
-        return await first(plan, self.envoy_stopped(), self.still_sending())
+        both_stages = guarded(self.delay_and_drain(), fixed_times, self.record)
+        return await first(both_stages, self.envoy_stopped(), self.still_sending())
 
     async def never_in_service(self) -> bool:
         if self.record.in_service_at is not None:
@@ -101,6 +102,7 @@ class Lifecycle:
         return False
 
     async def take_over(self) -> Ending | Literal[False]:
+        """In a chain, record when the first helper's plan began, and whether its delay is over."""
         return await chain.take_over(self.envoy, self.metadata, self.settings.plan, self.record, self.stop.at)
 
     async def delay_and_drain(self) -> Ending:

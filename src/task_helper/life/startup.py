@@ -128,7 +128,7 @@ async def _has_no_listener(envoy: Envoy, record: Record) -> bool:
     """Whether Envoy reports that it has no listener for downstreams yet. False if its admin API does not allow that
     question.
     """
-    with suppress(OSError):  # `look_at_configuration` logs the cause
+    with suppress(OSError):  # `plan_for_configuration` logs the cause
         if record.bootstrap is None:
             record.bootstrap = await envoy.bootstrap()
         record.listeners = await envoy.listeners()
@@ -145,10 +145,10 @@ def _show(show: Callable[[Status], None], status: Status, logged: set[str]) -> N
             logged.add(cause)
 
 
-async def look_at_configuration(envoy: Envoy, metadata: Metadata, record: Record, settings: Settings) -> Plan:
-    """Warn at startup of a configuration that defeats the drain, weeks before a deployment would show it.
+async def plan_for_configuration(envoy: Envoy, metadata: Metadata, record: Record, settings: Settings) -> Plan:
+    """Return the plan, adapted to the duration of Envoy's graceful drain.
 
-    Returns the plan, adapted to the duration of Envoy's graceful drain.
+    It also warns at startup of a configuration that defeats the drain, weeks before a deployment would show it.
     """
     if task := await metadata.task():
         record.service = task.service_name or task.family
