@@ -40,6 +40,12 @@ TIMELINES: dict[str, tuple[Mapping[str, str], Timeline, list[tuple[int, float, s
         [(10, 215, "handed over"), (0, 310.05, "drained")],
         [250.05],
     ),
+    "the first begins the drain that it cannot end": (
+        {"DRAIN_DELAY": "100", "DRAIN_TIMEOUT": "100"},
+        [SIGTERM],
+        [(10, 215, "handed over"), (0, 301.05, "drained")],
+        [200, 215.05],
+    ),
     "until requests have ended: the second needs no new round of health checks": (
         UNTIL_QUIET,
         [(99, "envoy gets requests"), SIGTERM, (220.5, "envoy ends requests")],

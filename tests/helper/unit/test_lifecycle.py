@@ -1786,6 +1786,33 @@ def test_listener_that_changes_after_the_application_stopped() -> None:
     assert [(140, FAIL)] == life.journal
 
 
+def test_stopped_application_with_an_uncounted_listener() -> None:
+    """A listener that nothing counts keeps the delay, although containers have stopped and counted requests fail."""
+    world = World()
+    world.envoy.left_out.add("listener.127.0.0.1_15006.downstream_cx_active")
+    timeline = [
+        (50, "envoy gets a TCP listener"),
+        (99, "container app stops"),
+        SIGTERM,
+        (100.05, "envoy fails requests"),
+    ]
+
+    life = world.live(timeline, app=False, metadata=True)
+
+    assert [(140, FAIL)] == life.journal
+
+
+def test_listeners_are_looked_up_once_after_the_application_stopped() -> None:
+    """As long as no listener changes, the helper reads only statistics to see whether Envoy still serves requests."""
+    world = World()
+
+    world.live([(99, "container app stops"), SIGTERM], app=False, metadata=True)
+
+    targets = [target for moment, _, target in world.envoy.calls if 102 <= moment < 139]
+    assert 30 < len(targets)
+    assert not [target for target in targets if not target.startswith("/stats")]
+
+
 def test_never_in_service_after_a_listener_was_replaced() -> None:
     """What a replaced listener served is unknown."""
     world = World()
