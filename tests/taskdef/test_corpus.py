@@ -293,8 +293,8 @@ def test_add_keeps_the_rest_and_its_helper_passes(document: Any) -> None:
                 key: value for key, value in container.items() if kept(key, value)
             }
     if not before.helpers:
-        # where the other containers leave the helper no CPU, add cannot decide whose to lower
-        assert set(faults_of_helper(added)) <= {"admin-address", "misspelt-key", "quoted-value", "cpu"}
+        # where the task or its other containers leave the helper no CPU or memory, add cannot decide whose to change
+        assert set(faults_of_helper(added)) <= {"admin-address", "misspelt-key", "quoted-value", "cpu", "memory"}
 
 
 def without(container: dict[str, Any], keys: set[str]) -> dict[str, Any]:
