@@ -10,8 +10,8 @@ from tests.limits import pytest_runtest_teardown  # noqa: F401 (a hook of pytest
 from tests.spreading import spread, takes_long
 
 # How long an example takes says something of the machine, and nothing of what is tested; the bound is pytest's.
-# All runs of one revision try the same random examples, so a failure shows that a change broke something. EXPLORE=1 tries
-# new ones.
+# All runs of one revision try the same random examples, so a failure shows that a change broke something. EXPLORE=1
+# tries new ones.
 settings.register_profile("any machine", deadline=None, derandomize=not os.environ.get("EXPLORE"))
 settings.load_profile("any machine")
 

@@ -1,7 +1,7 @@
 """Draws which modules import which, as text: one line a module or folder, on levels, each above all that it imports.
 
-    python tools/modules.py src task_helper                 folders of the package as one module each
-    python tools/modules.py src task_helper --files         every file by itself
+    .venv/bin/python tools/modules.py src task_helper               folders of the package as one module each
+    .venv/bin/python tools/modules.py src task_helper --files       every file by itself
 
 CONTRIBUTING.md has the drawings of this project, which tests/docs/test_contributing.py compares with the code.
 """

@@ -21,7 +21,7 @@ NAMESPACE, NAMESPACE_ID, REGISTRY_ID = "lab.local", "ns-lab", "srv-shop"
 PORT = 8000
 HOUR = 3600
 # throttled, denied: the error of that name; hanging: no answer ever
-Fault = Literal["throttled", "denied", "hanging"]
+ApiFault = Literal["throttled", "denied", "hanging"]
 Api = Literal["ecs", "servicediscovery"]
 Json = dict[str, Any]
 
@@ -138,7 +138,7 @@ class Aws:
     """
 
     def __init__(self, runtime: Runtime, instances: dict[str, Instance] | None, record: Recorder) -> None:
-        self.faults: dict[Api, Fault] = {}
+        self.faults: dict[Api, ApiFault] = {}
         self.settled: frozenset[str] = frozenset()
         self.instances = instances
         self._runtime, self._record = runtime, record

@@ -13,7 +13,7 @@ from lab.parts import processes
 OnLine = Callable[[bytes], None]
 
 
-class ContainerProcess(Protocol):
+class Process(Protocol):
     """A container's process, which `Start` has started. The tests have one in virtual time."""
 
     @property
@@ -35,7 +35,7 @@ class ContainerProcess(Protocol):
 
 # starts a container: its command, its environment, the file for its output, what hears each line of that, and the pipe
 # that takes the output instead of both
-Start = Callable[[Sequence[str], Mapping[str, str], Path, OnLine | None, int | None], Awaitable[ContainerProcess]]
+Start = Callable[[Sequence[str], Mapping[str, str], Path, OnLine | None, int | None], Awaitable[Process]]
 
 
 async def start(
@@ -74,7 +74,8 @@ class OsProcess:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        # what it has left behind is killed once: after that the number of its group may be another's
+        # What it has left behind is killed once, right after its end. Later the number of its group may be another's:
+        # the kernel gives it out again after some 32,000 others.
         if not self._group_ended:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
 """Runs a service's tasks as ECS does, each container a process.
 
-This module decides nothing: `scheduler_rules` has which tasks start and stop, `agent_rules` has which containers do.
+`scheduler_rules` decides which tasks start and stop, and `agent_rules` decides which containers do.
 
 Each task has an agent of its own, as on Fargate; what is beneath the agent, the container engine, runs without it.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.ecs.agent_rules import NOTICED_AFTER, AgentTimes, must_stop, restarts, startable, stoppable, waits_for_health
-from lab.ecs.engine import ContainerProcess, Start, start
+from lab.ecs.engine import Process, Start, start
 from lab.ecs.scheduler_rules import Step, counts_as_healthy, next_step
 from lab.ecs.state import Condition, ContainerState, Health, Status, TaskState
 from lab.parts.history import Recorder
@@ -119,7 +119,7 @@ class Runtime:
         self._folder, self._record, self._group = folder, record, group
         self._target_group, self._start_process = target_group, start_process
         self._specs: dict[tuple[str, str], ContainerSpec] = {}
-        self._processes: dict[tuple[str, str], ContainerProcess] = {}
+        self._processes: dict[tuple[str, str], Process] = {}
         self._unread: dict[tuple[str, str], tuple[int, int]] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._agents: dict[str, asyncio.Event] = {}  # of each task, set while it is up
@@ -336,7 +336,7 @@ class Runtime:
         self._unread[task.id, container.name] = (read_end, own)
         return write_end
 
-    async def _watch(self, task: TaskState, container: ContainerState, process: ContainerProcess) -> None:
+    async def _watch(self, task: TaskState, container: ContainerState, process: Process) -> None:
         code = await process.wait()
         container.finished_at = self._record.now()
         process.kill()  # what the container's process has left behind
@@ -365,9 +365,7 @@ class Runtime:
         if (task.id, container.name) in self._stopping:
             self.spawn(self._signal(task, container))  # the stop came before the new process
 
-    async def _check(
-        self, task: TaskState, container: ContainerState, spec: ContainerSpec, process: ContainerProcess
-    ) -> None:
+    async def _check(self, task: TaskState, container: ContainerState, spec: ContainerSpec, process: Process) -> None:
         """The container engine's health check. To start slowly is no sickness: as with a startPeriod without end."""
         if spec.check is None:
             raise ValueError(f"{spec.name} has no health check")

@@ -1,4 +1,7 @@
-"""What is known of a task and its containers, to the agent beside it at once and to ECS later (`reported_...`)."""
+"""The state of a task and its containers. The agent knows it at once; ECS knows only what the agent has reported.
+
+The fields `reported_...` are what ECS knows.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

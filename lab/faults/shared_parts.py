@@ -89,8 +89,8 @@ class SharedParts:
                 try:
                     await until(lambda: answers(self.session, ready))
                 except TimeoutError as error:
-                    said = (self._folder / "downstream.log").read_text()[-2000:]
-                    raise RuntimeError(f"the downstream did not come up; it said: {said}") from error
+                    output = (self._folder / "downstream.log").read_text()[-2000:]
+                    raise RuntimeError(f"the downstream did not come up; its log: {output}") from error
                 yield
             finally:
                 processes.kill_group(process)

@@ -57,7 +57,7 @@ QUOTA_PERIOD: Final = 0.1
 # the header of every answer of an Envoy that fails its health checks
 FAILING: Final = "x-envoy-immediate-health-check-fail"
 
-PROXY_FAULTS: Final[Mapping[Kind, admin_proxy.Fault]] = {
+PROXY_FAULTS: Final[Mapping[Kind, admin_proxy.AdminFault]] = {
     "admin hangs": "hangs",
     "admin stalls": "stalls",
     "admin errors": "errors",
@@ -88,7 +88,7 @@ class Trial:
         self._deaths: list[tuple[int, float]] = []
         self._task = self._metadata_task()
         self._metadata_fault: str | None = None
-        self._admin_fault: admin_proxy.Fault | None = None
+        self._admin_fault: admin_proxy.AdminFault | None = None
         self._envoy_is_down = False
         self._sent: list[Sent] = []
         self._late = 0.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab.ecs.aws import NAMESPACE, SERVICE
 from lab.ecs.cloud_map import CloudMap
-from lab.meshes.dns_server import Server
+from lab.meshes.dns_server import DnsServer
 from lab.meshes.mesh import Mesh, Surroundings
 from lab.parts import downstream, processes
 from lab.parts.envoy_process import INBOUND_PORT, Json, typed
@@ -53,7 +53,7 @@ class CloudMapDns(Mesh):
         self.cloud_map.begin_lag()
 
     async def follow(self, around: Surroundings) -> None:
-        server = Server(NAME, self.scenario.times.dns_ttl, lambda: self.cloud_map.healthy, self._on_answer)
+        server = DnsServer(NAME, self.scenario.times.dns_ttl, lambda: self.cloud_map.healthy, self._on_answer)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(self._address, PORT))
             await self.cloud_map.follow(around.runtime)

@@ -72,7 +72,7 @@ class Server:
             self._killed = True
             self.stop()
         else:
-            os.killpg(self._process.pid, signal.SIGSTOP)
+            self._signal(signal.SIGSTOP)
         if not seconds:
             return
         await asyncio.sleep(seconds)
@@ -80,7 +80,12 @@ class Server:
             self._process = self._start()
             self._killed = False
         else:
-            os.killpg(self._process.pid, signal.SIGCONT)
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the server's group, unless the server has ended: then the number may be another's by now."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, number)
 
     def stop(self) -> None:
         processes.kill_group(self._process)

@@ -38,7 +38,7 @@ def answer(query: dns.message.Message, name: dns.name.Name, addresses: Sequence[
     return response
 
 
-class Server(asyncio.DatagramProtocol):
+class DnsServer(asyncio.DatagramProtocol):
     """Answers over UDP with what `addresses` gives at that moment.
 
     ttl: seconds; on_answer: gets the query's type and the addresses of each answer

@@ -13,7 +13,7 @@ from lab.parts.envoy_process import ADMIN_PORT
 PORT = ADMIN_PORT + 1
 
 # errors: 500; hangs: no answer; stalls: the answer comes when the fault has ended; refuses: nothing listens
-Fault = Literal["errors", "hangs", "stalls", "refuses"]
+AdminFault = Literal["errors", "hangs", "stalls", "refuses"]
 
 
 class AdminProxy:
@@ -26,15 +26,15 @@ class AdminProxy:
         self, address: str, place: tuple[str, int] | Path, on_call: Callable[[str], None] = lambda path: None
     ) -> None:
         self._address, self._place, self._on_call = address, place, on_call
-        self._fault: Fault | None = None
+        self._fault: AdminFault | None = None
         self._changed = asyncio.Event()
 
     @property
-    def fault(self) -> Fault | None:
+    def fault(self) -> AdminFault | None:
         return self._fault
 
     @fault.setter
-    def fault(self, fault: Fault | None) -> None:
+    def fault(self, fault: AdminFault | None) -> None:
         self._fault = fault
         self._changed.set()
         self._changed = asyncio.Event()

@@ -56,7 +56,7 @@ class ContainerProcess:
                     os.write(self._fill_end, piece)
 
     def handles(self, number: signal.Signals) -> bool:
-        """Whether it has a handler for that signal. In a container it is PID 1, and what it does not hear is lost."""
+        """Whether it has a handler for that signal. As PID 1 of a container it loses a signal without a handler."""
         if self._process is None:
             return False
         status = Path(f"/proc/{self._process.pid}/status").read_text()
@@ -95,6 +95,7 @@ class ContainerProcess:
             return None
 
     async def kill(self) -> None:
+        """SIGKILL to its group, unless it has ended: what it left behind runs on."""
         if self._process:
             processes.kill_group(self._process)
             await self._process.wait()

@@ -43,7 +43,7 @@ CHARACTER, AXES_WIDTH, GAP, LABEL_HEIGHT = 0.08, 6.9, 0.2, 0.19
 
 
 @dataclass(frozen=True)
-class Stage:
+class TaskStage:
     """A stretch of a task's life. Seconds since the run began."""
 
     name: str
@@ -63,7 +63,7 @@ def task_names(history: History) -> dict[str, str]:
     return names
 
 
-def stages(history: History, task: str) -> list[Stage]:
+def stages(history: History, task: str) -> list[TaskStage]:
     """The stages of one task, from its events; the last ends when it has stopped, or with the run."""
     marks = [
         ("starting", history.times("task", "created")),
@@ -75,7 +75,7 @@ def stages(history: History, task: str) -> list[Stage]:
     begun = [(times[task], name) for name, times in marks if task in times]
     if begun[-1][1] != "end":
         begun.append((end_of(history), "end"))
-    return [Stage(name, at, until) for (at, name), (until, _) in zip(begun, begun[1:])]
+    return [TaskStage(name, at, until) for (at, name), (until, _) in zip(begun, begun[1:])]
 
 
 def end_of(history: History) -> float:

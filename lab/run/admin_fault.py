@@ -3,11 +3,11 @@
 import asyncio
 
 from lab.ecs.runtime import Runtime
-from lab.parts.admin_proxy import PORT, AdminProxy, Fault
+from lab.parts.admin_proxy import PORT, AdminProxy, AdminFault
 from lab.parts.history import Recorder
 
 
-async def inject(runtime: Runtime, fault: Fault, seconds: float, record: Recorder) -> None:
+async def inject(runtime: Runtime, fault: AdminFault, seconds: float, record: Recorder) -> None:
     """Put a proxy before the admin API of every task. Runs until it is cancelled.
 
     The fault begins with the first call of /healthcheck/fail, when the helper needs the answer. It lasts some seconds.
@@ -22,7 +22,7 @@ async def inject(runtime: Runtime, fault: Fault, seconds: float, record: Recorde
         await change.wait()
 
 
-async def _serve(task: str, address: str, fault: Fault, seconds: float, record: Recorder) -> None:
+async def _serve(task: str, address: str, fault: AdminFault, seconds: float, record: Recorder) -> None:
     calls: set[str] = set()
     loop = asyncio.get_running_loop()
 

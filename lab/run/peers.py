@@ -71,8 +71,8 @@ def versions(column: Column) -> Mapping[str, str]:
     path = program(column) if column in PROGRAMS else None
     if path is None:
         return {}
-    said = subprocess.run([str(path), "version"], capture_output=True, text=True, timeout=30)  # nosec B603
-    return {path.name: (said.stdout + said.stderr).strip().splitlines()[0]}
+    done = subprocess.run([str(path), "version"], capture_output=True, text=True, timeout=30)  # nosec B603
+    return {path.name: (done.stdout + done.stderr).strip().splitlines()[0]}
 
 
 def command(scenario: Scenario, column: Column, options: envoy_process.EnvoyOptions, folder: Path) -> list[str]:

@@ -202,7 +202,7 @@ class TaskDefinition:
             # the helper's health check is the gate; where there is none, the application has one of its own
             check=check if has_check else None,
             check_interval=CHECKS * self._scenario.times.scale,
-            on_line=lambda line: self._application_said(id, line),
+            on_line=lambda line: self._record_application(id, line),
         )
 
     def _sidecar(self, id: str, address: str) -> ContainerSpec:
@@ -247,7 +247,7 @@ class TaskDefinition:
             check_interval=HELPER_CHECKS * self._scenario.times.scale,
             # a process each time: five times as often as in real time it would be a load of its own
             recheck_interval=HELPER_CHECKS,
-            on_line=None if container.unread else lambda line: self._heard(id, line),
+            on_line=None if container.unread else lambda line: self._record_helper(id, line),
         )
 
     def _holder(self, id: str, command: list[str], address: str, environ: Mapping[str, str]) -> ContainerSpec:
@@ -299,26 +299,26 @@ class TaskDefinition:
         url = f"http://{address}:{WRONG_PORT if self._scenario.admin == 'wrong port' else port}"
         return {"ENVOY_ADMIN_URL": url, "ADMIN": url}
 
-    def _application_said(self, id: str, line: bytes) -> None:
+    def _record_application(self, id: str, line: bytes) -> None:
         """When the application itself was down belongs to the record: what fails then is not for others to answer."""
         try:
-            said = json.loads(line)
+            entry = json.loads(line)
         except ValueError:
             return  # a traceback; the whole log is in the folder
-        if said["event"] == "up":
+        if entry["event"] == "up":
             self.up.add(id)
-        self._record.event("application", said["event"], id, clock=said["time"])
+        self._record.event("application", entry["event"], id, clock=entry["time"])
 
-    def _heard(self, id: str, line: bytes) -> None:
+    def _record_helper(self, id: str, line: bytes) -> None:
         """A line of the helper's log: its events belong to the record."""
         try:
-            said = json.loads(line)
+            entry = json.loads(line)
         except ValueError:
             return  # a traceback; the whole log is in the folder
-        clock, event = said.pop("time"), said.pop("event")
-        if event == "waiting" and "application" in said.get("cause", ""):
+        clock, event = entry.pop("time"), entry.pop("event")
+        if event == "waiting" and "application" in entry.get("cause", ""):
             self.waiting.add(id)
-        self._record.event("helper", event, id, clock=clock, **said)
+        self._record.event("helper", event, id, clock=clock, **entry)
 
     async def _succeeds(self, command: list[str], environ: Mapping[str, str]) -> bool:
         async with self._checks:

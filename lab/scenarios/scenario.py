@@ -201,8 +201,8 @@ class Scenario:
     protocol: Protocol = "http1"
     streams: tuple[Stream, ...] = STEADY
     starts_in: float | None = 0.0
-    admin_fault: tuple[admin_proxy.Fault, float] | None = None
-    api_faults: Mapping[aws.Api, aws.Fault] = field(default_factory=dict)
+    admin_fault: tuple[admin_proxy.AdminFault, float] | None = None
+    api_faults: Mapping[aws.Api, aws.ApiFault] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     stop_signals: int = 1
     stop_signal: Literal["SIGTERM", "SIGINT"] = "SIGTERM"

@@ -1,1 +1,4 @@
-"""Random shapes of Envoy and of its traffic: does the helper ever leave while something is served?"""
+"""Random shapes of Envoy and its traffic: is anything served when the helper exits?
+
+A change touches this folder only.
+"""

@@ -12,7 +12,7 @@ from aiohttp import web
 from lab.parts.envoy_process import APPLICATION_PORT, HEALTH_PATH, LINES_PORT
 from lab.parts.sample_application import DEEP_HEALTH_PATH, WORK_PATH, serve_tcp
 from lab.parts.serving import served
-from lab.shapes.configuration import Place, Upstream
+from lab.shapes.configuration import Endpoint, Upstream
 
 STREAM_PATH: Final = "/stream"
 LARGE_PATH: Final = "/large"
@@ -43,7 +43,9 @@ async def serving(address: str, more: web.RouteTableDef) -> AsyncIterator[Upstre
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(_Echo, (address, LINES_PORT))
     try:
         async with served(application, address, APPLICATION_PORT), serve_tcp("task", address, LINES_PORT):
-            yield Upstream(Place(address, APPLICATION_PORT), Place(address, LINES_PORT), Place(address, LINES_PORT))
+            yield Upstream(
+                Endpoint(address, APPLICATION_PORT), Endpoint(address, LINES_PORT), Endpoint(address, LINES_PORT)
+            )
     finally:
         transport.close()
 

@@ -20,7 +20,7 @@ from h2.exceptions import ProtocolError
 from lab.parts.envoy_process import HEALTH_PATH
 from lab.parts.sample_application import WORK_PATH
 from lab.shapes.application import LARGE_PATH, LARGE_SIZE, STREAM_PATH, WEBSOCKET_PATH
-from lab.shapes.configuration import Place
+from lab.shapes.configuration import Endpoint
 from lab.shapes.outcome import OK, Use
 from lab.shapes.shape import PAUSED, Traffic
 
@@ -61,8 +61,8 @@ class Route(NamedTuple):
     slow: whether it has small buffers, for a slow reader
     """
 
-    place: Place
-    target: Place | None = None
+    place: Endpoint
+    target: Endpoint | None = None
     server_name: str = ""
     http3: str = ""
     slow: bool = False

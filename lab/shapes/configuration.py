@@ -38,7 +38,7 @@ _AWAITS: Final = "120s"
 _VIRTUAL_HOSTS: Final = 150
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """An address with its port, or the path of a Unix socket."""
 
     address: str = ""
@@ -60,9 +60,9 @@ class Entrance(NamedTuple):
     listens: its own place; connects: where clients connect to; target: what they name as the original destination
     """
 
-    listens: Place
-    connects: Place
-    target: Place | None = None
+    listens: Endpoint
+    connects: Endpoint
+    target: Endpoint | None = None
 
 
 class Certificate(NamedTuple):
@@ -75,12 +75,12 @@ class Certificate(NamedTuple):
 class Upstream(NamedTuple):
     """Where the application answers: HTTP, lines over TCP, and datagrams."""
 
-    http: Place
-    lines: Place
-    datagrams: Place
+    http: Endpoint
+    lines: Endpoint
+    datagrams: Endpoint
 
 
-class Surroundings(NamedTuple):
+class EnvoySurroundings(NamedTuple):
     """What a shape's Envoy has around it; `folder` is for its files, `name` the prefix of their names."""
 
     address: str
@@ -98,7 +98,7 @@ class Surroundings(NamedTuple):
         return self.file("admin.sock")
 
 
-def configuration(shape: Shape, around: Surroundings) -> Json:
+def configuration(shape: Shape, around: EnvoySurroundings) -> Json:
     """The whole bootstrap; files that it names are written."""
     listeners = _all_listeners(shape, around)
     admin = around.admin_socket if shape.unix_admin else (around.address, ADMIN_PORT)
@@ -118,7 +118,7 @@ def configuration(shape: Shape, around: Surroundings) -> Json:
     return config
 
 
-def change_listeners(shape: Shape, around: Surroundings) -> None:
+def change_listeners(shape: Shape, around: EnvoySurroundings) -> None:
     """By LDS each listener gets other statistics; what it serves already it keeps serving with those it had."""
     changed = [
         each._replace(chains=tuple(chain._replace(stat_prefix=f"{chain.stat_prefix}2") for chain in each.chains))
@@ -129,7 +129,7 @@ def change_listeners(shape: Shape, around: Surroundings) -> None:
     )
 
 
-def update_listeners(shape: Shape, around: Surroundings) -> None:
+def update_listeners(shape: Shape, around: EnvoySurroundings) -> None:
     """By LDS listeners are replaced and removed, as the shape says."""
     updated = shape._replace(
         listeners=tuple(
@@ -140,12 +140,12 @@ def update_listeners(shape: Shape, around: Surroundings) -> None:
     envoy_process.publish_listeners(around.file(_LISTENERS), listeners)
 
 
-def _all_listeners(shape: Shape, around: Surroundings) -> list[Json]:
+def _all_listeners(shape: Shape, around: EnvoySurroundings) -> list[Json]:
     listeners = [each for number in range(len(shape.listeners)) for each in _listeners(shape, around, number)]
     return listeners + [_outbound(shape, around, number) for number in range(shape.outbound)]
 
 
-def _clusters(shape: Shape, around: Surroundings) -> list[Json]:
+def _clusters(shape: Shape, around: EnvoySurroundings) -> list[Json]:
     http, lines, datagrams = around.upstream
     clusters = [
         envoy_process.cluster("application", [(http.address, http.port)]),
@@ -166,7 +166,7 @@ def _clusters(shape: Shape, around: Surroundings) -> list[Json]:
     return clusters
 
 
-def _listeners(shape: Shape, around: Surroundings, number: int) -> Iterator[Json]:
+def _listeners(shape: Shape, around: EnvoySurroundings, number: int) -> Iterator[Json]:
     """The listener itself, and where there is one, that which passes on to it."""
     listener, entrance = shape.listeners[number], around.entrances[number]
     protocols = {chain.protocol for chain in listener.chains}
@@ -225,7 +225,7 @@ def _small_buffer() -> Json:
     return {"socket_options": [{"level": socket.SOL_SOCKET, "name": socket.SO_SNDBUF, "int_value": _SMALL}]}
 
 
-def _chain(listener: ListenerShape, at: int, around: Surroundings, number: int) -> Json:
+def _chain(listener: ListenerShape, at: int, around: EnvoySurroundings, number: int) -> Json:
     chain = listener.chains[at]
     if chain.protocol == "tcp":
         found: Json = {"filters": [envoy_process.tcp_proxy(chain.stat_prefix, "lines")]}
@@ -248,7 +248,7 @@ def _certificate(certificate: Certificate) -> Json:
     }
 
 
-def _manager(chain: Chain, around: Surroundings, id: str) -> Json:
+def _manager(chain: Chain, around: EnvoySurroundings, id: str) -> Json:
     forward: Json = {"match": {"prefix": "/"}, "route": {"cluster": "application", "timeout": "0s"}}
     filters = [] if chain.health_check == "none" else [_health_check(chain, around, id)]
     manager = envoy_process.http_manager(chain.stat_prefix, [forward], filters, _CODECS[chain.protocol])
@@ -264,7 +264,7 @@ def _manager(chain: Chain, around: Surroundings, id: str) -> Json:
     return manager
 
 
-def _health_check(chain: Chain, around: Surroundings, id: str) -> Json:
+def _health_check(chain: Chain, around: EnvoySurroundings, id: str) -> Json:
     headers = [{"name": ":path", "string_match": {"exact": HEALTH_PATH}}]
     fields = dict(pass_through_mode=True, headers=headers)
     usual = typed("envoy.filters.http.health_check", _HEALTH_CHECK, fields)
@@ -292,7 +292,7 @@ def _udp_proxy(chain: Chain) -> Json:
     return typed("envoy.filters.udp_listener.udp_proxy", "extensions.filters.udp.udp_proxy.v3.UdpProxyConfig", proxy)
 
 
-def _outbound(shape: Shape, around: Surroundings, number: int) -> Json:
+def _outbound(shape: Shape, around: EnvoySurroundings, number: int) -> Json:
     """As meshes have them: no client connects to it, and but for the first it does not bind its port."""
     answer: Json = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "egress"}}}
     manager = envoy_process.http_manager(shape.egress_prefix, [answer], [], "AUTO")

@@ -13,7 +13,7 @@ from aiohttp import web
 from lab.parts import envoy_process, processes
 from lab.parts.probes import accepts, until
 from lab.shapes.application import serving
-from lab.shapes.configuration import Certificate, Place, Surroundings, Upstream, downstream, new_certificate
+from lab.shapes.configuration import Certificate, Endpoint, EnvoySurroundings, Upstream, downstream, new_certificate
 
 # where other versions of Envoy are: `make test-envoys` installs them
 ENVOYS: Final = Path(__file__).parents[2] / ".envoys"
@@ -34,7 +34,7 @@ class SharedParts:
         self.metadata: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {}
         self.starting = asyncio.Semaphore(STARTING)
         self.certificate: Certificate = new_certificate(folder)
-        self.downstream = Place(processes.free_address(), envoy_process.INBOUND_PORT)
+        self.downstream = Endpoint(processes.free_address(), envoy_process.INBOUND_PORT)
         self._folder, self._http3, self._keeps_files = folder, http3, keeps_files
         self._ports: set[int] = set()
 
@@ -80,7 +80,7 @@ class SharedParts:
         installed = ENVOYS / version / "envoy" / "_bin" / "envoy"
         return str(installed) if installed.exists() else envoy_process.binary()
 
-    def forget(self, around: Surroundings) -> None:
+    def forget(self, around: EnvoySurroundings) -> None:
         """Remove the files of a trial."""
         base = around.file("base-id")
         if base.exists():

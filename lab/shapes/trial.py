@@ -27,8 +27,8 @@ from lab.shapes.clients import Client, Clock, Route
 from lab.shapes.configuration import (
     SERVER_NAMES,
     Entrance,
-    Place,
-    Surroundings,
+    Endpoint,
+    EnvoySurroundings,
     change_listeners,
     configuration,
     update_listeners,
@@ -59,7 +59,7 @@ class Trial:
         self._shared, self._shape, self._holder = shared, shape, holder
         self._id = f"{shape.number}-{holder}"
         self._address, self._other_address = processes.free_address(), processes.free_address()
-        self._around = Surroundings(
+        self._around = EnvoySurroundings(
             self._address,
             folder,
             self._id,
@@ -79,26 +79,26 @@ class Trial:
         own = self._place(listener, number, folder)
         match listener.way:
             case "additional":
-                return Entrance(own, Place(self._other_address, port))
+                return Entrance(own, Endpoint(self._other_address, port))
             case "internal":
-                return Entrance(Place(), Place(self._address, port))
+                return Entrance(Endpoint(), Endpoint(self._address, port))
             case "original_dst":
-                return Entrance(own, Place(self._other_address, port), target=own)
+                return Entrance(own, Endpoint(self._other_address, port), target=own)
         if listener.proxied:
             return Entrance(own, own, target=own)
         if own.path or listener.place == "own":
             return Entrance(own, own)
-        return Entrance(own, Place("::1" if listener.place in ("ipv6", "odd ipv6") else "127.0.0.1", own.port))
+        return Entrance(own, Endpoint("::1" if listener.place in ("ipv6", "odd ipv6") else "127.0.0.1", own.port))
 
-    def _place(self, listener: ListenerShape, number: int, folder: Path) -> Place:
+    def _place(self, listener: ListenerShape, number: int, folder: Path) -> Endpoint:
         match listener.place:
             case "own":
-                return Place(self._address, FIRST_PORT + number)
+                return Endpoint(self._address, FIRST_PORT + number)
             case "pipe":
-                return Place(path=str(folder / f"{self._id}-{number}.sock"))
+                return Endpoint(path=str(folder / f"{self._id}-{number}.sock"))
             case place:
                 addresses = {"loopback": "127.0.0.1", "any": "0.0.0.0", "any ipv6": "::", "ipv6": "::1"}  # nosec B104
-                return Place(addresses.get(place, "0:0:0:0:0:0:0:1"), self._shared.free_port())
+                return Endpoint(addresses.get(place, "0:0:0:0:0:0:0:1"), self._shared.free_port())
 
     async def play(self) -> Outcome:
         self._shared.metadata[self._id] = self._answer_metadata

@@ -96,9 +96,7 @@ def _healthcheck(parsed: argparse.Namespace) -> int:
 
 def _plan(parsed: argparse.Namespace) -> int:
     if parsed.taskdef:
-        from task_helper_taskdef.commands import plan
-
-        return plan(parsed)
+        return int(parsed.plan_of_task(parsed))
     from shutil import get_terminal_size
 
     from task_helper.plan import draw

@@ -264,7 +264,7 @@ def _log_of_python(uncaught: threading.ExceptHookArgs | sys.UnraisableHookArgs) 
 
 def set_up(level: str, format: str) -> None:
     """Log to stdout from now on. `level` and `format` are the values of LOG_LEVEL and LOG_FORMAT."""
-    handler = Pipe(1)
+    handler = PipeHandler(1)
     handler.setFormatter(TextFormatter() if format == "text" else JsonFormatter())
     # libraries log only warnings and errors: botocore would log where it has found its credentials
     of_libraries = max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()])
@@ -272,7 +272,7 @@ def set_up(level: str, format: str) -> None:
     _LOGGER.setLevel(level.upper())
 
 
-class Pipe(logging.Handler):
+class PipeHandler(logging.Handler):
     """Writes each line whole to a file descriptor, or drops it if writing would have to wait.
 
     The descriptor stays in blocking mode, because other processes share that mode, such as a person's shell.

@@ -9,7 +9,7 @@ import msgspec
 from task_helper_taskdef.definition import VirtualNode, read_source
 from task_helper_taskdef.findings import Finding, Severity
 from task_helper_taskdef.formats import IN_FILE, Source
-from task_helper_taskdef.formats.conditions import telling
+from task_helper_taskdef.formats.conditions import distinguishing
 from task_helper_taskdef.roles import Mesh, Task, assign_roles
 from task_helper_taskdef.rules import RULES, containers_unknown
 from task_helper_taskdef.suppressions import suppress
@@ -117,7 +117,7 @@ def _under(finding: Finding, condition: str) -> Finding:
 
 def _condition_of(where: set[int], conditions: list[dict[str, bool]]) -> str:
     """In words, the conditions that the variants `where` have and all others have not; else those of the first."""
-    if literals := telling(where, conditions):
+    if literals := distinguishing(where, conditions):
         return in_words(literals)
     words = in_words(list(conditions[min(where)].items()))
     return words if len(where) == 1 else f"{words}, and in {len(where) - 1} more ways"

@@ -144,6 +144,7 @@ def register_plan(plan: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--spot", action="store_true", help="with --taskdef: show which containers Spot kills after two minutes"
     )
+    plan.set_defaults(plan_of_task=_plan)
 
 
 def add_mesh(parser: argparse.ArgumentParser) -> None:
@@ -222,6 +223,12 @@ def _add(arguments: argparse.Namespace) -> int:
     from task_helper_taskdef.commands import add
 
     return add(arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from task_helper_taskdef.commands import plan
+
+    return plan(arguments)
 
 
 def _rules(arguments: argparse.Namespace) -> int:

@@ -35,27 +35,27 @@ NAMES = {"app": "application", "task-helper": "helper"}
 STATUSES = ("DesiredStatus", "KnownStatus", "ExitCode", "RestartCount", "Type", "status", "exitCode")
 
 
-def shape(answer: Any) -> Any:
+def structure(answer: Any) -> Any:
     """A document without what differs from task to task: statuses stay, other values become their types."""
     if isinstance(answer, list):
-        shapes = [shape(each) for each in answer]
+        shapes = [structure(each) for each in answer]
         return sorted(shapes, key=str) if shapes and isinstance(shapes[0], dict) else shapes
     if not isinstance(answer, dict):
         return type(answer).__name__
     name = {"Name": NAMES.get(answer["Name"], answer["Name"])} if "Name" in answer else {}
     statuses = {key: value for key, value in answer.items() if key in STATUSES}
     # an image may bring labels of its own
-    return {key: shape(value) for key, value in answer.items() if "opencontainers" not in key} | statuses | name
+    return {key: structure(value) for key, value in answer.items() if "opencontainers" not in key} | statuses | name
 
 
 def recorded(name: str) -> Any:
-    return shape(json.loads((RECORDED / f"{name}.json").read_text()))
+    return structure(json.loads((RECORDED / f"{name}.json").read_text()))
 
 
-def shape_now(runtime: Runtime) -> Any:
+def structure_now(runtime: Runtime) -> Any:
     """What the lab's endpoint says of the first task, if it has begun."""
     first = next(iter(runtime.tasks.values()), None)
-    return first and shape(task_metadata(first, str))
+    return first and structure(task_metadata(first, str))
 
 
 def mesh_task(sidecar: Program | None = None, essential: bool = True) -> list[ContainerSpec]:
@@ -77,23 +77,23 @@ def documents(
     folder: Path, story: Any, sidecar: Program | None = None, essential: bool = True, play: Play = play_virtually
 ) -> list[Any]:
     """What the endpoint says at each event of a story."""
-    said: list[Any] = []
+    documented: list[Any] = []
 
     def hear(runtime: Runtime) -> None:
-        said.append(shape_now(runtime))
+        documented.append(structure_now(runtime))
 
     play(folder, SERVICE, lambda: mesh_task(sidecar, essential), story, hear)
-    return said
+    return documented
 
 
 @in_both_worlds
-def test_what_is_said_of_a_life(tmp_path: Path, play: Play) -> None:
+def test_documents_of_a_life(tmp_path: Path, play: Play) -> None:
     """From the wait for Envoy to the end the lab's endpoint gives the real agent's documents, in their order."""
-    said = documents(tmp_path, scale_to_none, play=play)
+    documented = documents(tmp_path, scale_to_none, play=play)
     stages = ["waiting-for-envoy", "helper-health-unknown", "healthy", "stopping", "helper-stopped", "all-stopped"]
-    missing = [stage for stage in stages if recorded(stage) not in said]
+    missing = [stage for stage in stages if recorded(stage) not in documented]
     assert missing == []
-    places = [said.index(recorded(stage)) for stage in stages]
+    places = [documented.index(recorded(stage)) for stage in stages]
     assert places == sorted(places)
 
 
@@ -106,9 +106,7 @@ def test_what_is_said_of_a_life(tmp_path: Path, play: Play) -> None:
         ("essential-sidecar-crashed", "sidecar", Program(), play_virtually),
     ],
 )
-def test_what_is_said_of_a_crash(
-    tmp_path: Path, document: str, crashed: str, sidecar: Program | None, play: Play
-) -> None:
+def test_documents_of_a_crash(tmp_path: Path, document: str, crashed: str, sidecar: Program | None, play: Play) -> None:
     """A crashed container is reported with its exit code, its health if it had a check, and the task as stopping."""
 
     async def story(runtime: Runtime) -> None:
@@ -122,13 +120,13 @@ def test_what_is_said_of_a_crash(
 @pytest.mark.parametrize(
     ("document", "essential"), [("sidecar-left-with-1", True), ("nonessential-sidecar-left-with-1", False)]
 )
-def test_what_is_said_of_a_sidecar_that_leaves_first(tmp_path: Path, document: str, essential: bool) -> None:
+def test_documents_of_a_sidecar_that_leaves_first(tmp_path: Path, document: str, essential: bool) -> None:
     """A container on which no other depends is reported with its exit code, while others still run."""
     assert recorded(document) in documents(tmp_path, scale_to_none, Program(1), essential)
 
 
 @in_both_worlds
-def test_what_is_said_of_a_restart_in_place(tmp_path: Path, play: Play) -> None:
+def test_documents_of_a_restart_in_place(tmp_path: Path, play: Play) -> None:
     """A restarted container runs, was finished, is counted, and has no health status yet but a time of it."""
 
     async def story(runtime: Runtime) -> None:
@@ -138,12 +136,12 @@ def test_what_is_said_of_a_restart_in_place(tmp_path: Path, play: Play) -> None:
         await until(lambda: helper.restart_count == 1 and helper.health == "HEALTHY")
         assert task.desired == "RUNNING"
 
-    said = documents(tmp_path, story, play=play)
-    assert recorded("helper-restarted") in said
-    assert [each["RestartCount"] for each in said[-1]["Containers"] if "RestartCount" in each] == [1]
+    documented = documents(tmp_path, story, play=play)
+    assert recorded("helper-restarted") in documented
+    assert [each["RestartCount"] for each in documented[-1]["Containers"] if "RestartCount" in each] == [1]
 
 
-def test_what_is_said_of_a_crash_during_the_agents_downtime(tmp_path: Path) -> None:
+def test_documents_of_a_crash_during_the_agents_downtime(tmp_path: Path) -> None:
     """A container that ends while the agent is down is STOPPED once that is back, and was finished before."""
 
     async def story(runtime: Runtime) -> None:
@@ -160,9 +158,9 @@ def test_what_is_said_of_a_crash_during_the_agents_downtime(tmp_path: Path) -> N
         assert application.noticed_at - application.finished_at > 0.2
 
     service = replace(SERVICE, agent=replace(SERVICE.agent, restart=0.5))
-    said: list[Any] = []
-    play_virtually(tmp_path, service, mesh_task, story, lambda runtime: said.append(shape_now(runtime)))
-    assert recorded("application-crashed-while-the-agent-was-down") in said
+    documented: list[Any] = []
+    play_virtually(tmp_path, service, mesh_task, story, lambda runtime: documented.append(structure_now(runtime)))
+    assert recorded("application-crashed-while-the-agent-was-down") in documented
 
 
 def test_every_recorded_document_has_a_stage() -> None:
@@ -262,7 +260,7 @@ def test_a_start_timeout_acts_at_a_look(tmp_path: Path) -> None:
     play_virtually(tmp_path, service, containers, story)
 
 
-def test_ecs_hears_of_health_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_agent_reports_health_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Health checks may pass right after the agent's report; ECS then learns of it a whole interval later."""
     monkeypatch.setattr("lab.ecs.runtime.random.uniform", lambda first, last: last)
     service = replace(SERVICE, agent=replace(SERVICE.agent, health=2.0))
@@ -272,7 +270,7 @@ def test_ecs_hears_of_health_every_so_often(tmp_path: Path, monkeypatch: pytest.
     assert healthy >= created + 2.0 - EXACT
 
 
-def test_ecs_hears_late_of_a_container_that_ends_alone(tmp_path: Path) -> None:
+def test_the_agent_reports_late_that_one_container_has_ended(tmp_path: Path) -> None:
     """The agent stops the others at once; ECS knows of it, and replaces the task, when the agent reports it."""
     service = replace(SERVICE, agent=replace(SERVICE.agent, lone_change=(0.5, 0.6)))
 
@@ -294,7 +292,7 @@ def test_ecs_hears_late_of_a_container_that_ends_alone(tmp_path: Path) -> None:
     assert times_of(history, "task", "created")[1] - crashed >= 0.5 - EXACT
 
 
-def test_ecs_hears_of_everything_when_the_task_changes(tmp_path: Path) -> None:
+def test_the_agent_reports_all_containers_when_the_task_changes(tmp_path: Path) -> None:
     """Where no container delays the others, the task stops at once, and ECS waits for no container's report."""
     service = replace(SERVICE, agent=replace(SERVICE.agent, lone_change=(30, 30)))
 

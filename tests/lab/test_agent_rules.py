@@ -143,7 +143,7 @@ def test_a_restart_policy(period: float | None, up_for: float, stops: bool, agai
 @pytest.mark.parametrize(
     ("now", "envoy", "stops"), [(21.9, "RUNNING", False), (22, "RUNNING", True), (22, "HEALTHY", False)]
 )
-def test_who_is_waited_for_in_vain_ends_the_task(now: float, envoy: str, stops: bool) -> None:
+def test_a_container_awaited_in_vain_ends_the_task(now: float, envoy: str, stops: bool) -> None:
     """A startTimeout is that of the container that others wait for; once it is HEALTHY it is over."""
     task = mesh_task(envoy=envoy, application="PENDING", helper="PENDING")
     task.containers["envoy"].start_timeout = 12

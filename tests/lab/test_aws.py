@@ -173,7 +173,7 @@ def test_an_unknown_call_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_faults_on_demand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: aws.Api, fault: aws.Fault, error: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: aws.Api, fault: aws.ApiFault, error: str
 ) -> None:
     """Each API throttles with its own error, denies, or hangs, on demand."""
 

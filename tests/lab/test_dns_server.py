@@ -10,7 +10,7 @@ import dns.rcode
 import dns.resolver
 import pytest
 
-from lab.meshes.dns_server import Server, answer
+from lab.meshes.dns_server import DnsServer, answer
 from lab.parts.processes import free_address
 
 NAME = dns.name.from_text("shop.lab.local")
@@ -58,7 +58,7 @@ def test_a_resolver_asks_it() -> None:
 
     async def ask() -> list[list[str]]:
         place = free_address()
-        server = Server("shop.lab.local", 2, lambda: addresses, lambda kind, found: reported.append((kind, found)))
+        server = DnsServer("shop.lab.local", 2, lambda: addresses, lambda kind, found: reported.append((kind, found)))
         serving = asyncio.ensure_future(server.serve(place, PORT))
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers, resolver.port = [place], PORT

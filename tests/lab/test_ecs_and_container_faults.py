@@ -157,8 +157,8 @@ def test_what_runs_under_a_quota_is_throttled(group: Path) -> None:
     try:
 
         def not_throttled() -> str | None:
-            said = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
-            return None if int(said["nr_throttled"]) else str(said)
+            statistics = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
+            return None if int(statistics["nr_throttled"]) else str(statistics)
 
         processes.wait_for(not_throttled)
         assert str(process.pid) in (group / "cgroup.procs").read_text().split()

@@ -59,7 +59,7 @@ def test_the_whole_group_is_killed(tmp_path: Path) -> None:
     wait_until_dead(file)
 
 
-def test_nobody_elses_group_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_group_of_another_process_is_never_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No signal is sent to the group of a process that has been waited for: the kernel gives its number to others."""
     process = start(["true"], tmp_path / "log")
     process.wait()

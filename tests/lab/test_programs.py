@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.ecs.engine import ContainerProcess, Start, start
+from lab.ecs.engine import Process, Start, start
 from tests.helper import virtual
 from tests.lab.playing import ENVIRON, Program, start_fake
 
@@ -15,13 +15,13 @@ from tests.lab.playing import ENVIRON, Program, start_fake
 class Life:
     """A program that runs, and the lines that it has said."""
 
-    def __init__(self, process: ContainerProcess, said: list[str]) -> None:
-        self.process, self.said = process, said
+    def __init__(self, process: Process, lines: list[str]) -> None:
+        self.process, self.lines = process, lines
 
     async def says(self, number: int) -> None:
         """Wait until it has said so many lines."""
         async with asyncio.timeout(60):
-            while len(self.said) < number:
+            while len(self.lines) < number:
                 await asyncio.sleep(0.02)
 
 
@@ -30,12 +30,12 @@ Story = Callable[[Life], Awaitable[None]]
 
 async def live(program: Program, folder: Path, start_process: Start, story: Story) -> tuple[int, list[str]]:
     """The exit code and the lines of a program, to which the story happens once it has said that it is ready."""
-    said: list[str] = []
+    lines: list[str] = []
     log = folder / "log"
-    process = await start_process(program.command, ENVIRON, log, lambda line: said.append(line.decode()), None)
+    process = await start_process(program.command, ENVIRON, log, lambda line: lines.append(line.decode()), None)
     reading = asyncio.ensure_future(process.read())
     try:
-        life = Life(process, said)
+        life = Life(process, lines)
         await life.says(1)
         assert process.returncode is None
         await story(life)
@@ -47,8 +47,8 @@ async def live(program: Program, folder: Path, start_process: Start, story: Stor
     finally:
         process.kill()
     await reading
-    assert "".join(said) == log.read_text()
-    return code, said
+    assert "".join(lines) == log.read_text()
+    return code, lines
 
 
 async def asked(life: Life) -> None:

@@ -27,14 +27,14 @@ def application(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[
     place = ("--task", "one", "--host", host, "--port", str(APPLICATION_PORT))
     process = start([sys.executable, "-m", "lab.parts.sample_application", *place, *options], folder / "log")
     try:
-        wait_for(lambda: None if "up" in said(folder) else (folder / "log").read_text())
+        wait_for(lambda: None if "up" in events(folder) else (folder / "log").read_text())
         yield process, f"http://{host}:{APPLICATION_PORT}"
     finally:
         process.kill()
         process.wait()
 
 
-def said(folder: Path) -> list[str]:
+def events(folder: Path) -> list[str]:
     lines: list[dict[str, Any]] = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
     return [line["event"] for line in lines]
 
@@ -61,12 +61,12 @@ def test_it_refuses_while_it_restarts(tmp_path: Path) -> None:
 
         def not_refused() -> str | None:
             """A try that came too late, on a busy machine, is made again."""
-            before = len(said(tmp_path))
+            before = len(events(tmp_path))
             process.send_signal(signal.SIGHUP)
-            wait_for(lambda: None if len(said(tmp_path)) > before else "not down yet")
+            wait_for(lambda: None if len(events(tmp_path)) > before else "not down yet")
             refused = refuses(url)
-            wait_for(lambda: None if len(said(tmp_path)) > before + 1 else "not up again")
-            assert said(tmp_path)[before:] == ["down", "up"]
+            wait_for(lambda: None if len(events(tmp_path)) > before + 1 else "not up again")
+            assert events(tmp_path)[before:] == ["down", "up"]
             return None if refused else "it answered"
 
         wait_for(not_refused)

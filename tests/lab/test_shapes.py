@@ -18,8 +18,8 @@ from lab.shapes.clients import SLOW_UNTIL, Client, Clock, Route
 from lab.shapes.configuration import (
     Certificate,
     Entrance,
-    Place,
-    Surroundings,
+    Endpoint,
+    EnvoySurroundings,
     Upstream,
     configuration,
     update_listeners,
@@ -44,7 +44,7 @@ from lab.shapes.shape import (
     ListenerShape,
     Manager,
 )
-from lab.shapes.shape import Place as PlaceKind
+from lab.shapes.shape import Place
 from lab.shapes.shape import Protocol, Shape, Traffic, Update, Way, basic_shape
 
 SHAPES = [random_shape(1, number) for number in range(3000)]
@@ -63,7 +63,7 @@ def test_everything_is_drawn() -> None:
     """Each protocol, place, way, direction, filter, kind of traffic and name occurs, and one to four listeners."""
     assert {len(basic_shape(1, number).listeners) for number in range(100)} == {1, 2, 3, 4}
     assert {chain.protocol for chain in CHAINS} == set(get_args(Protocol))
-    assert {listener.place for listener in LISTENERS} == set(get_args(PlaceKind))
+    assert {listener.place for listener in LISTENERS} == set(get_args(Place))
     assert {listener.way for listener in LISTENERS} == set(get_args(Way))
     assert {listener.update for listener in LISTENERS} == set(get_args(Update))
     assert {listener.proxied for listener in LISTENERS} == {True, False}
@@ -194,7 +194,7 @@ def test_update_of_listeners(tmp_path: Path) -> None:
                 assert old == new
 
 
-def _published(around: Surroundings) -> dict[str, dict[str, object]]:
+def _published(around: EnvoySurroundings) -> dict[str, dict[str, object]]:
     resources = json.loads(around.file("listeners.json").read_text())["resources"]
     return {each.get("name", json.dumps(each)): each for each in resources}
 
@@ -243,10 +243,10 @@ def _addition(shape: Shape) -> str:
     return "streams" if "stream" in kinds else (kinds - {"checks"}).pop()
 
 
-def _around(shape: Shape, folder: Path) -> Surroundings:
-    entrances = tuple(Entrance(Place("127.1.2.3", 1), Place("127.1.2.4", 1)) for _ in shape.listeners)
-    upstream = Upstream(*[Place("127.1.2.5", 1)] * 3)
-    return Surroundings("127.1.2.3", folder, "0", entrances, upstream, Certificate("chain", "key"))
+def _around(shape: Shape, folder: Path) -> EnvoySurroundings:
+    entrances = tuple(Entrance(Endpoint("127.1.2.3", 1), Endpoint("127.1.2.4", 1)) for _ in shape.listeners)
+    upstream = Upstream(*[Endpoint("127.1.2.5", 1)] * 3)
+    return EnvoySurroundings("127.1.2.3", folder, "0", entrances, upstream, Certificate("chain", "key"))
 
 
 # how it is judged
@@ -399,14 +399,14 @@ def test_a_helper_that_stays_or_is_at_fault() -> None:
     assert judge(SHAPE, helper(code=70), None).kind == "broken"
 
 
-def test_who_exits_early() -> None:
+def test_helper_that_exits_early() -> None:
     """Only a helper with `auto` that exits before its deadline does."""
     assert exited_early(SHAPE, helper(exit=8.0))
     assert not exited_early(SHAPE, helper(exit=9.0))
     assert not exited_early(FIXED, helper(exit=8.0))
 
 
-def test_who_stays_for_nothing() -> None:
+def test_helper_that_stays_for_nothing() -> None:
     """A helper at its deadline was idle if nothing that counts was in progress for long."""
     assert idle_to_deadline(SHAPE, helper(use(ended=1.0), exit=9.0))
     assert not idle_to_deadline(SHAPE, helper(use(ended=8.0), exit=9.0))
@@ -417,7 +417,7 @@ def test_who_stays_for_nothing() -> None:
 # for real
 
 
-async def _used(traffic: Traffic, place: Place | None = None) -> list[Use]:
+async def _used(traffic: Traffic, place: Endpoint | None = None) -> list[Use]:
     """The uses of a client that begins now, of the application or of what is at `place`."""
     clock, uses = Clock(0.0), list[Use]()
     async with serving(free_address(), web.RouteTableDef()) as upstream:
@@ -438,7 +438,7 @@ def test_client_that_leaves() -> None:
     leaver = Traffic("leaves", 0.0, 0.5, every=0.2, takes=0.1)
     uses = asyncio.run(_used(leaver))
     assert [use.outcome for use in uses] == [OK] * len(uses) and len(uses) >= 2
-    refused, *_ = asyncio.run(_used(leaver, Place(free_address(), 1)))
+    refused, *_ = asyncio.run(_used(leaver, Endpoint(free_address(), 1)))
     assert "Refused" in refused.outcome
 
 

@@ -67,7 +67,7 @@ def test_figures() -> None:
     assert found == Figures(requests=3, failed=2, retired=12.25, retired_since_last=12.25, exited=12.0, failing=0.5)
 
 
-def test_who_was_stopped_first_waits_for_all() -> None:
+def test_task_that_was_stopped_first_waits_for_all() -> None:
     """The time that a task was kept counts from its own stop, and, as a second figure, from the last stop of all."""
     events = [
         Event(5.0, "task", "stopping", "one"),

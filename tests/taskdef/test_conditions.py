@@ -15,7 +15,7 @@ from task_helper_taskdef.check import check
 from task_helper_taskdef.definition import read_source
 from task_helper_taskdef.fix import fix
 from task_helper_taskdef.formats import Source, load
-from task_helper_taskdef.formats.conditions import Conditions, telling
+from task_helper_taskdef.formats.conditions import Conditions, distinguishing
 from task_helper_taskdef.formats.editing import NotEditable
 from task_helper_taskdef.formats.tree import NotATaskDefinition
 
@@ -172,7 +172,7 @@ def test_fewest_conditions_that_separate_variants(where: set[int], words: Any) -
     """As few conditions as will do; none where there are no such."""
     ways = [{"A": a, "B": b} for a in (True, False) for b in (True, False)]
 
-    assert words == telling(where, ways)
+    assert words == distinguishing(where, ways)
 
 
 def test_more_ways_than_are_looked_at_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

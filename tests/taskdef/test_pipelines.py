@@ -80,7 +80,7 @@ def run_step(step: dict[str, Any], folder: Path, inputs: dict[str, str], **envir
 
 
 @pytest.mark.parametrize(
-    "inputs, code, said",
+    "inputs, code, output",
     [
         ({"files": "good.json"}, 0, ""),
         ({"files": "good.json\nbad.json"}, 1, "::error file=bad.json,line=1,col=27,title=task-helper helper-missing::"),
@@ -90,13 +90,13 @@ def run_step(step: dict[str, Any], folder: Path, inputs: dict[str, str], **envir
         ({"files": "$(touch hacked)"}, 66, "hacked"),
     ],
 )
-def test_action_checks_and_annotates(inputs: dict[str, str], code: int, said: str, folder: Path) -> None:
+def test_action_checks_and_annotates(inputs: dict[str, str], code: int, output: str, folder: Path) -> None:
     """The action's check takes one file per line, exits as the command exits, and runs no text of its inputs."""
     *_, check = steps()
     done = run_step(check, folder, inputs)
 
     assert code == done.returncode, done.stderr
-    assert said in done.stdout
+    assert output in done.stdout
     assert not (folder / "hacked").exists()
 
 

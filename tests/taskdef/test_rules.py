@@ -33,13 +33,13 @@ def findings(rule: str, example: Example) -> list[Finding]:
 @pytest.mark.parametrize("rule, example", EXAMPLES)
 def test_rule_reports_what_its_page_shows(rule: str, example: Example) -> None:
     """A rule finds nothing in what passes; in what fails its severity, place, message and remedy are the page's."""
-    said = "\n".join(
+    written = "\n".join(
         f"{finding.severity} {finding.place}\n  {finding.message}\n  {finding.remedy}"
         for finding in findings(rule, example)
     )
 
-    assert example.findings == said
-    assert (example.verdict == "Passes") == (not said)
+    assert example.findings == written
+    assert (example.verdict == "Passes") == (not written)
 
 
 @pytest.mark.parametrize("rule, page", pages())

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from task_helper.ecs.client import Denied, ask, connect, date_of
+from task_helper.ecs.client import AccessDenied, ask, connect, date_of
 from task_helper.ecs.replacement import Look, Other
 from task_helper.logs import Event, log
 
@@ -287,7 +287,7 @@ class Ecs:
                 HealthStatus="HEALTHY",
                 MaxResults=MOST_INSTANCES,
             ).instances
-        except Denied as error:
+        except AccessDenied as error:
             log(Event.CLOUD_MAP_DENIED, cause=str(error))
             self._cloud_map_service = ""
             return None

@@ -68,7 +68,7 @@ _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
-class Denied(OSError):
+class AccessDenied(OSError):
     """The task's role does not allow the call."""
 
 
@@ -108,14 +108,14 @@ def drop_variables_of_others(environ: MutableMapping[str, str]) -> None:
 
 
 def ask(call: Callable[..., dict[str, Any]], type: type[T], **arguments: Any) -> T:
-    """AWS's answer to a `call` of a client, as `type`. Raises OSError, or Denied, which is an OSError."""
+    """AWS's answer to a `call` of a client, as `type`. Raises OSError, or AccessDenied, which is an OSError."""
     operation = "".join(word.capitalize() for word in call.__name__.split("_"))
     try:
         with _in_own_words(operation):
             answer = call(**arguments)
     except exceptions.ClientError as error:
         code = _code(error)
-        kind = Denied if code in ("AccessDeniedException", "AccessDenied") else OSError
+        kind = AccessDenied if code in ("AccessDeniedException", "AccessDenied") else OSError
         raise kind(f"{operation}: {code}") from error
     try:
         return msgspec.convert(answer, type)

@@ -95,19 +95,19 @@ SHORTEST_LISTING_PAUSE: Final = 1.0
 LISTINGS_A_SECOND: Final = 500.0
 
 
-def first_pause(draw: float) -> float:
-    """Seconds until the first look; `draw` is a random number from 0 to 1."""
-    return FIRST_LOOK_WITHIN * draw
+def first_pause(fraction: float) -> float:
+    """Seconds until the first look; `fraction` is a random number from 0 to 1."""
+    return FIRST_LOOK_WITHIN * fraction
 
 
-def pause(tasks: int, failures: int, draw: float) -> float:
+def pause(tasks: int, failures: int, fraction: float) -> float:
     """Seconds until the next look at a service of so many `tasks`, after so many `failures` in a row.
 
-    `draw` is as above.
+    `fraction` is as above.
     """
-    return max(SHORTEST_PAUSE, tasks / LOOKS_A_SECOND) * 2.0**failures * (0.5 + draw)
+    return max(SHORTEST_PAUSE, tasks / LOOKS_A_SECOND) * 2.0**failures * (0.5 + fraction)
 
 
-def listing_pause(tasks: int, draw: float) -> float:
-    """Seconds until the next look at Cloud Map's listing alone; `tasks` and `draw` as above."""
-    return max(SHORTEST_LISTING_PAUSE, tasks / LISTINGS_A_SECOND) * (0.5 + draw)
+def listing_pause(tasks: int, fraction: float) -> float:
+    """Seconds until the next look at Cloud Map's listing alone; `tasks` and `fraction` as above."""
+    return max(SHORTEST_LISTING_PAUSE, tasks / LISTINGS_A_SECOND) * (0.5 + fraction)

@@ -86,7 +86,7 @@ class About(NamedTuple):
 HOT_RESTARTED: Final = "after a hot restart, Envoy reports the requests of its older process seconds late"
 
 
-class Look(NamedTuple):
+class Observation(NamedTuple):
     """The account of all listeners, and the traffic at the moment of the look.
 
     `uptime` is Envoy's when it was `asked_at` (by the event loop's clock). The traffic is counted for that time. It is
@@ -271,7 +271,7 @@ class Envoy:
         self._keeps_all = not found.leaves_statistics_out
         return found
 
-    async def look(self) -> Look:
+    async def look(self) -> Observation:
         """The account of everything that Envoy serves with its present configuration, and the traffic. Raises OSError.
 
         It takes at most LOOK_TIMEOUT.
@@ -279,7 +279,7 @@ class Envoy:
         async with asyncio.timeout(LOOK_TIMEOUT), self._one_at_a_time:
             return await self._look()
 
-    async def _look(self) -> Look:
+    async def _look(self) -> Observation:
         about = await self._forget_if_restarted()
         look = await self._look_at(now(), about.uptime if about and not about.hot_restarted else None)
         if about and about.hot_restarted:
@@ -287,7 +287,7 @@ class Envoy:
             return look._replace(account=look.account._replace(uncounted=uncounted))
         return look
 
-    async def _look_at(self, asked_at: float, uptime: float | None) -> Look:
+    async def _look_at(self, asked_at: float, uptime: float | None) -> Observation:
         listeners = await self._listeners()
         if self._keeps_all is None:
             await self.bootstrap()
@@ -296,12 +296,14 @@ class Envoy:
             account = accounting.account(listeners, stats, lists_all=False)
             if accounting.unknown_requests(stats, account):
                 account = await self._attributed(account, stats)
-            return Look(account, accounting.count(stats, account), uptime, asked_at, accounting.has_replaced(stats))
+            return Observation(
+                account, accounting.count(stats, account), uptime, asked_at, accounting.has_replaced(stats)
+            )
         answer = await self._ask("GET", _STATS)
         with _understood("/stats"):
             stats = traffic.read(answer)
         account, used = accounting.account(listeners, stats, lists_all=True), await self._stats()
-        return Look(account, accounting.count(used, account), uptime, asked_at, accounting.has_replaced(used))
+        return Observation(account, accounting.count(used, account), uptime, asked_at, accounting.has_replaced(used))
 
     async def _attributed(self, account: Account, stats: Stats) -> Account:
         """The account with details of as many excluded listeners as it takes to know the owner of every statistic."""

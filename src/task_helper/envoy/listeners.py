@@ -259,13 +259,13 @@ def _exactly(name: str) -> str:
 
 def _by_ending(names: Set[str], ending: str, most: int) -> Iterator[tuple[str, Set[str]]]:
     """Split `names`, which all have this `ending`, by the character before it."""
-    longer: dict[str, set[str]] = {}
+    by_character: dict[str, set[str]] = {}
     for name in names - {ending}:
-        longer.setdefault(name[-len(ending) - 1], set()).add(name)
+        by_character.setdefault(name[-len(ending) - 1], set()).add(name)
     if ending in names:
         yield _exactly(ending), {ending}
     together: dict[str, set[str]] = {}
-    for character, group in sorted(longer.items()):
+    for character, group in sorted(by_character.items()):
         if len(group) > most and len(ending.encode()) < _LONGEST_ENDING:
             yield from _by_ending(group, character + ending, most)
             continue

@@ -5,8 +5,9 @@ always apply:
 - One deadline, STOP_TIMEOUT - 5 s after the signal (`plan.MARGIN`), limits everything: at STOP_TIMEOUT ECS kills every
   container. Only one call may come later: to an Envoy that was not called by then.
 - The plan ends early only on two proofs, and one of them proves that nothing is being served. `verdicts` decides, and
-  has the numbers: how long nothing may arrive, how many requests have to fail. `watch` collects the facts and asks it.
-  The exception is Consul, where waiting for a call that failed costs every later request (`verdicts.still_sending`).
+  has the numbers: how long nothing may arrive, how many requests have to fail. `watch` collects the facts for
+  `verdicts`. The exception is Consul, where waiting for a call that failed costs every later request
+  (`verdicts.still_sending`).
 - After a fault inside the helper the plan continues with its fixed times; `guard` does that, because ECS stops the
   application and Envoy when this process exits.
 """

@@ -11,7 +11,7 @@ from typing import Final, Never
 from task_helper.application import Application
 from task_helper.ecs.metadata import Metadata
 from task_helper.envoy.accounting import Account
-from task_helper.envoy.admin import Envoy, Look
+from task_helper.envoy.admin import Envoy, Observation
 from task_helper.envoy.mesh import recognise
 from task_helper.envoy.traffic import Meter, Traffic
 from task_helper.life import verdicts
@@ -25,9 +25,9 @@ from task_helper.timing import forever, now, sleep_until
 POLL: Final = 0.5
 
 # The shortest pause between two readings of Envoy's statistics. In a large mesh a reading takes Envoy a tenth of a
-# second. So the pause is PAUSES times as long as a reading, up to LONGEST_READING_PAUSE.
+# second. So the pause is PAUSE_FACTOR times as long as a reading, up to LONGEST_READING_PAUSE.
 READING_EVERY: Final = 1.0
-PAUSES: Final = 20
+PAUSE_FACTOR: Final = 20
 LONGEST_READING_PAUSE: Final = 5.0
 
 # How long before the earliest end of a drain a reading is taken, to show since when nothing has come: QUIET and a
@@ -54,7 +54,7 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
     A connection that the system has accepted, and a busy Envoy has not counted yet, shows only in the second look.
     """
 
-    async def look_at_envoy() -> Look | None:
+    async def look_at_envoy() -> Observation | None:
         try:
             return await envoy.look()
         except OSError:
@@ -68,7 +68,7 @@ async def never_in_service(envoy: Envoy, metadata: Metadata, record: Record) -> 
     return _never_in_service(await look_at_envoy(), has_restarted, record)
 
 
-def _never_in_service(look: Look | None, has_restarted: bool | None, record: Record) -> Verdict:
+def _never_in_service(look: Observation | None, has_restarted: bool | None, record: Record) -> Verdict:
     may_have_been = None
     if record.left_draining:
         may_have_been = "an earlier helper left Envoy draining"
@@ -234,7 +234,7 @@ async def read_until_quiet(
             _log_missing_checks(record, plan, stopped_at)
             if auto and isinstance(_verdict(record, plan, drained_since, fixed_end), Leave):
                 return
-        pause = min(max(READING_EVERY, PAUSES * (now() - began)), LONGEST_READING_PAUSE)
+        pause = min(max(READING_EVERY, PAUSE_FACTOR * (now() - began)), LONGEST_READING_PAUSE)
         awaited = [each for each in moments if each > now() and not anew]
         await sleep_until(awaited[0] if awaited else now() + pause)
 

@@ -9,7 +9,7 @@ from task_helper_taskdef.definition import read_source
 from task_helper_taskdef.findings import Copied, Edit
 from task_helper_taskdef.formats import IN_FILE, Source
 from task_helper_taskdef.formats.cloudformation import conditional
-from task_helper_taskdef.formats.conditions import telling
+from task_helper_taskdef.formats.conditions import distinguishing
 from task_helper_taskdef.formats.editing import NotEditable, apply_edits
 from task_helper_taskdef.roles import assign_roles
 
@@ -37,7 +37,7 @@ def edit_variants(source: Source, edits_of: Callable[[Any], Sequence[Edit]], env
         raise refusal
     conditions = [variant.conditions for variant in variants]
     among = [conditions[i] for i in wanted]
-    everywhere = telling(set(wanted), conditions)
+    everywhere = distinguishing(set(wanted), conditions)
     merged = [_merged(list(alike), among, everywhere) for alike in zip(*edits, strict=True)]
     if everywhere is None or any(edit is None for edit in merged):
         raise refusal
@@ -87,10 +87,10 @@ def _merged(
                 entries.append((entry, {i}))
             else:
                 where.add(i)
-    tellings = [(entry, telling(where, conditions)) for entry, where in entries]
-    if any(literals is None for _, literals in tellings):
+    conditional_entries = [(entry, distinguishing(where, conditions)) for entry, where in entries]
+    if any(literals is None for _, literals in conditional_entries):
         return None
     container = dict(first.value)
-    if tellings:
-        container["dependsOn"] = [conditional(entry, literals or ()) for entry, literals in tellings]
+    if conditional_entries:
+        container["dependsOn"] = [conditional(entry, literals or ()) for entry, literals in conditional_entries]
     return first._replace(value=conditional(container, everywhere or ()))

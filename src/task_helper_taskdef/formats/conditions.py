@@ -23,10 +23,10 @@ _VALUES: Final = {"Environment", "Secrets", "Options", "Tags", "DockerLabels"}
 _OPEN: Final = "\x00open "
 
 
-Literal = tuple[str, bool]
+ConditionValue = tuple[str, bool]
 
 
-def telling(where: set[int], conditions: Sequence[Mapping[str, bool]]) -> tuple[Literal, ...] | None:
+def distinguishing(where: set[int], conditions: Sequence[Mapping[str, bool]]) -> tuple[ConditionValue, ...] | None:
     """The fewest conditions, with their values, that those of `conditions` at the indexes `where` have and no other;
     None where no three do."""
     literals = [(name, value) for name in conditions[0] for value in (True, False)]

@@ -22,7 +22,7 @@ from lab.parts.certificate import self_signed
 from lab.parts.processes import free_address, free_port, wait_for
 from lab.shapes.configuration import SERVER_NAMES
 from lab.shapes.configuration import downstream as http3_downstream
-from task_helper.envoy.admin import Envoy, Look
+from task_helper.envoy.admin import Envoy, Observation
 from task_helper.envoy.listeners import without_health_check_filter
 from task_helper.envoy.traffic import Traffic
 from task_helper.settings import admin_url
@@ -39,14 +39,14 @@ def ask(call: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(call)
 
 
-class Shape(NamedTuple):
+class RunningEnvoy(NamedTuple):
     """An Envoy that runs, and where it is; its application accepts connections, and never answers on them."""
 
     envoy: Envoy
     address: str
     admin: Callable[[str, str], tuple[int, str]]
 
-    def look(self) -> Look:
+    def look(self) -> Observation:
         return ask(self.envoy.look())
 
     def open(self, port: int, data: bytes = b"", host: str | None = None) -> socket.socket:
@@ -87,7 +87,7 @@ def run(silent: tuple[str, int], tmp_path: Path) -> Iterator[Run]:
     """Run Envoys whose static listeners are these, in a bootstrap with `more`; each answers when it is returned."""
     with ExitStack() as stack:
 
-        def start(listeners: list[real.Json], address: str, *arguments: str, **more: Any) -> Shape:
+        def start(listeners: list[real.Json], address: str, *arguments: str, **more: Any) -> RunningEnvoy:
             config = real.bootstrap(address, listeners, [real.cluster("application", [silent])]) | more
             return stack.enter_context(running(config, address, tmp_path, *arguments))
 
@@ -95,7 +95,7 @@ def run(silent: tuple[str, int], tmp_path: Path) -> Iterator[Run]:
 
 
 @contextmanager
-def running(config: real.Json, address: str, folder: Path, *arguments: str) -> Iterator[Shape]:
+def running(config: real.Json, address: str, folder: Path, *arguments: str) -> Iterator[RunningEnvoy]:
     name = f"{address}-{time.monotonic_ns()}"
     command = real.command(config, folder / f"{name}.json")
     if arguments:  # of a hot restart
@@ -118,7 +118,7 @@ def running(config: real.Json, address: str, folder: Path, *arguments: str) -> I
     try:
         wait_for(not_ready)
         envoy = Envoy(admin_url(f"http://{address}:{real.ADMIN_PORT}"))
-        yield Shape(envoy, address, lambda method, path: real.ask_admin(options, method, path))
+        yield RunningEnvoy(envoy, address, lambda method, path: real.ask_admin(options, method, path))
     finally:
         processes.kill_group(process)
         process.wait()
@@ -158,20 +158,20 @@ CHECK_FILTER = real.typed(
 def test_loopback_without_a_direction(run: Run) -> None:
     """A request through a listener on loopback without a direction is in flight, and in doubt."""
     address, port = free_address(), free_port()
-    shape = run([inbound(address), listener("web", "127.0.0.1", port, manager())], address)
-    with shape.request(port, host="127.0.0.1"):
-        soon(lambda: bool((shape.look().traffic.doubtful or Traffic()).in_flight))
+    task_envoy = run([inbound(address), listener("web", "127.0.0.1", port, manager())], address)
+    with task_envoy.request(port, host="127.0.0.1"):
+        soon(lambda: bool((task_envoy.look().traffic.doubtful or Traffic()).in_flight))
 
-        assert {"web": "it is on loopback"} == shape.look().account.doubts
+        assert {"web": "it is on loopback"} == task_envoy.look().account.doubts
 
 
 def test_loopback_that_is_declared_inbound(run: Run) -> None:
     """A request through a listener on loopback that is declared INBOUND is in no doubt."""
     address, port = free_address(), free_port()
     web = listener("web", "127.0.0.1", port, manager(), traffic_direction="INBOUND")
-    shape = run([inbound(address), web], address)
-    with shape.request(port, host="127.0.0.1"):
-        soon(lambda: shape.look().traffic.in_flight == 1)
+    task_envoy = run([inbound(address), web], address)
+    with task_envoy.request(port, host="127.0.0.1"):
+        soon(lambda: task_envoy.look().traffic.in_flight == 1)
 
 
 @pytest.mark.parametrize("first", ["127.0.0.1", None])
@@ -180,11 +180,11 @@ def test_several_addresses(run: Run, first: str | None) -> None:
     address, port = free_address(), free_port()
     places = (first or address, address if first else "127.0.0.1")
     more = [{"address": {"socket_address": {"address": places[1], "port_value": port}}}]
-    shape = run([inbound(address), listener("web", places[0], port, proxy(), additional_addresses=more)], address)
-    with shape.open(port, host=places[1]):
-        soon(lambda: shape.look().traffic.connections == 1)
+    task_envoy = run([inbound(address), listener("web", places[0], port, proxy(), additional_addresses=more)], address)
+    with task_envoy.open(port, host=places[1]):
+        soon(lambda: task_envoy.look().traffic.connections == 1)
 
-        assert {} == shape.look().account.doubts
+        assert {} == task_envoy.look().account.doubts
 
 
 # 2. never in service
@@ -196,17 +196,17 @@ def test_used_since_start(run: Run, what: str, host: str | None) -> None:
     """A connection, a health check or a request shows that a listener was used, even after a reset of the counters."""
     address, port = free_address(), free_port()
     web = listener("web", host or address, port, proxy() if what == "connection" else manager("web", CHECK_FILTER))
-    shape = run([inbound(address), web], address)
-    assert not shape.look().traffic.whole.used
+    task_envoy = run([inbound(address), web], address)
+    assert not task_envoy.look().traffic.whole.used
 
     if what == "connection":
-        shape.open(port, host=host).close()
+        task_envoy.open(port, host=host).close()
     else:
-        shape.answered(port, "/health" if what == "health check" else "/ok", host)
+        task_envoy.answered(port, "/health" if what == "health check" else "/ok", host)
 
-    soon(lambda: shape.look().traffic.whole.used)
-    assert 200 == shape.admin("POST", "/reset_counters")[0]
-    assert shape.look().traffic.whole.used
+    soon(lambda: task_envoy.look().traffic.whole.used)
+    assert 200 == task_envoy.admin("POST", "/reset_counters")[0]
+    assert task_envoy.look().traffic.whole.used
 
 
 def test_health_checks_are_counted(run: Run) -> None:
@@ -220,12 +220,12 @@ def test_health_checks_are_counted(run: Run) -> None:
     listeners[1]["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"][0][
         "match"
     ] = {"prefix": "/"}
-    shape = run(listeners, address)
+    task_envoy = run(listeners, address)
     for port in (WEB, TCP):
         for path in 7 * ["/health"] + 5 * ["/ok"]:
-            assert 200 == shape.answered(port, path)
+            assert 200 == task_envoy.answered(port, path)
 
-    soon(lambda: (shape.look().traffic.completed, shape.look().traffic.checks) == (10, 14))
+    soon(lambda: (task_envoy.look().traffic.completed, task_envoy.look().traffic.checks) == (10, 14))
 
 
 # 3. hot restart
@@ -237,13 +237,13 @@ def test_hot_restart(run: Run, kind: str) -> None:
     address = free_address()
     listeners = [listener("web", address, WEB, manager() if kind == "http" else proxy())]
     base = ("--base-id", str(free_port()), "--parent-shutdown-time-s", "60", "--drain-time-s", "30")
-    shape = run(listeners, address, *base)
-    with shape.request(WEB):
-        soon(lambda: shape.look().traffic.under_way)
-        shape = run(listeners, address, *base, "--restart-epoch", "1")
+    task_envoy = run(listeners, address, *base)
+    with task_envoy.request(WEB):
+        soon(lambda: task_envoy.look().traffic.under_way)
+        task_envoy = run(listeners, address, *base, "--restart-epoch", "1")
 
-        soon(lambda: shape.look().traffic.under_way)
-        look = shape.look()
+        soon(lambda: task_envoy.look().traffic.under_way)
+        look = task_envoy.look()
         assert (1, None) == (look.traffic.in_flight + look.traffic.connections, look.uptime)
 
 
@@ -271,10 +271,10 @@ def test_internal_listener(run: Run, kind: str) -> None:
     inner = {"name": "inner:0", "internal_listener": {}, "filter_chains": [chain]}
     outer = listener("outer", address, TCP, real.tcp_proxy("outer", "inner"), traffic_direction="OUTBOUND")
     config = real.bootstrap(address, [inbound(address), inner, outer], [cluster])
-    shape = run(config["static_resources"]["listeners"], address, **INTERNAL)
-    assert {} == shape.look().account.uncounted
-    assert "inner:0" not in without_health_check_filter(ask(shape.envoy.listeners()))
-    assert {"inner:0": "it is internal"} == shape.look().account.doubts
+    task_envoy = run(config["static_resources"]["listeners"], address, **INTERNAL)
+    assert {} == task_envoy.look().account.uncounted
+    assert "inner:0" not in without_health_check_filter(ask(task_envoy.envoy.listeners()))
+    assert {"inner:0": "it is internal"} == task_envoy.look().account.doubts
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
@@ -291,9 +291,9 @@ def test_traffic_of_an_internal_listener(silent: tuple[str, int], tmp_path: Path
     }
     outer = listener("outer", address, TCP, real.tcp_proxy("outer", "inner"), traffic_direction="OUTBOUND")
     config = real.bootstrap(address, [inbound(address), inner, outer], clusters) | INTERNAL
-    with running(config, address, tmp_path) as shape, shape.request(TCP):
-        soon(lambda: (shape.look().traffic.doubtful or Traffic()).under_way)
-        assert not shape.look().traffic.under_way
+    with running(config, address, tmp_path) as task_envoy, task_envoy.request(TCP):
+        soon(lambda: (task_envoy.look().traffic.doubtful or Traffic()).under_way)
+        assert not task_envoy.look().traffic.under_way
 
 
 # 5. UDP
@@ -315,13 +315,13 @@ def udp_listener(address: str, prefix: str) -> real.Json:
 def test_udp_session(run: Run) -> None:
     """A UDP session is counted while it lasts."""
     address = free_address()
-    shape = run([inbound(address), udp_listener(address, "datagrams://")], address)
-    assert not shape.look().traffic.used
+    task_envoy = run([inbound(address), udp_listener(address, "datagrams://")], address)
+    assert not task_envoy.look().traffic.used
     with socket.socket(type=socket.SOCK_DGRAM) as sender:
         sender.sendto(b"?", (address, UDP))
 
-        soon(lambda: shape.look().traffic.connections == 1)
-        assert shape.look().traffic.used
+        soon(lambda: task_envoy.look().traffic.connections == 1)
+        assert task_envoy.look().traffic.used
 
 
 def test_udp_that_nothing_counts(run: Run) -> None:
@@ -371,13 +371,13 @@ def test_more_listeners_than_fit_into_an_answer(run: Run, tmp_path: Path, by_lds
     lds = tmp_path / "lds.json"
     real.publish_listeners(lds, listeners)
     source = {"lds_config": {"path_config_source": {"path": str(lds)}, "resource_api_version": "V3"}}
-    shape = run([], address, dynamic_resources=source) if by_lds else run(listeners, address)
-    with shape.request(20001), shape.request(real.INBOUND_PORT):
-        soon(lambda: shape.look().traffic.in_flight == 1)
-        look = shape.look()
+    task_envoy = run([], address, dynamic_resources=source) if by_lds else run(listeners, address)
+    with task_envoy.request(20001), task_envoy.request(real.INBOUND_PORT):
+        soon(lambda: task_envoy.look().traffic.in_flight == 1)
+        look = task_envoy.look()
 
         assert ((), None, {}) == (look.traffic.unknown, look.traffic.doubtful, look.account.uncounted)
-    assert ["inbound"] == without_health_check_filter(ask(shape.envoy.listeners()))
+    assert ["inbound"] == without_health_check_filter(ask(task_envoy.envoy.listeners()))
 
 
 def test_listener_that_is_too_large_to_be_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,9 +404,9 @@ def test_names_of_connections(run: Run, prefix: str, beside: str) -> None:
     """With any stat_prefix of a TCP listener, its connection counts."""
     address = free_address()
     other = inbound(address) | {"stat_prefix": beside}
-    shape = run([other, listener("tcp", address, TCP, proxy(), stat_prefix=prefix)], address)
-    with shape.open(TCP):
-        soon(lambda: shape.look().traffic.connections == 1)
+    task_envoy = run([other, listener("tcp", address, TCP, proxy(), stat_prefix=prefix)], address)
+    with task_envoy.open(TCP):
+        soon(lambda: task_envoy.look().traffic.connections == 1)
 
 
 @pytest.mark.parametrize("prefix", ["admin.x", "a://b", "a:/b", "dots.", "x.worker_1", "with space", "é"])
@@ -414,20 +414,20 @@ def test_names_of_requests(run: Run, prefix: str) -> None:
     """With any stat_prefix of an HTTP listener, its requests count, and its idle connections do not."""
     address = free_address()
     web = listener("web", address, WEB, manager(prefix), traffic_direction="INBOUND")
-    shape = run([inbound(address), web], address)
-    with shape.request(WEB, "/ok") as idle, shape.request(WEB):
+    task_envoy = run([inbound(address), web], address)
+    with task_envoy.request(WEB, "/ok") as idle, task_envoy.request(WEB):
         assert idle.recv(1000)
-        soon(lambda: shape.look().traffic.in_flight == 1)
-        traffic = shape.look().traffic
+        soon(lambda: task_envoy.look().traffic.in_flight == 1)
+        traffic = task_envoy.look().traffic
         assert (0, 1, None) == (traffic.connections, traffic.completed, traffic.doubtful)
 
 
 def test_prefix_of_the_admin_api(run: Run) -> None:
     """A listener whose requests Envoy counts together with its admin API's is uncounted, not busy for ever."""
     address = free_address()
-    shape = run([inbound(address), listener("web", address, WEB, manager("admin"))], address)
+    task_envoy = run([inbound(address), listener("web", address, WEB, manager("admin"))], address)
 
-    look = shape.look()
+    look = task_envoy.look()
 
     assert ["web"] == list(look.account.uncounted)
     assert not look.traffic.whole.under_way
@@ -439,10 +439,10 @@ def test_ipv6(run: Run, host: str, kind: str) -> None:
     """However an IPv6 address is written, connections of TCP count, and idle ones of HTTP do not."""
     address, port = free_address(), free_port()
     six = listener("six", host, port, manager() if kind == "http" else proxy(), traffic_direction="INBOUND")
-    shape = run([inbound(address), six], address)
-    with shape.request(port, "/ok", host="::1"):
-        soon(lambda: shape.look().traffic.used)
-        traffic = shape.look().traffic
+    task_envoy = run([inbound(address), six], address)
+    with task_envoy.request(port, "/ok", host="::1"):
+        soon(lambda: task_envoy.look().traffic.used)
+        traffic = task_envoy.look().traffic
         assert (int(kind == "tcp"), None) == (traffic.connections, traffic.doubtful)
 
 
@@ -451,10 +451,10 @@ def test_pipe(run: Run, tmp_path: Path) -> None:
     address = free_address()
     path = str(tmp_path / "in:socket")
     tcp = {"name": "pipe", "address": {"pipe": {"path": path}}, "filter_chains": [{"filters": [proxy()]}]}
-    shape = run([inbound(address), tcp], address)
+    task_envoy = run([inbound(address), tcp], address)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
-        soon(lambda: shape.look().traffic.connections == 1)
+        soon(lambda: task_envoy.look().traffic.connections == 1)
 
 
 def discovered(tmp_path: Path, name: str, config: real.Json, kind: str) -> real.Json:
@@ -470,15 +470,16 @@ def test_manager_by_discovery(run: Run, tmp_path: Path) -> None:
     """Requests through an HTTP connection manager that comes by network ECDS count, and its idle connections do not."""
     address = free_address()
     web = listener("web", address, WEB, discovered(tmp_path, "mine", manager("found"), MANAGER))
-    shape = run([inbound(address), web | {"traffic_direction": "INBOUND"}], address)
-    assert {"web"} == shape.look().account.uncounted.keys()  # nothing is known to be its manager's before its first use
-    with shape.request(WEB, "/ok") as idle, shape.request(WEB):
+    task_envoy = run([inbound(address), web | {"traffic_direction": "INBOUND"}], address)
+    # nothing is known to be its manager's before its first use
+    assert {"web"} == task_envoy.look().account.uncounted.keys()
+    with task_envoy.request(WEB, "/ok") as idle, task_envoy.request(WEB):
         assert idle.recv(1000)
-        soon(lambda: shape.look().traffic.in_flight == 1)
-        assert {} == shape.look().account.uncounted
-        traffic = shape.look().traffic
+        soon(lambda: task_envoy.look().traffic.in_flight == 1)
+        assert {} == task_envoy.look().account.uncounted
+        traffic = task_envoy.look().traffic
         assert (0, 1, None) == (traffic.connections, traffic.completed, traffic.doubtful)
-    assert [True, True] == [each.inbound for each in ask(shape.envoy.listeners())]
+    assert [True, True] == [each.inbound for each in ask(task_envoy.envoy.listeners())]
 
 
 def test_http3(run: Run, tmp_path: Path) -> None:
@@ -496,8 +497,8 @@ def test_http3(run: Run, tmp_path: Path) -> None:
     quic["udp_listener_config"] = {"quic_options": {}}
     quic["filter_chains"][0]["transport_socket"] = tls
 
-    shape = run([inbound(address), quic], address)
-    look = shape.look()
+    task_envoy = run([inbound(address), quic], address)
+    look = task_envoy.look()
 
     assert ({}, True, None) == (look.account.uncounted, "quic" in look.account.requests, look.traffic.doubtful)
     assert "udp" not in str(look.account.sessions)
@@ -505,8 +506,8 @@ def test_http3(run: Run, tmp_path: Path) -> None:
     with running(http3_downstream(downstream, WEB), downstream, tmp_path) as other:
         request = {"x-envoy-original-dst-host": f"{address}:{UDP}"}
         assert 200 == other.answered(WEB, headers=request)
-        soon(lambda: not shape.look().traffic.in_flight)
-        traffic = shape.look().traffic
+        soon(lambda: not task_envoy.look().traffic.in_flight)
+        traffic = task_envoy.look().traffic
         assert (1, 0, Traffic(connections=1)) == (traffic.completed, traffic.connections, traffic.doubtful)
 
 
@@ -537,17 +538,17 @@ def test_response_that_waits_in_the_buffer(large: tuple[str, int], tmp_path: Pat
     small = {"socket_options": [{"level": socket.SOL_SOCKET, "name": socket.SO_SNDBUF, "int_value": 65536}]}
     web = listener("web", address, WEB, manager(), traffic_direction="INBOUND", **small)
     config = real.bootstrap(address, [web], [real.cluster("application", [large])])
-    with running(config, address, tmp_path) as shape, socket.socket() as reader:
+    with running(config, address, tmp_path) as task_envoy, socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect((address, WEB))
         reader.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        soon(lambda: "http.web.downstream_rq_active: 0" in shape.admin("GET", "/stats?filter=rq_active")[1])
-        assert 1 == shape.look().traffic.in_flight
+        soon(lambda: "http.web.downstream_rq_active: 0" in task_envoy.admin("GET", "/stats?filter=rq_active")[1])
+        assert 1 == task_envoy.look().traffic.in_flight
 
         with ThreadPoolExecutor(1) as pool:
             pool.submit(read_all, reader, 1_000_000)
-        soon(lambda: not shape.look().traffic.under_way)
-        assert 1 == shape.look().traffic.requests
+        soon(lambda: not task_envoy.look().traffic.under_way)
+        assert 1 == task_envoy.look().traffic.requests
 
 
 def read_all(connection: socket.socket, size: int) -> None:
@@ -562,31 +563,31 @@ def test_request_whose_response_has_begun(tmp_path: Path) -> None:
         web = listener("web", address, WEB, manager(), traffic_direction="INBOUND")
         config = real.bootstrap(address, [web], [real.cluster("application", [server.getsockname()])])
         with (
-            running(config, address, tmp_path) as shape,
-            shape.request(WEB) as downstream,
+            running(config, address, tmp_path) as task_envoy,
+            task_envoy.request(WEB) as downstream,
             server.accept()[0] as upstream,
         ):
             upstream.recv(1000)
             upstream.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
             assert downstream.recv(1000)
-            soon(lambda: (shape.look().traffic.in_flight, shape.look().traffic.completed) == (1, 1))
-            assert 1 == shape.look().traffic.requests
+            soon(lambda: (task_envoy.look().traffic.in_flight, task_envoy.look().traffic.completed) == (1, 1))
+            assert 1 == task_envoy.look().traffic.requests
             upstream.sendall(b"done")
-            soon(lambda: shape.look().traffic.in_flight == 0)
-            shape.answered(WEB)
+            soon(lambda: task_envoy.look().traffic.in_flight == 0)
+            task_envoy.answered(WEB)
 
-            soon(lambda: shape.look().traffic.requests == 2)
+            soon(lambda: task_envoy.look().traffic.requests == 2)
 
 
 def test_request_that_its_client_left(run: Run) -> None:
     """A request that its client left before the answer is a request, and no health check."""
     address = free_address()
-    shape = run([listener("web", address, WEB, manager("web", CHECK_FILTER))], address)
-    with shape.request(WEB):
-        soon(lambda: shape.look().traffic.in_flight == 1)
+    task_envoy = run([listener("web", address, WEB, manager("web", CHECK_FILTER))], address)
+    with task_envoy.request(WEB):
+        soon(lambda: task_envoy.look().traffic.in_flight == 1)
 
-    soon(lambda: shape.look().traffic.in_flight == 0)
-    assert (1, 0) == (shape.look().traffic.requests, shape.look().traffic.checks)
+    soon(lambda: task_envoy.look().traffic.in_flight == 0)
+    assert (1, 0) == (task_envoy.look().traffic.requests, task_envoy.look().traffic.checks)
 
 
 PROXY_PROTOCOL = real.typed(
@@ -600,22 +601,22 @@ def test_connection_that_a_listener_filter_awaits(run: Run, kind: str) -> None:
     address = free_address()
     awaits = {"listener_filters": [PROXY_PROTOCOL], "listener_filters_timeout": "60s"}
     web = listener("web", address, WEB, manager() if kind == "http" else proxy(), traffic_direction="INBOUND", **awaits)
-    shape = run([inbound(address), web], address)
-    assert not shape.look().traffic.used
-    with shape.open(WEB):
-        soon(lambda: shape.look().traffic.used)
+    task_envoy = run([inbound(address), web], address)
+    assert not task_envoy.look().traffic.used
+    with task_envoy.open(WEB):
+        soon(lambda: task_envoy.look().traffic.used)
 
-        assert int(kind == "tcp") == shape.look().traffic.connections
+        assert int(kind == "tcp") == task_envoy.look().traffic.connections
 
 
 def test_phones(run: Run) -> None:
     """Envoy counts the requests of phones by user agent as well; they count once, and belong to their listener."""
     address = free_address()
-    shape = run([listener("web", address, WEB, manager(), traffic_direction="INBOUND")], address)
-    with shape.open(WEB, b"GET /ok HTTP/1.1\r\nhost: x\r\nuser-agent: iOS\r\n\r\n") as phone:
+    task_envoy = run([listener("web", address, WEB, manager(), traffic_direction="INBOUND")], address)
+    with task_envoy.open(WEB, b"GET /ok HTTP/1.1\r\nhost: x\r\nuser-agent: iOS\r\n\r\n") as phone:
         assert phone.recv(1000)
-        assert "user_agent.ios" in shape.admin("GET", "/stats?filter=downstream_rq_total")[1]
-        look = shape.look()
+        assert "user_agent.ios" in task_envoy.admin("GET", "/stats?filter=downstream_rq_total")[1]
+        look = task_envoy.look()
 
         assert (1, (), None) == (look.traffic.requests, look.traffic.unknown, look.traffic.doubtful)
 
@@ -623,9 +624,9 @@ def test_phones(run: Run) -> None:
 def test_line_feed_in_a_prefix(run: Run) -> None:
     """Requests count if the stat_prefix has a line feed, too."""
     address = free_address()
-    shape = run([listener("web", address, WEB, manager("a\nb"), traffic_direction="INBOUND")], address)
-    with shape.request(WEB):
-        soon(lambda: shape.look().traffic.in_flight == 1)
+    task_envoy = run([listener("web", address, WEB, manager("a\nb"), traffic_direction="INBOUND")], address)
+    with task_envoy.request(WEB):
+        soon(lambda: task_envoy.look().traffic.in_flight == 1)
 
 
 def by_lds(lds: Path) -> real.Json:
@@ -640,19 +641,19 @@ def test_filter_chains_that_an_update_replaces(run: Run, tmp_path: Path, first: 
     kinds = [listener("web", address, WEB, filter, traffic_direction="INBOUND") for filter in (manager(), proxy())]
     before, after = kinds if first == "http" else reversed(kinds)
     real.publish_listeners(lds, [before])
-    shape = run([], address, **by_lds(lds))
-    account = shape.look().account
+    task_envoy = run([], address, **by_lds(lds))
+    account = task_envoy.look().account
     assert {} == account.uncounted
-    with shape.open(WEB, b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n"):
-        soon(lambda: shape.look().traffic.used)
+    with task_envoy.open(WEB, b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n"):
+        soon(lambda: task_envoy.look().traffic.used)
         real.publish_listeners(lds, [after, inbound(address)])
-        wait_for(lambda: None if "inbound" in shape.admin("GET", "/listeners")[1] else "it is not there yet")
+        wait_for(lambda: None if "inbound" in task_envoy.admin("GET", "/listeners")[1] else "it is not there yet")
 
-        assert {"replaced filter chains"} == shape.look().account.uncounted.keys()
-        assert shape.look().traffic.updates > 1
-        assert shape.look().replaced
-        with shape.request(WEB):
-            soon(lambda: shape.look().traffic.under_way)
+        assert {"replaced filter chains"} == task_envoy.look().account.uncounted.keys()
+        assert task_envoy.look().traffic.updates > 1
+        assert task_envoy.look().replaced
+        with task_envoy.request(WEB):
+            soon(lambda: task_envoy.look().traffic.under_way)
 
 
 def test_listener_that_was_removed(run: Run, tmp_path: Path) -> None:
@@ -661,15 +662,15 @@ def test_listener_that_was_removed(run: Run, tmp_path: Path) -> None:
     served = listener("web", address, WEB, manager(), traffic_direction="INBOUND")
     real.publish_listeners(lds, [served])
     base = ("--base-id", str(free_port()), "--drain-time-s", "1")
-    shape = run([], address, *base, **by_lds(lds))
-    shape.answered(WEB)
-    assert (True, False) == (shape.look().traffic.used, shape.look().replaced)
+    task_envoy = run([], address, *base, **by_lds(lds))
+    task_envoy.answered(WEB)
+    assert (True, False) == (task_envoy.look().traffic.used, task_envoy.look().replaced)
     real.publish_listeners(lds, [inbound(address), listener("other", address, TCP, proxy())])
 
-    soon(lambda: not shape.look().traffic.used)
-    assert shape.look().replaced
-    assert 200 == shape.admin("POST", "/reset_counters")[0]
-    assert shape.look().replaced
+    soon(lambda: not task_envoy.look().traffic.used)
+    assert task_envoy.look().replaced
+    assert 200 == task_envoy.admin("POST", "/reset_counters")[0]
+    assert task_envoy.look().replaced
 
 
 def test_listener_that_was_removed_beside_a_stats_matcher(run: Run, tmp_path: Path) -> None:
@@ -677,13 +678,13 @@ def test_listener_that_was_removed_beside_a_stats_matcher(run: Run, tmp_path: Pa
     address, lds = free_address(), tmp_path / "lds.json"
     real.publish_listeners(lds, [listener("web", address, WEB, manager()), inbound(address)])
     matcher = {"stats_matcher": {"exclusion_list": {"patterns": [{"prefix": "cluster."}]}}}
-    shape = run([], address, stats_config=matcher, **by_lds(lds))
-    assert not shape.look().replaced
+    task_envoy = run([], address, stats_config=matcher, **by_lds(lds))
+    assert not task_envoy.look().replaced
     real.publish_listeners(lds, [inbound(address)])
 
-    soon(lambda: shape.look().replaced)
-    assert 200 == shape.admin("POST", "/reset_counters")[0]
-    assert shape.look().replaced
+    soon(lambda: task_envoy.look().replaced)
+    assert 200 == task_envoy.admin("POST", "/reset_counters")[0]
+    assert task_envoy.look().replaced
 
 
 # 10. the health_check filter
@@ -694,18 +695,18 @@ def test_filter_by_discovery(run: Run, tmp_path: Path) -> None:
     address = free_address()
     web = listener("web", address, WEB, manager("web", discovered(tmp_path, "mine", CHECK_FILTER, CHECK)))
 
-    shape = run([web], address)
+    task_envoy = run([web], address)
 
-    assert [] == without_health_check_filter(ask(shape.envoy.listeners()))
+    assert [] == without_health_check_filter(ask(task_envoy.envoy.listeners()))
 
 
 def test_filter_that_is_disabled(run: Run) -> None:
     """With a disabled health_check filter health checks keep passing."""
     address = free_address()
-    shape = run([listener("web", address, WEB, manager("web", CHECK_FILTER | {"disabled": True}))], address)
-    ask(shape.envoy.fail_health_checks())
+    task_envoy = run([listener("web", address, WEB, manager("web", CHECK_FILTER | {"disabled": True}))], address)
+    ask(task_envoy.envoy.fail_health_checks())
 
-    assert ["web"] == without_health_check_filter(ask(shape.envoy.listeners()))
+    assert ["web"] == without_health_check_filter(ask(task_envoy.envoy.listeners()))
 
 
 # what is excluded
@@ -714,7 +715,7 @@ def test_filter_that_is_disabled(run: Run) -> None:
 def test_outbound_is_excluded(run: Run) -> None:
     """Requests of the application through listeners declared OUTBOUND are not traffic of downstreams."""
     address = free_address()
-    shape = run(
+    task_envoy = run(
         [
             inbound(address),
             listener("out", address, WEB, manager("out"), traffic_direction="OUTBOUND"),
@@ -722,9 +723,9 @@ def test_outbound_is_excluded(run: Run) -> None:
         ],
         address,
     )
-    with shape.request(WEB), shape.open(TCP), ThreadPoolExecutor() as pool:
-        list(pool.map(lambda _: shape.answered(WEB), range(3)))
-        look = shape.look()
+    with task_envoy.request(WEB), task_envoy.open(TCP), ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: task_envoy.answered(WEB), range(3)))
+        look = task_envoy.look()
 
     assert (False, False, None) == (look.traffic.under_way, look.traffic.used, look.traffic.doubtful)
 
@@ -735,14 +736,14 @@ def test_listener_that_comes_later(run: Run, tmp_path: Path) -> None:
     lds = tmp_path / "lds.json"
     real.publish_listeners(lds, [inbound(address)])
     source = {"lds_config": {"path_config_source": {"path": str(lds)}, "resource_api_version": "V3"}}
-    shape = run([], address, dynamic_resources=source)
-    account = shape.look().account
+    task_envoy = run([], address, dynamic_resources=source)
+    account = task_envoy.look().account
     real.publish_listeners(lds, [inbound(address), listener("later", address, TCP, proxy())])
-    wait_for(lambda: None if "later" in shape.admin("GET", "/listeners")[1] else "it is not there yet")
-    with shape.open(TCP):
-        soon(lambda: bool(ask(shape.envoy.traffic(account)).unknown))
-        assert 1 == (ask(shape.envoy.traffic(account)).doubtful or Traffic()).connections
-        assert 1 == shape.look().traffic.connections
+    wait_for(lambda: None if "later" in task_envoy.admin("GET", "/listeners")[1] else "it is not there yet")
+    with task_envoy.open(TCP):
+        soon(lambda: bool(ask(task_envoy.envoy.traffic(account)).unknown))
+        assert 1 == (ask(task_envoy.envoy.traffic(account)).doubtful or Traffic()).connections
+        assert 1 == task_envoy.look().traffic.connections
 
 
 @pytest.mark.parametrize("version", [{}, {"version_info": "1"}], ids=["no version", "version"])
@@ -755,12 +756,14 @@ def test_listener_that_envoy_rejects(run: Run, tmp_path: Path, version: dict[str
     bad["filter_chains"] *= 2  # Envoy accepts no two chains with the same match
     lds.write_text(json.dumps({**version, "resources": [kind | bad]}))
     source = {"lds_config": {"path_config_source": {"path": str(lds)}, "resource_api_version": "V3"}}
-    shape = run([], address, dynamic_resources=source)
-    wait_for(lambda: None if '"error_state"' in shape.admin("GET", "/config_dump")[1] else "it is not rejected yet")
-    assert [] == ask(shape.envoy.listeners())
+    task_envoy = run([], address, dynamic_resources=source)
+    wait_for(
+        lambda: None if '"error_state"' in task_envoy.admin("GET", "/config_dump")[1] else "it is not rejected yet"
+    )
+    assert [] == ask(task_envoy.envoy.listeners())
 
     draft = tmp_path / "lds.draft"
     draft.write_text(json.dumps({**version, "resources": [kind | bad, kind | good]}))
     draft.replace(lds)
-    wait_for(lambda: None if "inbound" in shape.admin("GET", "/listeners")[1] else "it is not there yet")
-    assert [("inbound", True)] == [(each.name, each.detailed) for each in ask(shape.envoy.listeners())]
+    wait_for(lambda: None if "inbound" in task_envoy.admin("GET", "/listeners")[1] else "it is not there yet")
+    assert [("inbound", True)] == [(each.name, each.detailed) for each in ask(task_envoy.envoy.listeners())]

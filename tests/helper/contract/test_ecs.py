@@ -16,7 +16,7 @@ from botocore.session import Session
 from lab.ecs import aws
 from lab.ecs.cloud_map import Instance
 from task_helper.ecs.api import DescribedService, DescribedTask, Ecs, Seen, look_of
-from task_helper.ecs.client import Denied, drop_variables_of_others
+from task_helper.ecs.client import AccessDenied, drop_variables_of_others
 from task_helper.ecs.metadata import Metadata, TaskMetadata
 from task_helper.ecs.replacement import Look
 from task_helper.ecs.service import looking
@@ -114,13 +114,18 @@ def test_cloud_map_that_may_not_be_asked(tmp_path: Path, environment: Callable[[
     ("api", "fault", "kind", "words"),
     [
         ("ecs", "throttled", OSError, "DescribeTasks: ThrottlingException"),
-        ("ecs", "denied", Denied, "DescribeTasks: AccessDeniedException"),
+        ("ecs", "denied", AccessDenied, "DescribeTasks: AccessDeniedException"),
         ("ecs", "hanging", OSError, r"^DescribeTasks: no answer in time \(ReadTimeoutError\)$"),
         ("servicediscovery", "throttled", OSError, "GetService: RequestLimitExceeded"),
     ],
 )
 def test_faults(
-    api: aws.Api, fault: aws.Fault, kind: type[OSError], words: str, tmp_path: Path, environment: Callable[[str], None]
+    api: aws.Api,
+    fault: aws.ApiFault,
+    kind: type[OSError],
+    words: str,
+    tmp_path: Path,
+    environment: Callable[[str], None],
 ) -> None:
     """Each kind of failure is an error with the failed call and its cause, within the call's timeout."""
 
@@ -342,7 +347,7 @@ def test_setup_is_tried_again(
 
 @pytest.mark.parametrize("fault", ["throttled", "hanging", "denied"])
 def test_cloud_map_that_fails(
-    fault: aws.Fault, tmp_path: Path, environment: Callable[[str], None], caplog: pytest.LogCaptureFixture
+    fault: aws.ApiFault, tmp_path: Path, environment: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """ECS's answer about the tasks counts even if Cloud Map refuses or does not answer."""
 

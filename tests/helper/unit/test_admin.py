@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from task_helper.envoy.accounting import Account
-from task_helper.envoy.admin import LOOK_TIMEOUT, About, AdminError, Envoy, Look
+from task_helper.envoy.admin import LOOK_TIMEOUT, About, AdminError, Envoy, Observation
 from task_helper.envoy.listeners import Listener
 from task_helper.http import Response, TooLarge
 from task_helper.settings import Url
@@ -294,7 +294,7 @@ def test_two_looks_at_once() -> None:
             return Response(200, json.dumps({"configs": [{"listener": udp}]}).encode())
         return Response(200, b'{"stats":[]}' if target.startswith("/stats") else b'{"configs":[{"bootstrap":{}}]}')
 
-    async def look_thrice() -> list[Look]:
+    async def look_thrice() -> list[Observation]:
         envoy = Envoy(ENVOY, request)
         await envoy.look()
         second = asyncio.create_task(envoy.look())

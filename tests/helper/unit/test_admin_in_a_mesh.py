@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from task_helper.envoy.admin import FEW, FIRST_GROUP, Envoy, Look
+from task_helper.envoy.admin import FEW, FIRST_GROUP, Envoy, Observation
 from task_helper.envoy.listeners import Listener
 from task_helper.http import Response, TooLarge
 from task_helper.settings import Url
@@ -104,12 +104,12 @@ def listeners(admin: Admin) -> dict[str, Listener]:
     return {each.name: each for each in found}
 
 
-def looks(admin: Admin, times: int = 1) -> Look:
-    async def look() -> Look:
+def looks(admin: Admin, times: int = 1) -> Observation:
+    async def look() -> Observation:
         envoy = Envoy(ENVOY, admin.request)
         return [await envoy.look() for _ in range(times)][-1]
 
-    found: Look = virtual.run(look())
+    found: Observation = virtual.run(look())
     return found
 
 

@@ -19,7 +19,7 @@ from task_helper.ecs.api import (
     others_of,
     wanted,
 )
-from task_helper.ecs.client import Denied
+from task_helper.ecs.client import AccessDenied
 from task_helper.ecs.replacement import Look, Other
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -66,7 +66,7 @@ def test_no_container_reports_health() -> None:
     assert [Other("arn:task/2", 30, None, None)] == others_of(own.task_arn, [own, other], None, NOW)
 
 
-def test_who_counts() -> None:
+def test_counted_tasks() -> None:
     """This task and those that ECS is stopping do not count; those that do not run yet have no age."""
     stopping, pending = task("2", desired="STOPPED"), task("3", last="PENDING")
 
@@ -287,7 +287,7 @@ def test_ecs_that_refuses(code: str, denied: bool) -> None:
     with pytest.raises(OSError, match=f"^DescribeServices: {code}$") as raised:
         Stubbed(service="s").expect_refusal("ecs", "describe_services", code).look()
 
-    assert denied == isinstance(raised.value, Denied)
+    assert denied == isinstance(raised.value, AccessDenied)
 
 
 def test_task_that_ecs_does_not_know() -> None:

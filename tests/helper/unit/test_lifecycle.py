@@ -705,7 +705,7 @@ def test_idle_connections_do_not_matter_without_graceful() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "drain_time", "said"),
+    ("version", "drain_time", "logged"),
     [
         ("1.39.3", 30, [("old_envoy", {"version": "1.39"})]),
         ("1.40.0", 600, [("idle_connections_stay_open", {"drain_time": 600, "seconds": 40})]),
@@ -716,7 +716,7 @@ def test_idle_connections_do_not_matter_without_graceful() -> None:
     ],
 )
 def test_idle_connections_that_stay_open(
-    version: str, drain_time: int, said: list[tuple[str, dict[str, object]]]
+    version: str, drain_time: int, logged: list[tuple[str, dict[str, object]]]
 ) -> None:
     """If DRAIN_LISTENERS=graceful will leave idle connections open, the log says so at startup."""
     world = World()
@@ -724,7 +724,7 @@ def test_idle_connections_that_stay_open(
 
     life = world.live([SIGTERM], DRAIN_LISTENERS="graceful")
 
-    assert said == [
+    assert logged == [
         (event, fields) for _, event, fields in life.log if event in ("old_envoy", "idle_connections_stay_open")
     ]
 
@@ -898,7 +898,7 @@ def test_log_of_a_plain_life() -> None:
     ]
 
 
-def test_what_startup_waits_for_is_said_once() -> None:
+def test_what_startup_waits_for_is_logged_once() -> None:
     """Startup logs each cause once, however long it lasts, and shows it to `healthcheck`."""
     world = World()
 

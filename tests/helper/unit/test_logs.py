@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from task_helper import http
-from task_helper.logs import Event, JsonFormatter, Pipe, TextFormatter, log, log_fault, set_up, traceback_of
+from task_helper.logs import Event, JsonFormatter, PipeHandler, TextFormatter, log, log_fault, set_up, traceback_of
 from task_helper.settings import Url
 
 
@@ -101,9 +101,9 @@ def pipe() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
-def line_of(record_fields: dict[str, object], descriptor: int, format: logging.Formatter) -> Pipe:
+def line_of(record_fields: dict[str, object], descriptor: int, format: logging.Formatter) -> PipeHandler:
     """A handler of this descriptor that has been given one line with these fields."""
-    handler = Pipe(descriptor)
+    handler = PipeHandler(descriptor)
     handler.setFormatter(format)
     logger = logging.getLogger("task_helper")
     handler.handle(

@@ -92,28 +92,28 @@ def test_properties(desired: int, others: list[Other], lag: float, more: float) 
     assert sooner is None or later is None or sooner <= later
 
 
-@given(tasks=st.integers(0, 10_000), failures=st.integers(0, 10), draw=st.floats(0, 1))
-def test_pause(tasks: int, failures: int, draw: float) -> None:
+@given(tasks=st.integers(0, 10_000), failures=st.integers(0, 10), fraction=st.floats(0, 1))
+def test_pause(tasks: int, failures: int, fraction: float) -> None:
     """Pauses grow with the service and with each failure, and a whole service looks at most ten times a second."""
-    assert 0 <= first_pause(draw) <= 2
-    assert pause(tasks, failures, draw) >= 2.5
+    assert 0 <= first_pause(fraction) <= 2
+    assert pause(tasks, failures, fraction) >= 2.5
     assert pause(tasks, failures, 0.5) >= tasks / 10 - 1e-9
-    assert pause(tasks, failures + 1, draw) == pytest.approx(2 * pause(tasks, failures, draw))
+    assert pause(tasks, failures + 1, fraction) == pytest.approx(2 * pause(tasks, failures, fraction))
 
 
 @pytest.mark.parametrize(
-    ("tasks", "failures", "draw", "seconds"),
+    ("tasks", "failures", "fraction", "seconds"),
     [(0, 0, 0.5, 5), (50, 0, 0.5, 5), (200, 0, 0.5, 20), (200, 0, 0, 10), (200, 0, 1, 30), (10, 3, 0.5, 40)],
 )
-def test_pause_in_numbers(tasks: int, failures: int, draw: float, seconds: float) -> None:
+def test_pause_in_numbers(tasks: int, failures: int, fraction: float, seconds: float) -> None:
     """Five seconds, or a tenth of a second a task, by 0.5 to 1.5 at random, and twice that for each failure."""
-    assert seconds == pytest.approx(pause(tasks, failures, draw))
+    assert seconds == pytest.approx(pause(tasks, failures, fraction))
 
 
-@pytest.mark.parametrize(("tasks", "draw", "seconds"), [(0, 0.5, 1), (1000, 0.5, 2), (1000, 0, 1), (1000, 1, 3)])
-def test_listing_pause_in_numbers(tasks: int, draw: float, seconds: float) -> None:
+@pytest.mark.parametrize(("tasks", "fraction", "seconds"), [(0, 0.5, 1), (1000, 0.5, 2), (1000, 0, 1), (1000, 1, 3)])
+def test_listing_pause_in_numbers(tasks: int, fraction: float, seconds: float) -> None:
     """One second, or one in five hundred of a task, by 0.5 to 1.5 at random."""
-    assert seconds == pytest.approx(listing_pause(tasks, draw))
+    assert seconds == pytest.approx(listing_pause(tasks, fraction))
 
 
 # looks by the moment from which each is valid, None failing | seen in service, at the earliest and at the latest
@@ -225,10 +225,10 @@ def test_awaits_listing(others: list[Other], expected: bool) -> None:
     assert expected == Look(1, 1, others).awaits_listing
 
 
-@given(tasks=st.integers(0, 10_000), draw=st.floats(0, 1))
-def test_listing_pause(tasks: int, draw: float) -> None:
+@given(tasks=st.integers(0, 10_000), fraction=st.floats(0, 1))
+def test_listing_pause(tasks: int, fraction: float) -> None:
     """A whole service calls Cloud Map at most five hundred times a second."""
-    assert listing_pause(tasks, draw) >= 0.5
+    assert listing_pause(tasks, fraction) >= 0.5
     assert listing_pause(tasks, 0.5) >= tasks / 500 - 1e-9
 
 
