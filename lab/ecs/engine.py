@@ -71,7 +71,10 @@ class OsProcess:
         return await self._process.wait()
 
     def send_signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        if self.returncode is not None:
+            raise ProcessLookupError
+        # not Popen's: that takes the exit code of one that has just ended away from the event loop
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         # What it has left behind is killed once, right after its end. Later the number of its group may be another's:

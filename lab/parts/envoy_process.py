@@ -320,12 +320,12 @@ def running(options: EnvoyOptions, folder: Path) -> Iterator[Envoy]:
 
 
 def ask_admin(options: EnvoyOptions, method: str, path: str) -> tuple[int, str]:
-    """One call of an Envoy's admin API: the status and the body. Raises OSError where it does not answer in 5 s."""
-    connection = http.client.HTTPConnection(options.address, options.admin_port, timeout=5)
+    """One call of an Envoy's admin API: the status and the body. Raises OSError where it does not answer in 30 s."""
+    connection = http.client.HTTPConnection(options.address, options.admin_port, timeout=30)
     try:
         if isinstance(options.admin, Path):
             connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(5)
+            connection.sock.settimeout(30)
             connection.sock.connect(str(options.admin))
         connection.request(method, path)
         answer = connection.getresponse()

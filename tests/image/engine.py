@@ -107,7 +107,7 @@ class Container:
             events = self.events()
             return None if any(each["event"] == event for each in events) else f"no {event} in {events}"
 
-        wait_for(missing, 30)
+        wait_for(missing)
 
     def wait_for_health(self, wanted: str) -> None:
         """Until Docker's view of the HEALTHCHECK is that; raises TimeoutError with the last checks."""
@@ -116,7 +116,7 @@ class Container:
             health = self.state()["Health"]
             return None if health["Status"] == wanted else f"{health}"
 
-        wait_for(other, 30)
+        wait_for(other)
 
     def stop(self, seconds: int) -> int:
         """As ECS stops a container: SIGTERM, and SIGKILL after that many seconds; the exit code."""

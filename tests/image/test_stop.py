@@ -1,7 +1,6 @@
 """The image under `docker stop`: the helper as PID 1, with a read-only root, no capabilities and a user of its own."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +13,6 @@ DELAY, TIMEOUT = 1.5, 1.5
 
 # what the container's stopTimeout would be; far longer than any stop here takes
 STOP_TIMEOUT = 20
-
-# docker's own time for a stop, on a busy machine
-OVERHEAD = 4.0
 
 
 @contextlib.contextmanager
@@ -51,10 +47,9 @@ def test_stop_while_starting(engine: Engine, image: str, options: envoy_process.
         running.wait_until_older()
         with helper(engine, image, url(options), *no_application) as container:
             container.wait_for_event("waiting")
-            began = time.monotonic()
             assert container.stop(STOP_TIMEOUT) == 0
-            assert time.monotonic() - began < OVERHEAD
-            assert container.events()[-1]["event"] == "summary"
+            summary = container.events()[-1]
+            assert (summary["event"], summary["reason"]) == ("summary", "never in service")
 
 
 @pytest.mark.parametrize("stage", ["in_service", "delaying", "draining"])
@@ -62,12 +57,10 @@ def test_stop(engine: Engine, image: str, options: envoy_process.EnvoyOptions, s
     """Whenever the stop comes, or comes again, the helper delays once, drains once, and leaves in time with 0."""
     with envoy_process.running(options, tmp_path) as running, helper(engine, image, url(options)) as container:
         container.wait_for_event("in_service")
-        began = time.monotonic()
         if stage != "in_service":
             engine.docker("kill", "--signal", "TERM", container.name)
             container.wait_for_event(stage)
         assert container.stop(STOP_TIMEOUT) == 0
-        assert DELAY + TIMEOUT <= time.monotonic() - began < DELAY + TIMEOUT + OVERHEAD
         state = running.admin("GET", "/server_info")[1]
         assert '"DRAINING"' in state
         events = [each["event"] for each in container.events()]
@@ -75,6 +68,9 @@ def test_stop(engine: Engine, image: str, options: envoy_process.EnvoyOptions, s
         assert stages == ["sigterm", "delaying", "drain_confirmed", "draining"]
         assert ("sigterm_repeated" in events) == (stage != "in_service")
         assert events[-1] == "summary"
+        summary = container.events()[-1]
+        assert summary["reason"] == "drained"
+        assert DELAY <= summary["delaying_seconds"] and TIMEOUT <= summary["draining_seconds"]
 
 
 def test_killed(engine: Engine, image: str, options: envoy_process.EnvoyOptions, tmp_path: Path) -> None:
@@ -93,7 +89,7 @@ def test_health_check(engine: Engine, image: str, options: envoy_process.EnvoyOp
             checks = container.state()["Health"]["Log"]
             return None if checks and checks[-1]["Output"] else f"{checks}"
 
-        processes.wait_for(unchecked, 30)
+        processes.wait_for(unchecked)
         check = container.state()["Health"]["Log"][-1]
         assert check["ExitCode"] == 1
         assert check["Output"] == "not in service yet: waiting for Envoy\n"

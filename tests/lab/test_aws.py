@@ -62,7 +62,7 @@ def task(id: str, address: str, deployment: str) -> TaskState:
     return TaskState(id, address, deployment, {**containers, "helper": helper})
 
 
-def client(monkeypatch: pytest.MonkeyPatch, service: str, url: str, timeout: float = 10) -> Any:
+def client(monkeypatch: pytest.MonkeyPatch, service: str, url: str, timeout: float = 60) -> Any:
     """A client of botocore as the helper's: endpoints from the environment, no retries."""
     for name, value in aws.environment(url).items():
         monkeypatch.setenv(name, value)
@@ -179,7 +179,7 @@ def test_faults_on_demand(
 
     def questions(url: str, api: aws.Aws) -> None:
         api.faults[service] = fault
-        aws_client = client(monkeypatch, service, url, timeout=0.5)
+        aws_client = client(monkeypatch, service, url, timeout=0.5 if fault == "hanging" else 60)
         with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.ReadTimeoutError), match=error):
             aws_client.list_tasks(cluster="lab") if service == "ecs" else aws_client.get_service(Id="srv-shop")
 

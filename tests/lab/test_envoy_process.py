@@ -44,7 +44,7 @@ def upstream() -> Iterator[tuple[str, int]]:
 
 def get(address: str, port: int, path: str) -> tuple[int, str | None, bytes]:
     """Status, `connection` header and body of one GET."""
-    connection = http.client.HTTPConnection(address, port, timeout=10)
+    connection = http.client.HTTPConnection(address, port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -93,7 +93,7 @@ def test_http2_listeners_speak_http2(
 ) -> None:
     """An HTTP/2 listener answers the connection preface with a SETTINGS frame."""
     with envoy_process.running(envoy_process.EnvoyOptions(upstream[0], upstream, protocol=protocol), tmp_path):
-        with socket.create_connection((upstream[0], envoy_process.INBOUND_PORT), timeout=10) as connection:
+        with socket.create_connection((upstream[0], envoy_process.INBOUND_PORT), timeout=60) as connection:
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
             assert connection.recv(9)[3] == 4
 
@@ -148,18 +148,18 @@ def test_a_task_serves_tcp_beside_http(upstream: tuple[str, int], tmp_path: Path
         socket.create_server((upstream[0], envoy_process.LINES_PORT)) as application,
         envoy_process.running(options, tmp_path),
     ):
-        application.settimeout(20)
+        application.settimeout(60)
         assert get(upstream[0], envoy_process.INBOUND_PORT, "/work")[0] == 200
         if options.lds:
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((upstream[0], port), timeout=10)
+                socket.create_connection((upstream[0], port), timeout=60)
             envoy_process.publish_listeners(options.lds, [envoy_process.tcp_listener(options)])
 
         def refused() -> str | None:
             try:
                 connections.append(
                     socket.create_connection(
-                        (upstream[0], port), timeout=20, source_address=(envoy_process.TCP_CLIENT, 0)
+                        (upstream[0], port), timeout=60, source_address=(envoy_process.TCP_CLIENT, 0)
                     )
                 )
             except ConnectionRefusedError as error:

@@ -41,7 +41,7 @@ def events(folder: Path) -> list[str]:
 
 def get(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -77,7 +77,7 @@ def refuses(url: str) -> bool:
     """Whether no connection can be made."""
     place = urllib.parse.urlsplit(url)
     try:
-        socket.create_connection((place.hostname or "", place.port or 0), timeout=10).close()
+        socket.create_connection((place.hostname or "", place.port or 0), timeout=60).close()
     except ConnectionRefusedError:
         return True
     return False

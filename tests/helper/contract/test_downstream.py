@@ -22,7 +22,7 @@ CHECKED = {
         {
             "interval": "0.2s",
             "no_traffic_interval": "0.2s",
-            "timeout": "2s",
+            "timeout": "60s",
             "unhealthy_threshold": 1,
             "healthy_threshold": 1,
             "http_health_check": {"path": real.HEALTH_PATH},

@@ -416,13 +416,15 @@ def test_idle_connections(
         if drain_listeners:
             ask(envoy.drain_listeners(graceful=drain_listeners == "graceful"))
 
+        closes = about.version is not None and about.version >= CLOSES_IDLE
+        expected = [*((http1, http2) if closes else ("open", "open")), "open"]
+        within = [DRAIN_TIME + 3 if end == "open" else 60 for end in expected]
         with ThreadPoolExecutor() as pool:
-            ends = list(pool.map(lambda each: each.end(within=DRAIN_TIME + 3), idle))
+            ends = list(pool.map(Idle.end, idle, within))
         for each in idle:
             each.socket.close()
 
-        closes = about.version is not None and about.version >= CLOSES_IDLE
-        assert [*((http1, http2) if closes else ("open", "open")), "open"] == ends
+        assert expected == ends
         assert accepts == (refusal(options) is not None)
         assert (DRAIN_TIME, real.version().split(".")[:2]) == (about.drain_time, [str(n) for n in about.version or ()])
 
@@ -558,8 +560,8 @@ def test_global_limit_of_connections(
         connections = []
 
         def not_full() -> str | None:
-            connection = open.enter_context(socket.create_connection((options.address, real.INBOUND_PORT), 5))
-            connection.settimeout(5)
+            connection = open.enter_context(socket.create_connection((options.address, real.INBOUND_PORT), 60))
+            connection.settimeout(60)
             connections.append(connection)
             try:
                 connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")

@@ -46,7 +46,7 @@ class Task:
 
 
 @contextmanager
-def chain(folder: Path, stop_timeout: int = 60, **settings: str) -> Iterator[Task]:
+def chain(folder: Path, stop_timeout: int = 60, stop_timeout_of_second: int = 60, **settings: str) -> Iterator[Task]:
     """The task; the first hands over 5 s before its `stop_timeout`."""
     names = ("envoy", "app", "task-helper", "task-helper-2")
     containers: dict[str, dict[str, object]] = {
@@ -57,9 +57,9 @@ def chain(folder: Path, stop_timeout: int = 60, **settings: str) -> Iterator[Tas
         envoy = stack.enter_context(real.running(real.EnvoyOptions(free_address(), ("127.0.0.1", 1)), folder))
         uri = stack.enter_context(metadata_of(list(containers.values()), wanted))
         common = {"ENVOY_ADMIN_URL": envoy.admin_url, METADATA_URI: uri, "DRAIN_DELAY": "0.2", **settings}
-        common["STOP_TIMEOUT"] = str(stop_timeout)
-        of_first = common | {"HANDS_OVER_TO": f"task-helper-2:{stop_timeout}"}
-        of_second = common | {"TAKES_OVER_FROM": f"task-helper:{stop_timeout}"}
+        first_stops, second_stops = str(stop_timeout), str(stop_timeout_of_second)
+        of_first = common | {"STOP_TIMEOUT": first_stops, "HANDS_OVER_TO": f"task-helper-2:{second_stops}"}
+        of_second = common | {"STOP_TIMEOUT": second_stops, "TAKES_OVER_FROM": f"task-helper:{first_stops}"}
         first, second = (stack.enter_context(running(**settings)) for settings in (of_first, of_second))
         first.event("in_service")
         second.event("in_service")
@@ -85,7 +85,7 @@ def test_handed_over(tmp_path: Path) -> None:
 
 def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
     """The second continues the drain at once, for its whole time, because it is unknown how long it has lasted."""
-    with chain(tmp_path, DRAIN_TIMEOUT="3") as task:
+    with chain(tmp_path, DRAIN_TIMEOUT="6") as task:
         task.stop()
         task.first.event("draining")
         task.first.signal(signal.SIGKILL)
@@ -94,16 +94,16 @@ def test_first_is_killed_in_the_drain(tmp_path: Path) -> None:
 
         assert 0 == task.second.exit()
     assert "delaying" not in [line["event"] for line in task.second.log]
-    assert drained["draining_seconds"] >= 3
+    assert drained["draining_seconds"] >= 6
 
 
 def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
     """The first calls Envoy after its deadline, and hands over late; the second gives the drain all of its time."""
-    with chain(tmp_path, stop_timeout=8, DRAIN_DELAY="1.5", DRAIN_TIMEOUT="1") as task:
+    with chain(tmp_path, stop_timeout=12, DRAIN_DELAY="5", DRAIN_TIMEOUT="1") as task:
         task.first.signal(signal.SIGTERM)
         task.first.event("delaying")
         task.first.signal(signal.SIGSTOP)
-        time.sleep(3.2)  # past the first's deadline
+        time.sleep(7.2)  # past the first's deadline
         task.first.signal(signal.SIGCONT)
         called = task.first.event("called_at_deadline")
         task.first_has_ended(11)
@@ -117,7 +117,7 @@ def test_first_is_frozen_across_its_deadline(tmp_path: Path) -> None:
 
 def test_second_dies_in_the_delay_of_the_first(tmp_path: Path) -> None:
     """The first begins the drain while there is time for one, instead of leaving Envoy uncalled to a dead helper."""
-    with chain(tmp_path, stop_timeout=8, DRAIN_DELAY="4", DRAIN_TIMEOUT="0.5") as task:
+    with chain(tmp_path, stop_timeout=12, DRAIN_DELAY="8", DRAIN_TIMEOUT="3") as task:
         task.first.signal(signal.SIGTERM)
         task.first.event("delaying")
         task.second.signal(signal.SIGKILL)

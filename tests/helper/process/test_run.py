@@ -20,6 +20,9 @@ from tests.helper.process.program import PATIENCE, PROGRAM, command, metadata_of
 
 QUICK = {"DRAIN_DELAY": "0.2", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "30"}
 
+# logged where an Envoy without CPU confirms only the second call
+BUSY = "admin_failing"
+
 # as the image's entry point has it
 BLOCKED = "--block-signal=TERM,INT,QUIT"
 
@@ -68,7 +71,7 @@ def test_drain(number: signal.Signals, envoy: real.Envoy) -> None:
         "drain_confirmed",
         "draining",
         "summary",
-    ] == [line["event"] for line in helper.log]
+    ] == [line["event"] for line in helper.log if line["event"] != BUSY]
 
 
 def test_drain_over_a_unix_socket(tmp_path: Path) -> None:
@@ -91,18 +94,19 @@ def test_proxies_are_ignored(envoy: real.Envoy) -> None:
 
 def test_repeated_sigterm(envoy: real.Envoy) -> None:
     """SIGTERM three times is as SIGTERM once."""
-    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK) as helper:
+    with running(ENVOY_ADMIN_URL=envoy.admin_url, **QUICK | {"DRAIN_TIMEOUT": "5"}) as helper:
         helper.event("in_service")
         helper.signal(signal.SIGTERM)
         helper.event("delaying")
         helper.signal(signal.SIGTERM)
         helper.event("draining")
         helper.signal(signal.SIGTERM)
-        summary = helper.event("summary")
+        helper.event("summary")
 
         assert 0 == helper.exit()
-    assert 1 == summary["attempts"]
-    assert 2 == [line["event"] for line in helper.log].count("sigterm_repeated")
+    events = [line["event"] for line in helper.log]
+    assert [1, 1, 1] == [events.count(name) for name in ("sigterm", "delaying", "drain_confirmed")]
+    assert 2 == events.count("sigterm_repeated")
 
 
 def test_second_interrupt(envoy: real.Envoy) -> None:
@@ -215,12 +219,12 @@ def test_full_stdout(envoy: real.Envoy) -> None:
 
 def test_signal_in_the_first_moment(older_envoy: real.Envoy) -> None:
     """One SIGTERM is enough from the moment on that the kernel knows the handler, long before the imports are done."""
-    with running(ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
+    with running(ENVOY_ADMIN_URL=older_envoy.admin_url, **QUICK) as helper:
         wait_until_armed(helper.process.pid)
         helper.signal(signal.SIGTERM)
 
+        assert "SIGTERM" == helper.event("sigterm")["signal"]
         assert 0 == helper.exit()
-        assert "never in service" == helper.event("summary")["reason"]
 
 
 def unshare() -> tuple[str, ...]:
@@ -267,7 +271,8 @@ def test_pid_1_in_the_first_moment(older_envoy: real.Envoy) -> None:
 def test_signal_before_python(number: signal.Signals, older_envoy: real.Envoy) -> None:
     """A signal that came while it was blocked, before Python was executed, stops the task, and none stays blocked."""
     raised = f'kill -{number.name.removeprefix("SIG")} $$; exec "$@"'
-    with running(("env", BLOCKED, "sh", "-c", raised, "sh"), ENVOY_ADMIN_URL=older_envoy.admin_url) as helper:
+    prefix = ("env", BLOCKED, "sh", "-c", raised, "sh")
+    with running(prefix, ENVOY_ADMIN_URL=older_envoy.admin_url, **QUICK) as helper:
         assert number.name == helper.event("sigterm")["signal"]
         assert 0 == helper.exit()
 
@@ -324,13 +329,13 @@ def test_admin_api_that_hangs_in_the_drain(envoy: real.Envoy) -> None:
 
 def test_frozen_across_the_deadline(envoy: real.Envoy) -> None:
     """A helper that was frozen until after its deadline calls an Envoy that was never called, once, in the margin."""
-    settings = {"DRAIN_DELAY": "2.5", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "8"}
+    settings = {"DRAIN_DELAY": "6", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "12"}
     with running(ENVOY_ADMIN_URL=envoy.admin_url, **settings) as helper:
         helper.event("in_service")
         helper.signal(signal.SIGTERM)
         helper.event("delaying")
         helper.signal(signal.SIGSTOP)
-        time.sleep(3.2)  # past the deadline, three seconds after the signal
+        time.sleep(7.2)  # past the deadline, seven seconds after the signal
         helper.signal(signal.SIGCONT)
         summary = helper.event("summary")
 
@@ -340,7 +345,7 @@ def test_frozen_across_the_deadline(envoy: real.Envoy) -> None:
         summary[field] for field in ("reason", "confirmed", "attempts", "budget_left_seconds")
     )
     (called,) = [line for line in helper.log if line["event"] == "called_at_deadline"]
-    assert called["confirmed"] and 0.2 <= called["seconds_late"] < 5
+    assert called["confirmed"] and 0.2 <= called["seconds_late"]
 
 
 def test_request_that_the_drain_cuts(tmp_path: Path) -> None:
@@ -382,7 +387,7 @@ def test_healthcheck(envoy: real.Envoy) -> None:
 
     app = free_address()
     assert (1, "no task-helper runs in this container\n") == check()
-    settings = {"APP_HEALTH_URL": f"http://{app}:8080/", **QUICK, "DRAIN_TIMEOUT": "3", **container}
+    settings = {"APP_HEALTH_URL": f"http://{app}:8080/", **QUICK, "DRAIN_TIMEOUT": "10", **container}
     with running(ENVOY_ADMIN_URL=url, **settings) as helper:
         helper.event("waiting")
         assert (1, "not in service yet: waiting for the application\n") == check()
