@@ -27,7 +27,7 @@ from task_helper_taskdef.roles import assign_roles
 # the whole file: cfn-lint, the CDK and a reader of Terraform's language are for `make test-all` (group `opinions`)
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
 KINDS = ["mesh", "load-balancer", "static-dns"]
 ENVOYS = ["mesh", "load-balancer", "static-dns-orders", "static-dns-shop"]

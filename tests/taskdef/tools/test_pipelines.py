@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
 GOOD = '{"networkMode": "awsvpc", "containerDefinitions": [{"name": "batch", "image": "batch:1"}]}'
 BAD = '{"networkMode": "awsvpc", "containerDefinitions": [{"name": "envoy"}, {"name": "app", "image": "shop:1"}]}'
@@ -110,7 +110,7 @@ def test_action_writes_sarif_for_code_scanning(folder: Path) -> None:
     assert '"version": "2.1.0"' in (folder / "out.sarif").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow  # it asks the package index
+@pytest.mark.slow  # it installs the package
 def test_action_installs_what_stands_in_this_repository(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
