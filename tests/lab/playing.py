@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.ecs.agent_rules import AgentTimes
-from lab.ecs.engine import OnLine, Start, start
+from lab.ecs.engine import OnLine, OsProcess, Process, Start, start
 from lab.ecs.runtime import ContainerSpec, Runtime, Service
 from lab.ecs.state import Condition
 from lab.parts.history import History, Recorder, Run, began_now, read
@@ -68,6 +68,7 @@ class FakeProcess:
         self._asked = 0
         self._leaving: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
+        self.frozen = self._sigterm_waits = False
         self.returncode: int | None = None
 
     async def wait(self) -> int:
@@ -78,11 +79,24 @@ class FakeProcess:
     def send_signal(self, number: signal.Signals) -> None:
         if self.returncode is not None:
             raise ProcessLookupError
-        if number == signal.SIGKILL:
-            self._end(-number)
-        elif number != signal.SIGTERM:
-            raise NotImplementedError(f"no program here knows {number.name}")
-        elif self._leaving is None:
+        match number:
+            case signal.SIGKILL:
+                self._end(-number)
+            case signal.SIGSTOP if self._leaving is None:
+                self.frozen = True
+            case signal.SIGCONT:
+                waits, self.frozen, self._sigterm_waits = self._sigterm_waits, False, False
+                if waits:
+                    self._ask()
+            case signal.SIGTERM if self.frozen:
+                self._sigterm_waits = True  # a second one has no effect: the kernel joins those that wait
+            case signal.SIGTERM:
+                self._ask()
+            case _:
+                raise NotImplementedError(f"no program here knows {number.name} now")
+
+    def _ask(self) -> None:
+        if self._leaving is None:
             self._say("asked")
             self._asked += 1
             if self._asked == self._program.asks and self._program.code is not None:
@@ -115,6 +129,14 @@ async def start_fake(
     """As `engine.start`, but in memory."""
     assert pipe is None, "no program here has an unread pipe"
     return FakeProcess(Program.of(command), log, on_line)
+
+
+def is_frozen(process: Process) -> bool:
+    """Whether SIGSTOP has stopped it. The state of a real one in /proc is T then."""
+    if isinstance(process, FakeProcess):
+        return process.frozen
+    assert isinstance(process, OsProcess)
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def container(

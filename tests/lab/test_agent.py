@@ -1,6 +1,15 @@
 """The ECS agent in the lab does and says what the real one did and said: `tests/recorded/metadata`, agent 1.105.1.
 
-Its order and its times are judged in virtual time, to the hundredth; four facts with real shells too.
+The tests judge its order and its times in virtual time, to the hundredth.
+
+Four tests of the agent and the runtime use real shells, each for what no table in memory proves:
+
+- `test_documents_of_a_life`: three processes start, become healthy and stop in order
+- `test_documents_of_a_restart_in_place`: a killed process gets a successor in its container
+- `test_a_container_is_stopped_with_the_signal_of_its_image`, in `test_runtime.py`: the kernel ends a process
+- `test_a_container_whose_output_is_not_read_blocks`, in `test_runtime.py`: the kernel fills a pipe
+
+`test_programs.py` checks with real shells that the table behaves as they do.
 """
 
 import asyncio
@@ -98,15 +107,14 @@ def test_documents_of_a_life(tmp_path: Path, play: Play) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "crashed", "sidecar", "play"),
+    ("document", "crashed", "sidecar"),
     [
-        ("application-crashed", "application", None, play),
-        ("application-crashed", "application", None, play_virtually),
-        ("envoy-crashed", "envoy", None, play_virtually),
-        ("essential-sidecar-crashed", "sidecar", Program(), play_virtually),
+        ("application-crashed", "application", None),
+        ("envoy-crashed", "envoy", None),
+        ("essential-sidecar-crashed", "sidecar", Program()),
     ],
 )
-def test_documents_of_a_crash(tmp_path: Path, document: str, crashed: str, sidecar: Program | None, play: Play) -> None:
+def test_documents_of_a_crash(tmp_path: Path, document: str, crashed: str, sidecar: Program | None) -> None:
     """A crashed container is reported with its exit code, its health if it had a check, and the task as stopping."""
 
     async def story(runtime: Runtime) -> None:
@@ -114,7 +122,7 @@ def test_documents_of_a_crash(tmp_path: Path, document: str, crashed: str, sidec
         runtime.crash(task, crashed)
         await until(lambda: task.status == "STOPPED")
 
-    assert recorded(document) in documents(tmp_path, story, sidecar, play=play)
+    assert recorded(document) in documents(tmp_path, story, sidecar)
 
 
 @pytest.mark.parametrize(
@@ -354,8 +362,7 @@ def test_an_agent_that_comes_back_asks_again_and_gives_no_more_time(tmp_path: Pa
     assert killed - first == pytest.approx(2.0, abs=EXACT)
 
 
-@in_both_worlds
-def test_a_stop_that_is_repeated_is_one_stop(tmp_path: Path, play: Play) -> None:
+def test_a_stop_that_is_repeated_is_one_stop(tmp_path: Path) -> None:
     """ECS may ask for the same stop again and again: each container gets one SIGTERM."""
 
     async def story(runtime: Runtime) -> None:
@@ -364,7 +371,7 @@ def test_a_stop_that_is_repeated_is_one_stop(tmp_path: Path, play: Play) -> None
             runtime.stop_task(task)
         await until(lambda: task.status == "STOPPED")
 
-    history = play(tmp_path, SERVICE, pair, story)
+    history = play_virtually(tmp_path, SERVICE, pair, story)
     assert events_of(history, "sigterm") == ["sigterm helper", "sigterm envoy"]
 
 

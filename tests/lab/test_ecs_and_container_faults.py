@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.ecs.agent_rules import AgentTimes
-from lab.ecs.engine import OsProcess
 from lab.ecs.runtime import ContainerSpec, Runtime, Service
 from lab.parts import cpu_quota, cpu_shares, processes
 from lab.parts.envoy_process import APPLICATION_PORT
@@ -20,7 +20,20 @@ from lab.run import hazards
 from lab.run.task_definition import TaskDefinition, missing_for
 from lab.scenarios.ecs_and_container_faults import ROWS
 from lab.scenarios.scenario import FIFTH, Change, Hazard
-from tests.lab.playing import EXACT, Program, Story, container, events_of, play, scale_to_none, times_of, until
+from tests.helper.process.program import started
+from tests.lab.playing import (
+    EXACT,
+    Program,
+    Story,
+    container,
+    events_of,
+    exit_codes,
+    is_frozen,
+    play_virtually,
+    scale_to_none,
+    times_of,
+    until,
+)
 from tests.lab.test_meshes import in_mesh
 
 SERVICE = Service(desired=1, agent=AgentTimes().scaled(0.01))
@@ -50,7 +63,7 @@ def test_no_helper_restarts_after_a_stop() -> None:
 
 
 def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = None) -> History:
-    """A hazard happens to a task whose helper has a restart policy of that period, and the story goes on."""
+    """The record of a hazard and then a story, in virtual time. The helper has a restart policy of that period."""
 
     def containers() -> list[ContainerSpec]:
         helper = container("helper", Program(after=0.5), envoy="HEALTHY")
@@ -63,25 +76,26 @@ def happen(folder: Path, hazard: Hazard, story: Story, period: float | None = No
         await story(runtime)
         definition.close()
 
-    return play(folder, SERVICE, containers, whole_story)
+    return play_virtually(folder, SERVICE, containers, whole_story)
 
 
-def is_frozen(runtime: Runtime) -> bool:
-    """Whether the first task's Envoy is: its state in /proc is T, for stopped."""
-    process = runtime._processes[next(iter(runtime.tasks)), "envoy"]
-    assert isinstance(process, OsProcess)
-    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+def has_frozen_envoy(runtime: Runtime) -> bool:
+    """Whether the first task's Envoy is frozen."""
+    return is_frozen(runtime._processes[next(iter(runtime.tasks)), "envoy"])
 
 
 def test_an_envoy_that_is_frozen_for_a_while_thaws(tmp_path: Path) -> None:
-    """It does nothing in between, and lives on."""
+    """Envoy is frozen for the seconds of the hazard. After that it still runs, and stops when it is asked to."""
 
     async def story(runtime: Runtime) -> None:
-        await until(lambda: not is_frozen(runtime))
+        assert has_frozen_envoy(runtime)
+        await until(lambda: not has_frozen_envoy(runtime))
+        await scale_to_none(runtime)
 
     history = happen(tmp_path, Hazard("envoy freezes", -0.1, seconds=0.5), story)
     (frozen,), (thawed,) = times_of(history, "container", "SIGSTOP"), times_of(history, "container", "SIGCONT")
-    assert thawed - frozen >= 0.5 - EXACT
+    assert thawed - frozen == pytest.approx(0.5, abs=EXACT)
+    assert exit_codes(history) == [0, 0]
 
 
 def test_an_envoy_that_is_frozen_for_good_is_killed_in_the_end(tmp_path: Path) -> None:
@@ -89,7 +103,7 @@ def test_an_envoy_that_is_frozen_for_good_is_killed_in_the_end(tmp_path: Path) -
 
     async def story(runtime: Runtime) -> None:
         (task,) = runtime.tasks.values()
-        assert is_frozen(runtime)
+        assert has_frozen_envoy(runtime)
         task.containers["envoy"].stop_timeout = 0.5
         await scale_to_none(runtime)
 
@@ -106,7 +120,7 @@ def test_a_helper_restarts_in_place_once_its_policy_lets_it(tmp_path: Path) -> N
 
     history = happen(tmp_path, Hazard("helper restarts", -0.2), story, period=1.0)
     (crashed,) = times_of(history, "container", "crashed")
-    assert crashed - times_of(history, "container", "running", "helper")[0] >= 1.0 - EXACT
+    assert crashed - times_of(history, "container", "running", "helper")[0] == pytest.approx(1.0, abs=EXACT)
 
 
 def test_the_agent_restarts_in_a_stop(tmp_path: Path) -> None:
@@ -153,18 +167,14 @@ def group() -> Iterator[Path]:
 def test_what_runs_under_a_quota_is_throttled(group: Path) -> None:
     """A process in the group is the command itself, and the kernel throttles it when it wants more than its share."""
     command = cpu_quota.within(group, [sys.executable, "-c", "while True: pass"])
-    process = subprocess.Popen(processes.bound(command), process_group=0)
-    try:
 
-        def not_throttled() -> str | None:
-            statistics = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
-            return None if int(statistics["nr_throttled"]) else str(statistics)
+    def not_throttled() -> str | None:
+        statistics = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
+        return None if int(statistics["nr_throttled"]) else str(statistics)
 
+    with started(command, {}, stdout=subprocess.DEVNULL) as process:
         processes.wait_for(not_throttled)
         assert str(process.pid) in (group / "cgroup.procs").read_text().split()
-    finally:
-        processes.kill_group(process)
-        process.wait()
 
 
 @pytest.mark.parametrize(
@@ -202,27 +212,20 @@ def test_a_busy_neighbour_gets_what_its_shares_say() -> None:
     """Of two that want all of half a core, the one with eight times the shares gets about eight times as much."""
     if cpu_quota.hierarchy() is None:
         pytest.skip("needs a control group `cpu` in which this user may make others")
-    neighbour = cpu_shares.BusyNeighbour(f"lab-test-{os.getpid()}", 0.5, 512)
-    own = processes.start(
+    with closing(cpu_shares.BusyNeighbour(f"lab-test-{os.getpid()}", 0.5, 512)) as neighbour:
         # on one core: shares count where processes compete
-        ["taskset", "--cpu-list", "0", *cpu_quota.within(neighbour.container("own", 64), cpu_shares.BUSY)],
-        Path("/dev/null"),
-    )
-    os.sched_setaffinity(neighbour.pid, {0})
+        os.sched_setaffinity(neighbour.pid, {0})
+        command = ["taskset", "--cpu-list", "0", *cpu_quota.within(neighbour.container("own", 64), cpu_shares.BUSY)]
 
-    def too_few() -> str | None:
-        used = ticks(neighbour.pid)
-        return None if used > 100 else f"{used} ticks"
+        def too_few() -> str | None:
+            used = ticks(neighbour.pid)
+            return None if used > 100 else f"{used} ticks"
 
-    try:
-        before = ticks(neighbour.pid), ticks(own.pid)
-        processes.wait_for(too_few)
-        busy, mine = ticks(neighbour.pid) - before[0], ticks(own.pid) - before[1]
-        assert busy > 3 * mine
-    finally:
-        processes.kill_group(own)
-        own.wait()
-        neighbour.close()
+        with started(command, {}, stdout=subprocess.DEVNULL) as own:
+            before = ticks(neighbour.pid), ticks(own.pid)
+            processes.wait_for(too_few)
+            busy, mine = ticks(neighbour.pid) - before[0], ticks(own.pid) - before[1]
+            assert busy > 3 * mine
 
 
 def ticks(pid: int) -> int:

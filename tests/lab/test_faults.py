@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -17,8 +18,9 @@ from lab.faults import stepped_clock
 from lab.faults.judgement import LATE
 from lab.faults.schedule import DEATHS, Kind, Schedule, random_schedule
 from lab.faults.shared_parts import SharedParts
-from lab.faults.trial import Trial
+from lab.faults.trial import QUOTA_PERIOD, Trial
 from lab.parts.container_process import ContainerProcess
+from tests.lab.playing import EXACT
 
 
 def first(*wanted: Kind, chain: bool = False, is_it: Callable[[Schedule], bool] = lambda schedule: True) -> int:
@@ -87,26 +89,50 @@ def test_a_death_in_a_chain_is_played(death: Kind) -> None:
     play(first(death, chain=True, is_it=lambda each: 0.2 < each.happenings[0].at < each.delay - 0.5))
 
 
-def test_a_starved_holder_gets_its_share(tmp_path: Path) -> None:
-    """A process that could use a whole core gets the share of the schedule, and runs on when that is over."""
+def test_a_starved_holder_gets_its_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that could use a whole core gets the share of the schedule, and runs on when that is over.
+
+    On a busy machine the trial stops it late. So its CPU time is compared with the time between the trial's signals.
+    """
+    schedule = random_schedule(1, first("helper is starved"))
+    stopped, resumed = list[float](), list[float]()
 
     async def starve() -> tuple[float, str]:
-        trial = Trial(SharedParts(tmp_path, 2), random_schedule(1, first("helper is starved")), "helper", tmp_path)
+        trial = Trial(SharedParts(tmp_path, 2), schedule, "helper", tmp_path)
+        stand = trial._stand
+
+        def noted(why: Literal["frozen", "starved"], stands: bool) -> None:
+            """The process runs, at the most, from before the one signal until after the other."""
+            if not stands:
+                resumed.append(time.monotonic())
+            stand(why, stands)
+            if stands:
+                stopped.append(time.monotonic())
+
+        monkeypatch.setattr(trial, "_stand", noted)
         busy = ContainerProcess([sys.executable, "-c", "while True: pass"], os.environ, tmp_path / "log")
         await busy.start()
         trial._processes["helper"] = busy
         status = Path(f"/proc/{busy.pid}/stat")
         try:
+            resumed.append(time.monotonic())
             before = sum(map(int, status.read_text().split()[13:15]))
             await trial._starve(trial._now() + 3)
             used = (sum(map(int, status.read_text().split()[13:15])) - before) / os.sysconf("SC_CLK_TCK")
-            return used / 3, status.read_text().split()[2]
+            stopped.append(time.monotonic())
+            return used, status.read_text().split()[2]
         finally:
             await busy.kill()
             busy.close()
 
-    share, state = asyncio.run(starve())
-    assert share < 0.3  # 5 to 10 %, and what a busy machine is late by
+    used, state = asyncio.run(starve())
+    ran = [stop - resume for resume, stop in zip(resumed, stopped, strict=True)]
+    stood = [resume - stop for stop, resume in zip(stopped[:-1], resumed[1:], strict=True)]
+    runs = schedule.cpu * QUOTA_PERIOD
+    assert schedule.cpu <= 0.1
+    assert min(stood) >= QUOTA_PERIOD - runs - EXACT
+    assert min(ran[1:]) >= runs - EXACT
+    assert used <= sum(ran) + 0.1  # a signal takes effect a little later, and the kernel counts in ticks of 10 ms
     assert state != "T"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lab.ecs.engine import Process, Start, start
 from tests.helper import virtual
-from tests.lab.playing import ENVIRON, Program, start_fake
+from tests.lab.playing import ENVIRON, Program, is_frozen, start_fake, until
 
 
 class Life:
@@ -20,9 +20,11 @@ class Life:
 
     async def says(self, number: int) -> None:
         """Wait until it has said so many lines."""
-        async with asyncio.timeout(60):
-            while len(self.lines) < number:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(self.lines) >= number)
+
+    async def freezes(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+        await until(lambda: is_frozen(self.process))
 
 
 Story = Callable[[Life], Awaitable[None]]
@@ -69,6 +71,24 @@ async def asked_in_vain(life: Life) -> None:
     life.process.kill()
 
 
+async def asked_while_frozen(life: Life) -> None:
+    await life.freezes()
+    for _ in range(2):
+        life.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    assert life.lines == ["ready\n"] and life.process.returncode is None and is_frozen(life.process)
+    life.process.send_signal(signal.SIGCONT)
+    await life.says(2)
+    assert not is_frozen(life.process)
+    life.process.send_signal(signal.SIGTERM)
+
+
+async def killed_while_frozen(life: Life) -> None:
+    await life.freezes()
+    life.process.send_signal(signal.SIGTERM)
+    life.process.kill()
+
+
 async def killed(life: Life) -> None:
     life.process.send_signal(signal.SIGKILL)
 
@@ -82,6 +102,8 @@ async def killed(life: Life) -> None:
         pytest.param(Program(33, asks=2), asked_in_vain, -9, 1, id="must be asked twice"),
         pytest.param(Program(None), asked_in_vain, -9, 1, id="never leaves"),
         pytest.param(Program(), killed, -9, 0, id="is killed"),
+        pytest.param(Program(33, asks=2), asked_while_frozen, 33, 2, id="hears one SIGTERM of two after its thaw"),
+        pytest.param(Program(), killed_while_frozen, -9, 0, id="is killed while it is frozen"),
     ],
 )
 @pytest.mark.parametrize("real", [True, False], ids=["real", "fake"])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,32 +18,37 @@ from lab.parts.processes import wait_for
 from lab.report import report
 from lab.scenarios.all_scenarios import ALL, DEMO
 from lab.scenarios.scenario import Column
+from tests.helper.process.program import PATIENCE, started
+from tests.lab.playing import EXACT
 
 SCENARIOS = {each.name: each for each in (*ALL, DEMO)}
 
+# how often a run is played that a busy machine spoils, and the seconds that the lab may take for each call
+TRIES, SECONDS = 3, 200
+# the limits of tests whose fixture plays: one run, or what `make demo` plays and then its two runs
+plays_one_run = pytest.mark.timeout(TRIES * SECONDS + 100)
+plays_the_demo = pytest.mark.timeout((1 + 2 * TRIES) * SECONDS + 100)
 
-def lab(*arguments: str) -> subprocess.Popen[bytes]:
+
+def lab(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     # tests that a shell runs in the background would hand down that Ctrl-C is ignored
     command = ["env", "--default-signal=INT", sys.executable, "-m", "lab", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return started(command, os.environ, stderr=subprocess.STDOUT)
 
 
-def finish(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the lab's end and print what it has written; whatever is raised, it ends."""
-    try:
-        print(process.communicate(timeout=200)[0].decode())
-    finally:
-        process.kill()
-        process.communicate()
+def finish(*arguments: str) -> None:
+    """Run the lab to its end and print what it has written."""
+    with lab(*arguments) as process:
+        print(process.communicate(timeout=SECONDS)[0])
 
 
 def play(folder: Path, *runs: tuple[str, Column]) -> Path:
     """Play these runs. A run that a busy machine has spoiled is played again, twice."""
-    for _ in range(3):
+    for _ in range(TRIES):
         for each in runs:
             place = folder / "-".join(each)
             if not place.exists() or is_spoiled(result(folder, *each)):
-                finish(lab("run", *each, "--folder", str(place)))
+                finish("run", *each, "--folder", str(place))
     return folder
 
 
@@ -74,7 +80,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make demo` leaves."""
 
     def make(folder: Path) -> None:
-        finish(lab("demo", "--folder", str(folder)))
+        finish("demo", "--folder", str(folder))
         play(folder, ("demo", "none"), ("demo", "fixed"))
 
     return once("demo", tmp_path_factory, make)
@@ -85,11 +91,13 @@ def thrice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once("thrice", tmp_path_factory, lambda folder: play(folder, ("sigterm-thrice", "fixed")))
 
 
+@plays_one_run
 def test_a_rolling_update_loses_nothing(thrice: Path) -> None:
     """With the helper a rolling update comes to what the table promises."""
     assert result(thrice, "sigterm-thrice", "fixed").shortcomings == []
 
 
+@plays_one_run
 def test_each_request_names_its_task_and_its_connection(thrice: Path) -> None:
     """Every answered request names the task and the connection; persistent ones are used again, new ones are not."""
     history = read(thrice / "sigterm-thrice-fixed" / report.RECORD)
@@ -102,6 +110,7 @@ def test_each_request_names_its_task_and_its_connection(thrice: Path) -> None:
     assert len(set(connections["persistent"])) < len(connections["persistent"]) / 10
 
 
+@plays_one_run
 def test_a_repeated_stop_request_reaches_the_helper(thrice: Path) -> None:
     """The scenario with three signals has sent three, and the helper has heard the repeated ones."""
     history = read(thrice / "sigterm-thrice-fixed" / report.RECORD)
@@ -109,6 +118,7 @@ def test_a_repeated_stop_request_reaches_the_helper(thrice: Path) -> None:
 
 
 @pytest.mark.slow
+@plays_one_run
 @pytest.mark.parametrize(
     ("name", "column"),
     [("application-crash", "fixed"), ("scale-in", "auto"), ("consul-scale-in", "auto")],
@@ -119,6 +129,7 @@ def test_a_scenario_comes_to_what_the_table_promises(tmp_path: Path, name: str, 
 
 
 @pytest.mark.slow
+@plays_the_demo
 @pytest.mark.parametrize("column", ["none", "fixed"])
 def test_the_demo_shows_what_it_promises(demo: Path, column: Column) -> None:
     """The demo's update fails without a helper, and loses nothing with it."""
@@ -126,6 +137,7 @@ def test_the_demo_shows_what_it_promises(demo: Path, column: Column) -> None:
 
 
 @pytest.mark.slow
+@plays_the_demo
 def test_discovery_lags_behind_ecs(demo: Path) -> None:
     """A new task is healthy in Cloud Map a lag after it is in ECS, and the downstream hears of it a push later."""
     history = read(demo / "demo-fixed" / report.RECORD)
@@ -135,11 +147,12 @@ def test_discovery_lags_behind_ecs(demo: Path) -> None:
     assert len(new) == DEMO.tasks
     for task in new:
         in_cloud_map = history.times("discovery", "healthy")[task]
-        assert in_cloud_map - history.times("task", "healthy")[task] >= DEMO.times.cloud_map
+        assert in_cloud_map - history.times("task", "healthy")[task] >= DEMO.times.cloud_map - EXACT
         assert history.times("downstream", "serving")[task] - in_cloud_map >= DEMO.times.push - 0.01
 
 
 @pytest.mark.slow
+@plays_the_demo
 def test_the_demo_leaves_a_picture_and_a_page(demo: Path) -> None:
     """The demo's page contains its picture and needs no other file; both can be made again from the records."""
     for _ in range(2):
@@ -160,14 +173,14 @@ def test_the_demo_leaves_a_picture_and_a_page(demo: Path) -> None:
 def test_nothing_outlives_the_lab(tmp_path: Path, end: signal.Signals) -> None:
     """However the lab ends, in the middle of a run, every process that it has started ends too."""
     folder = tmp_path / "run"
-    process = lab("bench", "sigterm-thrice", "--columns", "fixed", "--folder", str(folder))
     record = folder / "sigterm-thrice-fixed" / report.RECORD
 
-    def not_under_way() -> str | None:
-        assert process.poll() is None, process.communicate()[0].decode()
-        return None if record.exists() and b'"baseline"' in record.read_bytes() else "no baseline in the record"
+    with lab("bench", "sigterm-thrice", "--columns", "fixed", "--folder", str(folder)) as process:
 
-    try:
+        def not_under_way() -> str | None:
+            assert process.poll() is None, process.communicate(timeout=PATIENCE)[0]
+            return None if record.exists() and b'"baseline"' in record.read_bytes() else "no baseline in the record"
+
         wait_for(not_under_way, 90)
         family = descendants(process.pid)
         # the run, the downstream, and two tasks of three containers
@@ -179,9 +192,6 @@ def test_nothing_outlives_the_lab(tmp_path: Path, end: signal.Signals) -> None:
             return f"alive: {left}" if left else None
 
         wait_for(alive, 30)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def descendants(pid: int) -> list[int]:

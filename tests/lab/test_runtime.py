@@ -1,4 +1,7 @@
-"""The lab's runtime with real processes: order, stopTimeout, SIGKILL, Spot, crashes."""
+"""The lab's runtime: order, stopTimeout, SIGKILL, Spot, crashes, in virtual time.
+
+Two facts need real shells: a signal's exit code, and an output that is full.
+"""
 
 import signal
 from dataclasses import replace
@@ -8,6 +11,7 @@ import pytest
 
 from lab.ecs.runtime import ContainerSpec, Runtime
 from tests.lab.playing import (
+    EXACT,
     SERVICE,
     Program,
     container,
@@ -16,6 +20,7 @@ from tests.lab.playing import (
     play,
     play_virtually,
     scale_to_none,
+    times_of,
     until,
 )
 
@@ -32,7 +37,7 @@ def test_containers_stop_one_after_the_other(tmp_path: Path) -> None:
             container("helper", SLOW, envoy="HEALTHY", application="START"),
         ]
 
-    history = play(tmp_path, SERVICE, containers, scale_to_none)
+    history = play_virtually(tmp_path, SERVICE, containers, scale_to_none)
     assert events_of(history, "running") == ["running envoy", "running application", "running helper"]
     assert events_of(history, "sigterm", "stopped") == [
         "sigterm helper",
@@ -66,8 +71,10 @@ def test_a_spot_interruption_ends_with_its_notice(tmp_path: Path) -> None:
     def containers() -> list[ContainerSpec]:
         return [container("envoy", QUICK), container("helper", STUBBORN, envoy="HEALTHY")]
 
-    history = play(tmp_path, replace(SERVICE, spot_notice=1.0), containers, story)
+    history = play_virtually(tmp_path, replace(SERVICE, spot_notice=1.0), containers, story)
     assert events_of(history, "sigterm", "sigkill")[:3] == ["sigterm helper", "sigkill envoy", "sigkill helper"]
+    (noticed, *_), (killed, *_) = times_of(history, "task", "stopping"), times_of(history, "container", "sigkill")
+    assert killed - noticed == pytest.approx(1.0, abs=EXACT)
 
 
 @pytest.mark.parametrize("crashed", ["envoy", "application"])
@@ -87,7 +94,7 @@ def test_a_crash_stops_the_task_in_order(tmp_path: Path, crashed: str) -> None:
             container("helper", SLOW, envoy="HEALTHY", application="START"),
         ]
 
-    history = play(tmp_path, SERVICE, containers, story)
+    history = play_virtually(tmp_path, SERVICE, containers, story)
     survivor = {"envoy": "application", "application": "envoy"}[crashed]
     assert events_of(history, "crashed", "sigterm")[:3] == [
         f"crashed {crashed}",
@@ -98,7 +105,7 @@ def test_a_crash_stops_the_task_in_order(tmp_path: Path, crashed: str) -> None:
 
 def test_what_a_container_prints_is_kept(tmp_path: Path) -> None:
     """A container's output is in its log in the folder."""
-    history = play(tmp_path, SERVICE, lambda: [container("helper", QUICK)], scale_to_none)
+    history = play_virtually(tmp_path, SERVICE, lambda: [container("helper", QUICK)], scale_to_none)
     (task,) = history.times("task", "created")
     assert (tmp_path / f"{task[:6]}-helper.log").read_text() == "ready\nasked\n"
 
@@ -109,20 +116,22 @@ def test_a_stop_may_reach_one_container_later_than_the_others(tmp_path: Path) ->
     def containers() -> list[ContainerSpec]:
         return [replace(container("helper", QUICK), asked_after=0.4), container("sidecar", QUICK)]
 
-    history = play(tmp_path, SERVICE, containers, scale_to_none)
+    history = play_virtually(tmp_path, SERVICE, containers, scale_to_none)
     assert events_of(history, "sigterm", "stopped") == [
         "sigterm sidecar",
         "stopped sidecar",
         "sigterm helper",
         "stopped helper",
     ]
+    (sidecar,), (helper,) = (times_of(history, "container", "sigterm", name) for name in ("sidecar", "helper"))
+    assert helper - sidecar == pytest.approx(0.4, abs=EXACT)
 
 
 def test_a_container_is_stopped_with_the_signal_of_its_image(tmp_path: Path) -> None:
     """STOPSIGNAL is what ECS sends; an end by a signal has the exit code that a container engine reports."""
     # a shell's background jobs ignore this signal, and so do all that they start
     spec = replace(
-        container("helper", ["sh", "-c", "echo ready; exec env --default-signal=QUIT sleep 60"]),
+        container("helper", ["env", "--default-signal=QUIT", "sh", "-c", "echo ready; exec sleep 60"]),
         stop_signal=signal.SIGQUIT,
     )
     history = play(tmp_path, SERVICE, lambda: [spec], scale_to_none)

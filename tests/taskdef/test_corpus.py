@@ -97,49 +97,52 @@ def findings_of(document: Any) -> set[tuple[str, str]]:
     return {(problem.rule, problem.place) for problem in problems if problem.rule != "containers-unknown"}
 
 
-@pytest.mark.parametrize("indent", [None, 1, 4, "\t"])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
-def test_add_changes_text_and_values_alike(document: Any, indent: int | str | None) -> None:
-    """The text that add writes has the values of the document that it makes, and every line that was there before."""
-    bare = without_helper(document)
-    text = json.dumps(bare, indent=indent, ensure_ascii=False)
-    bare = sources("x.json", parse("x.json", text.encode()))[0].document
-    after = text
-    for edit in edits(bare, IMAGE):
-        after = apply(sources("x.json", parse("x.json", after.encode()))[0], edit)
+def test_add_changes_text_and_values_alike(document: Any) -> None:
+    """The text that add writes has the values of the document that it makes, and every line that was there before.
 
-    assert sources("x.json", parse("x.json", after.encode()))[0].document == with_helper(bare)
-    lines = iter(after.splitlines())
-    assert indent is None or all(
-        any(line.rstrip(",") == each.rstrip(",") for each in lines) for line in text.splitlines()
-    )
+    That holds for each indent.
+    """
+    for indent in (None, 1, 4, "\t"):
+        bare = without_helper(document)
+        text = json.dumps(bare, indent=indent, ensure_ascii=False)
+        bare = sources("x.json", parse("x.json", text.encode()))[0].document
+        after = text
+        for edit in edits(bare, IMAGE):
+            after = apply(sources("x.json", parse("x.json", after.encode()))[0], edit)
+
+        assert sources("x.json", parse("x.json", after.encode()))[0].document == with_helper(bare), f"{indent=}"
+        lines = iter(after.splitlines())
+        assert indent is None or all(
+            any(line.rstrip(",") == each.rstrip(",") for each in lines) for line in text.splitlines()
+        ), f"{indent=}"
 
 
-@pytest.mark.parametrize("form", ["json", "yaml", "cloudformation"])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
-def test_each_fix_changes_text_and_values_alike(document: Any, form: str) -> None:
-    """In whatever format, what mends one finding changes the file as it changes the values, or is refused."""
-    source = written(document, form)
-    for problem in apply_rules(assign_roles(read(source.document), spot=True)):
-        try:
-            edited = source
-            for edit in problem.fix:
-                edited = reread(edited, apply(edited, edit))
-        except NotEditable:
-            continue
-        assert changed(source.document, problem.fix) == edited.document, problem.rule
+def test_each_fix_changes_text_and_values_alike(document: Any) -> None:
+    """In each format, the fix of one finding changes the file as it changes the values, or is refused."""
+    for form in ("json", "yaml", "cloudformation"):
+        source = written(document, form)
+        for problem in apply_rules(assign_roles(read(source.document), spot=True)):
+            try:
+                edited = source
+                for edit in problem.fix:
+                    edited = reread(edited, apply(edited, edit))
+            except NotEditable:
+                continue
+            assert changed(source.document, problem.fix) == edited.document, f"{problem.rule} in {form}"
 
 
-@pytest.mark.parametrize("form", ["yaml", "cloudformation"])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=CASES)
-def test_add_changes_yaml_text_and_values_alike(document: Any, form: str) -> None:
+def test_add_changes_yaml_text_and_values_alike(document: Any) -> None:
     """In YAML and in a template, too, the text that add writes has the values of the document that it makes."""
-    source = written(without_helper(document), form)
-    edited = source
-    for edit in edits(source.document, IMAGE):
-        edited = reread(edited, apply(edited, edit))
+    for form in ("yaml", "cloudformation"):
+        source = written(without_helper(document), form)
+        edited = source
+        for edit in edits(source.document, IMAGE):
+            edited = reread(edited, apply(edited, edit))
 
-    assert with_helper(source.document) == edited.document
+        assert with_helper(source.document) == edited.document, form
 
 
 def written(document: Any, form: str) -> Source:
