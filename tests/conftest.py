@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.limits import pytest_runtest_teardown  # noqa: F401 (a hook of pytest)
+from tests.limits import pytest_runtest_teardown, pytest_timeout_set_timer  # noqa: F401 (hooks of pytest)
 from tests.spreading import spread, takes_long
 
 # How long an example takes says something of the machine, and nothing of what is tested; the bound is pytest's.

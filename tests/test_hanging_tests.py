@@ -1,11 +1,12 @@
 """Tests that hang, in pytest under this project's own settings: alone, and side by side as make runs them."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.helper.process.program import finished
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,6 +44,19 @@ def test_next():
     pass
 """
 
+HANGING_IN_FINALLY = """
+import asyncio, threading
+
+def test_hangs():
+    try:
+        asyncio.run(asyncio.Event().wait())
+    finally:
+        threading.Event().wait()
+
+def test_next():
+    pass
+"""
+
 SIDE_BY_SIDE = ("--numprocesses", "1", "--dist", "worksteal")
 ways = pytest.mark.parametrize("way", [(), SIDE_BY_SIDE], ids=["alone", "side by side"])
 
@@ -53,9 +67,9 @@ def run(folder: Path, text: str, *options: str) -> str:
     settings = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-p", "no:cacheprovider")
     command = [sys.executable, "-m", "pytest", *settings, *options, "test_hanging.py"]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    environ["TEARDOWN_LIMIT"] = "5"
-    (folder / "conftest.py").write_text("from tests.limits import pytest_runtest_teardown as pytest_runtest_teardown")
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120)
+    environ["LAST_LIMIT"] = "5"
+    (folder / "conftest.py").write_text("from tests.limits import *")
+    done = finished(command, environ, folder, seconds=120)
     return done.stdout + done.stderr
 
 
@@ -75,6 +89,16 @@ def test_a_fixture_that_hangs_at_its_end_ends_the_process(tmp_path: Path, way: t
     printed = run(tmp_path, HANGING_AT_ITS_END, *way)
 
     assert "threading.py" in printed and "in resource" in printed
+    if way:
+        assert "crashed while running" in printed and "1 passed" in printed
+
+
+@ways
+def test_a_test_that_hangs_after_its_timeout_ends_the_process(tmp_path: Path, way: tuple[str, ...]) -> None:
+    """A `finally` of the test itself may hang too: pytest-timeout raises only once for each test."""
+    printed = run(tmp_path, HANGING_IN_FINALLY, *way, "--override-ini=timeout=2")
+
+    assert "threading.py" in printed and "in test_hangs" in printed
     if way:
         assert "crashed while running" in printed and "1 passed" in printed
 

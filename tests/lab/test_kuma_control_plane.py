@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from lab.parts import envoy_process
 from lab.parts.history import Recorder
 from lab.report import verdict
 from lab.scenarios.in_meshes import ROWS
+from tests.helper.process.program import finished
 from tests.lab.conftest import played, write_program
 
 ROW = next(row for row in ROWS if row.name == "kuma-scale-in")
@@ -124,7 +124,7 @@ def test_a_bench_that_could_not_play_a_run_is_no_success(tmp_path: Path) -> None
     """Where the program is missing there is not even a record: the lab says why, and fails."""
     command = [sys.executable, "-m", "lab", "bench", ROW.name, "--columns", "none", "--folder", str(tmp_path)]
     environ = {**os.environ, "KUMA_CP": str(tmp_path / "kuma-cp")}
-    benched = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environ)
+    benched = finished(command, environ, seconds=120)
     assert benched.returncode == 1
     assert "kuma-cp is no program" in benched.stdout and f"not played: {ROW.name}" in benched.stdout
 

@@ -71,10 +71,11 @@ def started(
     command: Sequence[str | Path],
     settings: Mapping[str, str],
     stdin: int = subprocess.DEVNULL,
-    stdout: int = subprocess.PIPE,
+    stdout: int | None = subprocess.PIPE,
     stderr: int | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a process in its own group; after any exception, kill the group. Every test starts its processes so.
+    """Start a process in its own group; after any exception, kill the group. A test starts its processes so.
 
     It does not use `with Popen(...)`, which waits for the process: the test may have failed to end it.
     """
@@ -85,6 +86,7 @@ def started(
         stderr=stderr,
         text=True,
         env=environment(**settings),
+        cwd=cwd,
         process_group=0,
         preexec_fn=die_with_parent,
     )
@@ -92,16 +94,27 @@ def started(
         yield process
     finally:
         end(process)
-        for pipe in (process.stdin, process.stdout):
+        for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe:
                 pipe.close()
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill what still runs of the process and its children."""
-    if process.poll() is None:
-        kill_group(process)
-        process.wait()
+    """Kill what still runs of the process and its group. The children of a process that was waited for run on."""
+    kill_group(process)
+    process.wait()
+
+
+def finished(
+    command: Sequence[str | Path], settings: Mapping[str, str], cwd: Path | None = None, seconds: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; after any exception, TimeoutExpired included, kill also what the command has started.
+
+    It ends when nothing holds the command's output any more.
+    """
+    with started(command, settings, stderr=subprocess.PIPE, cwd=cwd) as process:
+        output, errors = process.communicate(timeout=seconds)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 @contextmanager
@@ -155,6 +168,4 @@ def wait_until_armed(pid: int) -> None:
 
 def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run another of its commands to the end."""
-    return subprocess.run(
-        [str(PROGRAM), *arguments], capture_output=True, text=True, env=environment(**settings), timeout=PATIENCE
-    )
+    return finished([PROGRAM, *arguments], settings)

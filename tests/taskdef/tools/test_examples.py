@@ -23,6 +23,7 @@ from task_helper_taskdef.definition import read
 from task_helper_taskdef.formats import parse, sources
 from task_helper_taskdef.formats.editing import changed
 from task_helper_taskdef.roles import assign_roles
+from tests.helper.process.program import finished
 
 # the whole file: cfn-lint, the CDK and a reader of Terraform's language are for `make test-all` (group `opinions`)
 pytestmark = pytest.mark.slow
@@ -303,14 +304,7 @@ def test_cdk_example_synthesises_well_wired_tasks(tmp_path: Path) -> None:
         **({"JSII_NODE": str(node)} if (node := packaged_node()) else {}),
     }
     assert settings["app"] == "python3 app.py"
-    done = subprocess.run(
-        [sys.executable, "app.py"],
-        cwd=EXAMPLES / "cdk",
-        env=os.environ | environ,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = finished([sys.executable, "app.py"], os.environ | environ, EXAMPLES / "cdk", seconds=300)
     assert done.returncode == 0, done.stderr
 
     templates = sorted((tmp_path / "cdk.out").glob("*.template.json"))

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.helper.process.program import finished
+
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
 GOOD = '{"networkMode": "awsvpc", "containerDefinitions": [{"name": "batch", "image": "batch:1"}]}'
@@ -24,7 +26,7 @@ ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding
 
 def run(command: list[str], folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environ}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return finished(command, environment, folder, seconds=120)
 
 
 @pytest.fixture
