@@ -16,18 +16,20 @@ def test_a_stopped_process_gets_its_signal_when_it_runs_again(tmp_path: Path) ->
     async def play() -> tuple[int | None, int | None]:
         program = "import signal; signal.signal(15, lambda *_: exit(4)); print('ready', flush=True)\nwhile True: pass"
         process = ContainerProcess([sys.executable, "-c", program], os.environ, tmp_path / "log")
-        await process.start()
 
         async def is_ready() -> bool:
             return process.lines == ["ready"]
 
-        await until(is_ready)
-        process.stop_running(True)
-        process.send(signal.SIGTERM)
-        stopped = await process.ends(0.5)
-        process.stop_running(False)
-        code = await process.ends(30)
-        process.close()
-        return stopped, code
+        try:
+            await process.start()
+            await until(is_ready)
+            process.stop_running(True)
+            process.send(signal.SIGTERM)
+            stopped = await process.ends(0.5)
+            process.stop_running(False)
+            return stopped, await process.ends(30)
+        finally:
+            await process.kill()
+            process.close()
 
     assert asyncio.run(play()) == (None, 4)

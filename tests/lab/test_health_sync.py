@@ -1,13 +1,16 @@
 """The imitation of `consul-ecs-health-sync`: its reports to Consul, from a task's metadata and on SIGTERM."""
 
 import asyncio
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from lab.ecs import engine
 from lab.meshes.health_sync import envoy_has_stopped, status_of
 from lab.parts.processes import free_address
 from lab.parts.serving import served
@@ -43,7 +46,7 @@ def test_envoy_has_stopped_when_the_metadata_says_so() -> None:
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_its_own_sigterm_makes_the_task_critical(refused: bool) -> None:
+def test_its_own_sigterm_makes_the_task_critical(refused: bool, tmp_path: Path) -> None:
     """It reports the task as passing, on SIGTERM as critical, and deregisters it when Envoy has stopped.
 
     As the real one it reports the task as critical once, also where Consul refuses the report.
@@ -85,7 +88,7 @@ def test_its_own_sigterm_makes_the_task_critical(refused: bool) -> None:
             "0.05",
         ]
         async with served(application, address, PORT):
-            process = await asyncio.create_subprocess_exec(*command)
+            process = await engine.start(command, os.environ, tmp_path / "log", None, None)
             try:
                 async with asyncio.timeout(60):
                     await heard.wait()
@@ -97,9 +100,8 @@ def test_its_own_sigterm_makes_the_task_critical(refused: bool) -> None:
                     containers[:] = [container("envoy", "UNHEALTHY", "STOPPED")]
                     return await process.wait()
             finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+                process.kill()
+                await process.wait()
 
     assert asyncio.run(live()) == 0
     assert reported == ["passing", "critical", "deregistered"]

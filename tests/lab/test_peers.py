@@ -1,18 +1,18 @@
 """Other programs in the helper's place: how a container runs them, and where they cannot be played."""
 
+import os
 import signal
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lab.parts import processes
 from lab.parts.envoy_process import EnvoyOptions
 from lab.run import peers
 from lab.run.task_definition import missing
 from lab.scenarios.beside_peers import ROWS
 from lab.scenarios.scenario import Column
+from tests.helper.process.program import started, wait_until_armed
 
 ROW = next(row for row in ROWS if row.name == "peers-update")
 DELAYED = next(row for row in ROWS if row.name == "peers-update-delay")
@@ -46,20 +46,11 @@ def test_a_peer_that_is_no_program_is_named(tmp_path: Path, monkeypatch: pytest.
 
 def stopped(command: list[str], written: Path) -> list[str]:
     """The words of what the container has run at its SIGTERM."""
-    container = subprocess.Popen(command)
-    try:
-        processes.wait_for(lambda: None if _catches_sigterm(container.pid) else "the shell has its trap")
+    with started(command, os.environ, stdout=None) as container:
+        wait_until_armed(container.pid)
         container.send_signal(signal.SIGTERM)
         assert container.wait(30) == 0
-    finally:
-        container.kill()
-        container.wait()
     return written.read_text().split()
-
-
-def _catches_sigterm(pid: int) -> bool:
-    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
-    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_contours_manager_is_run_at_sigterm(programs: Path) -> None:

@@ -51,9 +51,10 @@ def test_the_whole_group_is_killed(tmp_path: Path) -> None:
     """SIGKILL to a group ends the process that leads it and those that this has started."""
     file = tmp_path / "pid"
     process = start(["sh", "-c", f"{LEAVES_BEHIND}; wait", str(file)], tmp_path / "log")
-    wait_until_written(file)
-
-    kill_group(process)
+    try:
+        wait_until_written(file)
+    finally:
+        kill_group(process)
 
     assert process.wait() == -9
     wait_until_dead(file)
@@ -75,8 +76,10 @@ def test_what_a_container_leaves_behind_is_killed_once(tmp_path: Path, monkeypat
     async def play() -> None:
         command = ["sh", "-c", LEAVES_BEHIND, str(file)]
         process = await engine.start(command, {}, tmp_path / "log", None, None)
-        assert await process.wait() == 0
-        process.kill()
+        try:
+            assert await process.wait() == 0
+        finally:
+            process.kill()
         wait_until_dead(file)
         monkeypatch.setattr(os, "killpg", no_signal)
         process.kill()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lab.parts.envoy_process import APPLICATION_PORT, HEALTH_PATH
-from lab.parts.processes import free_address, start, wait_for
+from lab.parts.processes import free_address, kill_group, start, wait_for
 from lab.parts.sample_application import DEEP_HEALTH_PATH, WORK_PATH
 
 
@@ -30,7 +30,7 @@ def application(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[
         wait_for(lambda: None if "up" in events(folder) else (folder / "log").read_text())
         yield process, f"http://{host}:{APPLICATION_PORT}"
     finally:
-        process.kill()
+        kill_group(process)
         process.wait()
 
 

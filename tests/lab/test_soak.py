@@ -1,10 +1,12 @@
 """The soak: its statistics on known values, its figures on made-up records, and a few updates for real."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -21,6 +23,7 @@ from lab.soak import page
 from lab.soak.confidence import at_most, quantile
 from lab.soak.figures import Latency, latencies, played, scenario_of, summary
 from lab.soak.play import UNDER_WAY, Soak
+from tests.helper.process.program import started
 
 
 @pytest.mark.parametrize(
@@ -240,10 +243,10 @@ def test_the_page(tmp_path: Path) -> None:
     assert figures["columns"]["auto"]["lost"] == 1
 
 
-def lab_soak(*arguments: str) -> subprocess.Popen[str]:
+def lab_soak(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     # tests that a shell runs in the background would hand down that Ctrl-C is ignored
     command = ["env", "--default-signal=INT", sys.executable, "-m", "lab", "soak", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return started(command, os.environ, stderr=subprocess.STDOUT)
 
 
 @pytest.mark.slow
@@ -251,28 +254,25 @@ def test_an_interrupted_soak_leaves_its_page_and_goes_on(tmp_path: Path) -> None
     """After Ctrl-C the page has what has been played; given the folder again it plays the rest, and only the rest."""
     arguments = ("--folder", str(tmp_path), "--scenario", "never-in-service", "--columns", "fixed", "--jobs", "1")
     first, second = tmp_path / "0001-fixed" / RECORD, tmp_path / f"0002-fixed{UNDER_WAY}" / RECORD
-    soak = lab_soak(*arguments, "--count", "3")
-    try:
+    with lab_soak(*arguments, "--count", "3") as soak:
         wait_for(lambda: None if second.exists() or soak.poll() is not None else "no second update", 120)
         soak.send_signal(signal.SIGINT)
         output = soak.communicate(timeout=60)[0]
-    finally:
-        soak.kill()
     assert soak.returncode == 130, output
     assert f"--folder {tmp_path} continues" in output.replace("\n", " ")
     assert json.loads((tmp_path / "soak.json").read_text())["columns"]["fixed"]["updates"] == 1
     before = first.read_bytes()
 
-    soak = lab_soak(*arguments, "--count", "2")
-    output = soak.communicate(timeout=120)[0]
+    with lab_soak(*arguments, "--count", "2") as soak:
+        output = soak.communicate(timeout=120)[0]
     figures = json.loads((tmp_path / "soak.json").read_text())["columns"]["fixed"]
     assert figures["updates"] == 2, output
     assert soak.returncode == (1 if figures["worse"] else 0), output
     assert first.read_bytes() == before
 
     (tmp_path / "soak.md").unlink()
-    again = lab_soak("--report", str(tmp_path))
-    assert again.communicate(timeout=60)[0].endswith(f"The page: {tmp_path}/soak.html\n")
+    with lab_soak("--report", str(tmp_path)) as again:
+        assert again.communicate(timeout=60)[0].endswith(f"The page: {tmp_path}/soak.html\n")
     assert json.loads((tmp_path / "soak.json").read_text())["columns"]["fixed"] == figures
     assert (tmp_path / "soak.md").exists()
 
@@ -280,6 +280,6 @@ def test_an_interrupted_soak_leaves_its_page_and_goes_on(tmp_path: Path) -> None
 def test_a_folder_keeps_to_its_scenario(tmp_path: Path) -> None:
     """Figures of two scenarios are no figures: what has updates of one does not go on with another."""
     keep(tmp_path, 1, "auto", update())
-    soak = lab_soak("--folder", str(tmp_path), "--scenario", "plain", "--count", "2")
-    output = soak.communicate(timeout=60)[0]
+    with lab_soak("--folder", str(tmp_path), "--scenario", "plain", "--count", "2") as soak:
+        output = soak.communicate(timeout=60)[0]
     assert (soak.returncode, output) == (2, f"{tmp_path} has updates of demo, which cannot continue as plain\n")

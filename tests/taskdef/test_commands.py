@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 from task_helper.cli import main
 from task_helper_taskdef.reports import PAGE
+from tests.helper.process.program import started
 
 SHOP: dict[str, Any] = {
     "family": "shop",
@@ -346,16 +346,14 @@ def test_interrupt_ends_without_a_traceback(tmp_path: Path) -> None:
     """Ctrl-C while the command waits for its input ends it with the shell's code for that."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "task_helper", "taskdef", "check", str(pipe)]
     # a shell's background job ignores SIGINT, and so would the command if these tests are one
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heeded) as process:
-        # this returns when the command has opened the pipe to read from it
-        with pipe.open("wb"):
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "task_helper", "taskdef", "check", str(pipe)]
+    # the pipe's `open` returns when the command has opened the pipe to read from it
+    with started(command, os.environ, stderr=subprocess.PIPE) as process, pipe.open("wb"):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
 
-    assert (130, b"", b"") == (process.returncode, out, err)
+    assert (130, "", "") == (process.returncode, out, err)
 
 
 def test_hint_names_a_rule_that_is_explained(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

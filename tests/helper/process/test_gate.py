@@ -77,7 +77,7 @@ def test_other_settings_of_the_health_check(container: dict[str, str]) -> None:
 def test_without_proc() -> None:
     """If `healthcheck` cannot see processes, it prints that in one line and fails."""
     without_proc = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
-    if subprocess.run([*without_proc, "true"], capture_output=True).returncode:
+    if subprocess.run([*without_proc, "true"], capture_output=True, timeout=60).returncode:
         pytest.skip("THIS MACHINE ALLOWS NO MOUNT NAMESPACE: a missing /proc is not tried")
     done = subprocess.run([*without_proc, str(PROGRAM), "healthcheck"], capture_output=True, text=True, timeout=60)
 
@@ -104,7 +104,7 @@ def test_imports() -> None:
 @pytest.mark.parametrize("prefix", [(), ("unshare", "--mount", "--propagation", "unchanged")])
 def test_helper_of_another_container(prefix: tuple[str, ...], container: dict[str, str]) -> None:
     """A process that shows the same in another container, even with the same environment, is not heeded."""
-    if subprocess.run([*prefix, "true"], capture_output=True).returncode:
+    if subprocess.run([*prefix, "true"], capture_output=True, timeout=60).returncode:
         pytest.skip("THIS MACHINE ALLOWS NO MOUNT NAMESPACE: a neighbour's helper is not tried")
     neighbour = container if prefix else {METADATA_URI: "http://169.254.170.2/v4/neighbour"}
     with showing("in service", *prefix, **neighbour):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.helper.process.program import PROGRAM, environment, metadata_of, started, wait_until_armed
+from tests.helper.process.program import PROGRAM, command, metadata_of, started, wait_until_armed
 
 SECRET = "hunter2Zq"
 ARN = "arn:aws:ecs:eu-west-1:123456789012:task/c/1"
@@ -115,8 +115,8 @@ def test_refused_settings() -> None:
         "LOG_LEVEL": SECRET,
         "DRAIN_TIMOUT": SECRET,
     }
-    for command in ("run", "plan"):
-        done = subprocess.run([str(PROGRAM), command], capture_output=True, text=True, env=environment(**settings))
+    for name in ("run", "plan"):
+        done = command(name, **settings)
         assert 78 == done.returncode and SECRET not in done.stdout + done.stderr
         assert all(name in done.stdout + done.stderr for name in settings.keys() - {"DRAIN_TIMOUT"})
 
