@@ -40,7 +40,7 @@ def test_tags_of_a_release(version: str) -> None:
 @pytest.mark.parametrize("ref", ["v99.0.0", "feature/main", "0.1.0"])
 def test_no_other_tags(ref: str) -> None:
     """Nothing else is published: no branch, and no tag that is not the version in pyproject.toml."""
-    done = subprocess.run([ROOT / "tools" / "image-tags", ref], capture_output=True, text=True)
+    done = subprocess.run([ROOT / "tools" / "image-tags", ref], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert ref in done.stderr
 

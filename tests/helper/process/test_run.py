@@ -240,7 +240,7 @@ def pid_1(unshare_pid: int) -> int:
 
 @pytest.fixture
 def namespaces() -> None:
-    if subprocess.run([*unshare(), "true"], capture_output=True).returncode:
+    if subprocess.run([*unshare(), "true"], capture_output=True, timeout=PATIENCE).returncode:
         pytest.skip("THIS MACHINE ALLOWS NO PID NAMESPACE: the helper is not tested as PID 1")
 
 
