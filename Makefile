@@ -77,7 +77,8 @@ lint-dockerfile: $(VENV)/ready
 test: security-checks typecheck
 	$(PYTEST) -m "not slow and not docker and not wheel"
 
-# of the helper alone: 45 s
+# of the helper alone: 45 s. These tests wait even more, for real times of real processes
+test-helper: WORKERS = $(shell expr 4 '*' $$(nproc))
 test-helper: $(VENV)/ready
 	$(PYTEST) -m "not slow" tests/helper
 

@@ -1,6 +1,7 @@
 """The order of the tests where several workers of xdist run them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -8,13 +9,18 @@ import pytest
 # fixtures of runs that several tests look at
 SHARED_RUNS = {"demo", "thrice"}
 
+# folders whose tests run in real time, beside real processes
+REAL_TIME = {Path(__file__).parent / "helper" / "process"}
+
 T = TypeVar("T")
 
 
 def takes_long(item: pytest.Item) -> str | None:
     """A name for each test that takes long, the same for those that share a run; None for the others."""
     shared = SHARED_RUNS & set(getattr(item, "fixturenames", ()))
-    return min(shared) if shared else item.nodeid if item.get_closest_marker("slow") else None
+    if shared:
+        return min(shared)
+    return item.nodeid if item.get_closest_marker("slow") or item.path.parent in REAL_TIME else None
 
 
 def spread(tests: Sequence[tuple[T, str | None]], workers: int) -> list[T]:

@@ -362,6 +362,7 @@ def outbound(address: str, number: int, size: int, **fields: Any) -> real.Json:
     return egress | {"traffic_direction": "OUTBOUND", "bind_to_port": number < 3} | fields
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_lds", [False, True])
 def test_more_listeners_than_fit_into_an_answer(run: Run, tmp_path: Path, by_lds: bool) -> None:
     """The inbound listener among 300 large ones is read, and what the application sends through others is excluded."""

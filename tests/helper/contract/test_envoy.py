@@ -60,6 +60,7 @@ class _Application(BaseHTTPRequestHandler):
 def upstream() -> Iterator[tuple[str, int]]:
     server = ThreadingHTTPServer((free_address(), real.APPLICATION_PORT), _Application)
     server.daemon_threads = True
+    _Application.let_go.clear()  # the test before has set it
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server.server_address[0], server.server_address[1]  # type: ignore[misc]

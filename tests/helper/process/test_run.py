@@ -387,7 +387,7 @@ def test_healthcheck(envoy: real.Envoy) -> None:
 
     app = free_address()
     assert (1, "no task-helper runs in this container\n") == check()
-    settings = {"APP_HEALTH_URL": f"http://{app}:8080/", **QUICK, "DRAIN_TIMEOUT": "10", **container}
+    settings = {"APP_HEALTH_URL": f"http://{app}:8080/", **QUICK, "DRAIN_TIMEOUT": "6", **container}
     with running(ENVOY_ADMIN_URL=url, **settings) as helper:
         helper.event("waiting")
         assert (1, "not in service yet: waiting for the application\n") == check()
