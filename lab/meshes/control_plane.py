@@ -72,7 +72,7 @@ class Server:
             self._killed = True
             self.stop()
         else:
-            self._signal(signal.SIGSTOP)
+            processes.signal_group(self._process, signal.SIGSTOP)
         if not seconds:
             return
         await asyncio.sleep(seconds)
@@ -80,12 +80,7 @@ class Server:
             self._process = self._start()
             self._killed = False
         else:
-            self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        """To the server's group, unless the server has ended: then the number may be another's by now."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, number)
+            processes.signal_group(self._process, signal.SIGCONT)
 
     def stop(self) -> None:
         processes.kill_group(self._process)

@@ -74,9 +74,8 @@ class ContainerProcess:
 
     def stop_running(self, stopped: bool) -> None:
         """Stop all of its processes by SIGSTOP, or let them run again; a signal that comes meanwhile waits for them."""
-        if self._process and self.is_there:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
+        if self._process:
+            processes.signal_group(self._process, signal.SIGSTOP if stopped else signal.SIGCONT)
 
     def send(self, number: signal.Signals) -> None:
         if self._process and self.is_there:

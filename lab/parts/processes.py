@@ -83,11 +83,16 @@ class Started(Protocol):
         """None until the process has been waited for."""
 
 
-def kill_group(process: Started) -> None:
-    """SIGKILL to the process and its group, unless it has been waited for: then its number may be another's by now."""
+def signal_group(process: Started, number: signal.Signals) -> None:
+    """A signal to the process and its group, unless it has been waited for: then its number may be another's by now."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, number)
+
+
+def kill_group(process: Started) -> None:
+    """SIGKILL to the process and its group, unless it has been waited for."""
+    signal_group(process, signal.SIGKILL)
 
 
 def wait_for(fact: Callable[[], str | None], seconds: float = 60.0) -> None:
