@@ -27,17 +27,19 @@ from tests.lab.playing import (
 STUBBORN, QUICK, SLOW = Program(None), Program(), Program(3, after=0.5)
 
 
+def mesh_task() -> list[ContainerSpec]:
+    """Envoy, an application after it, and a helper after both."""
+    return [
+        container("envoy", QUICK),
+        container("application", QUICK, envoy="HEALTHY"),
+        container("helper", SLOW, envoy="HEALTHY", application="START"),
+    ]
+
+
 def test_containers_stop_one_after_the_other(tmp_path: Path) -> None:
     """Each container gets SIGTERM when all that depend on it have stopped, and its exit code is kept."""
 
-    def containers() -> list[ContainerSpec]:
-        return [
-            container("envoy", QUICK),
-            container("application", QUICK, envoy="HEALTHY"),
-            container("helper", SLOW, envoy="HEALTHY", application="START"),
-        ]
-
-    history = play_virtually(tmp_path, SERVICE, containers, scale_to_none)
+    history = play_virtually(tmp_path, SERVICE, mesh_task, scale_to_none)
     assert events_of(history, "running") == ["running envoy", "running application", "running helper"]
     assert events_of(history, "sigterm", "stopped") == [
         "sigterm helper",
@@ -87,14 +89,7 @@ def test_a_crash_stops_the_task_in_order(tmp_path: Path, crashed: str) -> None:
         await until(lambda: first.status == "STOPPED" and len(runtime.tasks) == 2)
         assert first.stop_code == "EssentialContainerExited"
 
-    def containers() -> list[ContainerSpec]:
-        return [
-            container("envoy", QUICK),
-            container("application", QUICK, envoy="HEALTHY"),
-            container("helper", SLOW, envoy="HEALTHY", application="START"),
-        ]
-
-    history = play_virtually(tmp_path, SERVICE, containers, story)
+    history = play_virtually(tmp_path, SERVICE, mesh_task, story)
     survivor = {"envoy": "application", "application": "envoy"}[crashed]
     assert events_of(history, "crashed", "sigterm")[:3] == [
         f"crashed {crashed}",
