@@ -61,10 +61,11 @@ class Traffic(NamedTuple):
     """Counts, at one moment, of what may be downstreams' traffic.
 
     `in_flight` are requests in progress. `completed` are requests answered since Envoy started, and `failed` are those
-    of them with a 5xx. Envoy counts a request whose response has begun in both, and a request that its client left
-    before in neither. `counted_twice` is the number of the former less that of the latter. `connections` are open
-    connections and UDP sessions without requests. `accepted` is how many of these there have ever been. `checks` are
-    health checks since Envoy started. `used` is whether there was anything at all since then.
+    of them with a 5xx. If a response has begun, Envoy counts its request as in flight and as completed. If a client
+    leaves before the response, Envoy counts that request as neither. `counted_twice` is how many requests Envoy counts
+    as both, minus how many it counts as neither. `connections` are open connections and UDP sessions without requests.
+    `accepted` is how many of these there have ever been. `checks` are health checks since Envoy started. `used` is
+    whether there was anything at all since then.
 
     `doubtful` is what may be other traffic; it is not part of these counts. `unknown` are the statistics in it that
     belong to no known listener. `updates` is how often Envoy's listeners changed since it started.
