@@ -148,8 +148,8 @@ def test_no_signal_is_lost(image: str, metadata: Metadata, count: int, cpu: floa
         outcomes = Counter(pool.map(stop, moments))
     print(f"{count} stops: {dict(outcomes)}")
     assert not [outcome for outcome in outcomes if outcome.startswith("lost")]
-    # how many come by signal depends on how soon the engine executes the entry point, so on the machine
-    assert outcomes["signal"] > 0.5 * count
+    # with little CPU the engine takes longer until it executes the entry point, and the metadata catch more
+    assert outcomes["signal"] > (0.9 if cpu is None else 0.5) * count
 
 
 def test_no_signal_is_blocked(engine: Engine, image: str) -> None:

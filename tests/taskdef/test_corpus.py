@@ -26,6 +26,7 @@ from task_helper_taskdef.reports.github import as_github
 from task_helper_taskdef.reports.sarif import as_sarif
 from task_helper_taskdef.reports.text import as_text
 from task_helper_taskdef.roles import assign_roles, deregisters_task
+from task_helper_taskdef.rules.memory import FIXED, mebibytes
 
 CORPUS = Path(__file__).with_name("corpus")
 CASES = sorted(path.stem for path in CORPUS.glob("*.findings"))
@@ -296,8 +297,13 @@ def test_add_keeps_the_rest_and_its_helper_passes(document: Any) -> None:
                 key: value for key, value in container.items() if kept(key, value)
             }
     if not before.helpers:
-        # where the task or its other containers leave the helper no CPU or memory, add cannot decide whose to change
-        assert set(faults_of_helper(added)) <= {"admin-address", "misspelt-key", "quoted-value", "cpu", "memory"}
+        # where the other containers leave the helper no CPU, add cannot decide whose to lower
+        allowed = {"admin-address", "misspelt-key", "quoted-value", "cpu"}
+        # nor can it raise the memory of a task that has less than the helper needs
+        available = mebibytes(before.definition.memory)
+        if available is not None and available < FIXED.enough:
+            allowed.add("memory")
+        assert set(faults_of_helper(added)) <= allowed
 
 
 def without(container: dict[str, Any], keys: set[str]) -> dict[str, Any]:

@@ -332,12 +332,14 @@ def test_frozen_across_the_deadline(envoy: real.Envoy) -> None:
     settings = {"DRAIN_DELAY": "6", "DRAIN_TIMEOUT": "0.3", "STOP_TIMEOUT": "12"}
     with running(ENVOY_ADMIN_URL=envoy.admin_url, **settings) as helper:
         helper.event("in_service")
+        began = time.monotonic()
         helper.signal(signal.SIGTERM)
         helper.event("delaying")
         helper.signal(signal.SIGSTOP)
         time.sleep(7.2)  # past the deadline, seven seconds after the signal
         helper.signal(signal.SIGCONT)
         summary = helper.event("summary")
+        took = time.monotonic() - began
 
         assert 75 == helper.exit()
         assert "DRAINING" == state(envoy)
@@ -345,7 +347,7 @@ def test_frozen_across_the_deadline(envoy: real.Envoy) -> None:
         summary[field] for field in ("reason", "confirmed", "attempts", "budget_left_seconds")
     )
     (called,) = [line for line in helper.log if line["event"] == "called_at_deadline"]
-    assert called["confirmed"] and 0.2 <= called["seconds_late"]
+    assert called["confirmed"] and 0.2 <= called["seconds_late"] <= took - 7
 
 
 def test_request_that_the_drain_cuts(tmp_path: Path) -> None:
